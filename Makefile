@@ -1,0 +1,77 @@
+# Every target first sets up what it needs in .venv, with plain pip and nothing outside this folder.
+#   PYTHON=/path/to/python   the interpreter to make .venv with
+#   ARGS='...'               handed on: make run ARGS='--port 8080', make test ARGS='-k rollback'
+
+USABLE = import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHONS = $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
+# -qq: errors only; what is going on is said by the echo before it.
+PIP = .venv/bin/python -m pip install -qq --disable-pip-version-check --no-input
+# The hashes in the locks cover every platform and Python 3.11 to 3.13.
+COMPILE = .venv/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 \
+	--all-extras --generate-hashes --annotation-style line --custom-compile-command 'make lock'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help run test check bench lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+run: .venv/.run ## start everything on this machine (turnstream up); Ctrl-C stops it
+	@.venv/bin/turnstream up $(ARGS)
+
+test: .venv/.dev ## run the tests
+	@.venv/bin/pytest $(ARGS)
+
+check: .venv/.dev ## format, lint, types, import arrows, and that the docs agree with the code
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/pyright
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/pytest -q tests/docs
+
+bench: .venv/.run ## measure on this machine, against plain SQLite with the same schema
+	@.venv/bin/python -m bench $(ARGS)
+
+lock: .venv/.created ## write the locks anew from pyproject.toml; ARGS=--upgrade takes newer versions
+	$(PIP) uv==0.13.9
+	$(COMPILE) $(ARGS) --group build -o requirements.lock
+	$(COMPILE) $(ARGS) --group dev -c requirements.lock -o requirements-dev.lock
+
+clean: ## remove .venv and caches; stored sessions are elsewhere and stay
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A moved or copied checkout brings a .venv that still runs the code of its old place, and an
+# interpreter may have been uninstalled: in both cases .venv is made anew.
+ifneq ($(shell test -x .venv/bin/python && cat .venv/.created 2>/dev/null),$(CURDIR))
+.PHONY: .venv/.created
+endif
+
+.venv/.created:
+	@for python in $(PYTHONS); do \
+	    if "$$python" -c '$(USABLE)' 2>/dev/null; then \
+	        echo "Making .venv with $$("$$python" --version) ($$python)"; \
+	        "$$python" -m venv --clear .venv || exit 1; \
+	        printf '%s' "$(CURDIR)" > $@; \
+	        exit 0; \
+	    fi; \
+	done; \
+	echo "Turnstream needs Python 3.11, 3.12 or 3.13 with its venv module; tried: $(PYTHONS)." >&2; \
+	echo "Name one with make PYTHON=/path/to/python, or install it (Debian: apt install python3-venv)." >&2; \
+	exit 1
+
+# The development lock holds all of the runtime lock in the same versions, so both may be installed.
+define install
+	@echo "Installing the packages of $< into .venv (about half a minute, only when they change)"
+	@$(PIP) --require-hashes -r $<
+	@$(PIP) --no-build-isolation --no-deps -e .
+	@touch $@
+endef
+
+.venv/.run: requirements.lock pyproject.toml .venv/.created
+	$(install)
+
+.venv/.dev: requirements-dev.lock pyproject.toml .venv/.created
+	$(install)
