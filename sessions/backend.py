@@ -1,0 +1,184 @@
+"""The contract of a session backend. The docstrings here are what the contract suite tests.
+
+A backend is the only thing that opens a store. It is made by `make_session_backend`, opened with
+`async with`, and then used from one event loop. Any number of readers may be open on one store,
+in any number of processes, while one writer writes.
+
+Every method raises StoreUnavailable where the store is busy, full or unreachable; the same call
+may succeed later and nothing was done by halves. Any other error is a defect or damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from sessions.models import (
+    DeadLetter,
+    Entry,
+    Lease,
+    Message,
+    Outcome,
+    Page,
+    Scope,
+    SearchHit,
+    Session,
+    SessionFilter,
+    StreamCursor,
+)
+
+
+class SessionReader(Protocol):
+    """What may be asked of a store. Absent things are None or empty, never an error."""
+
+    @property
+    def name(self) -> str:
+        """The backend's name in the settings, such as `sqlite`."""
+        ...
+
+    async def store_id(self) -> str | None:
+        """The random id that the store got when it was made; None before that."""
+        ...
+
+    async def cursor(self) -> StreamCursor:
+        """How far the store has applied the stream; epoch 0 at the start of an empty store."""
+        ...
+
+    async def lease(self) -> Lease:
+        """Who leads, as last written."""
+        ...
+
+    async def session(self, key: str) -> Session | None:
+        """The session of this exact key; None if there is none or it was deleted."""
+        ...
+
+    async def sessions(
+        self,
+        *,
+        scope: Scope | None = None,
+        where: SessionFilter | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Session]:
+        """Sessions by `last_activity`, newest first; without `scope` all of them.
+
+        A session that becomes active between two pages moves to the front and is not shown
+        again; none is left out. Raises InvalidRequest for a cursor that is not ours.
+        """
+        ...
+
+    async def history(
+        self, key: str, *, limit: int = 20, cursor: str | None = None
+    ) -> Page[Message]:
+        """The newest `limit` messages of a session, oldest first; `cursor` goes to older ones.
+
+        Messages that arrive between two pages do not move the older ones. Raises InvalidRequest
+        for a cursor that is not ours.
+        """
+        ...
+
+    async def search(
+        self,
+        query: str,
+        *,
+        scope: Scope | None = None,
+        key: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page[SearchHit]:
+        """Messages that hold every word of the query, newest first, of one session with `key`.
+
+        Words are compared without case and accents. In scripts without blanks every substring
+        is found. A query without a word finds nothing.
+        """
+        ...
+
+    async def outcome(self, event_id: str) -> Outcome | None:
+        """The outcome of an event id; None while it is unknown."""
+        ...
+
+    async def dead_letters(self, *, limit: int = 50, cursor: str | None = None) -> Page[DeadLetter]:
+        """Dead letters, newest first, with their payload."""
+        ...
+
+    async def dead_letter(self, letter_id: str) -> DeadLetter | None:
+        """One dead letter."""
+        ...
+
+    async def counts(self) -> dict[str, int]:
+        """Sizes for metrics: `sessions`, `messages`, `dead_letters`, `events`."""
+        ...
+
+
+class SessionWriter(Protocol):
+    """What the one leading worker does to a store. Each method is one transaction.
+
+    Every method but `acquire` raises Fenced, and does nothing, once another worker has acquired
+    the lease.
+    """
+
+    @property
+    def steps(self) -> int:
+        """Grows while the writer works; a supervisor that sees it stand still may act."""
+        ...
+
+    async def acquire(self, holder: str, *, seen: Lease | None) -> Lease | None:
+        """Take the lease under a new epoch, one above the last.
+
+        Does nothing and returns None if the lease is not the one that was `seen` (by a beat or a
+        holder): its holder lives. With `seen` None it is taken whoever holds it.
+        """
+        ...
+
+    async def renew(self, *, added: int | None = None) -> None:
+        """Show that the leader lives; `apply` does it too.
+
+        `added` is Redis' own count of the entries it ever took, kept to notice a stream that
+        goes backwards.
+        """
+        ...
+
+    async def release(self) -> None:
+        """Give the lease up at a clean stop, so that a standby need not wait."""
+        ...
+
+    async def begin_epoch(self, *, skipped: int) -> StreamCursor:
+        """Start a new stream epoch at the stream's beginning, `skipped` entries having gone."""
+        ...
+
+    async def apply(self, entries: Sequence[Entry]) -> StreamCursor:
+        """Apply the entries in order: rows, ids, outcomes, dead letters, counters and cursor.
+
+        All of it commits or none. Entries that were applied before have no effect. An error of a
+        single event makes it a dead letter; StoreUnavailable and Fenced pass through.
+        """
+        ...
+
+    async def expire_sessions(self, *, older_than: int, limit: int) -> int:
+        """Delete sessions whose last activity is before `older_than` and that do not run.
+
+        Returns how many; at most `limit` in one call. Their ids stay known for 30 days.
+        """
+        ...
+
+    async def forget_ids(self, *, before: int, limit: int) -> int:
+        """Drop ids whose time is up at `before`; returns how many, at most `limit` in one call."""
+        ...
+
+    async def tidy(self) -> bool:
+        """Do one bounded piece of housekeeping (checkpoint, search index); True if more waits."""
+        ...
+
+
+class SessionBackend(SessionReader, SessionWriter, Protocol):
+    """A whole backend. The writing half works only where it was made with mode `write`."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...

@@ -1,0 +1,103 @@
+"""SQLite connections: how they are opened, and what their errors mean."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import aiosqlite
+
+from sessions.errors import StoreUnavailable
+
+# Milliseconds to wait for a lock. Only a checkpoint or somebody's sqlite3 shell ever holds one
+# against us; longer than this and the caller had better be told.
+BUSY_TIMEOUT: Final = 1000
+# KiB of pages that a connection keeps. The worker's bound of 150 MB leaves room for four times
+# this; more gained nothing measurable on a store of 100,000 messages.
+WRITER_CACHE: Final = 24_000
+READER_CACHE: Final = 4_000
+# Pages of 4 KiB in the write-ahead log before a commit copies them back: 16 MiB. A commit that
+# copies 1,000 pages instead costs a third of the throughput.
+CHECKPOINT_PAGES: Final = 4096
+
+# By SQLite's primary codes. What passes by itself, or when somebody frees space or unlocks.
+_PASSING: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+# After a failed sync the kernel may have dropped the pages; trying again would report success
+# over lost data. The process must end and begin anew from what the disk holds.
+_FATAL: Final = frozenset({"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"})
+
+
+class StoreDamaged(Exception):
+    """The store's file is damaged or its disk failed to sync; the process must not go on."""
+
+
+async def open_writer(path: Path) -> aiosqlite.Connection:
+    """The one connection that writes and checkpoints; makes the file if there is none."""
+    connection = await aiosqlite.connect(path, isolation_level=None)
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "secure_delete = ON",
+        f"cache_size = -{WRITER_CACHE}",
+        "temp_store = MEMORY",
+        "mmap_size = 0",
+        "trusted_schema = OFF",
+        f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+    ):
+        await connection.execute_fetchall(f"PRAGMA {pragma}")
+    return connection
+
+
+async def open_reader(path: Path) -> aiosqlite.Connection:
+    """A connection that can only read."""
+    uri = f"file:{quote(str(path))}?mode=ro"
+    connection = await aiosqlite.connect(uri, uri=True, isolation_level=None)
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT}",
+        "query_only = ON",
+        f"cache_size = -{READER_CACHE}",
+        "mmap_size = 0",
+        "trusted_schema = OFF",
+    ):
+        await connection.execute_fetchall(f"PRAGMA {pragma}")
+    return connection
+
+
+@contextmanager
+def translated(path: Path) -> Generator[None]:
+    """Turn SQLite's passing errors into StoreUnavailable and damage into StoreDamaged."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", None) or ""
+        code = getattr(error, "sqlite_errorcode", None)
+        primary = code & 0xFF if code is not None else None
+        if name in _FATAL or primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise StoreDamaged(f"{path}: {error} ({name})") from error
+        if primary in _PASSING:
+            raise StoreUnavailable(f"{path}: {error} ({name}); {_advice(primary)}") from error
+        raise
+
+
+def _advice(primary: int | None) -> str:
+    if primary in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return "is the disk full? Nothing is lost; work goes on when there is space"
+    if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        return "check that the directory exists and that this user may use it"
+    return "another program holds the store; it is tried again"

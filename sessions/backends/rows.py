@@ -1,0 +1,106 @@
+"""The rows of a store as the writer holds them while it works on a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any, Final
+
+from sessions.models import Outcome, OutcomeKind, Position, StreamId
+
+# `events.outcome`: 0 is an id that a rollback has suppressed before it was seen.
+AWAITED: Final = 0
+ValuesOf = Callable[[Any], tuple[Any, ...]]
+OUTCOME_CODES: Final = {OutcomeKind.APPLIED: 1, OutcomeKind.NOOP: 2, OutcomeKind.DEAD: 3}
+_OUTCOMES: Final = {code: kind for kind, code in OUTCOME_CODES.items()}
+
+
+@dataclass(slots=True)
+class SessionRow:
+    """A row of `sessions`, in the order of its columns."""
+
+    id: int
+    key: str
+    generation: int
+    live: int
+    ended_at: int | None
+    name: str | None
+    agent: str | None
+    channel: str | None
+    room: str | None
+    sender: str | None
+    state: str
+    turn: str | None
+    state_since: int | None
+    created_at: int
+    last_activity: int
+    message_count: int
+    next_seq: int
+
+
+@dataclass(slots=True)
+class EventRow:
+    """A row of `events`, in the order of its columns."""
+
+    event_id: str
+    digest: bytes
+    outcome: int
+    reason: str | None
+    session_id: int | None
+    session: str | None
+    generation: int | None
+    seq: int | None
+    gone: str | None
+    epoch: int
+    ms: int
+    n: int
+    duplicates: int
+    detail: str | None
+    expires_at: int | None
+
+    def stands_at(self, stream_id: StreamId) -> bool:
+        """Whether this is the very entry that gave the id its outcome, read once more."""
+        return self.ms == stream_id.ms and self.n == stream_id.seq
+
+
+@dataclass(slots=True)
+class MessageRow:
+    """A row of `messages`, in the order of its columns."""
+
+    id: int
+    session_id: int
+    seq: int
+    event_id: str
+    role: str
+    turn: str | None
+    created_at: int
+    content: str | None
+    place: int | None
+    size: int | None
+
+
+def columns(row_type: type[SessionRow] | type[EventRow] | type[MessageRow]) -> str:
+    """The column list of a row type."""
+    return ", ".join(field.name for field in fields(row_type))
+
+
+def values_of(row_type: type[SessionRow] | type[EventRow] | type[MessageRow]) -> ValuesOf:
+    """A function that gives a row's values as a tuple.
+
+    `dataclasses.astuple` does too, and copies every value deeply on the way.
+    """
+    return attrgetter(*(field.name for field in fields(row_type)))
+
+
+def outcome_of(row: EventRow, key: str | None) -> Outcome:
+    """What callers see of an event's row."""
+    return Outcome(
+        id=row.event_id,
+        outcome=_OUTCOMES[row.outcome],
+        reason=row.reason,
+        session=key,
+        position=Position(row.epoch, StreamId(row.ms, row.n), row.event_id),
+        duplicates=row.duplicates,
+        detail=row.detail,
+    )

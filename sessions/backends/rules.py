@@ -1,0 +1,139 @@
+"""The decisions of the stream contract that need no store: pure functions over rows.
+
+Numbers in brackets are the rules of docs/stream-contract.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sessions.backends.rows import OUTCOME_CODES, EventRow, SessionRow
+from sessions.models import Event, EventType, OutcomeKind, Reason
+
+_CREATING: Final = frozenset({EventType.APPEND, EventType.CONTEXT})
+APPLIED: Final = OUTCOME_CODES[OutcomeKind.APPLIED]
+DEAD: Final = OUTCOME_CODES[OutcomeKind.DEAD]
+
+
+def revives(event: Event) -> bool:
+    """Whether the event opens a deleted session again [4]."""
+    return event.type is EventType.CONTEXT or (
+        event.type is EventType.APPEND and event.role == "user"
+    )
+
+
+def refusal(event: Event, session: SessionRow | None, opener: EventRow | None) -> Reason | None:
+    """Why the event has no effect whatever it asks for, None where it may go on.
+
+    `opener` is the row of the event that opened its turn, where that is known.
+    """
+    if session is not None and not session.live and not revives(event):
+        return Reason.SESSION_DELETED
+    if session is not None and opener is not None and _is_stale(session, opener):
+        return Reason.STALE_TURN
+    if session is None or not session.live:
+        return Reason.NO_SESSION if _needs_session(event) else None
+    if event.agent is not None and session.agent not in (None, event.agent):
+        return Reason.NOT_OWNER
+    return None
+
+
+def _needs_session(event: Event) -> bool:
+    if event.if_exists:
+        return True
+    # A rollback may overtake its target, which is what will make the session [3].
+    overtaking = event.type is EventType.ROLLBACK and event.target is not None
+    return event.type not in _CREATING and not overtaking
+
+
+def _is_stale(session: SessionRow, opener: EventRow) -> bool:
+    return (
+        opener.outcome == APPLIED
+        and opener.session_id == session.id
+        and opener.generation is not None
+        and opener.generation < session.generation
+    )
+
+
+def opened(key: str, row_id: int, generation: int, moment: int) -> SessionRow:
+    """A session as its first event finds it."""
+    return SessionRow(
+        id=row_id,
+        key=key,
+        generation=generation,
+        live=1,
+        ended_at=None,
+        name=None,
+        agent=None,
+        channel=None,
+        room=None,
+        sender=None,
+        state="idle",
+        turn=None,
+        state_since=None,
+        created_at=moment,
+        last_activity=moment,
+        message_count=0,
+        next_seq=1,
+    )
+
+
+def reopen(session: SessionRow, moment: int) -> None:
+    """Make a tombstone a session again: nothing of it returns but generation and numbering."""
+    fresh = opened(session.key, session.id, session.generation, moment)
+    fresh.next_seq = session.next_seq
+    for name in SessionRow.__slots__:
+        setattr(session, name, getattr(fresh, name))
+
+
+def bury(session: SessionRow, moment: int) -> None:
+    """Leave of a session what keeps late events from bringing it back [4, 9]."""
+    reopen(session, moment)
+    session.generation += 1
+    session.live = 0
+    session.ended_at = moment
+
+
+def clear(session: SessionRow) -> None:
+    """Empty a session that stays: no reply of the old generation will end its turn, so it rests."""
+    session.generation += 1
+    session.message_count = 0
+    session.state = "idle"
+    session.turn = None
+    session.state_since = None
+
+
+def take_routing(session: SessionRow, event: Event) -> bool:
+    """Store owner and routing of an applied event; whether anything changed."""
+    changed = False
+    if event.agent is not None and session.agent is None:
+        session.agent, changed = event.agent, True
+    for name in ("channel", "room", "sender"):
+        value = getattr(event, name)
+        if value is not None and value != getattr(session, name):
+            setattr(session, name, value)
+            changed = True
+    return changed
+
+
+def take_state(session: SessionRow, event: Event, moment: int) -> None:
+    """Set the state that the event names; `turn` is kept while it runs or failed."""
+    if event.state is None:
+        return
+    session.state = event.state
+    session.state_since = moment if event.state == "running" else None
+    if event.state == "idle":
+        session.turn = None
+    elif event.turn is not None or event.type is EventType.APPEND:
+        session.turn = event.turn or event.id
+
+
+def rollback_refusal(target: EventRow, session: SessionRow | None, key: str) -> Reason | None:
+    """Why a target with an outcome cannot be taken back, short of being answered [3]."""
+    if target.session_id is None:
+        return Reason.NOT_APPLIED if target.session == key else Reason.WRONG_SESSION
+    if session is None or target.session_id != session.id:
+        return Reason.WRONG_SESSION
+    if target.gone is not None:
+        return Reason(target.gone)
+    return Reason.NOT_USER_APPEND if target.seq is None else None

@@ -1,0 +1,122 @@
+-- The schema of a store, version 1. Times are microseconds since 1970 UTC.
+-- STRICT refuses a value of the wrong type instead of keeping it as something else.
+
+-- One row: which store this is. `texts` says where the messages' text lies: rows or files.
+CREATE TABLE store (
+    one        INTEGER PRIMARY KEY CHECK (one = 1),
+    store_id   TEXT NOT NULL,
+    texts      TEXT NOT NULL CHECK (texts IN ('rows', 'files')),
+    created_at INTEGER NOT NULL
+) STRICT;
+
+-- One row: who may write. Every writing transaction begins by raising `beat` where the epoch is
+-- its own; a worker that finds no such row has lost the lead.
+CREATE TABLE lease (
+    one    INTEGER PRIMARY KEY CHECK (one = 1),
+    epoch  INTEGER NOT NULL,
+    holder TEXT,
+    beat   INTEGER NOT NULL
+) STRICT;
+
+-- One row: how far the stream is applied, committed with what was applied.
+CREATE TABLE stream (
+    one      INTEGER PRIMARY KEY CHECK (one = 1),
+    epoch    INTEGER NOT NULL,
+    ms       INTEGER NOT NULL,
+    n        INTEGER NOT NULL,
+    resolved INTEGER NOT NULL,
+    skipped  INTEGER NOT NULL,
+    added    INTEGER NOT NULL
+) STRICT;
+
+-- A session, or (live = 0) the tombstone of a deleted one, which keeps its generation.
+CREATE TABLE sessions (
+    id            INTEGER PRIMARY KEY,
+    key           TEXT NOT NULL UNIQUE,
+    generation    INTEGER NOT NULL,
+    live          INTEGER NOT NULL,
+    ended_at      INTEGER,
+    name          TEXT,
+    agent         TEXT,
+    channel       TEXT,
+    room          TEXT,
+    sender        TEXT,
+    state         TEXT NOT NULL,
+    turn          TEXT,
+    state_since   INTEGER,
+    created_at    INTEGER NOT NULL,
+    last_activity INTEGER NOT NULL,
+    message_count INTEGER NOT NULL,
+    next_seq      INTEGER NOT NULL
+) STRICT;
+-- The lists, each in the order in which it is paged. Partial, so that a session pays only for
+-- the lists that it can be in.
+CREATE INDEX sessions_recent ON sessions (last_activity, id) WHERE live;
+CREATE INDEX sessions_by_agent ON sessions (agent, last_activity, id)
+    WHERE live AND agent IS NOT NULL;
+CREATE INDEX sessions_by_channel ON sessions (channel, last_activity, id)
+    WHERE live AND channel IS NOT NULL;
+CREATE INDEX sessions_by_state ON sessions (state, last_activity, id)
+    WHERE live AND state <> 'idle';
+CREATE INDEX sessions_ended ON sessions (ended_at) WHERE NOT live;
+
+-- The visible messages. `id` grows with the stream, so newest first needs no index of its own.
+-- Either `content` is set, or `place` and `size` say where its line lies in the session's file.
+CREATE TABLE messages (
+    id         INTEGER PRIMARY KEY,
+    session_id INTEGER NOT NULL,
+    seq        INTEGER NOT NULL,
+    event_id   TEXT NOT NULL,
+    role       TEXT NOT NULL,
+    turn       TEXT,
+    created_at INTEGER NOT NULL,
+    content    TEXT,
+    place      INTEGER,
+    size       INTEGER
+) STRICT;
+CREATE UNIQUE INDEX messages_by_session ON messages (session_id, seq);
+
+-- Every event id that was seen, with its one outcome. `outcome` is 0 while a rollback waits for
+-- its target, then 1 applied, 2 noop, 3 dead. `seq` is the message it made; `gone` says how that
+-- message went: already_rolled_back, reset or deleted. An id without a visible message is forgotten at `expires_at`.
+CREATE TABLE events (
+    event_id   TEXT PRIMARY KEY,
+    digest     BLOB NOT NULL,
+    outcome    INTEGER NOT NULL,
+    reason     TEXT,
+    session_id INTEGER,
+    session    TEXT,
+    generation INTEGER,
+    seq        INTEGER,
+    gone       TEXT,
+    epoch      INTEGER NOT NULL,
+    ms         INTEGER NOT NULL,
+    n          INTEGER NOT NULL,
+    duplicates INTEGER NOT NULL DEFAULT 0,
+    detail     TEXT,
+    expires_at INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX events_expiry ON events (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Entries that could not be applied.
+CREATE TABLE dead_letters (
+    no        INTEGER PRIMARY KEY AUTOINCREMENT,
+    id        TEXT NOT NULL UNIQUE,
+    reason    TEXT NOT NULL,
+    detail    TEXT NOT NULL,
+    session   TEXT,
+    event_id  TEXT,
+    size      INTEGER NOT NULL,
+    sha256    TEXT NOT NULL,
+    ms        INTEGER NOT NULL,
+    n         INTEGER NOT NULL,
+    at        INTEGER NOT NULL,
+    payload   BLOB NOT NULL
+) STRICT;
+CREATE INDEX dead_letters_by_session ON dead_letters (session) WHERE session IS NOT NULL;
+
+-- The words of the messages, without the messages: rowid is messages.id. No column sizes, since
+-- nothing is ranked by length: newest first is the order.
+CREATE VIRTUAL TABLE search USING fts5 (
+    body, content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 2'
+);

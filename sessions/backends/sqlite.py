@@ -1,0 +1,40 @@
+"""The `sqlite` backend: everything in `{workspace}/sessions/turnstream.db`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from sessions.backends.rows import MessageRow, SessionRow
+from sessions.backends.store import Store
+
+FILE: Final = "turnstream.db"
+
+
+class SqliteBackend(Store):
+    """Sessions, ids, cursor and text in one SQLite file."""
+
+    name = "sqlite"
+
+    def __init__(self, workspace: Path, *, mode: Literal["read", "write"]) -> None:
+        super().__init__(workspace / "sessions" / FILE, TextsInRows(), mode=mode)
+
+
+class TextsInRows:
+    """Texts that stay where they are: in the messages' rows."""
+
+    kind = "rows"
+
+    async def store(self, messages: Sequence[MessageRow], keys: dict[int, str]) -> None:
+        """Leave the content in its row."""
+
+    async def load(self, messages: Sequence[MessageRow]) -> list[str]:
+        """The contents, from the rows."""
+        return [row.content or "" for row in messages]
+
+    async def remove(self, session: SessionRow, messages: Sequence[MessageRow]) -> None:
+        """Nothing beside the rows."""
+
+    async def end(self, session: SessionRow, *, deleted: bool) -> None:
+        """Nothing beside the rows."""

@@ -1,0 +1,176 @@
+"""A store in SQLite as a whole: opening, migrations, the connections of its readers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import uuid
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import aiosqlite
+
+from sessions import times
+from sessions.backends.connection import open_reader, open_writer, translated
+from sessions.backends.ledger import Texts
+from sessions.backends.reader import ReadingStore
+from sessions.backends.writer import WritingStore
+from sessions.errors import ConfigError, StoreTooNew
+from sessions.wire import DEFAULT_MAX_CONTENT
+
+# Each file brings a store from the version before to its own. Never change one that was released.
+MIGRATIONS: Final = ("schema.sql",)
+VERSION: Final = len(MIGRATIONS)
+# Reading connections of a process. Each has a thread; two cores have no use for more, and one
+# slow search leaves the others free.
+READERS: Final = 4
+
+
+class Store(ReadingStore, WritingStore):
+    """One store, opened with `async with`; see `SessionBackend` for what it promises."""
+
+    def __init__(
+        self,
+        path: Path,
+        texts: Texts,
+        *,
+        mode: Literal["read", "write"],
+        max_content: int = DEFAULT_MAX_CONTENT,
+        clock: Callable[[], int] = times.now,
+    ) -> None:
+        super().__init__(clock=clock)
+        self._path = path
+        self._texts = texts
+        self._mode = mode
+        self._max_content = max_content
+        self._writer: aiosqlite.Connection | None = None
+        self._idle: list[aiosqlite.Connection] = []
+        self._readers = asyncio.Semaphore(READERS)
+        self._open = False
+
+    async def __aenter__(self) -> Self:
+        if self._mode == "write":
+            _make_private(self._path)
+            with translated(self._path):
+                self._writer = await open_writer(self._path)
+            try:
+                await self._migrate(self._writer)
+            except BaseException:
+                await self._writer.close()
+                raise
+        self._open = True
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open = False
+        while self._idle:
+            await self._idle.pop().close()
+        if self._writer is not None:
+            await self._writer.close()
+            self._writer = None
+
+    @property
+    def _connection(self) -> aiosqlite.Connection:
+        if self._writer is None:
+            raise RuntimeError("this backend was not opened in write mode")
+        return self._writer
+
+    async def _migrate(self, connection: aiosqlite.Connection) -> None:
+        """Bring the store to this version; two workers that start at once do it one by one."""
+        async with self._transaction():
+            version = await _version(connection, self._path)
+            for number in range(version, VERSION):
+                for statement in _statements(MIGRATIONS[number]):
+                    await connection.execute(statement)
+            if version == 0:
+                await self._found(connection)
+            await connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    async def _found(self, connection: aiosqlite.Connection) -> None:
+        await connection.execute(
+            "INSERT INTO store VALUES (1, ?, ?, ?)",
+            (uuid.uuid4().hex, self._texts.kind, self._clock()),
+        )
+        await connection.execute("INSERT INTO lease VALUES (1, 0, NULL, 0)")
+        await connection.execute("INSERT INTO stream VALUES (1, 0, 0, 0, 0, 0, 0)")
+
+    async def _read(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        async with self._readers, self._reader() as connection:
+            if connection is None:
+                return []
+            with translated(self._path):
+                return [*map(tuple, await connection.execute_fetchall(sql, parameters))]
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncGenerator[aiosqlite.Connection | None]:
+        """A reading connection that nobody else uses; None while the store is not made yet."""
+        if not self._open:
+            raise RuntimeError("this backend is not open; use `async with`")
+        connection = self._idle.pop() if self._idle else await self._new_reader()
+        try:
+            yield connection
+        finally:
+            if connection is not None:
+                if self._open:
+                    self._idle.append(connection)
+                else:
+                    await connection.close()
+
+    async def _new_reader(self) -> aiosqlite.Connection | None:
+        if not self._path.exists():
+            return None
+        with translated(self._path):
+            connection = await open_reader(self._path)
+            try:
+                made = await _version(connection, self._path) > 0
+            except BaseException:
+                await connection.close()
+                raise
+        if not made:
+            await connection.close()
+            return None
+        return connection
+
+
+async def _version(connection: aiosqlite.Connection, path: Path) -> int:
+    [row] = await connection.execute_fetchall("PRAGMA user_version")
+    version: int = row[0]
+    if version > VERSION:
+        raise StoreTooNew(
+            f"{path} has schema version {version}, this Turnstream knows {VERSION}; "
+            "run the newer Turnstream that made it"
+        )
+    return version
+
+
+def _statements(name: str) -> Iterator[str]:
+    """The statements of a migration file, one by one, so that they stay in one transaction."""
+    text = resources.files("sessions.backends").joinpath(name).read_text(encoding="utf-8")
+    pending = ""
+    for line in text.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+
+
+def _make_private(path: Path) -> None:
+    """Make the file and its directory, for this user only."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise ConfigError(
+            f"the workspace cannot be used: {path}: {error.strerror}; "
+            "choose another with --workspace, or mend its permissions"
+        ) from error

@@ -1,0 +1,90 @@
+"""Every error that Turnstream raises on purpose, in one tree.
+
+    SessionError
+    ├── InvalidEvent            the event itself is wrong; sending it again cannot help
+    ├── InvalidRequest          an argument of a read is wrong (cursor, limit, position)
+    ├── ConfigError             the settings or the workspace are wrong; nothing was started
+    │   ├── UnknownBackend
+    │   ├── StoreTooNew
+    │   └── StoreMismatch       this store is not the one that the stream belongs to
+    ├── Retryable               the same call may succeed later; nothing was lost
+    │   ├── StreamUnavailable   Redis does not answer
+    │   ├── StreamFull          Redis refuses new entries until the worker has caught up
+    │   ├── StoreUnavailable    the store is busy, its disk is full, or it cannot be opened now
+    │   └── StoreBehind         the store has not applied yet what the caller asked to see
+    ├── PositionLost            the position belongs to a stream that no longer exists
+    └── Fenced                  another worker leads; this one may not write any more
+
+The message says what to do; the attributes carry the data.
+"""
+
+from __future__ import annotations
+
+
+class SessionError(Exception):
+    """Something that Turnstream could not do, said in a sentence for the person who asked."""
+
+
+class InvalidEvent(SessionError):
+    """The event breaks the stream contract; `reason` is the dead letter's reason."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class InvalidRequest(SessionError):
+    """An argument of a read is malformed."""
+
+
+class ConfigError(SessionError):
+    """The configuration or the workspace cannot be used as it is."""
+
+
+class UnknownBackend(ConfigError):
+    """No backend has this name."""
+
+
+class StoreTooNew(ConfigError):
+    """The store was written by a newer Turnstream; this one would not understand it."""
+
+
+class StoreMismatch(ConfigError):
+    """The stream in Redis belongs to another store than the one in the workspace."""
+
+
+class Retryable(SessionError):
+    """A passing condition: try the same again after `retry_after` seconds."""
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StreamUnavailable(Retryable):
+    """Redis does not answer, so nothing can be published or read fresh."""
+
+
+class StreamFull(Retryable):
+    """Redis is at its memory limit and refuses new entries."""
+
+
+class StoreUnavailable(Retryable):
+    """The store cannot be read or written now: busy, disk full, or not reachable."""
+
+
+class StoreBehind(Retryable):
+    """The worker has not applied yet what the caller must see; `lag` is in stream entries."""
+
+    def __init__(self, message: str, *, lag: int | None, retry_after: float = 1.0) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.lag = lag
+
+
+class PositionLost(SessionError):
+    """The position is of an older stream epoch and its event has no outcome: it will never come."""
+
+
+class Fenced(SessionError):
+    """A newer leader has taken over; everything this one still holds belongs to the new one."""

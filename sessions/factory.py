@@ -1,0 +1,29 @@
+"""The only place where a backend is chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from sessions.backend import SessionBackend
+from sessions.errors import UnknownBackend
+from sessions.settings import BACKENDS
+
+
+def make_session_backend(
+    workspace_dir: str | Path, backend: str, *, mode: Literal["read", "write"] = "read"
+) -> SessionBackend:
+    """The backend of that name on that workspace; it does no I/O before `async with`.
+
+    In read mode nothing is ever created, and a store that was not made yet reads as empty.
+    Raises UnknownBackend, which names the valid ones, for another name.
+    """
+    workspace = Path(workspace_dir)
+    if backend == "sqlite":
+        from sessions.backends.sqlite import SqliteBackend
+
+        return SqliteBackend(workspace, mode=mode)
+    raise UnknownBackend(
+        f"session_backend {backend!r} does not exist; set [channels].session_backend to one of "
+        f"{', '.join(BACKENDS)}"
+    )

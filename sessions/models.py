@@ -1,0 +1,291 @@
+"""What moves through Turnstream: events on the stream, and what the store shows of them.
+
+Plain frozen values without behaviour of their own; the three of the hot path are named tuples,
+because a frozen dataclass of 20 fields costs four times as much to make. `wire` makes events out
+of stream entries, the backends make the rest. Times are integer microseconds since 1970 UTC
+(`times`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from sessions.errors import InvalidRequest
+
+T = TypeVar("T")
+
+
+class EventType(StrEnum):
+    """What an event asks the worker to do."""
+
+    APPEND = "append"
+    ROLLBACK = "rollback"
+    RESET = "reset"
+    DELETE = "delete"
+    RENAME = "rename"
+    STATE = "state"
+    CONTEXT = "context"
+    DEAD = "dead"
+
+
+class OutcomeKind(StrEnum):
+    """How an event ended."""
+
+    APPLIED = "applied"
+    NOOP = "noop"
+    DEAD = "dead"
+
+
+class Reason(StrEnum):
+    """Why an event had no effect, or (the last group) why it became a dead letter."""
+
+    TARGET_NOT_SEEN = "target_not_seen"
+    ANSWERED = "answered"
+    NOT_LAST = "not_last"
+    ALREADY_ROLLED_BACK = "already_rolled_back"
+    DELETED = "deleted"
+    RESET = "reset"
+    WRONG_SESSION = "wrong_session"
+    NOT_USER_APPEND = "not_user_append"
+    NOT_APPLIED = "not_applied"
+    SESSION_DELETED = "session_deleted"
+    STALE_TURN = "stale_turn"
+    NO_SESSION = "no_session"
+    NOT_OWNER = "not_owner"
+    NO_DEAD_LETTER = "no_dead_letter"
+    NOT_REPLAYABLE = "not_replayable"
+    STILL_DEAD = "still_dead"
+
+    UNDECODABLE = "undecodable"
+    UNKNOWN_VERSION = "unknown_version"
+    UNKNOWN_TYPE = "unknown_type"
+    INVALID_FIELD = "invalid_field"
+    TOO_LARGE = "too_large"
+    ID_CONFLICT = "id_conflict"
+    APPLY_FAILED = "apply_failed"
+
+
+class StreamId(NamedTuple):
+    """A Redis stream id; compares as numbers, which its text form does not."""
+
+    ms: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> StreamId:
+        """Read `ms-seq`; raises ValueError for anything else."""
+        raw = text.decode("ascii") if isinstance(text, bytes) else text
+        ms, dash, seq = raw.partition("-")
+        if not (dash and ms.isascii() and ms.isdigit() and seq.isascii() and seq.isdigit()):
+            raise ValueError(f"not a stream id: {raw!r}")
+        return cls(int(ms), int(seq))
+
+
+STREAM_START: Final = StreamId(0, 0)
+
+# An epoch of at most 9 digits, a stream id of two 64-bit numbers, an event id of 128 characters.
+_POSITION = re.compile(r"([0-9]{1,9})\.([0-9]{1,20}-[0-9]{1,20})\.([A-Za-z0-9._:-]{0,128})")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A point of the stream that a reader can wait for.
+
+    `epoch` 0 means that no worker had registered the stream yet: such a position is reached only
+    by its event's outcome. `event_id` is empty in the position of a read.
+    """
+
+    epoch: int
+    stream_id: StreamId
+    event_id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.stream_id}.{self.event_id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """Read the token form; raises InvalidRequest for anything that we did not hand out."""
+        match = _POSITION.fullmatch(text)
+        if match is None:
+            raise InvalidRequest(
+                "this is not a position; use one from X-Turnstream-Position or a publish answer"
+            )
+        return cls(int(match[1]), StreamId.parse(match[2]), match[3])
+
+
+class Event(NamedTuple):
+    """One entry of the stream, checked against the contract. Absent fields are None."""
+
+    id: str
+    type: EventType
+    session: str = ""
+    role: str | None = None
+    content: str | None = None
+    turn: str | None = None
+    target: str | None = None
+    expect: str | None = None
+    close_with: str | None = None
+    name: str | None = None
+    state: str | None = None
+    action: str | None = None
+    if_exists: bool = False
+    agent: str | None = None
+    channel: str | None = None
+    room: str | None = None
+    sender: str | None = None
+    at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """An entry that can never be applied as it is; it becomes a dead letter."""
+
+    reason: Reason
+    detail: str
+    event_id: str | None
+    session: str | None
+
+
+class RawEntry(NamedTuple):
+    """A stream entry as Redis gave it: field, value, field, value, …"""
+
+    stream_id: StreamId
+    fields: Sequence[bytes]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all names and values."""
+        return sum(map(len, self.fields))
+
+
+class Entry(NamedTuple):
+    """A stream entry together with what it says."""
+
+    raw: RawEntry
+    body: Event | Poison
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The one result of an event id. `duplicates` counts the later entries that carried the id."""
+
+    id: str
+    outcome: OutcomeKind
+    reason: str | None
+    session: str | None
+    position: Position
+    duplicates: int
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session as lists show it. `agent` is the owner, `turn` the running turn."""
+
+    key: str
+    generation: int
+    name: str | None
+    agent: str | None
+    channel: str | None
+    room: str | None
+    sender: str | None
+    state: str
+    turn: str | None
+    state_since: int | None
+    created_at: int
+    last_activity: int
+    message_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A stored message; `seq` grows within its session and is never used twice."""
+
+    seq: int
+    id: str
+    role: str
+    content: str
+    turn: str | None
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A message that a search found, with its session's key."""
+
+    session: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An entry that could not be applied. `payload` holds its raw fields, cut at 64 KiB."""
+
+    id: str
+    reason: str
+    detail: str
+    session: str | None
+    event_id: str | None
+    size: int
+    sha256: str
+    stream_id: StreamId
+    at: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCursor:
+    """How far the store has applied the stream, committed with the rows.
+
+    `resolved` counts the entries read in this epoch; `skipped` the ones that Redis had added and
+    removed again before this epoch began. `added` is Redis' own count when last compared.
+    """
+
+    epoch: int
+    applied: StreamId
+    resolved: int
+    skipped: int
+    added: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who leads. `beat` grows with every renewal; `holder` is None after a clean stop."""
+
+    epoch: int
+    holder: str | None
+    beat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which sessions a reader may see: all of them, or an agent's own and its channels'."""
+
+    agent: str | None = None
+    channels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """What a list is narrowed to; None does not narrow. `since` bounds `last_activity`."""
+
+    agent: str | None = None
+    channel: str | None = None
+    state: str | None = None
+    since: int | None = None
+    prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some items and the cursor of the next page, None on the last one."""
+
+    items: list[T]
+    next_cursor: str | None

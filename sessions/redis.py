@@ -1,0 +1,134 @@
+"""Connections to Redis, built the same way everywhere.
+
+redis-py 5.3 (the newest that arq allows) waits for ever on a half-open socket unless told
+otherwise, and repeats nothing by itself. Both are decided here.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TimeoutError,
+)
+
+from sessions.errors import ConfigError, SessionError, StreamFull, StreamUnavailable
+
+# A command that Redis has not answered for so long will not be answered: its own slowest step,
+# an fsync on a sick disk, is cut off at 2 s by most operators' alarms.
+COMMAND_TIMEOUT: Final = 5.0
+CONNECT_TIMEOUT: Final = 2.0
+
+# What passes by itself: Redis restarting, loading its file, failing over, or cut off.
+UNAVAILABLE: Final = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+
+
+class Pipeline(Protocol):
+    """Commands that are sent together; with `transaction` they take effect together."""
+
+    def execute_command(self, *args: Any) -> Any:
+        """Queue a command."""
+        ...
+
+    async def execute(self) -> list[Any]:
+        """Send the queued commands; their replies in order."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Script(Protocol):
+    """A Lua script that Redis keeps by its digest."""
+
+    async def __call__(self, keys: list[str], args: list[Any]) -> Any:
+        """Run it."""
+        ...
+
+
+class RedisClient(Protocol):
+    """The part of redis-py that we use, with types that its own stubs do not give."""
+
+    async def execute_command(self, *args: Any) -> Any:
+        """Run one command as Redis spells it."""
+        ...
+
+    def pipeline(self, transaction: bool = True) -> Pipeline:
+        """A batch of commands."""
+        ...
+
+    def register_script(self, script: str) -> Script:
+        """A script to run by its digest."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+
+def connect(url: str, *, read_timeout: float = COMMAND_TIMEOUT) -> RedisClient:
+    """A client for the URL that returns bytes; it connects with its first command.
+
+    Raises ConfigError for a URL that cannot be one. Concurrent use is safe: each command takes
+    a connection of the pool. `read_timeout` (seconds) must exceed the longest BLOCK.
+    """
+    try:
+        client = cast("Any", Redis).from_url(
+            url,
+            socket_timeout=read_timeout,
+            socket_connect_timeout=CONNECT_TIMEOUT,
+            health_check_interval=15,
+        )
+    except ValueError as error:
+        raise ConfigError(f"{redacted(url)} is not a Redis URL: {error}") from None
+    return cast("RedisClient", client)
+
+
+def explain(error: Exception, url: str) -> SessionError:
+    """The error of ours for an error of Redis, with the text that says what to do."""
+    if isinstance(error, OutOfMemoryError):
+        return StreamFull(
+            "Redis is at its memory limit and takes no new entries; the same event can be sent "
+            "again once the worker has caught up",
+            retry_after=2.0,
+        )
+    if isinstance(error, UNAVAILABLE):
+        return StreamUnavailable(
+            f"Redis at {redacted(url)} does not answer ({error}); is it running, and is the URL "
+            "right?"
+        )
+    return SessionError(f"Redis at {redacted(url)} refused a command: {error}")
+
+
+def redacted(url: str) -> str:
+    """The URL without its password, for messages and logs."""
+    scheme, slashes, rest = url.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    user = credentials.partition(":")[0]
+    return f"{scheme}{slashes}{user}{':***' if ':' in credentials else ''}{at}{place}"
+
+
+__all__ = [
+    "COMMAND_TIMEOUT",
+    "UNAVAILABLE",
+    "Pipeline",
+    "RedisClient",
+    "RedisError",
+    "Script",
+    "connect",
+    "explain",
+    "redacted",
+]

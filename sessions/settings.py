@@ -1,0 +1,171 @@
+"""Settings: one frozen object, made at the edge of a process and passed down.
+
+The file is TOML: Turnstream's own `turnstream.toml` or ZeroClaw's `config.toml`. Of the latter
+`[channels]`, `[gateway]` and `[agents.*]` are understood and the rest is ignored; `[turnstream]`
+is ours alone, so that an unknown name in it is an error. `TURNSTREAM_*` variables win over both.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sessions.errors import ConfigError
+from sessions.wire import DEFAULT_MAX_CONTENT
+
+ENV_PREFIX: Final = "TURNSTREAM_"
+# Upstream's gateway port, so that clients which know no other find us.
+DEFAULT_PORT: Final = 42617
+BACKENDS: Final = ("sqlite", "jsonl")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class AgentSettings(_Section):
+    """One `[agents.<alias>]`: who answers, and what it may touch."""
+
+    provider: Literal["echo", "openai"] = "echo"
+    base_url: str | None = None
+    model: str | None = None
+    api_key_env: str | None = None
+    system_prompt: str | None = None
+    channels: tuple[str, ...] = ()
+    may_send_to: tuple[str, ...] = ()
+
+
+class ChannelSettings(_Section):
+    """`[channels]`: the store and what all channels share. Hours and milliseconds."""
+
+    session_backend: str = "sqlite"
+    session_ttl_hours: int = Field(default=0, ge=0)
+    debounce_ms: int = Field(default=0, ge=0)
+
+
+class GatewaySettings(_Section):
+    """`[gateway]`: where the web process listens. Seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
+    websocket_ping_interval_secs: int = Field(default=30, ge=0)
+
+
+class OwnSettings(BaseModel):
+    """`[turnstream]`: what ZeroClaw has no name for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workspace: Path = Path("~/.turnstream")
+    redis_url: str | None = None
+    api_url: str | None = None
+    prefix: str = Field(default="turnstream:", min_length=1, max_length=64)
+    max_content_bytes: int = Field(default=DEFAULT_MAX_CONTENT, ge=1, le=1024 * 1024)
+    # Names under which the web process is reached, beside the loopback ones.
+    allowed_hosts: tuple[str, ...] = ()
+    # Redis' memory limit in `turnstream up`; a home machine has this much to spare.
+    redis_maxmemory_mb: int = Field(default=512, ge=16)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(_Section):
+    """Everything that a process needs to know, checked once."""
+
+    turnstream: OwnSettings = OwnSettings()
+    channels: ChannelSettings = ChannelSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    agents: dict[str, AgentSettings] = Field(default_factory=lambda: {"main": AgentSettings()})
+
+    @property
+    def workspace(self) -> Path:
+        """The absolute workspace directory."""
+        return self.turnstream.workspace.expanduser().absolute()
+
+    @property
+    def redis_url(self) -> str | None:
+        """Where Redis is, None where `up` starts its own."""
+        return self.turnstream.redis_url
+
+    @property
+    def stream_key(self) -> str:
+        """The Redis key of the stream."""
+        return f"{self.turnstream.prefix}turns"
+
+    def replace(self, **own: Any) -> Settings:
+        """A copy with other values in `[turnstream]`, `[channels]` or `[gateway]`, by name."""
+        return _validated(_merge(self.model_dump(), _place(own)))
+
+
+# Which section an override of that name belongs to; everything else is `[turnstream]`.
+_SECTION_OF: Final = {
+    "session_backend": "channels",
+    "session_ttl_hours": "channels",
+    "debounce_ms": "channels",
+    "host": "gateway",
+    "port": "gateway",
+    "websocket_ping_interval_secs": "gateway",
+}
+# Variables of the environment beside `TURNSTREAM_<NAME>`.
+_LIST_NAMES: Final = frozenset({"allowed_hosts"})
+# Variables with our prefix that are no settings: pipes between the supervisor and its children.
+_NOT_SETTINGS: Final = frozenset({"progress_fd", "lifeline_fd", "config", "token"})
+
+
+def load_settings(config: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Read the file (if any) and the environment; raises ConfigError that names the culprit.
+
+    Without `config`, `TURNSTREAM_CONFIG` names the file; without both there is none.
+    """
+    path = config or (
+        Path(environ["TURNSTREAM_CONFIG"]) if "TURNSTREAM_CONFIG" in environ else None
+    )
+    document = _read(path) if path is not None else {}
+    return _validated(_merge(document, _place(_from_environment(environ))))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if environ.get("REDIS_URL"):
+        found["redis_url"] = environ["REDIS_URL"]
+    for name, value in environ.items():
+        field = name.removeprefix(ENV_PREFIX).lower()
+        if name.startswith(ENV_PREFIX) and value and field not in _NOT_SETTINGS:
+            found[field] = value.split(",") if field in _LIST_NAMES else value
+    return found
+
+
+def _place(values: Mapping[str, Any]) -> dict[str, Any]:
+    placed: dict[str, Any] = {}
+    for name, value in values.items():
+        placed.setdefault(_SECTION_OF.get(name, "turnstream"), {})[name] = value
+    return placed
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for section, values in over.items():
+        merged[section] = {**merged.get(section, {}), **values}
+    return merged
+
+
+def _validated(document: Mapping[str, Any]) -> Settings:
+    try:
+        settings = Settings.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"setting {where}: {first['msg']}") from None
+    return settings

@@ -1,0 +1,263 @@
+"""The stream in Redis: publishing turns to it, reading them from a cursor, trimming it.
+
+The only file that spells the stream's commands. The cursor itself lives in the store (`backend`),
+never in Redis: no consumer group, nothing acknowledged. Keys: `{prefix}turns` is the stream,
+`{prefix}store` a hash that says which store it belongs to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Final, TypeVar
+
+from sessions import wire
+from sessions.errors import SessionError, StoreMismatch
+from sessions.models import Event, Position, RawEntry, StreamId
+from sessions.redis import UNAVAILABLE, RedisClient, RedisError, explain
+
+R = TypeVar("R")
+
+# Seconds that a publisher goes on with the same ids before it says that Redis is away. Shorter
+# than the 15 s after which platforms give up on a webhook.
+PUBLISH_PATIENCE: Final = 8.0
+# Seconds between tries: short at first, because most cuts are a restart of 100 ms.
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
+# Milliseconds that an idle reader blocks; less than the client's read timeout, and short enough
+# that a stop is quick and the lease is renewed in time.
+BLOCK_MS: Final = 1000
+# Entries that the search for the trimming point looks at in one call, about 10 ms of Redis.
+_SURPLUS_STEP: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """What Redis says of the stream. `added` is None on servers that do not count (before 7.0)."""
+
+    last_id: StreamId
+    first_id: StreamId
+    added: int | None
+    length: int
+    store: dict[str, str]
+
+    @property
+    def epoch(self) -> int:
+        """The stream epoch that the leader registered; 0 where none has."""
+        return int(self.store.get("epoch", 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Redis' memory in bytes; `limit` 0 is none. `stream` estimates the stream's share."""
+
+    used: int
+    limit: int
+    stream: int
+
+
+class TurnStream:
+    """The stream of one prefix on one Redis. Safe for concurrent use in one event loop."""
+
+    def __init__(
+        self,
+        redis: RedisClient,
+        *,
+        url: str,
+        prefix: str,
+        max_content: int = wire.DEFAULT_MAX_CONTENT,
+    ) -> None:
+        self.key = f"{prefix}turns"
+        self.store_key = f"{prefix}store"
+        self._redis = redis
+        self._url = url
+        self._max_content = max_content
+        self._lanes = _Lanes()
+        self._read_script = redis.register_script(_lua("read"))
+        self._facts_script = redis.register_script(_lua("facts"))
+        self._surplus_script = redis.register_script(_lua("surplus"))
+
+    # -- publishing --------------------------------------------------------------------------
+
+    async def publish(
+        self, events: Sequence[Event], *, patience: float = PUBLISH_PATIENCE
+    ) -> list[Position]:
+        """Put all events on the stream, or none; their positions.
+
+        Each event is checked first, as the worker will check it: InvalidEvent names the first bad
+        one and nothing is published. While a session's events are unconfirmed, later calls for
+        that session wait, so that a retry cannot be overtaken. After a cut connection the same
+        ids are sent again for `patience` seconds; entries that arrived twice have one effect.
+
+        Raises StreamFull where Redis has no room, StreamUnavailable where it did not confirm in
+        time: the events may be on the stream or not, and sending the same ids again is safe.
+        """
+        entries = [wire.encode(event) for event in events]
+        for fields in entries:
+            wire.parse(fields, max_content=self._max_content)
+        async with self._lanes.hold({event.session for event in events}):
+            replies = await self._persist(lambda: self._add(entries), patience)
+        epoch = int(replies[0] or 0)
+        return [
+            Position(epoch, StreamId.parse(reply), event.id)
+            for reply, event in zip(replies[1:], events, strict=True)
+        ]
+
+    async def _add(self, entries: Sequence[dict[str, str]]) -> list[Any]:
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.execute_command("HGET", self.store_key, "epoch")
+            for fields in entries:
+                pairs = [part for pair in fields.items() for part in pair]
+                pipe.execute_command("XADD", self.key, "*", *pairs)
+            return await pipe.execute()
+
+    async def _persist(self, call: Callable[[], Awaitable[R]], patience: float) -> R:
+        """Try for `patience` seconds while Redis is away; any other error at once."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await call()
+            except UNAVAILABLE as error:
+                if loop.time() + pause > deadline:
+                    raise self._explained(error) from error
+            except RedisError as error:
+                raise self._explained(error) from error
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _explained(self, error: Exception) -> SessionError:
+        return explain(error, self._url)
+
+    # -- reading -----------------------------------------------------------------------------
+
+    async def read(self, cursor: StreamId, *, count: int, size: int) -> list[RawEntry]:
+        """The entries behind the cursor, at most `count` and about `size` bytes; maybe none."""
+        found = await self._ask(
+            lambda: self._read_script(keys=[self.key], args=[str(cursor), count, size])
+        )
+        return [RawEntry(StreamId.parse(entry[0]), entry[1]) for entry in found]
+
+    async def wait(self, cursor: StreamId) -> None:
+        """Return when there is an entry behind the cursor, or after BLOCK_MS."""
+        await self._ask(
+            lambda: self._redis.execute_command(
+                "XREAD", "COUNT", 1, "BLOCK", BLOCK_MS, "STREAMS", self.key, str(cursor)
+            )
+        )
+
+    async def facts(self) -> StreamFacts:
+        """The stream's ids and counts and the registered store, as of one moment."""
+        last, added, length, first, store = await self._ask(
+            lambda: self._facts_script(keys=[self.key, self.store_key], args=[])
+        )
+        pairs = [item.decode() for item in store]
+        return StreamFacts(
+            last_id=StreamId.parse(last),
+            first_id=StreamId.parse(first),
+            added=None if added < 0 else added,
+            length=length,
+            store=dict(zip(pairs[::2], pairs[1::2], strict=True)),
+        )
+
+    async def _ask(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await call()
+        except (RedisError, *UNAVAILABLE) as error:
+            raise self._explained(error) from error
+
+    # -- the leader's part -------------------------------------------------------------------
+
+    async def register(
+        self, *, backend: str, store_id: str, place: str, adopt: bool = False
+    ) -> None:
+        """Claim the stream for a store; StoreMismatch where it is another's.
+
+        Writes nothing where the claim stands already. With `adopt` the claim is moved.
+        """
+        if not adopt:
+            await self._ask(lambda: self._claim(store_id))
+        current = (await self.facts()).store
+        owner = current.get("store_id")
+        if owner not in (None, store_id) and not adopt:
+            raise StoreMismatch(
+                f"the stream {self.key} belongs to the {current.get('backend')} store {owner} in "
+                f"{current.get('place')}, but this worker's is the {backend} store {store_id} in "
+                f"{place}; start it with that workspace and backend, give it a Redis or a prefix "
+                "of its own, or take the stream over with --adopt-stream"
+            )
+        claim = {"backend": backend, "store_id": store_id, "place": place}
+        if {**current, **claim} != current:
+            await self.announce(**claim)
+
+    async def _claim(self, store_id: str) -> None:
+        # HSETNX wants memory even where it changes nothing; a full Redis must not stop a leader.
+        if await self._redis.execute_command("HGET", self.store_key, "store_id") is None:
+            await self._redis.execute_command("HSETNX", self.store_key, "store_id", store_id)
+
+    async def announce(self, **facts: str | int) -> None:
+        """Write the leader's facts (`epoch`, `leader`) where publishers and readers see them."""
+        pairs = [part for pair in facts.items() for part in pair]
+        await self._ask(lambda: self._redis.execute_command("HSET", self.store_key, *pairs))
+
+    async def memory(self) -> Memory:
+        """How full Redis is."""
+        info: dict[str, Any] = await self._ask(
+            lambda: self._redis.execute_command("INFO", "memory")
+        )
+        stream = await self._ask(lambda: self._redis.execute_command("MEMORY USAGE", self.key))
+        return Memory(info["used_memory"], info.get("maxmemory", 0), stream or 0)
+
+    async def trim(self, oldest_kept: StreamId) -> int:
+        """Drop the entries before `oldest_kept`; how many. The caller has applied them."""
+        return await self._ask(
+            lambda: self._redis.execute_command("XTRIM", self.key, "MINID", str(oldest_kept))
+        )
+
+    async def surplus(self, applied: StreamId, size: int) -> StreamId:
+        """The first entry to keep if about `size` bytes go; never one behind `applied`."""
+        found = await self._ask(
+            lambda: self._surplus_script(keys=[self.key], args=[str(applied), size, _SURPLUS_STEP])
+        )
+        return StreamId.parse(found.removeprefix(b"(")) if found != b"-" else StreamId(0, 0)
+
+
+class _Lanes:
+    """One publisher at a time for each session of this process, in order of arrival."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def hold(self, keys: set[str]) -> AsyncGenerator[None]:
+        # In one order for all, so that two publishers of the same sessions cannot wait for
+        # each other.
+        async with AsyncExitStack() as stack:
+            for key in sorted(keys):
+                await stack.enter_async_context(self._one(key))
+            yield
+
+    @asynccontextmanager
+    async def _one(self, key: str) -> AsyncGenerator[None]:
+        lock, users = self._locks.get(key, (asyncio.Lock(), 0))
+        self._locks[key] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks[key]
+            if users == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = (lock, users - 1)
+
+
+def _lua(name: str) -> str:
+    return resources.files("sessions.lua").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+
+
+__all__ = ["BLOCK_MS", "Memory", "StreamFacts", "TurnStream"]
