@@ -143,8 +143,12 @@ class SessionWriter(Protocol):
         """Give the lease up at a clean stop, so that a standby need not wait."""
         ...
 
-    async def begin_epoch(self, *, skipped: int) -> StreamCursor:
-        """Start a new stream epoch at the stream's beginning, `skipped` entries having gone."""
+    async def begin_epoch(self, *, skipped: int, above: int = 0) -> StreamCursor:
+        """Start a new stream epoch at the stream's beginning, `skipped` entries having gone.
+
+        It is one above the last epoch and above the given one, which a stream may have that
+        outlived a restored store.
+        """
         ...
 
     async def apply(self, entries: Sequence[Entry]) -> StreamCursor:

@@ -115,11 +115,12 @@ class WritingStore(ABC):
 
     # -- the stream --------------------------------------------------------------------------
 
-    async def begin_epoch(self, *, skipped: int) -> StreamCursor:
+    async def begin_epoch(self, *, skipped: int, above: int = 0) -> StreamCursor:
         """Start over at the stream's beginning under the next epoch."""
         async with self._fenced():
             before = await self._read_stream()
-            cursor = StreamCursor(before.epoch + 1, STREAM_START, 0, skipped, 0)
+            epoch = max(before.epoch, above) + 1
+            cursor = StreamCursor(epoch, STREAM_START, 0, skipped, 0)
             await self._write_stream(cursor)
         self._stream = cursor
         return cursor
@@ -486,8 +487,9 @@ class WritingStore(ABC):
     # -- housekeeping ------------------------------------------------------------------------
 
     async def tidy(self) -> bool:
-        """After an erasure: merge what the search index still holds, then empty the log."""
+        """Copy the log back; after an erasure merge the search index too, then empty the log."""
         if not self._erased:
+            await self._run("PRAGMA wal_checkpoint(PASSIVE)")
             return False
         if await self._merge_search():
             return True
