@@ -1,0 +1,1 @@
+"""The only writer: an arq worker whose lifecycle hosts the stream consumer."""

@@ -1,0 +1,38 @@
+"""`python -m worker`: one worker process, without the supervisor that restarts it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from sessions.errors import ConfigError
+from sessions.logs import configure_logging
+from sessions.settings import load_settings
+from worker.app import run
+
+
+def main() -> int:
+    """Run until stopped; the exit code: 0 after a stop, 78 where the configuration is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    parser.add_argument("--config", type=Path, help="a TOML file with the settings")
+    parser.add_argument(
+        "--adopt-stream",
+        action="store_true",
+        help="take over a stream that belongs to another store",
+    )
+    arguments = parser.parse_args()
+    try:
+        settings = load_settings(arguments.config, os.environ)
+        configure_logging("worker", settings.turnstream.log_level)
+        asyncio.run(run(settings, os.environ, adopt=arguments.adopt_stream))
+    except ConfigError as error:
+        print(f"worker: {error}", file=sys.stderr)
+        return os.EX_CONFIG
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

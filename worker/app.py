@@ -1,0 +1,131 @@
+"""The composition root of a worker process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncGenerator, Generator, Mapping
+from typing import Final
+
+from sessions.backend import SessionBackend
+from sessions.factory import make_session_backend
+from sessions.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
+from sessions.progress import BEAT_INTERVAL, ProgressReporter
+from sessions.redis import RedisClient, connect, redacted
+from sessions.settings import Settings
+from sessions.stream import TurnStream
+from worker.consumer import Consumer
+from worker.host import host
+from worker.leadership import DeathLock, holder_name
+from worker.upkeep import Upkeep
+
+log = logging.getLogger(__name__)
+
+DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
+
+
+async def run(settings: Settings, environ: Mapping[str, str], *, adopt: bool = False) -> None:
+    """Work until a signal or the end of the parent; returns after a clean stop.
+
+    Raises ConfigError for what only a person can mend, and whatever else ended the consumer.
+    """
+    url = settings.redis_url or DEFAULT_REDIS
+    progress = ProgressReporter.inherited(environ)
+    redis = connect(url)
+    stream = TurnStream(
+        redis,
+        url=url,
+        prefix=settings.turnstream.prefix,
+        max_content=settings.turnstream.max_content_bytes,
+    )
+    backend = make_session_backend(
+        settings.workspace, settings.channels.session_backend, mode="write"
+    )
+    async with _closing(redis), backend:
+        log.info(
+            "%s store %s in %s, stream %s on %s",
+            backend.name,
+            await backend.store_id(),
+            settings.workspace,
+            stream.key,
+            redacted(url),
+        )
+        consumer = _consumer(settings, backend, stream, progress, adopt=adopt)
+        with _stop_on_signals(consumer), _pulse(consumer, progress):
+            watch_parent(inherited_pipe(environ, LIFELINE_VARIABLE), consumer.stop)
+            await host(consumer, url=url, prefix=settings.turnstream.prefix, holder=holder_name())
+    log.info("stopped")
+
+
+def _consumer(
+    settings: Settings,
+    backend: SessionBackend,
+    stream: TurnStream,
+    progress: ProgressReporter,
+    *,
+    adopt: bool,
+) -> Consumer:
+    return Consumer(
+        backend,
+        stream,
+        Upkeep(backend, stream, ttl_hours=settings.channels.session_ttl_hours),
+        holder=holder_name(),
+        place=str(settings.workspace),
+        lock=DeathLock(settings.workspace / "sessions" / "leader.lock"),
+        progress=progress,
+        max_content=settings.turnstream.max_content_bytes,
+        adopt=adopt,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _closing(redis: RedisClient) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        await redis.aclose()
+
+
+@contextlib.contextmanager
+def _stop_on_signals(consumer: Consumer) -> Generator[None]:
+    """The first signal asks for an orderly end, the second one ends the process on the spot."""
+    loop = asyncio.get_running_loop()
+    asked = False
+
+    def on_signal(number: signal.Signals) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(128 + number)
+        asked = True
+        log.info("%s: finishing the batch in hand", number.name)
+        consumer.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+@contextlib.contextmanager
+def _pulse(consumer: Consumer, progress: ProgressReporter) -> Generator[None]:
+    """Show the supervisor that a long transaction gets on, statement by statement."""
+
+    async def watch() -> None:
+        seen = -1
+        while True:
+            await asyncio.sleep(BEAT_INTERVAL)
+            if consumer.steps != seen:
+                seen = consumer.steps
+                progress.beat()
+
+    task = asyncio.create_task(watch(), name="pulse")
+    try:
+        yield
+    finally:
+        task.cancel()

@@ -1,0 +1,246 @@
+"""The consumer: reads the stream from the store's cursor and applies it, batch by batch.
+
+    wait for the lead  →  claim the stream  →  read, apply, read, apply …  →  let the lead go
+
+It runs as one task. Upkeep that others ask for (`ask`) is done between two batches, because there
+is one writing connection and this task owns it. Trouble that passes by itself is waited out here;
+anything else ends the task, and with it the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from sessions import wire
+from sessions.backend import SessionBackend
+from sessions.errors import Fenced, Retryable, StreamFull
+from sessions.models import Entry, Event, EventType, StreamCursor
+from sessions.progress import ProgressReporter
+from sessions.stream import StreamFacts, TurnStream
+from worker.leadership import RENEWAL, DeathLock, stand_by
+from worker.regression import regression, vanished
+from worker.upkeep import Chore, Upkeep, under_pressure
+
+log = logging.getLogger(__name__)
+
+# Entries in one transaction. Twice as many drain 5 % faster and keep a reader of fresh data
+# waiting twice as long.
+BATCH_COUNT: Final = 500
+# Bytes in one transaction, which bounds the worker's memory: text is held about five times.
+BATCH_BYTES: Final = 4 * 1024 * 1024
+# Seconds between two tries while something passing is in the way.
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 2.0
+# Seconds between two lines about the same trouble.
+_REPEAT_TROUBLE: Final = 10.0
+_ERASING: Final = frozenset({EventType.ROLLBACK, EventType.RESET, EventType.DELETE, EventType.DEAD})
+
+
+class Consumer:
+    """One worker's share in the stream: standing by, or leading."""
+
+    def __init__(
+        self,
+        backend: SessionBackend,
+        stream: TurnStream,
+        upkeep: Upkeep,
+        *,
+        holder: str,
+        place: str,
+        lock: DeathLock,
+        progress: ProgressReporter,
+        max_content: int = wire.DEFAULT_MAX_CONTENT,
+        adopt: bool = False,
+    ) -> None:
+        self._backend = backend
+        self._stream = stream
+        self._upkeep = upkeep
+        self._holder = holder
+        self._place = place
+        self._lock = lock
+        self._progress = progress
+        self._max_content = max_content
+        self._adopt = adopt
+        self._stopping = asyncio.Event()
+        self._leading = False
+        self._cursor: StreamCursor | None = None
+        self._claimed = False
+        self._missing = 0
+        self._next_check = 0.0
+        self._turns = 0
+        self._trouble: str | None = None
+        self._regressed: str | None = None
+
+    @property
+    def leading(self) -> bool:
+        """Whether this worker holds the lead, as far as it knows."""
+        return self._leading
+
+    @property
+    def steps(self) -> int:
+        """Grows while the consumer or its store does anything."""
+        return self._turns + self._backend.steps
+
+    def stop(self) -> None:
+        """End after the batch in hand."""
+        self._stopping.set()
+
+    def ask(self, chore: Chore) -> None:
+        """Have a chore done between two batches; a standby forgets it."""
+        if self._leading:
+            self._upkeep.ask(chore)
+
+    async def run(self) -> None:
+        """Stand by, lead, and stand by again when fenced off, until stopped."""
+        await self._patiently(self._check_claim)
+        fenced = False
+        while not self._stopping.is_set():
+            lease = await stand_by(
+                self._backend,
+                self._lock,
+                holder=self._holder,
+                fenced=fenced,
+                stopping=self._stopping,
+                progress=self._progress,
+            )
+            if lease is None:
+                return
+            log.info("leading under epoch %d as %s", lease.epoch, self._holder)
+            try:
+                await self._lead()
+            except Fenced as error:
+                log.warning("the lead is lost: %s", error)
+                fenced = True
+            else:
+                return
+            finally:
+                self._leading = False
+                self._lock.drop()
+
+    async def _lead(self) -> None:
+        self._leading = True
+        self._cursor = None
+        while not self._stopping.is_set():
+            await self._patiently(self._step)
+        await self._backend.release()
+
+    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Do the step again until nothing passing is in its way, or a stop is asked for."""
+        loop = asyncio.get_running_loop()
+        pause, told, began = _FIRST_PAUSE, float("-inf"), loop.time()
+        self._trouble = None
+        while True:
+            try:
+                await step()
+            except Retryable as error:
+                self._trouble = str(error)
+                if loop.time() - told >= _REPEAT_TROUBLE:
+                    log.warning("waiting: %s", error)
+                    told = loop.time()
+            else:
+                if self._trouble is not None:
+                    log.info("going on after %.1f s", loop.time() - began)
+                    self._trouble = None
+                return
+            finally:
+                self._turns += 1
+            if self._stopping.is_set():
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    # -- leading -----------------------------------------------------------------------------
+
+    async def _step(self) -> None:
+        """One round: look after the stream if it is time, then a batch, or else a chore."""
+        cursor = await self._checked()
+        self._progress.ready()
+        raw = await self._stream.read(cursor.applied, count=BATCH_COUNT, size=BATCH_BYTES)
+        if raw:
+            entries = [wire.decode(entry, max_content=self._max_content) for entry in raw]
+            self._cursor = await self._backend.apply(entries)
+            if any(map(_erases, entries)):
+                self._upkeep.ask(Chore.TIDY)
+        if self._upkeep.waiting:
+            await self._upkeep.do_one(self._cursor or cursor)
+        elif not raw:
+            await self._stream.wait(cursor.applied)
+        self._progress.beat()
+
+    async def _checked(self) -> StreamCursor:
+        """The cursor, after making sure every RENEWAL seconds that it fits the stream."""
+        loop = asyncio.get_running_loop()
+        if self._cursor is not None and loop.time() < self._next_check:
+            return self._cursor
+        cursor = self._cursor or await self._backend.cursor()
+        # The lease first: it must not lapse because Redis is away.
+        await self._backend.renew()
+        facts = await self._stream.facts()
+        reason = regression(cursor, facts)
+        if reason is not None:
+            cursor = await self._begin_epoch(cursor, facts, reason)
+        elif facts.added is not None and facts.added != cursor.added:
+            await self._backend.renew(added=facts.added)
+        await self._settle_claim(facts, cursor)
+        self._watch_for_gaps(cursor, facts)
+        if under_pressure(await self._stream.memory()):
+            await self._upkeep.trim(cursor)
+        self._lock.take()
+        self._cursor = cursor
+        self._next_check = loop.time() + RENEWAL
+        return cursor
+
+    async def _begin_epoch(
+        self, cursor: StreamCursor, facts: StreamFacts, reason: str
+    ) -> StreamCursor:
+        """Read the stream from its beginning: ids that are known already have no effect."""
+        gone = (facts.added or facts.length) - facts.length
+        fresh = await self._backend.begin_epoch(skipped=gone, above=facts.epoch)
+        level = logging.INFO if cursor.epoch == 0 else logging.ERROR
+        log.log(level, "stream epoch %d begins: %s", fresh.epoch, reason)
+        self._claimed = False
+        self._missing = 0
+        if cursor.epoch != 0:
+            self._regressed = reason
+        return fresh
+
+    async def _settle_claim(self, facts: StreamFacts, cursor: StreamCursor) -> None:
+        """Tell publishers and readers the epoch. A full Redis may delay it, but stops nobody."""
+        if self._claimed and facts.epoch == cursor.epoch:
+            return
+        try:
+            await self._check_claim()
+            await self._stream.announce(epoch=cursor.epoch)
+        except StreamFull as error:
+            log.warning("cannot register in Redis yet: %s", error)
+        else:
+            self._claimed = True
+
+    async def _check_claim(self) -> None:
+        """Claim the stream for this store, or end: StoreMismatch says whose it is."""
+        store_id = await self._backend.store_id()
+        assert store_id is not None
+        await self._stream.register(
+            backend=self._backend.name,
+            store_id=store_id,
+            place=self._place,
+            adopt=self._adopt,
+        )
+
+    def _watch_for_gaps(self, cursor: StreamCursor, facts: StreamFacts) -> None:
+        """Say so when entries were added that nobody got to read."""
+        missing = vanished(cursor, facts)
+        if missing > self._missing:
+            log.error(
+                "%d stream entries vanished before they were read: something else trims the "
+                "stream, or deletes from it",
+                missing,
+            )
+        self._missing = max(self._missing, missing)
+
+
+def _erases(entry: Entry) -> bool:
+    return isinstance(entry.body, Event) and entry.body.type in _ERASING

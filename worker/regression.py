@@ -1,0 +1,30 @@
+"""A stream that went backwards, and entries that vanished from it: how they are noticed."""
+
+from __future__ import annotations
+
+from sessions.models import StreamCursor
+from sessions.stream import StreamFacts
+
+
+def regression(cursor: StreamCursor, facts: StreamFacts) -> str | None:
+    """Why the stream is not the one that the cursor was written for; None where it is."""
+    if cursor.epoch == 0:
+        return "this store reads the stream for the first time"
+    if "epoch" not in facts.store:
+        return "the stream's mark is gone: Redis was emptied, or started without its data"
+    if facts.epoch < cursor.epoch:
+        return f"Redis holds an older state, of epoch {facts.epoch}"
+    if facts.epoch > cursor.epoch:
+        return f"the store is older than the stream, which has epoch {facts.epoch}"
+    if facts.last_id < cursor.applied:
+        return f"the stream ends at {facts.last_id}, before what was applied ({cursor.applied})"
+    if facts.added is not None and facts.added < cursor.added:
+        return f"Redis counts {facts.added} entries, fewer than the {cursor.added} seen before"
+    return None
+
+
+def vanished(cursor: StreamCursor, facts: StreamFacts) -> int:
+    """How many entries were added and never came by; 0 unless the cursor has caught up."""
+    if facts.added is None or cursor.applied != facts.last_id:
+        return 0
+    return max(0, facts.added - cursor.skipped - cursor.resolved)
