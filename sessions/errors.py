@@ -11,9 +11,13 @@
     │   ├── StreamUnavailable   Redis does not answer
     │   ├── StreamFull          Redis refuses new entries until the worker has caught up
     │   ├── StoreUnavailable    the store is busy, its disk is full, or it cannot be opened now
-    │   └── StoreBehind         the store has not applied yet what the caller asked to see
+    │   ├── StoreBehind         the store has not applied yet what the caller asked to see
+    │   ├── LaneFull            the session has as many messages waiting as it may
+    │   └── LaneTimeout         the session's turns before this message took too long
     ├── PositionLost            the position belongs to a stream that no longer exists
-    └── Fenced                  another worker leads; this one may not write any more
+    ├── Fenced                  another worker leads; this one may not write any more
+    ├── LaneLost                another replica has taken the session's lane over
+    └── DeclaredDead            the other replicas took this one for dead and took its lanes over
 
 The message says what to do; the attributes carry the data.
 """
@@ -88,3 +92,28 @@ class PositionLost(SessionError):
 
 class Fenced(SessionError):
     """A newer leader has taken over; everything this one still holds belongs to the new one."""
+
+
+class LaneFull(Retryable):
+    """The session's lane is full; nothing was stored. `pending` counts the turn at work too."""
+
+    def __init__(self, session: str, pending: int) -> None:
+        super().__init__(f"Session {session} queue full ({pending} pending requests)")
+        self.session = session
+        self.pending = pending
+
+
+class LaneTimeout(Retryable):
+    """The message waited too long for its turn and was taken back; nothing was stored."""
+
+    def __init__(self, session: str) -> None:
+        super().__init__(f"Timed out waiting for session {session}")
+        self.session = session
+
+
+class LaneLost(SessionError):
+    """The lane is held under a newer token: whatever this holder still has to say is void."""
+
+
+class DeclaredDead(SessionError):
+    """This replica stood still for so long that others took its lanes over: begin anew."""

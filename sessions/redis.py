@@ -6,8 +6,10 @@ otherwise, and repeats nothing by itself. Both are decided here.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, cast
+from typing import Any, Final, Protocol, Self, TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import (
@@ -21,10 +23,15 @@ from redis.exceptions import (
 
 from sessions.errors import ConfigError, SessionError, StreamFull, StreamUnavailable
 
+R = TypeVar("R")
+
 # A command that Redis has not answered for so long will not be answered: its own slowest step,
 # an fsync on a sick disk, is cut off at 2 s by most operators' alarms.
 COMMAND_TIMEOUT: Final = 5.0
 CONNECT_TIMEOUT: Final = 2.0
+# Seconds between tries: short at first, because most cuts are a restart of 100 ms.
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
 
 # What passes by itself: Redis restarting, loading its file, failing over, or cut off.
 UNAVAILABLE: Final = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
@@ -113,6 +120,27 @@ def explain(error: Exception, url: str) -> SessionError:
     return SessionError(f"Redis at {redacted(url)} refused a command: {error}")
 
 
+async def patiently(call: Callable[[], Awaitable[R]], url: str, patience: float) -> R:
+    """Try for `patience` seconds while Redis is away; any other error of Redis at once.
+
+    The call may take effect more than once, so it must be one that can be repeated. Raises what
+    `explain` makes of the last error.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return await call()
+        except UNAVAILABLE as error:
+            if loop.time() + pause > deadline:
+                raise explain(error, url) from error
+        except RedisError as error:
+            raise explain(error, url) from error
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
 def redacted(url: str) -> str:
     """The URL without its password, for messages and logs."""
     scheme, slashes, rest = url.partition("://")
@@ -130,5 +158,6 @@ __all__ = [
     "Script",
     "connect",
     "explain",
+    "patiently",
     "redacted",
 ]

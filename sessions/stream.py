@@ -12,21 +12,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from sessions import wire
 from sessions.errors import SessionError, StoreMismatch
 from sessions.models import Event, Position, RawEntry, StreamId
-from sessions.redis import UNAVAILABLE, RedisClient, RedisError, explain
-
-R = TypeVar("R")
+from sessions.redis import UNAVAILABLE, RedisClient, RedisError, explain, patiently
 
 # Seconds that a publisher goes on with the same ids before it says that Redis is away. Shorter
 # than the 15 s after which platforms give up on a webhook.
 PUBLISH_PATIENCE: Final = 8.0
-# Seconds between tries: short at first, because most cuts are a restart of 100 ms.
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 1.0
 # Milliseconds that an idle reader blocks; less than the client's read timeout, and short enough
 # that a stop is quick and the lease is renewed in time.
 BLOCK_MS: Final = 1000
@@ -99,7 +94,7 @@ class TurnStream:
         for fields in entries:
             wire.parse(fields, max_content=self._max_content)
         async with self._lanes.hold({event.session for event in events}):
-            replies = await self._persist(lambda: self._add(entries), patience)
+            replies = await patiently(lambda: self._add(entries), self._url, patience)
         epoch = int(replies[0] or 0)
         return [
             Position(epoch, StreamId.parse(reply), event.id)
@@ -113,22 +108,6 @@ class TurnStream:
                 pairs = [part for pair in fields.items() for part in pair]
                 pipe.execute_command("XADD", self.key, "*", *pairs)
             return await pipe.execute()
-
-    async def _persist(self, call: Callable[[], Awaitable[R]], patience: float) -> R:
-        """Try for `patience` seconds while Redis is away; any other error at once."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + patience
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return await call()
-            except UNAVAILABLE as error:
-                if loop.time() + pause > deadline:
-                    raise self._explained(error) from error
-            except RedisError as error:
-                raise self._explained(error) from error
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _explained(self, error: Exception) -> SessionError:
         return explain(error, self._url)

@@ -1,0 +1,389 @@
+"""Lanes: one turn at a time for each session, over all replicas, in order of arrival.
+
+A lane is a bounded list of messages in Redis, as durable as the stream. The replica that put a
+message there takes the lane when the message is first; the replicas watch each other's heartbeats
+and take over what a dead one held or had waiting. Every hold has a fencing token, and what is
+published in a turn goes through a script that compares it first: a lost lane publishes nothing.
+
+This file knows what Redis holds; who beats, sweeps and runs turns is the business of its users.
+The keys are listed in lua/lane_common.lua. They exist only while a lane is in use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib import resources
+from typing import Any, Final, NamedTuple, cast
+
+from sessions import wire
+from sessions.errors import DeclaredDead, LaneFull, LaneLost
+from sessions.models import Event, Position, StreamId
+from sessions.redis import UNAVAILABLE, RedisClient, RedisError, Script, explain, patiently
+
+# Messages in one lane, the one at work included: what upstream's gateway allows.
+DEPTH: Final = 8
+# Seconds that a call goes on while Redis is away, before its caller is told.
+PATIENCE: Final = 8.0
+# Seconds for which a heartbeat must have been seen unchanged until its replica counts as dead.
+DEAD_AFTER: Final = 10.0
+# Seconds that one look at the heartbeats can vouch for: a sweeper that was frozen itself between
+# two looks has not seen anybody stand still.
+_LONGEST_LOOK: Final = 2.0
+# Seconds that the listener for signals waits before it looks whether it shall go on.
+_LISTEN: Final = 1.0
+
+
+class Stage(StrEnum):
+    """How far a turn has come on the stream, which is what a takeover must know."""
+
+    TAKEN = "taken"
+    """Nothing of it was published."""
+    OPENED = "opened"
+    """Its user append was published."""
+    ENDED = "ended"
+    """Its end was published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A lane that this replica holds, for the message at work. `message` is the caller's text.
+
+    `opened` is the entry of the user append, None before `Stage.OPENED`.
+    """
+
+    session: str
+    token: str
+    id: str
+    stage: Stage
+    opened: StreamId | None
+    message: str
+
+
+class Place(NamedTuple):
+    """Where an enqueued message is: at work here (`hold`), waiting, or known elsewhere.
+
+    `waiting` counts the messages before it; `known` is true where another replica has the same
+    message in the lane and will run it.
+    """
+
+    hold: Hold | None = None
+    waiting: int = 0
+    known: bool = False
+
+
+class Withdrawal(NamedTuple):
+    """What became of a withdrawn message; `next` is a hold that the withdrawal gave us."""
+
+    done: bool
+    running: bool
+    next: Hold | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What a beat learned, as session keys: lanes lost, turns to abort, lanes free to take."""
+
+    lost: frozenset[str]
+    aborted: frozenset[str]
+    free: frozenset[str]
+
+
+class Sweep(NamedTuple):
+    """What a sweep found: lanes taken over now, and lanes that were held by this replica."""
+
+    taken: list[Hold]
+    held: list[Hold]
+
+
+class Running(NamedTuple):
+    """A turn at work that was asked to abort."""
+
+    turn: str
+    token: str
+
+
+class Signal(NamedTuple):
+    """A hint from another replica: `free` (look at your waiting messages) or `abort`."""
+
+    word: str
+    session: str
+
+
+class Lanes:
+    """The lanes of one prefix, as one replica sees them. Safe for concurrent use in one loop.
+
+    Every method can be repeated: after a cut connection it says the same again. They raise
+    StreamUnavailable where Redis is away for longer than PATIENCE, and StreamFull where it has no
+    room for a message or an entry; moving, ending and freeing work in a full Redis too.
+    """
+
+    def __init__(
+        self,
+        redis: RedisClient,
+        *,
+        url: str,
+        prefix: str,
+        max_content: int = wire.DEFAULT_MAX_CONTENT,
+    ) -> None:
+        self.replica = ""
+        self._redis = redis
+        self._url = url
+        self._prefix = prefix
+        self._max_content = max_content
+        self._scripts = {name: redis.register_script(_script(name)) for name in _NAMES}
+
+    async def register(self) -> None:
+        """Show this replica to the others, each time under a new name; before anything else."""
+        self.replica = uuid.uuid4().hex
+        await self._patiently(
+            lambda: self._redis.execute_command("HSETNX", self._beats_key, self.replica, 0)
+        )
+
+    async def unregister(self) -> None:
+        """Leave: what still waits here is taken over at the others' next sweep."""
+        await self._patiently(
+            lambda: self._redis.execute_command("HDEL", self._beats_key, self.replica)
+        )
+
+    # -- messages ----------------------------------------------------------------------------
+
+    async def enqueue(self, session: str, id: str, message: str, *, depth: int = DEPTH) -> Place:
+        """Put a message at the end of the session's lane, once; take the lane if it is free.
+
+        A message that is in the lane already stays where it is. Raises LaneFull where `depth`
+        messages are in the lane, DeclaredDead where the others gave this replica up: in both
+        cases nothing was stored.
+        """
+        word, *rest = await self._run("enqueue", session, id, message, depth)
+        if word == b"stranger":
+            raise DeclaredDead(_DEAD)
+        if word == b"full":
+            raise LaneFull(session, rest[0])
+        return _place(word, rest)
+
+    async def take(self, session: str, id: str) -> Place | None:
+        """Take the lane if the message is first and the lane free; None where it is not there.
+
+        Raises DeclaredDead where the others gave this replica up.
+        """
+        word, *rest = await self._run("take", session, id)
+        if word == b"stranger":
+            raise DeclaredDead(_DEAD)
+        return None if word == b"gone" else _place(word, rest)
+
+    async def withdraw(self, session: str, id: str) -> Withdrawal:
+        """Take a waiting message back; `running` where its turn has begun, so that it stays."""
+        word, *rest = await self._run("withdraw", session, id)
+        return Withdrawal(
+            done=word == b"withdrawn",
+            running=word == b"running",
+            next=_hold(rest[0]) if rest else None,
+        )
+
+    # -- a turn ------------------------------------------------------------------------------
+
+    async def publish(
+        self, hold: Hold, events: Sequence[Event], *, stage: Stage, patience: float = PATIENCE
+    ) -> list[Position]:
+        """Put all events on the stream if the lane is still ours, and bring the turn to `stage`.
+
+        Done once for each stage: a repetition answers with the first one's positions. Raises
+        InvalidEvent as `TurnStream.publish` does, and LaneLost where nothing was published and
+        nothing ever will be.
+        """
+        arguments: list[str | int] = []
+        for event in events:
+            fields = wire.encode(event)
+            wire.parse(fields, max_content=self._max_content)
+            arguments += [2 * len(fields), *(part for pair in fields.items() for part in pair)]
+        epoch, *rest = await self._run(
+            *("publish", hold.session, hold.token, stage),
+            *(f"{self._prefix}turns", f"{self._prefix}store", *arguments),
+            patience=patience,
+        )
+        if epoch == b"lost":
+            raise LaneLost(_LOST.format(session=hold.session))
+        return [
+            Position(int(epoch), StreamId.parse(entry), event.id)
+            for entry, event in zip(rest[0], events, strict=True)
+        ]
+
+    async def finish(self, hold: Hold) -> Hold | None:
+        """End the turn and let the lane go on; what this replica holds next, if anything.
+
+        Nothing happens where the lane is not ours any more.
+        """
+        word, *rest = await self._run("finish", hold.session, hold.token)
+        return _hold(rest[0]) if word == b"free" else None
+
+    async def request_abort(self, session: str) -> Running | None:
+        """Ask for the turn at work to be aborted, wherever it runs; None where there is none.
+
+        Its end is then published under the id `{turn}:reply`.
+        """
+        found = await self._run("abort", session)
+        return Running(found[0].decode(), found[1].decode()) if found else None
+
+    async def holder_token(self, session: str) -> str | None:
+        """The token under which the lane is held now."""
+        found = await self._patiently(
+            lambda: self._redis.execute_command("HGET", f"{self._prefix}lane:{session}", "token")
+        )
+        return found.decode() if found else None
+
+    # -- the replicas ------------------------------------------------------------------------
+
+    async def beat(self, holds: Collection[Hold], waiting: Collection[str]) -> Pulse:
+        """Show that this replica lives, and learn what changed for its lanes.
+
+        Tried once: the next beat follows anyway. Raises DeclaredDead where the others gave this
+        replica up; then every hold is lost.
+        """
+        pairs = [part for hold in holds for part in (hold.session, hold.token)]
+        word, *rest = await self._run("beat", len(holds), *pairs, *waiting, patience=0)
+        if word == b"stranger":
+            raise DeclaredDead(_DEAD)
+        return Pulse(*(frozenset(session.decode() for session in found) for found in rest))
+
+    async def beats(self) -> dict[str, int]:
+        """Every replica's heartbeat. Tried once."""
+        found = await self._patiently(
+            lambda: self._redis.execute_command("HGETALL", self._beats_key), patience=0
+        )
+        return {replica.decode(): int(count) for replica, count in found.items()}
+
+    async def sweep(self, dead: Mapping[str, int]) -> Sweep:
+        """Take over all lanes of these replicas, and of those that nobody knows.
+
+        `dead` maps each to the beat at which it stood still; one that has beaten since is left
+        alone, and of several sweepers one gets a lane. Tried once.
+        """
+        pairs = [part for pair in dead.items() for part in pair]
+        taken, held = await self._run("sweep", *pairs, patience=0)
+        return Sweep([_held(item) for item in taken], [_held(item) for item in held])
+
+    async def signals(self) -> AsyncGenerator[Signal | None]:
+        """Hints of the other replicas as they come, None at least every second without one.
+
+        A hint can get lost, so nothing may depend on one: beats say the same, later. Raises
+        StreamUnavailable where the connection breaks.
+        """
+        pubsub = cast("Any", self._redis).pubsub(ignore_subscribe_messages=True)
+        try:
+            await pubsub.subscribe(f"{self._prefix}lane_signals")
+            while True:
+                found = await pubsub.get_message(timeout=_LISTEN)
+                yield _signal(found["data"]) if found else None
+        except (RedisError, *UNAVAILABLE) as error:
+            raise explain(error, self._url) from error
+        finally:
+            await pubsub.aclose()
+
+    # ----------------------------------------------------------------------------------------
+
+    @property
+    def _beats_key(self) -> str:
+        return f"{self._prefix}lane_beats"
+
+    async def _run(self, name: str, *arguments: object, patience: float = PATIENCE) -> list[Any]:
+        script: Script = self._scripts[name]
+        return await self._patiently(
+            lambda: script(
+                keys=[f"{self._prefix}lanes"], args=[self._prefix, self.replica, *arguments]
+            ),
+            patience=patience,
+        )
+
+    async def _patiently(
+        self, call: Callable[[], Awaitable[Any]], *, patience: float = PATIENCE
+    ) -> Any:
+        return await patiently(call, self._url, patience)
+
+
+@dataclass(slots=True)
+class Watch:
+    """What a sweeper has itself seen of the heartbeats, by a clock that cannot be set."""
+
+    dead_after: float = DEAD_AFTER
+    _seen: dict[str, tuple[int, float]] = field(default_factory=lambda: {})
+    _looked: float | None = None
+
+    def look(self, beats: Mapping[str, int], *, ignore: str) -> dict[str, int]:
+        """Take one look; the replicas that stood still for too long, with their last beat."""
+        now = asyncio.get_running_loop().time()
+        passed = 0.0 if self._looked is None else min(now - self._looked, _LONGEST_LOOK)
+        self._looked = now
+        before = self._seen
+        self._seen = {
+            replica: (beat, before[replica][1] + passed if self._stands(replica, beat) else 0.0)
+            for replica, beat in beats.items()
+            if replica != ignore
+        }
+        return {
+            replica: beat
+            for replica, (beat, still) in self._seen.items()
+            if still >= self.dead_after
+        }
+
+    def forget(self) -> None:
+        """Begin anew: Redis did not answer, so that nobody can be blamed for standing still."""
+        self._seen.clear()
+        self._looked = None
+
+    def _stands(self, replica: str, beat: int) -> bool:
+        return replica in self._seen and self._seen[replica][0] == beat
+
+
+def _place(word: bytes, rest: list[Any]) -> Place:
+    if word == b"taken":
+        return Place(hold=_held(rest[0]))
+    return Place(waiting=rest[0], known=word == b"known")
+
+
+def _hold(found: list[Any]) -> Hold | None:
+    return _held(found) if found else None
+
+
+def _held(found: list[bytes]) -> Hold:
+    session, token, message_id, stage, opened, message = (part.decode() for part in found)
+    entry = StreamId.parse(opened) if opened else None
+    return Hold(session, token, message_id, Stage(stage), entry, message)
+
+
+def _signal(data: bytes) -> Signal:
+    word, _, session = data.decode().partition(" ")
+    return Signal(word, session)
+
+
+def _script(name: str) -> str:
+    folder = resources.files("sessions.lua")
+    return "\n".join(
+        folder.joinpath(f"lane_{part}.lua").read_text(encoding="utf-8") for part in ("common", name)
+    )
+
+
+_NAMES: Final = (
+    *("enqueue", "take", "withdraw", "publish", "finish", "abort"),
+    *("beat", "sweep"),
+)
+_DEAD: Final = "the other replicas took this one for dead; it must register under a new name"
+_LOST: Final = "the lane of session {session} was taken over by another replica"
+
+__all__ = [
+    "DEAD_AFTER",
+    "DEPTH",
+    "Hold",
+    "Lanes",
+    "Place",
+    "Pulse",
+    "Running",
+    "Signal",
+    "Stage",
+    "Sweep",
+    "Watch",
+    "Withdrawal",
+]

@@ -1,0 +1,27 @@
+-- Put a message at the end of its lane. ARGV: …, session, id, message, depth.
+-- Answers 'taken' + holding, 'waiting' + place, 'known' where another replica has the message,
+-- 'full' + places, or 'stranger' where this replica was declared dead.
+local session, id, message, depth = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+if not alive(ME) then
+    return {'stranger'}
+end
+local place, owner = find(session, id)
+if place then
+    local holder = redis.call('HGET', lane(session), 'holder')
+    if place == 0 and holder == ME then
+        return {'taken', holding(session)}
+    end
+    return owner == ME and {'waiting', place} or {'known', place}
+end
+local length = redis.call('LLEN', queue(session))
+if length >= depth then
+    return {'full', length}
+end
+-- A full Redis refuses the first write, and with it all.
+redis.call('HSET', lane(session), '+' .. id, message)
+redis.call('RPUSH', queue(session), id .. ' ' .. ME)
+redis.call('SADD', KEYS[1], session)
+if length == 0 then
+    return {'taken', hold(session)}
+end
+return {'waiting', length}

@@ -1,0 +1,26 @@
+-- Put the events of a turn on the stream if the lane is still held with this token.
+-- ARGV: …, session, token, stage that this brings the turn to, stream, store, then for each event
+-- the number of its field names and values, and these.
+-- Answers 'lost', or the stream epoch and the entries' ids; the same again where it was done before.
+local session, token, stage, stream, store = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local found = redis.call('HMGET', lane(session), 'token', 'stage', 'ids:' .. stage)
+if found[1] ~= token then
+    return {'lost'}
+end
+local epoch = redis.call('HGET', store, 'epoch') or '0'
+if found[3] then
+    return {epoch, cjson.decode(found[3])}
+end
+local ids = {}
+local at = 8
+while at <= #ARGV do
+    local count = tonumber(ARGV[at])
+    -- A full Redis refuses the first of these, and with it all.
+    ids[#ids + 1] = redis.call('XADD', stream, '*', unpack(ARGV, at + 1, at + count))
+    at = at + count + 1
+end
+redis.call('HSET', lane(session), 'stage', stage, 'ids:' .. stage, cjson.encode(ids))
+if stage == 'opened' then
+    redis.call('HSET', lane(session), 'opened', ids[1])
+end
+return {epoch, ids}
