@@ -83,7 +83,7 @@ class StreamId(NamedTuple):
         """Read `ms-seq`; raises ValueError for anything else."""
         raw = text.decode("ascii") if isinstance(text, bytes) else text
         ms, dash, seq = raw.partition("-")
-        if not (dash and ms.isascii() and ms.isdigit() and seq.isascii() and seq.isdigit()):
+        if not (dash and raw.isascii() and ms.isdigit() and seq.isdigit()):
             raise ValueError(f"not a stream id: {raw!r}")
         return cls(int(ms), int(seq))
 
@@ -121,7 +121,10 @@ class Position:
 
 
 class Event(NamedTuple):
-    """One entry of the stream, checked against the contract. Absent fields are None."""
+    """One entry of the stream, checked against the contract. Absent fields are None.
+
+    `type` to `action` stand together: they are the payload that rule 1 compares.
+    """
 
     id: str
     type: EventType
@@ -141,6 +144,11 @@ class Event(NamedTuple):
     room: str | None = None
     sender: str | None = None
     at: int | None = None
+
+    @property
+    def payload(self) -> tuple[str | None, ...]:
+        """The fields in which two events of one id must agree."""
+        return self[1:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +174,11 @@ class RawEntry(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A stream entry together with what it says."""
+    """A stream entry together with what it says, and 16 bytes that stand for its payload."""
 
     raw: RawEntry
     body: Event | Poison
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)

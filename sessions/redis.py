@@ -101,7 +101,13 @@ def connect(url: str, *, read_timeout: float = COMMAND_TIMEOUT) -> RedisClient:
         )
     except ValueError as error:
         raise ConfigError(f"{redacted(url)} is not a Redis URL: {error}") from None
+    # redis-py would make dicts of an entry's fields, in which one given twice is hidden.
+    client.set_response_callback("XREAD", _as_it_came)
     return cast("RedisClient", client)
+
+
+def _as_it_came(reply: Any, **_: Any) -> Any:
+    return reply
 
 
 def explain(error: Exception, url: str) -> SessionError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from sessions import times
 from sessions.errors import InvalidEvent
@@ -33,16 +33,6 @@ _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _STATES: Final = frozenset({"idle", "running", "error"})
 _ACTIONS: Final = frozenset({"replay", "purge"})
 
-_PAYLOAD_FIELDS: Final = (
-    *("type", "session", "role", "content", "turn", "target", "expect", "close_with"),
-    *("name", "state", "action"),
-)
-_FIELDS: Final = (
-    "id",
-    *_PAYLOAD_FIELDS,
-    *("if_exists", "agent", "channel", "room", "sender", "at"),
-)
-
 
 def is_id(text: str) -> bool:
     """Whether the text can be an event id."""
@@ -52,29 +42,25 @@ def is_id(text: str) -> bool:
 def decode(raw: RawEntry, *, max_content: int = DEFAULT_MAX_CONTENT) -> Entry:
     """What a stream entry says; poison instead of an exception, since one entry stops nobody."""
     try:
-        fields = _text_fields(raw.fields, max_content)
+        event = parse(_text_fields(raw.fields, max_content), max_content=max_content)
     except InvalidEvent as error:
-        return Entry(raw, Poison(Reason(error.reason), error.detail, *_salvage(raw.fields)))
-    try:
-        return Entry(raw, parse(fields, max_content=max_content))
-    except InvalidEvent as error:
-        return Entry(raw, Poison(Reason(error.reason), error.detail, *_salvage(raw.fields)))
+        poison = Poison(Reason(error.reason), error.detail, *_salvage(raw.fields))
+        return Entry(raw, poison, _digest(frame(raw.fields)))
+    return Entry(raw, event, payload_digest(event))
 
 
 def _text_fields(pairs: Sequence[bytes], max_content: int) -> dict[str, str]:
     fields: dict[str, str] = {}
-    for name, value in zip(pairs[::2], pairs[1::2], strict=True):
-        if len(value) > max_content:
-            raise InvalidEvent(
-                Reason.TOO_LARGE,
-                f"field {name[:40]!r} has {len(value)} bytes; the limit is {max_content}",
-            )
-        try:
+    try:
+        for name, value in zip(pairs[::2], pairs[1::2], strict=True):
+            if len(value) > max_content:
+                raise InvalidEvent(
+                    Reason.TOO_LARGE,
+                    f"field {name[:40]!r} has {len(value)} bytes; the limit is {max_content}",
+                )
             fields[name.decode()] = value.decode()
-        except UnicodeDecodeError as error:
-            raise InvalidEvent(
-                Reason.UNDECODABLE, f"field {name[:40]!r} is not UTF-8: {error.reason}"
-            ) from None
+    except UnicodeDecodeError as error:
+        raise InvalidEvent(Reason.UNDECODABLE, f"not UTF-8: {error.reason}") from None
     if 2 * len(fields) != len(pairs):
         raise InvalidEvent(Reason.UNDECODABLE, "a field is given twice")
     return fields
@@ -107,60 +93,48 @@ def parse(fields: Mapping[str, str], *, max_content: int = DEFAULT_MAX_CONTENT) 
             if version is not None
             else f"v is missing; write v {VERSION}",
         )
-    event_type = _event_type(fields)
-    event = Event(
-        id=_required_id(fields, "id"),
-        type=event_type,
-        session="" if event_type is EventType.DEAD else _session(fields),
-        role=_bounded(fields, "role", MAX_ROLE, required=event_type is EventType.APPEND),
-        content=_text(fields, "content", max_content),
-        turn=_optional_id(fields, "turn"),
-        target=_optional_id(fields, "target"),
-        expect=_text(fields, "expect", max_content),
-        close_with=_text(fields, "close_with", max_content),
-        name=_text(fields, "name", MAX_LABEL),
-        state=_choice(fields, "state", _STATES),
-        action=_choice(fields, "action", _ACTIONS),
-        if_exists=_flag(fields, "if_exists"),
-        agent=_label(fields, "agent"),
-        channel=_label(fields, "channel"),
-        room=_label(fields, "room"),
-        sender=_label(fields, "sender"),
-        at=_time(fields),
-    )
-    check = _COMPLETE.get(event_type)
-    if check is not None:
-        check(event)
+    values: dict[str, Any] = {}
+    for name, text in fields.items():
+        check = _CHECKS.get(name)
+        if check is not None:
+            values[name] = check(name, text, max_content)
+    for name in ("type", "id"):
+        if name not in values:
+            raise _invalid(name, "is missing")
+    event = Event(**values)
+    if event.type is EventType.DEAD:
+        event = event._replace(session="")
+    elif not event.session:
+        raise _invalid("session", "is missing")
+    complete = _COMPLETE.get(event.type)
+    if complete is not None:
+        complete(event)
     return event
 
 
 def encode(event: Event) -> dict[str, str]:
     """The fields of one XADD; `parse` reads them back to an equal event."""
     fields = {"v": VERSION}
-    for name in _FIELDS:
-        value = getattr(event, name)
+    for name, value in zip(Event._fields, event, strict=True):
         if value is None or value is False or (name == "session" and value == ""):
             continue
         if value is True:
-            value = "1"
-        elif name == "at":
-            value = times.render(value)
-        fields[name] = str(value)
+            fields[name] = "1"
+        elif isinstance(value, int):
+            fields[name] = times.render(value)
+        else:
+            fields[name] = value
     return fields
 
 
 def payload_digest(event: Event) -> bytes:
     """16 bytes that two events share exactly when rule 1 calls them the same payload."""
-    parts: list[str] = []
-    for name in _PAYLOAD_FIELDS:
-        value = getattr(event, name)
-        parts.append("-" if value is None else f"{len(value)}:{value}")
-    return hashlib.sha256("".join(parts).encode()).digest()[:16]
+    parts = ["-" if value is None else f"{len(value)}:{value}" for value in event.payload]
+    return _digest("".join(parts).encode())
 
 
-def raw_digest(raw: RawEntry) -> bytes:
-    """The same for an entry that has no payload because it could not be read."""
-    return hashlib.sha256(frame(raw.fields)).digest()[:16]
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()[:16]
 
 
 def frame(fields: Iterable[bytes]) -> bytes:
@@ -182,103 +156,123 @@ def unframe(payload: bytes) -> list[bytes]:
     return fields
 
 
-def _event_type(fields: Mapping[str, str]) -> EventType:
-    text = fields.get("type")
-    if text is None:
-        raise _invalid("type", "is missing")
+def _invalid(name: str, problem: str) -> InvalidEvent:
+    return InvalidEvent(Reason.INVALID_FIELD, f"{name} {problem}")
+
+
+# Each check takes a field's name, its text and the content bound, and gives the value of the
+# event's attribute of that name.
+
+
+def _event_type(name: str, text: str, _: int) -> EventType:
     try:
         return EventType(text)
     except ValueError:
         known = ", ".join(EventType)
         raise InvalidEvent(
-            Reason.UNKNOWN_TYPE, f"type {text[:40]!r} is unknown; it is one of {known}"
+            Reason.UNKNOWN_TYPE, f"{name} {text[:40]!r} is unknown; it is one of {known}"
         ) from None
 
 
-def _invalid(name: str, problem: str) -> InvalidEvent:
-    return InvalidEvent(Reason.INVALID_FIELD, f"{name} {problem}")
-
-
-def _required_id(fields: Mapping[str, str], name: str) -> str:
-    value = _optional_id(fields, name)
-    if value is None:
-        raise _invalid(name, "is missing")
-    return value
-
-
-def _optional_id(fields: Mapping[str, str], name: str) -> str | None:
-    value = fields.get(name)
-    if value is not None and _ID.fullmatch(value) is None:
+def _id(name: str, text: str, _: int) -> str:
+    if _ID.fullmatch(text) is None:
         raise _invalid(name, "must be 1 to 128 characters of A-Z a-z 0-9 . _ : -")
-    return value
+    return text
 
 
-def _session(fields: Mapping[str, str]) -> str:
-    value = _bounded(fields, "session", MAX_SESSION, required=True)
-    assert value is not None
-    return value
+def _content(name: str, text: str, limit: int) -> str:
+    size = _utf8_size(name, text)
+    if size > limit:
+        raise InvalidEvent(Reason.TOO_LARGE, f"{name} has {size} bytes; the limit is {limit}")
+    return text
 
 
-def _bounded(
-    fields: Mapping[str, str], name: str, limit: int, *, required: bool = False
-) -> str | None:
-    value = _text(fields, name, limit)
-    if value is None and required:
-        raise _invalid(name, "is missing")
-    if value == "":
+def _session(name: str, text: str, _: int) -> str:
+    return _bounded(name, text, MAX_SESSION)
+
+
+def _role(name: str, text: str, _: int) -> str:
+    return _bounded(name, text, MAX_ROLE)
+
+
+def _bounded(name: str, text: str, limit: int) -> str:
+    if not 0 < _utf8_size(name, text) <= limit:
         raise _invalid(name, f"must have 1 to {limit} bytes")
-    return value
+    return text
 
 
-def _text(fields: Mapping[str, str], name: str, limit: int) -> str | None:
-    value = fields.get(name)
-    # A character takes at most four bytes, so most texts need no second look.
-    if value is not None and 4 * len(value) > limit:
-        size = _utf8_size(name, value)
-        if size > limit:
-            reason = Reason.TOO_LARGE if limit > MAX_LABEL else Reason.INVALID_FIELD
-            raise InvalidEvent(reason, f"{name} has {size} bytes; the limit is {limit}")
-    return value
+def _title(name: str, text: str, _: int) -> str:
+    if _utf8_size(name, text) > MAX_LABEL:
+        raise _invalid(name, f"must have at most {MAX_LABEL} bytes")
+    return text
 
 
-def _utf8_size(name: str, value: str) -> int:
+def _label(name: str, text: str, limit: int) -> str | None:
+    return _title(name, text, limit) or None
+
+
+def _utf8_size(name: str, text: str) -> int:
+    if text.isascii():
+        return len(text)
     try:
-        return len(value.encode())
+        return len(text.encode())
     except UnicodeEncodeError:
         raise InvalidEvent(Reason.UNDECODABLE, f"{name} holds a lone surrogate") from None
 
 
-def _label(fields: Mapping[str, str], name: str) -> str | None:
-    return _text(fields, name, MAX_LABEL) or None
+def _state(name: str, text: str, _: int) -> str:
+    return _choice(name, text, _STATES)
 
 
-def _choice(fields: Mapping[str, str], name: str, allowed: frozenset[str]) -> str | None:
-    value = fields.get(name)
-    if value is not None and value not in allowed:
+def _action(name: str, text: str, _: int) -> str:
+    return _choice(name, text, _ACTIONS)
+
+
+def _choice(name: str, text: str, allowed: frozenset[str]) -> str:
+    if text not in allowed:
         raise _invalid(name, f"must be one of {', '.join(sorted(allowed))}")
-    return value
+    return text
 
 
-def _flag(fields: Mapping[str, str], name: str) -> bool:
-    value = fields.get(name)
-    if value not in (None, "1"):
+def _flag(name: str, text: str, _: int) -> bool:
+    if text != "1":
         raise _invalid(name, "must be 1 where it is given")
-    return value == "1"
+    return True
 
 
-def _time(fields: Mapping[str, str]) -> int | None:
-    value = fields.get("at")
-    if value is None:
-        return None
+def _time(name: str, text: str, _: int) -> int:
     try:
-        return times.parse(value)
+        return times.parse(text)
     except (ValueError, OverflowError) as error:
-        raise _invalid("at", f"must be an RFC 3339 time: {error}") from None
+        raise _invalid(name, f"must be an RFC 3339 time: {error}") from None
+
+
+_CHECKS: Final[dict[str, Callable[[str, str, int], Any]]] = {
+    "id": _id,
+    "type": _event_type,
+    "session": _session,
+    "role": _role,
+    "content": _content,
+    "turn": _id,
+    "target": _id,
+    "expect": _content,
+    "close_with": _content,
+    "name": _title,
+    "state": _state,
+    "action": _action,
+    "if_exists": _flag,
+    "agent": _label,
+    "channel": _label,
+    "room": _label,
+    "sender": _label,
+    "at": _time,
+}
 
 
 def _complete_append(event: Event) -> None:
-    if event.content is None:
-        raise _invalid("content", "is missing")
+    for name in ("role", "content"):
+        if getattr(event, name) is None:
+            raise _invalid(name, "is missing")
 
 
 def _complete_rollback(event: Event) -> None:

@@ -223,7 +223,7 @@ class Ledger:
         self._put(
             EventRow(
                 event_id=event.id,
-                digest=wire.payload_digest(event),
+                digest=entry.digest,
                 outcome=OUTCOME_CODES[outcome],
                 reason=reason,
                 session_id=session.id if session is not None and applied else None,
@@ -318,7 +318,7 @@ class Ledger:
     def _dead_row(self, entry: Entry, poison: Poison, event_id: str) -> EventRow:
         return EventRow(
             event_id=event_id,
-            digest=wire.raw_digest(entry.raw),
+            digest=entry.digest,
             outcome=OUTCOME_CODES[OutcomeKind.DEAD],
             reason=poison.reason,
             session_id=None,

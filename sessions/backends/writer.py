@@ -180,25 +180,22 @@ class WritingStore(ABC):
     async def _take(self, entry: Entry, ledger: Ledger) -> None:
         """Give one entry its place: a duplicate, a dead letter, or an event that is decided."""
         body = entry.body
-        digest = (
-            wire.raw_digest(entry.raw) if isinstance(body, Poison) else wire.payload_digest(body)
-        )
         event_id = body.event_id if isinstance(body, Poison) else body.id
         known = ledger.events.get(event_id) if event_id is not None else None
         if known is not None and known.outcome != AWAITED:
-            self._repeat(entry, known, digest, ledger)
+            self._repeat(entry, known, ledger)
         elif isinstance(body, Poison):
             ledger.bury_entry(entry, body)
         else:
             await self._decide(entry, body, ledger)
 
-    def _repeat(self, entry: Entry, known: EventRow, digest: bytes, ledger: Ledger) -> None:
+    def _repeat(self, entry: Entry, known: EventRow, ledger: Ledger) -> None:
         """An id that has its outcome [1, 7]: count it, and keep what contradicts it."""
         if known.stands_at(entry.raw.stream_id):
             return
         known.duplicates += 1
         ledger.change_event(known)
-        if known.digest != digest:
+        if known.digest != entry.digest:
             session = entry.body.session
             detail = f"id {known.event_id} was used before with another payload"
             ledger.bury_entry(entry, Poison(Reason.ID_CONFLICT, detail, known.event_id, session))
@@ -547,4 +544,5 @@ def _failed(entry: Entry, error: Exception) -> Entry:
     body = entry.body
     event_id = body.event_id if isinstance(body, Poison) else body.id
     detail = f"{type(error).__name__}: {error}"[:200]
-    return Entry(entry.raw, Poison(Reason.APPLY_FAILED, detail, event_id, body.session or None))
+    poison = Poison(Reason.APPLY_FAILED, detail, event_id, body.session or None)
+    return Entry(entry.raw, poison, entry.digest)
