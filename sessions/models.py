@@ -81,10 +81,11 @@ class StreamId(NamedTuple):
     @classmethod
     def parse(cls, text: str | bytes) -> StreamId:
         """Read `ms-seq`; raises ValueError for anything else."""
-        raw = text.decode("ascii") if isinstance(text, bytes) else text
-        ms, dash, seq = raw.partition("-")
-        if not (dash and raw.isascii() and ms.isdigit() and seq.isdigit()):
-            raise ValueError(f"not a stream id: {raw!r}")
+        raw = text if isinstance(text, bytes) else text.encode()
+        # bytes.isdigit knows the ten ASCII digits only, which str.isdigit does not.
+        ms, _, seq = raw.partition(b"-")
+        if not (ms.isdigit() and seq.isdigit()):
+            raise ValueError(f"not a stream id: {text!r}")
         return cls(int(ms), int(seq))
 
 
@@ -147,8 +148,13 @@ class Event(NamedTuple):
 
     @property
     def payload(self) -> tuple[str | None, ...]:
-        """The fields in which two events of one id must agree."""
-        return self[1:12]
+        """The fields in which two events of one id must agree, all but `type`."""
+        return self[2:12]
+
+    @property
+    def routing(self) -> tuple[str | None, ...]:
+        """Owner claim, channel, room and sender."""
+        return self[13:17]
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,8 +129,8 @@ def encode(event: Event) -> dict[str, str]:
 
 def payload_digest(event: Event) -> bytes:
     """16 bytes that two events share exactly when rule 1 calls them the same payload."""
-    parts = ["-" if value is None else f"{len(value)}:{value}" for value in event.payload]
-    return _digest("".join(parts).encode())
+    # `ascii` of a tuple of texts tells any two apart, in C, and in every Python alike.
+    return _digest((event.type + ascii(event.payload)).encode())
 
 
 def _digest(data: bytes) -> bytes:

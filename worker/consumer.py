@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 BATCH_COUNT: Final = 500
 # Bytes in one transaction, which bounds the worker's memory: text is held about five times.
 BATCH_BYTES: Final = 4 * 1024 * 1024
+# A batch at least this long comes out of a backlog, so that reading ahead finds something.
+_BACKLOG: Final = 64
 # Seconds between two tries while something passing is in the way.
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
@@ -67,6 +69,7 @@ class Consumer:
         self._stopping = asyncio.Event()
         self._leading = False
         self._cursor: StreamCursor | None = None
+        self._ahead: list[Entry] = []
         self._claimed = False
         self._missing = 0
         self._next_check = 0.0
@@ -122,7 +125,7 @@ class Consumer:
 
     async def _lead(self) -> None:
         self._leading = True
-        self._cursor = None
+        self._cursor, self._ahead = None, []
         while not self._stopping.is_set():
             await self._patiently(self._step)
         await self._backend.release()
@@ -158,17 +161,37 @@ class Consumer:
         """One round: look after the stream if it is time, then a batch, or else a chore."""
         cursor = await self._checked()
         self._progress.ready()
-        raw = await self._stream.read(cursor.applied, count=BATCH_COUNT, size=BATCH_BYTES)
-        if raw:
-            entries = [wire.decode(entry, max_content=self._max_content) for entry in raw]
-            self._cursor = await self._backend.apply(entries)
-            if any(map(_erases, entries)):
-                self._upkeep.ask(Chore.TIDY)
+        batch = self._ahead or await self._fetch(cursor)
+        self._ahead = []
+        if batch:
+            await self._apply(batch)
         if self._upkeep.waiting:
             await self._upkeep.do_one(self._cursor or cursor)
-        elif not raw:
+        elif not batch:
             await self._stream.wait(cursor.applied)
         self._progress.beat()
+
+    async def _fetch(self, after: StreamCursor | Entry) -> list[Entry]:
+        """The next batch behind the cursor, or behind the last entry of the batch in hand."""
+        place = after.applied if isinstance(after, StreamCursor) else after.raw.stream_id
+        raw = await self._stream.read(place, count=BATCH_COUNT, size=BATCH_BYTES)
+        return [wire.decode(entry, max_content=self._max_content) for entry in raw]
+
+    async def _apply(self, batch: list[Entry]) -> None:
+        """Apply a batch, and read the next one meanwhile where there is a backlog."""
+        applying = asyncio.create_task(self._backend.apply(batch), name="apply")
+        ahead: list[Entry] = []
+        try:
+            if len(batch) >= _BACKLOG:
+                ahead = await self._fetch(batch[-1])
+        except Retryable as error:
+            # The next step asks again, and waits if it has to.
+            log.debug("nothing read ahead: %s", error)
+        finally:
+            self._cursor = await applying
+        self._ahead = ahead
+        if any(map(_erases, batch)):
+            self._upkeep.ask(Chore.TIDY)
 
     async def _checked(self) -> StreamCursor:
         """The cursor, after making sure every RENEWAL seconds that it fits the stream."""
@@ -201,8 +224,7 @@ class Consumer:
         fresh = await self._backend.begin_epoch(skipped=gone, above=facts.epoch)
         level = logging.INFO if cursor.epoch == 0 else logging.ERROR
         log.log(level, "stream epoch %d begins: %s", fresh.epoch, reason)
-        self._claimed = False
-        self._missing = 0
+        self._claimed, self._missing, self._ahead = False, 0, []
         if cursor.epoch != 0:
             self._regressed = reason
         return fresh

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import aiosqlite
@@ -23,6 +23,18 @@ READER_CACHE: Final = 4_000
 # Pages of 4 KiB in the write-ahead log before a commit copies them back: 16 MiB. A commit that
 # copies 1,000 pages instead costs a third of the throughput.
 CHECKPOINT_PAGES: Final = 4096
+
+WRITER_PRAGMAS: Final = (
+    f"busy_timeout = {BUSY_TIMEOUT}",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "secure_delete = ON",
+    f"cache_size = -{WRITER_CACHE}",
+    "temp_store = MEMORY",
+    "mmap_size = 0",
+    "trusted_schema = OFF",
+    f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+)
 
 # By SQLite's primary codes. What passes by itself, or when somebody frees space or unlocks.
 _PASSING: Final = frozenset(
@@ -46,36 +58,103 @@ class StoreDamaged(Exception):
     """The store's file is damaged or its disk failed to sync; the process must not go on."""
 
 
-async def open_writer(path: Path) -> aiosqlite.Connection:
-    """The one connection that writes and checkpoints; makes the file if there is none."""
+class WritingConnection:
+    """The one connection that writes and checkpoints. `steps` counts what it was asked to do."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened: aiosqlite.Connection | None = None
+        self.steps = 0
+
+    async def open(self) -> None:
+        """Connect; makes the file if there is none."""
+        with translated(self._path):
+            self._opened = await _open_writer(self._path)
+
+    async def close(self) -> None:
+        """Disconnect; does nothing where it was not connected."""
+        if self._opened is not None:
+            await self._opened.close()
+            self._opened = None
+
+    @property
+    def total_changes(self) -> int:
+        """Rows changed since it was opened."""
+        return self._connection.total_changes
+
+    async def run(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and give its rows."""
+        self.steps += 1
+        with translated(self._path):
+            return [*map(tuple, await self._connection.execute_fetchall(sql, parameters))]
+
+    async def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement for each of the rows, if there are any."""
+        if rows:
+            self.steps += 1
+            with translated(self._path):
+                await self._connection.executemany(sql, rows)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[None]:
+        """All of what is run inside, or nothing."""
+        await self.run("BEGIN IMMEDIATE")
+        try:
+            yield
+            await self.run("COMMIT")
+        except BaseException:
+            # SQLite ends a transaction by itself on a full disk.
+            if self._connection.in_transaction:
+                await self.run("ROLLBACK")
+            raise
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncGenerator[None]:
+        """The same for a part of a transaction."""
+        await self.run("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            if self._connection.in_transaction:
+                await self.run("ROLLBACK TO part")
+                await self.run("RELEASE part")
+            raise
+        await self.run("RELEASE part")
+
+    @property
+    def _connection(self) -> aiosqlite.Connection:
+        if self._opened is None:
+            raise RuntimeError("this backend was not opened in write mode")
+        return self._opened
+
+
+async def _open_writer(path: Path) -> aiosqlite.Connection:
     connection = await aiosqlite.connect(path, isolation_level=None)
-    for pragma in (
-        f"busy_timeout = {BUSY_TIMEOUT}",
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "secure_delete = ON",
-        f"cache_size = -{WRITER_CACHE}",
-        "temp_store = MEMORY",
-        "mmap_size = 0",
-        "trusted_schema = OFF",
-        f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
-    ):
-        await connection.execute_fetchall(f"PRAGMA {pragma}")
-    return connection
+    return await _set_up(connection, *WRITER_PRAGMAS)
 
 
 async def open_reader(path: Path) -> aiosqlite.Connection:
     """A connection that can only read."""
     uri = f"file:{quote(str(path))}?mode=ro"
     connection = await aiosqlite.connect(uri, uri=True, isolation_level=None)
-    for pragma in (
+    return await _set_up(
+        connection,
         f"busy_timeout = {BUSY_TIMEOUT}",
         "query_only = ON",
         f"cache_size = -{READER_CACHE}",
         "mmap_size = 0",
         "trusted_schema = OFF",
-    ):
-        await connection.execute_fetchall(f"PRAGMA {pragma}")
+    )
+
+
+async def _set_up(connection: aiosqlite.Connection, *pragmas: str) -> aiosqlite.Connection:
+    try:
+        for pragma in pragmas:
+            await connection.execute_fetchall(f"PRAGMA {pragma}")
+    except BaseException:
+        # It has a thread, which would keep the process from ending.
+        await connection.close()
+        raise
     return connection
 
 
@@ -84,6 +163,8 @@ def translated(path: Path) -> Generator[None]:
     """Turn SQLite's passing errors into StoreUnavailable and damage into StoreDamaged."""
     try:
         yield
+    except MemoryError as error:
+        raise StoreUnavailable(f"{path}: out of memory") from error
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", None) or ""
         code = getattr(error, "sqlite_errorcode", None)

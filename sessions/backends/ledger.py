@@ -11,25 +11,26 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
-import aiosqlite
-
 from sessions import wire
+from sessions.backends.connection import WritingConnection
 from sessions.backends.rows import (
-    AWAITED,
     OUTCOME_CODES,
     EventRow,
     MessageRow,
     SessionRow,
     columns,
+    packed,
     values_of,
 )
-from sessions.models import Entry, Event, OutcomeKind, Poison, Reason, StreamId
+from sessions.models import Entry, Event, OutcomeKind, Poison, Reason
 from sessions.text import fold_for_search
 from sessions.times import DAY
 
 # How long an id is known after its message has gone: longer than any platform redelivers, any
 # outbox keeps and any slack of the stream reaches.
 ID_AFTERLIFE: Final = 30 * DAY
+# Parameters of one SELECT; SQLite's own bound is far above.
+_CHUNK: Final = 500
 
 _SESSION_COLUMNS: Final = columns(SessionRow)
 _EVENT_COLUMNS: Final = columns(EventRow)
@@ -63,6 +64,9 @@ _INSERT_LETTER: Final = (
     "INSERT INTO dead_letters (id, reason, detail, session, event_id, size, sha256, ms, n, at, "
     "payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 )
+_INSERT_SUPPRESSED: Final = (
+    "INSERT INTO suppressed (event_id, session, expires_at) VALUES (?, ?, ?)"
+)
 _INSERT_WORDS: Final = "INSERT INTO search (rowid, body) VALUES (?, ?)"
 _DROP_WORDS: Final = "INSERT INTO search (search, rowid, body) VALUES ('delete', ?, ?)"
 
@@ -94,80 +98,79 @@ class Ledger:
     """Rows of one writing transaction. `load` before deciding, `flush` before COMMIT."""
 
     def __init__(
-        self, connection: aiosqlite.Connection, texts: Texts, *, epoch: int, now: int
+        self,
+        connection: WritingConnection,
+        texts: Texts,
+        *,
+        epoch: int,
+        now: int,
+        sessions: dict[str, SessionRow],
     ) -> None:
         self._connection = connection
         self._texts = texts
         self._epoch = epoch
         self.now = now
-        self.sessions: dict[str, SessionRow] = {}
+        self.sessions = sessions
         self.events: dict[str, EventRow] = {}
+        self.suppressed: set[tuple[str, str]] = set()
+        self.erased = False
         self._next_ids: tuple[int, int] | None = None
         self._new_sessions: list[SessionRow] = []
         self._active: dict[int, SessionRow] = {}
         self._changed: dict[int, SessionRow] = {}
         self._new_messages: list[MessageRow] = []
+        self._keys: dict[int, str] = {}
         self._new_events: dict[str, EventRow] = {}
         self._changed_events: dict[str, EventRow] = {}
+        self._new_suppressed: list[tuple[str, str, int]] = []
         self._letters: list[tuple[Any, ...]] = []
 
     async def load(self, events: Iterable[Event | Poison]) -> None:
         """Read what the decisions about these events may ask for."""
-        ids: set[str] = set()
+        ids: set[str | None] = set()
         keys: set[str] = set()
         for event in events:
             if isinstance(event, Poison):
-                ids.add(event.event_id or "")
-                continue
-            ids.add(event.id)
-            keys.add(event.session)
-            ids.update(name for name in (event.turn, event.target) if name is not None)
-        await self._load_events(ids - self.events.keys())
-        await self._load_sessions(keys - self.sessions.keys())
-
-    async def load_ids(self, ids: Iterable[str]) -> None:
-        """Read the rows of these event ids."""
-        await self._load_events(set(ids) - self.events.keys())
-
-    async def load_keys(self, keys: Iterable[str]) -> None:
-        """Read the rows of these session keys."""
-        await self._load_sessions(set(keys) - self.sessions.keys())
-
-    async def _load_events(self, ids: set[str]) -> None:
-        if not ids:
-            return
-        rows = await self._connection.execute_fetchall(
-            f"SELECT {_EVENT_COLUMNS} FROM events "
-            "WHERE event_id IN (SELECT value FROM json_each(?))",
-            (json.dumps(sorted(ids)),),
-        )
-        for row in rows:
-            self.events[row[0]] = EventRow(*row)
-
-    async def _load_sessions(self, keys: set[str]) -> None:
-        if not keys:
-            return
-        rows = await self._connection.execute_fetchall(
-            f"SELECT {_SESSION_COLUMNS} FROM sessions "
-            "WHERE key IN (SELECT value FROM json_each(?))",
-            (json.dumps(sorted(keys)),),
-        )
-        for row in rows:
-            self.sessions[row[1]] = SessionRow(*row)
-
-    async def _ids(self) -> tuple[int, int]:
-        """The next free ids of sessions and messages; only this connection gives any out."""
+                ids.add(event.event_id)
+            else:
+                ids.update((event.id, event.turn, event.target))
+                keys.add(event.session)
+        await self.load_ids(filter(None, ids))
+        await self.load_keys(keys)
         if self._next_ids is None:
-            [row] = await self._connection.execute_fetchall(
+            [row] = await self._connection.run(
                 "SELECT (SELECT coalesce(max(id), 0) + 1 FROM sessions), "
                 "(SELECT coalesce(max(id), 0) + 1 FROM messages)"
             )
             self._next_ids = (row[0], row[1])
-        return self._next_ids
 
-    async def prepare(self) -> None:
-        """Make `new_session` and `add_message` possible."""
-        await self._ids()
+    async def load_ids(self, ids: Iterable[str]) -> None:
+        """Read what is known of these event ids."""
+        wanted = json.dumps(sorted(set(ids) - self.events.keys()))
+        for row in await self._connection.run(
+            f"SELECT {_EVENT_COLUMNS} FROM events "
+            "WHERE event_id IN (SELECT value FROM json_each(?))",
+            (wanted,),
+        ):
+            self.events[row[0]] = EventRow(*row)
+        for row in await self._connection.run(
+            "SELECT event_id, session FROM suppressed "
+            "WHERE event_id IN (SELECT value FROM json_each(?))",
+            (wanted,),
+        ):
+            self.suppressed.add((row[0], row[1]))
+
+    async def load_keys(self, keys: Iterable[str]) -> None:
+        """Read the rows of these session keys."""
+        # Not by json_each: it ends a text at its first NUL, which a key may contain.
+        wanted = sorted(set(keys) - self.sessions.keys())
+        for start in range(0, len(wanted), _CHUNK):
+            chunk = wanted[start : start + _CHUNK]
+            marks = ", ".join("?" * len(chunk))
+            for row in await self._connection.run(
+                f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE key IN ({marks})", chunk
+            ):
+                self.sessions[row[1]] = SessionRow(*row)
 
     def new_session(self, session: SessionRow) -> SessionRow:
         """Take in a session that is not stored yet; its id is given here."""
@@ -189,22 +192,23 @@ class Ledger:
         assert self._next_ids is not None
         created = self.now if event.at is None else event.at
         row = MessageRow(
-            id=self._next_ids[1],
-            session_id=session.id,
-            seq=session.next_seq,
-            event_id=event.id,
-            role=role,
-            turn=turn,
-            created_at=created,
-            content=content,
-            place=None,
-            size=None,
+            self._next_ids[1],
+            session.id,
+            session.next_seq,
+            event.id,
+            role,
+            turn,
+            created,
+            content,
+            None,
+            None,
         )
         self._next_ids = (self._next_ids[0], row.id + 1)
         session.next_seq += 1
         session.message_count += 1
         session.last_activity = max(session.last_activity, min(created, self.now))
         self._new_messages.append(row)
+        self._keys[session.id] = session.key
         self.touch(session)
         return row
 
@@ -219,25 +223,41 @@ class Ledger:
         seq: int | None = None,
     ) -> None:
         """Give the event its outcome. Where it applied, `session` is the one it applied to."""
-        applied = session is not None and outcome is OutcomeKind.APPLIED
-        self._put(
-            EventRow(
-                event_id=event.id,
-                digest=entry.digest,
-                outcome=OUTCOME_CODES[outcome],
-                reason=reason,
-                session_id=session.id if session is not None and applied else None,
-                session=None if applied else event.session or None,
-                generation=session.generation if session is not None and applied else None,
-                seq=seq,
-                gone=None,
-                epoch=self._epoch,
-                ms=entry.raw.stream_id.ms,
-                n=entry.raw.stream_id.seq,
-                duplicates=0,
-                detail=None,
-                expires_at=None if seq is not None else self.now + ID_AFTERLIFE,
-            )
+        home = session if outcome is OutcomeKind.APPLIED else None
+        key = None if home is not None else event.session or None
+        self._put(self._row(entry, event.id, outcome, reason, home, key, seq))
+
+    def _row(
+        self,
+        entry: Entry,
+        event_id: str,
+        outcome: OutcomeKind,
+        reason: Reason | None,
+        home: SessionRow | None,
+        key: str | None,
+        seq: int | None = None,
+        detail: str | None = None,
+    ) -> EventRow:
+        """The row of an id that gets its outcome from this entry."""
+        known = self.events.get(event_id)
+        ms, n = packed(entry.raw.stream_id)
+        # By position: this runs for every event, and fifteen names cost as much as the rest.
+        return EventRow(
+            event_id,
+            entry.digest,
+            OUTCOME_CODES[outcome],
+            reason,
+            home.id if home is not None else None,
+            key,
+            home.generation if home is not None else None,
+            seq,
+            None,
+            self._epoch,
+            ms,
+            n,
+            known.duplicates if known is not None else 0,
+            detail,
+            None if seq is not None else self.now + ID_AFTERLIFE,
         )
 
     def _put(self, row: EventRow) -> None:
@@ -245,27 +265,10 @@ class Ledger:
         self.events[row.event_id] = row
         (self._changed_events if known else self._new_events)[row.event_id] = row
 
-    def suppress(self, event_id: str, key: str, stream_id: StreamId) -> None:
-        """Keep an id that was not seen yet from having an effect in that session."""
-        self._put(
-            EventRow(
-                event_id=event_id,
-                digest=b"",
-                outcome=AWAITED,
-                reason=None,
-                session_id=None,
-                session=key,
-                generation=None,
-                seq=None,
-                gone=None,
-                epoch=self._epoch,
-                ms=stream_id.ms,
-                n=stream_id.seq,
-                duplicates=0,
-                detail=None,
-                expires_at=self.now + ID_AFTERLIFE,
-            )
-        )
+    def suppress(self, event_id: str, key: str) -> None:
+        """Keep a user append that did not come yet from having an effect in that session."""
+        self.suppressed.add((event_id, key))
+        self._new_suppressed.append((event_id, key, self.now + ID_AFTERLIFE))
 
     def change_event(self, row: EventRow) -> None:
         """Remember to write an event's row that is stored already."""
@@ -282,7 +285,7 @@ class Ledger:
 
     async def forget_messages(self, event_ids: Sequence[str], how: Reason) -> None:
         """The same for many events, loaded or not, straight in the store."""
-        await self._connection.execute(
+        await self._connection.run(
             "UPDATE events SET gone = ?, expires_at = ? "
             "WHERE event_id IN (SELECT value FROM json_each(?))",
             (how, self.now + ID_AFTERLIFE, json.dumps(event_ids)),
@@ -294,6 +297,7 @@ class Ledger:
     def bury_entry(self, entry: Entry, poison: Poison) -> None:
         """Make a dead letter of the entry, and its outcome `dead` where its id is still free."""
         raw = entry.raw
+        ms, n = packed(raw.stream_id)
         framed = wire.frame(raw.fields)
         digest = hashlib.sha256(framed).hexdigest()
         keep = len(framed) if poison.reason is Reason.UNKNOWN_VERSION else wire.DEAD_PAYLOAD
@@ -306,55 +310,51 @@ class Ledger:
                 poison.event_id,
                 raw.size,
                 digest,
-                raw.stream_id.ms,
-                raw.stream_id.seq,
+                ms,
+                n,
                 self.now,
                 framed[:keep],
             )
         )
         if poison.event_id is not None and poison.event_id not in self.events:
-            self._put(self._dead_row(entry, poison, poison.event_id))
-
-    def _dead_row(self, entry: Entry, poison: Poison, event_id: str) -> EventRow:
-        return EventRow(
-            event_id=event_id,
-            digest=entry.digest,
-            outcome=OUTCOME_CODES[OutcomeKind.DEAD],
-            reason=poison.reason,
-            session_id=None,
-            session=poison.session,
-            generation=None,
-            seq=None,
-            gone=None,
-            epoch=self._epoch,
-            ms=entry.raw.stream_id.ms,
-            n=entry.raw.stream_id.seq,
-            duplicates=0,
-            detail=poison.detail,
-            expires_at=self.now + ID_AFTERLIFE,
-        )
+            self._put(
+                self._row(
+                    entry,
+                    poison.event_id,
+                    OutcomeKind.DEAD,
+                    poison.reason,
+                    None,
+                    poison.session,
+                    detail=poison.detail,
+                )
+            )
 
     async def flush(self) -> None:
         """Write everything that was decided so far, so that SQL sees it too."""
         await self._flush_sessions()
         await self._flush_messages()
-        await self._many(_INSERT_EVENT, [*map(_event_values, self._new_events.values())])
-        await self._many(_REPLACE_EVENT, [*map(_event_values, self._changed_events.values())])
-        await self._many(_INSERT_LETTER, self._letters)
-        for collection in (self._new_events, self._changed_events, self._letters):
-            collection.clear()
+        await self._connection.many(_INSERT_EVENT, [*map(_event_values, self._new_events.values())])
+        await self._connection.many(
+            _REPLACE_EVENT, [*map(_event_values, self._changed_events.values())]
+        )
+        await self._connection.many(_INSERT_SUPPRESSED, self._new_suppressed)
+        await self._connection.many(_INSERT_LETTER, self._letters)
+        self._new_events.clear()
+        self._changed_events.clear()
+        self._new_suppressed.clear()
+        self._letters.clear()
 
     async def _flush_sessions(self) -> None:
-        await self._many(_INSERT_SESSION, [*map(_session_values, self._new_sessions)])
+        await self._connection.many(_INSERT_SESSION, [*map(_session_values, self._new_sessions)])
         new = {row.id for row in self._new_sessions}
         whole = {key: row for key, row in self._changed.items() if key not in new}
         active = {
             key: row for key, row in self._active.items() if key not in new and key not in whole
         }
-        await self._many(
+        await self._connection.many(
             _UPDATE_SESSION, [(*_session_values(row), row.id) for row in whole.values()]
         )
-        await self._many(_UPDATE_ACTIVITY, [_activity(row) for row in active.values()])
+        await self._connection.many(_UPDATE_ACTIVITY, [_activity(row) for row in active.values()])
         for collection in (self._new_sessions, self._changed, self._active):
             collection.clear()
 
@@ -362,26 +362,22 @@ class Ledger:
         if not self._new_messages:
             return
         words = [(row.id, fold_for_search(row.content or "")) for row in self._new_messages]
-        keys = {row.id: row.key for row in self.sessions.values()}
-        await self._texts.store(self._new_messages, keys)
-        await self._many(_INSERT_MESSAGE, [*map(_message_values, self._new_messages)])
-        await self._many(_INSERT_WORDS, words)
+        await self._texts.store(self._new_messages, self._keys)
+        await self._connection.many(_INSERT_MESSAGE, [*map(_message_values, self._new_messages)])
+        await self._connection.many(_INSERT_WORDS, words)
         self._new_messages.clear()
 
     async def drop_words(self, messages: Sequence[MessageRow]) -> None:
         """Take messages out of the search index, before their text is forgotten."""
+        self.erased = True
         contents = await self._texts.load(messages)
-        await self._many(
+        await self._connection.many(
             _DROP_WORDS,
             [
                 (row.id, fold_for_search(content))
                 for row, content in zip(messages, contents, strict=True)
             ],
         )
-
-    async def _many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        if rows:
-            await self._connection.executemany(sql, rows)
 
 
 def _activity(row: SessionRow) -> tuple[Any, ...]:

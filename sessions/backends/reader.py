@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sessions.backends.ledger import Texts
-from sessions.backends.rows import AWAITED, EventRow, MessageRow, columns, outcome_of
+from sessions.backends.rows import EventRow, MessageRow, columns, outcome_of, unpacked
 from sessions.errors import InvalidRequest
 from sessions.models import (
     STREAM_START,
@@ -25,7 +25,6 @@ from sessions.models import (
     Session,
     SessionFilter,
     StreamCursor,
-    StreamId,
 )
 from sessions.text import search_expression
 
@@ -59,7 +58,7 @@ class ReadingStore(ABC):
         if not rows:
             return StreamCursor(0, STREAM_START, 0, 0, 0)
         row = rows[0]
-        return StreamCursor(row[0], StreamId(row[1], row[2]), *row[3:])
+        return StreamCursor(row[0], unpacked(row[1], row[2]), *row[3:])
 
     async def lease(self) -> Lease:
         """Who leads."""
@@ -156,8 +155,8 @@ class ReadingStore(ABC):
         """The outcome of an id that was seen."""
         rows = await self._read(
             f"SELECT {_EVENT}, coalesce(s.key, e.session) FROM events e "
-            "LEFT JOIN sessions s ON s.id = e.session_id WHERE e.event_id = ? AND e.outcome <> ?",
-            (event_id, AWAITED),
+            "LEFT JOIN sessions s ON s.id = e.session_id WHERE e.event_id = ?",
+            (event_id,),
         )
         return outcome_of(EventRow(*rows[0][:-1]), rows[0][-1]) if rows else None
 
@@ -181,10 +180,10 @@ class ReadingStore(ABC):
         rows = await self._read(
             "SELECT (SELECT count(*) FROM sessions WHERE live), "
             "(SELECT coalesce(sum(message_count), 0) FROM sessions WHERE live), "
-            "(SELECT count(*) FROM dead_letters)"
+            "(SELECT count(*) FROM dead_letters), (SELECT count(*) FROM events)"
         )
-        row = rows[0] if rows else (0, 0, 0)
-        return dict(zip(("sessions", "messages", "dead_letters"), row, strict=True))
+        row = rows[0] if rows else (0, 0, 0, 0)
+        return dict(zip(("sessions", "messages", "dead_letters", "events"), row, strict=True))
 
     async def _messages(self, rows: Sequence[MessageRow]) -> list[Message]:
         contents = await self._texts.load(rows)
@@ -203,13 +202,15 @@ def _narrowing(where: SessionFilter) -> tuple[list[str], list[Any]]:
         "s.last_activity >= ?": where.since,
     }
     clauses = [clause for clause, value in given.items() if value is not None]
-    values = [value for value in given.values() if value is not None]
+    values: list[Any] = [value for value in given.values() if value is not None]
     if where.state not in (None, "idle"):
         # The partial index serves only a query that repeats its condition.
         clauses.append("s.state <> 'idle'")
     if where.prefix is not None:
-        clauses.append("substr(s.key, 1, ?) = ?")
-        values.extend((len(where.prefix), where.prefix))
+        # As bytes, since substr would end a text at its first NUL.
+        prefix = where.prefix.encode()
+        clauses.append("substr(CAST(s.key AS BLOB), 1, ?) = ?")
+        values.extend((len(prefix), prefix))
     return clauses, values
 
 
@@ -218,7 +219,7 @@ def _scope_branches(scope: Scope | None) -> list[tuple[list[str], list[Any]]]:
     if scope is None or scope.agent is None:
         return [([], [])]
     branches: list[tuple[list[str], list[Any]]] = [(["s.agent = ?"], [scope.agent])]
-    for channel in scope.channels:
+    for channel in dict.fromkeys(scope.channels):
         branches.append((["s.agent IS NULL", "s.channel = ?"], [channel]))
     return branches
 
@@ -241,4 +242,5 @@ def _bad_cursor() -> InvalidRequest:
 
 
 def _letter(row: tuple[Any, ...]) -> DeadLetter:
-    return DeadLetter(*row[:7], StreamId(row[7], row[8]), row[9], row[10])
+    *fields, ms, n, at, payload = row
+    return DeadLetter(*fields, stream_id=unpacked(ms, n), at=at, payload=payload)

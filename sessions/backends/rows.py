@@ -9,8 +9,6 @@ from typing import Any, Final
 
 from sessions.models import Outcome, OutcomeKind, Position, StreamId
 
-# `events.outcome`: 0 is an id that a rollback has suppressed before it was seen.
-AWAITED: Final = 0
 ValuesOf = Callable[[Any], tuple[Any, ...]]
 OUTCOME_CODES: Final = {OutcomeKind.APPLIED: 1, OutcomeKind.NOOP: 2, OutcomeKind.DEAD: 3}
 _OUTCOMES: Final = {code: kind for kind, code in OUTCOME_CODES.items()}
@@ -61,7 +59,7 @@ class EventRow:
 
     def stands_at(self, stream_id: StreamId) -> bool:
         """Whether this is the very entry that gave the id its outcome, read once more."""
-        return self.ms == stream_id.ms and self.n == stream_id.seq
+        return (self.ms, self.n) == packed(stream_id)
 
 
 @dataclass(slots=True)
@@ -93,6 +91,20 @@ def values_of(row_type: type[SessionRow] | type[EventRow] | type[MessageRow]) ->
     return attrgetter(*(field.name for field in fields(row_type)))
 
 
+def packed(stream_id: StreamId) -> tuple[int, int]:
+    """A stream id as two columns.
+
+    Redis' numbers have 64 bits and no sign, SQLite's have one: the upper half becomes negative.
+    """
+    ms, seq = stream_id
+    return (ms if ms < 2**63 else ms - 2**64), (seq if seq < 2**63 else seq - 2**64)
+
+
+def unpacked(ms: int, seq: int) -> StreamId:
+    """The stream id that was `packed`."""
+    return StreamId(ms % 2**64, seq % 2**64)
+
+
 def outcome_of(row: EventRow, key: str | None) -> Outcome:
     """What callers see of an event's row."""
     return Outcome(
@@ -100,7 +112,7 @@ def outcome_of(row: EventRow, key: str | None) -> Outcome:
         outcome=_OUTCOMES[row.outcome],
         reason=row.reason,
         session=key,
-        position=Position(row.epoch, StreamId(row.ms, row.n), row.event_id),
+        position=Position(row.epoch, unpacked(row.ms, row.n), row.event_id),
         duplicates=row.duplicates,
         detail=row.detail,
     )

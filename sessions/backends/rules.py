@@ -11,15 +11,21 @@ from sessions.backends.rows import OUTCOME_CODES, EventRow, SessionRow
 from sessions.models import Event, EventType, OutcomeKind, Reason
 
 _CREATING: Final = frozenset({EventType.APPEND, EventType.CONTEXT})
+# The types on which `state` means something.
+_STATED: Final = frozenset({EventType.APPEND, EventType.STATE})
+_NO_ROUTING: Final = (None, None, None, None)
 APPLIED: Final = OUTCOME_CODES[OutcomeKind.APPLIED]
 DEAD: Final = OUTCOME_CODES[OutcomeKind.DEAD]
 
 
+def is_user_append(event: Event) -> bool:
+    """Whether the event opens a turn, and can be rolled back [3]."""
+    return event.type is EventType.APPEND and event.role == "user"
+
+
 def revives(event: Event) -> bool:
     """Whether the event opens a deleted session again [4]."""
-    return event.type is EventType.CONTEXT or (
-        event.type is EventType.APPEND and event.role == "user"
-    )
+    return event.type is EventType.CONTEXT or is_user_append(event)
 
 
 def refusal(event: Event, session: SessionRow | None, opener: EventRow | None) -> Reason | None:
@@ -105,6 +111,8 @@ def clear(session: SessionRow) -> None:
 
 def take_routing(session: SessionRow, event: Event) -> bool:
     """Store owner and routing of an applied event; whether anything changed."""
+    if event.routing == _NO_ROUTING:
+        return False
     changed = False
     if event.agent is not None and session.agent is None:
         session.agent, changed = event.agent, True
@@ -117,15 +125,17 @@ def take_routing(session: SessionRow, event: Event) -> bool:
 
 
 def take_state(session: SessionRow, event: Event, moment: int) -> None:
-    """Set the state that the event names; `turn` is kept while it runs or failed."""
-    if event.state is None:
+    """Set the state that an append or state event names; `turn` is kept while it runs or failed."""
+    if event.state is None or event.type not in _STATED:
         return
     session.state = event.state
     session.state_since = moment if event.state == "running" else None
     if event.state == "idle":
         session.turn = None
-    elif event.turn is not None or event.type is EventType.APPEND:
-        session.turn = event.turn or event.id
+    elif event.turn is not None:
+        session.turn = event.turn
+    elif is_user_append(event):
+        session.turn = event.id
 
 
 def rollback_refusal(target: EventRow, session: SessionRow | None, key: str) -> Reason | None:

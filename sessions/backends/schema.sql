@@ -76,9 +76,10 @@ CREATE TABLE messages (
 ) STRICT;
 CREATE UNIQUE INDEX messages_by_session ON messages (session_id, seq);
 
--- Every event id that was seen, with its one outcome. `outcome` is 0 while a rollback waits for
--- its target, then 1 applied, 2 noop, 3 dead. `seq` is the message it made; `gone` says how that
--- message went: already_rolled_back, reset or deleted. An id without a visible message is forgotten at `expires_at`.
+-- Every event id that was seen, with its one outcome: 1 applied, 2 noop, 3 dead. `seq` is the
+-- message that it made; `gone` says how that message went: already_rolled_back, reset or deleted.
+-- An id without a visible message is forgotten at `expires_at`. Of a stream id, numbers of more
+-- than 63 bits are stored less 2^64.
 CREATE TABLE events (
     event_id   TEXT PRIMARY KEY,
     digest     BLOB NOT NULL,
@@ -97,6 +98,14 @@ CREATE TABLE events (
     expires_at INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX events_expiry ON events (expires_at) WHERE expires_at IS NOT NULL;
+
+-- User appends that a rollback took back before they came: they have no effect when they do.
+CREATE TABLE suppressed (
+    event_id   TEXT NOT NULL,
+    session    TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (event_id, session)
+) STRICT, WITHOUT ROWID;
 
 -- Entries that could not be applied.
 CREATE TABLE dead_letters (

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
+from sessions import times, wire
 from sessions.backends.rows import MessageRow, SessionRow
 from sessions.backends.store import Store
 
@@ -17,8 +18,16 @@ class SqliteBackend(Store):
 
     name = "sqlite"
 
-    def __init__(self, workspace: Path, *, mode: Literal["read", "write"]) -> None:
-        super().__init__(workspace / "sessions" / FILE, TextsInRows(), mode=mode)
+    def __init__(
+        self,
+        workspace: Path,
+        *,
+        mode: Literal["read", "write"],
+        max_content: int = wire.DEFAULT_MAX_CONTENT,
+        clock: Callable[[], int] = times.now,
+    ) -> None:
+        path = workspace / "sessions" / FILE
+        super().__init__(path, TextsInRows(), mode=mode, max_content=max_content, clock=clock)
 
 
 class TextsInRows:

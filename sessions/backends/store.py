@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Self
 import aiosqlite
 
 from sessions import times
-from sessions.backends.connection import open_reader, open_writer, translated
+from sessions.backends.connection import WritingConnection, open_reader, translated
 from sessions.backends.ledger import Texts
 from sessions.backends.reader import ReadingStore
 from sessions.backends.writer import WritingStore
@@ -48,7 +48,7 @@ class Store(ReadingStore, WritingStore):
         self._texts = texts
         self._mode = mode
         self._max_content = max_content
-        self._writer: aiosqlite.Connection | None = None
+        self._writer = WritingConnection(path)
         self._idle: list[aiosqlite.Connection] = []
         self._readers = asyncio.Semaphore(READERS)
         self._open = False
@@ -56,8 +56,7 @@ class Store(ReadingStore, WritingStore):
     async def __aenter__(self) -> Self:
         if self._mode == "write":
             _make_private(self._path)
-            with translated(self._path):
-                self._writer = await open_writer(self._path)
+            await self._writer.open()
             try:
                 await self._migrate(self._writer)
             except BaseException:
@@ -75,34 +74,31 @@ class Store(ReadingStore, WritingStore):
         self._open = False
         while self._idle:
             await self._idle.pop().close()
-        if self._writer is not None:
-            await self._writer.close()
-            self._writer = None
+        await self._writer.close()
+        self._epoch = None
 
     @property
-    def _connection(self) -> aiosqlite.Connection:
-        if self._writer is None:
-            raise RuntimeError("this backend was not opened in write mode")
+    def _connection(self) -> WritingConnection:
         return self._writer
 
-    async def _migrate(self, connection: aiosqlite.Connection) -> None:
+    async def _migrate(self, connection: WritingConnection) -> None:
         """Bring the store to this version; two workers that start at once do it one by one."""
-        async with self._transaction():
-            version = await _version(connection, self._path)
+        async with connection.transaction():
+            version = _understood(await connection.run("PRAGMA user_version"), self._path)
             for number in range(version, VERSION):
-                for statement in _statements(MIGRATIONS[number]):
-                    await connection.execute(statement)
+                for statement in statements(MIGRATIONS[number]):
+                    await connection.run(statement)
             if version == 0:
                 await self._found(connection)
-            await connection.execute(f"PRAGMA user_version = {VERSION}")
+            await connection.run(f"PRAGMA user_version = {VERSION}")
 
-    async def _found(self, connection: aiosqlite.Connection) -> None:
-        await connection.execute(
+    async def _found(self, connection: WritingConnection) -> None:
+        await connection.run(
             "INSERT INTO store VALUES (1, ?, ?, ?)",
             (uuid.uuid4().hex, self._texts.kind, self._clock()),
         )
-        await connection.execute("INSERT INTO lease VALUES (1, 0, NULL, 0)")
-        await connection.execute("INSERT INTO stream VALUES (1, 0, 0, 0, 0, 0, 0)")
+        await connection.run("INSERT INTO lease VALUES (1, 0, NULL, 0)")
+        await connection.run("INSERT INTO stream VALUES (1, 0, 0, 0, 0, 0, 0)")
 
     async def _read(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         async with self._readers, self._reader() as connection:
@@ -132,7 +128,8 @@ class Store(ReadingStore, WritingStore):
         with translated(self._path):
             connection = await open_reader(self._path)
             try:
-                made = await _version(connection, self._path) > 0
+                version = await connection.execute_fetchall("PRAGMA user_version")
+                made = _understood([*version], self._path) > 0
             except BaseException:
                 await connection.close()
                 raise
@@ -142,9 +139,9 @@ class Store(ReadingStore, WritingStore):
         return connection
 
 
-async def _version(connection: aiosqlite.Connection, path: Path) -> int:
-    [row] = await connection.execute_fetchall("PRAGMA user_version")
-    version: int = row[0]
+def _understood(user_version: Sequence[Sequence[int]], path: Path) -> int:
+    """The schema version that a store has; 0 before it is made."""
+    version = user_version[0][0]
     if version > VERSION:
         raise StoreTooNew(
             f"{path} has schema version {version}, this Turnstream knows {VERSION}; "
@@ -153,7 +150,7 @@ async def _version(connection: aiosqlite.Connection, path: Path) -> int:
     return version
 
 
-def _statements(name: str) -> Iterator[str]:
+def statements(name: str) -> Iterator[str]:
     """The statements of a migration file, one by one, so that they stay in one transaction."""
     text = resources.files("sessions.backends").joinpath(name).read_text(encoding="utf-8")
     pending = ""

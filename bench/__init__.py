@@ -1,0 +1,1 @@
+"""Measurements of the hot paths, each as a ratio against a baseline of the same run."""

@@ -1,0 +1,104 @@
+"""`python -m bench` (or `make bench`): measure this machine, print a table or JSON.
+
+Nothing here passes or fails: figures differ from machine to machine, ratios much less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import corpus, drain, latency, reads
+
+
+def main() -> None:
+    """Run the measurements that were asked for."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--data", type=Path, help="a .jsonl[.gz] of session, role, content lines")
+    parser.add_argument("--sessions", type=int, default=5000, help="made-up dialogues [5000]")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of the drain [3]")
+    parser.add_argument("--only", choices=("drain", "latency", "reads"))
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    arguments = parser.parse_args()
+    figures = asyncio.run(_measure(arguments))
+    if arguments.json:
+        print(json.dumps(figures, indent=2))
+    else:
+        _show(figures)
+
+
+async def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    if arguments.only in (None, "drain"):
+        turns = corpus.read(arguments.data) if arguments.data else corpus.made(arguments.sessions)
+        backlog = list(corpus.interleaved(turns))
+        figures["drain"] = [
+            await _in_folder(drain.measure, backlog) for _ in range(arguments.rounds)
+        ]
+    if arguments.only in (None, "latency"):
+        figures["latency"] = await _in_folder(latency.measure)
+    if arguments.only in (None, "reads"):
+        figures["reads"] = await _in_folder(reads.measure)
+    return _plain(figures)
+
+
+async def _in_folder(measure: Any, *arguments: Any) -> Any:
+    folder = Path(tempfile.mkdtemp(prefix="turnstream-bench-"))
+    try:
+        return await measure(*arguments, folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _plain(figures: dict[str, Any]) -> dict[str, Any]:
+    """The figures as JSON has them."""
+    plain: dict[str, Any] = {}
+    if runs := figures.get("drain"):
+        plain["drain"] = {
+            "turns": runs[0].turns,
+            "worker_rows_per_s": median(run.worker for run in runs),
+            "executemany_rows_per_s": median(run.plain for run in runs),
+            "ratio": median(run.ratio for run in runs),
+            "worker_peak_mb": max(run.worker_mb for run in runs),
+        }
+    if taken := figures.get("latency"):
+        plain["latency_ms"] = {"p50": taken[0], "p99": taken[1]}
+    if found := figures.get("reads"):
+        plain["reads_ms"] = {
+            read.what: {"small": read.small, "large": read.large, "ratio": read.ratio}
+            for read in found
+        }
+    return plain
+
+
+def _show(figures: dict[str, Any]) -> None:
+    console = Console()
+    for name, values in figures.items():
+        table = Table(title=name.replace("_", " "), title_justify="left")
+        nested = {key: value for key, value in values.items() if isinstance(value, dict)}
+        if nested:
+            columns = list(next(iter(nested.values())))
+            table.add_column("what")
+            for column in columns:
+                table.add_column(column, justify="right")
+            for key, row in nested.items():
+                table.add_row(key, *(f"{row[column]:.3f}" for column in columns))
+        else:
+            for column in ("figure", "value"):
+                table.add_column(column, justify="right" if column == "value" else "left")
+            for key, value in values.items():
+                table.add_row(key.replace("_", " "), f"{value:,.2f}")
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""What the entries of one writing transaction do: each gets its effect and its outcome.
+
+Events that only add (append, rename, state, context) are decided in memory for the whole batch;
+the rare others (rollback, reset, delete, dead) flush what came before them and then ask the store.
+Numbers in brackets are the rules of docs/stream-contract.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sessions import wire
+from sessions.backends import rules
+from sessions.backends.connection import WritingConnection
+from sessions.backends.ledger import Ledger, Texts
+from sessions.backends.rows import EventRow, SessionRow
+from sessions.backends.takeback import TakeBack
+from sessions.models import (
+    Entry,
+    Event,
+    EventType,
+    OutcomeKind,
+    Poison,
+    RawEntry,
+    Reason,
+    StreamId,
+)
+
+_ADDING: Final = frozenset({EventType.APPEND, EventType.RENAME, EventType.STATE, EventType.CONTEXT})
+
+
+class Applier:
+    """Applies entries to a ledger, and to the store below it."""
+
+    def __init__(
+        self, connection: WritingConnection, texts: Texts, ledger: Ledger, *, max_content: int
+    ) -> None:
+        self._connection = connection
+        self._ledger = ledger
+        self._take_back = TakeBack(connection, texts, ledger)
+        self._max_content = max_content
+
+    async def apply(self, entries: Sequence[Entry]) -> None:
+        """Apply the entries in order and write down all that follows."""
+        await self._ledger.load(entry.body for entry in entries)
+        for entry in entries:
+            await self._take(entry)
+        await self._ledger.flush()
+
+    async def _take(self, entry: Entry) -> None:
+        """Give one entry its place: a duplicate, a dead letter, or an event that is decided."""
+        body = entry.body
+        event_id = body.event_id if isinstance(body, Poison) else body.id
+        known = self._ledger.events.get(event_id) if event_id is not None else None
+        if known is not None:
+            self._repeat(entry, known)
+        elif isinstance(body, Poison):
+            self._ledger.bury_entry(entry, body)
+        else:
+            await self._decide(entry, body)
+
+    def _repeat(self, entry: Entry, known: EventRow) -> None:
+        """An id that has its outcome [1, 7]: count it, and keep what contradicts it."""
+        if known.stands_at(entry.raw.stream_id):
+            return
+        known.duplicates += 1
+        self._ledger.change_event(known)
+        if known.digest != entry.digest:
+            session = entry.body.session or None
+            detail = f"id {known.event_id} was used before with another payload"
+            poison = Poison(Reason.ID_CONFLICT, detail, known.event_id, session)
+            self._ledger.bury_entry(entry, poison)
+
+    async def _decide(self, entry: Entry, event: Event) -> None:
+        """Settle an event that has no outcome yet."""
+        if event.type is EventType.DEAD:
+            await self._dead(entry, event)
+            return
+        session = self._ledger.sessions.get(event.session)
+        opener = self._ledger.events.get(event.turn) if event.turn not in (None, event.id) else None
+        if rules.is_user_append(event) and (event.id, event.session) in self._ledger.suppressed:
+            reason: Reason | None = Reason.ALREADY_ROLLED_BACK
+        else:
+            reason = rules.refusal(event, session, opener)
+        if reason is not None:
+            self._ledger.settle(entry, event, OutcomeKind.NOOP, reason=reason)
+        elif event.type in _ADDING:
+            self._add(entry, event, session)
+        else:
+            await self._ledger.flush()
+            await self._take_back.apply(entry, event, session)
+
+    def _add(self, entry: Entry, event: Event, session: SessionRow | None) -> None:
+        """An append, rename, state or context: what needs no look into the store."""
+        ledger = self._ledger
+        session = self._open_session(event, session)
+        seq = None
+        if event.type is EventType.APPEND:
+            assert event.role is not None
+            assert event.content is not None
+            seq = ledger.add_message(
+                session, event, role=event.role, content=event.content, turn=event.turn
+            ).seq
+        if event.type is EventType.RENAME:
+            session.name = event.name or None
+        rules.take_state(session, event, ledger.now)
+        ledger.touch(
+            session,
+            changed=rules.take_routing(session, event) or event.type is not EventType.APPEND,
+        )
+        ledger.settle(entry, event, OutcomeKind.APPLIED, session=session, seq=seq)
+
+    def _open_session(self, event: Event, session: SessionRow | None) -> SessionRow:
+        if session is not None and session.live:
+            return session
+        ledger = self._ledger
+        moment = min(event.at if event.at is not None else ledger.now, ledger.now)
+        if session is None:
+            return ledger.new_session(rules.opened(event.session, 0, 1, moment))
+        rules.reopen(session, moment)
+        ledger.touch(session, changed=True)
+        return session
+
+    # -- dead letters ------------------------------------------------------------------------
+
+    async def _dead(self, entry: Entry, event: Event) -> None:
+        """Replay or purge a dead letter [5]."""
+        await self._ledger.flush()
+        letters = await self._connection.run(
+            "SELECT reason, size, payload FROM dead_letters WHERE id = ?", (event.target,)
+        )
+        reason: Reason | None = None
+        if not letters:
+            reason = Reason.NO_DEAD_LETTER
+        elif event.action == "replay":
+            reason = await self._replay(entry.raw.stream_id, *letters[0])
+        if reason is None:
+            await self._connection.run("DELETE FROM dead_letters WHERE id = ?", (event.target,))
+            self._ledger.erased = True
+        kind = OutcomeKind.APPLIED if reason is None else OutcomeKind.NOOP
+        self._ledger.settle(entry, event, kind, reason=reason)
+
+    async def _replay(
+        self, stream_id: StreamId, died_of: str, size: int, payload: bytes
+    ) -> Reason | None:
+        """Decide the letter's event as if it stood here; why not, where it cannot be."""
+        fields = _whole_fields(payload, size)
+        if fields is None or died_of == Reason.UNDECODABLE:
+            return Reason.NOT_REPLAYABLE
+        again = wire.decode(RawEntry(stream_id, fields), max_content=self._max_content)
+        body = again.body
+        if isinstance(body, Poison) or body.type is EventType.DEAD:
+            return Reason.STILL_DEAD
+        await self._ledger.load([body])
+        known = self._ledger.events.get(body.id)
+        if known is not None and known.outcome != rules.DEAD:
+            return Reason.STILL_DEAD
+        await self._decide(again, body)
+        await self._ledger.flush()
+        return None
+
+
+def _whole_fields(payload: bytes, size: int) -> list[bytes] | None:
+    """The fields of a letter; None where the letter holds only the beginning of them."""
+    try:
+        fields = wire.unframe(payload)
+    except ValueError:
+        return None
+    # A payload may have been cut exactly between two fields.
+    return fields if sum(map(len, fields)) == size else None

@@ -1,0 +1,441 @@
+"""The stream contract spelled out as plainly as it can be, over dicts and lists.
+
+One event at a time, looking at everything there is. Numbers in brackets are the rules of
+docs/stream-contract.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from sessions import times, wire
+from sessions.models import (
+    STREAM_START,
+    DeadLetter,
+    Entry,
+    Event,
+    EventType,
+    Lease,
+    Message,
+    Outcome,
+    OutcomeKind,
+    Poison,
+    Position,
+    RawEntry,
+    Reason,
+    Session,
+    StreamCursor,
+    StreamId,
+)
+
+AFTERLIFE: Final = 30 * times.DAY
+
+
+@dataclass
+class StoredMessage:
+    """A message in its session; `number` grows with every message of the store."""
+
+    number: int
+    message: Message
+    closes: bool
+
+
+@dataclass
+class StoredSession:
+    """A session, or the tombstone of one; `number` grows with every session of the store."""
+
+    number: int
+    shown: Session
+    live: bool = True
+    ended_at: int = 0
+    next_seq: int = 1
+    lines: list[StoredMessage] = field(default_factory=list[StoredMessage])
+
+
+@dataclass
+class StoredEvent:
+    """An event id with its outcome, and how long it is remembered (None: as long as its row)."""
+
+    outcome: Outcome
+    payload: tuple[object, ...]
+    generation: int
+    expires_at: int | None
+    gone: Reason | None = None
+
+
+@dataclass
+class StoredLetter:
+    """A dead letter; `whole` are its entry's fields where all of them were kept."""
+
+    number: int
+    shown: DeadLetter
+    whole: Sequence[bytes] | None
+
+
+class MemoryStore:
+    """What other backends have in files. MemoryBackends that are given the same one share it."""
+
+    def __init__(self) -> None:
+        self.store_id: str | None = None
+        self.lease = Lease(0, None, 0)
+        self.cursor = StreamCursor(0, STREAM_START, 0, 0, 0)
+        self.sessions: dict[str, StoredSession] = {}
+        self.events: dict[str, StoredEvent] = {}
+        self.awaited: dict[tuple[str, str], int] = {}
+        self.letters: list[StoredLetter] = []
+        self._now = 0
+        self._max_content = wire.DEFAULT_MAX_CONTENT
+        self._numbers = 0
+
+    def live(self, key: str) -> StoredSession | None:
+        """The session of this key, if it is not deleted."""
+        stored = self.sessions.get(key)
+        return stored if stored and stored.live else None
+
+    def letter(self, letter_id: str | None) -> StoredLetter | None:
+        """The dead letter of this id."""
+        return next((one for one in self.letters if one.shown.id == letter_id), None)
+
+    def take(self, entry: Entry, *, now: int, max_content: int) -> None:
+        """Give one entry of the stream its effect and its outcome."""
+        self._now, self._max_content = now, max_content
+        body = entry.body
+        event_id = body.event_id if isinstance(body, Poison) else body.id
+        known = self.events.get(event_id) if event_id else None
+        if known:
+            self._seen_again(entry, known)
+        elif isinstance(body, Poison):
+            self._die(entry, body)
+        else:
+            self._settle(entry, body)
+
+    def bury(self, stored: StoredSession, *, now: int) -> None:
+        """Delete a session; its tombstone keeps late events from bringing it back [4]."""
+        self._now = now
+        self._erase(stored, Reason.DELETED)
+        stored.live, stored.ended_at = False, now
+
+    def _seen_again(self, entry: Entry, known: StoredEvent) -> None:
+        """An id that has its outcome [1, 7]."""
+        first = known.outcome
+        if entry.raw.stream_id == first.position.stream_id:
+            return
+        known.outcome = replace(first, duplicates=first.duplicates + 1)
+        if _payload(entry) != known.payload:
+            detail = f"id {first.id} was used before with another payload"
+            session = entry.body.session or None
+            self._die(entry, Poison(Reason.ID_CONFLICT, detail, first.id, session))
+
+    def _die(self, entry: Entry, poison: Poison) -> None:
+        """Make a dead letter, and the outcome `dead` if the id has none yet [5]."""
+        framed = wire.frame(entry.raw.fields)
+        keep = len(framed) if poison.reason is Reason.UNKNOWN_VERSION else wire.DEAD_PAYLOAD
+        digest = hashlib.sha256(framed).hexdigest()
+        shown = DeadLetter(
+            id=f"{entry.raw.stream_id}-{digest[:12]}",
+            reason=poison.reason,
+            detail=poison.detail,
+            session=poison.session,
+            event_id=poison.event_id,
+            size=entry.raw.size,
+            sha256=digest,
+            stream_id=entry.raw.stream_id,
+            at=self._now,
+            payload=framed[:keep],
+        )
+        if self.letter(shown.id) is None:
+            whole = entry.raw.fields if keep >= len(framed) else None
+            self.letters.append(StoredLetter(self._next_number(), shown, whole))
+        if poison.event_id and poison.event_id not in self.events:
+            self._know(entry, poison.event_id, poison, OutcomeKind.DEAD, poison.reason)
+
+    def _settle(self, entry: Entry, event: Event) -> None:
+        """Decide an event that has no outcome yet, and give it one."""
+        reason = self._refusal(event) or self._ACT[event.type](self, entry, event)
+        stored = self.live(event.session)
+        if reason not in (None, Reason.TARGET_NOT_SEEN):
+            self._know(entry, event.id, event, OutcomeKind.NOOP, reason)
+            return
+        if stored:
+            _take_labels(stored, event)
+        self._know(entry, event.id, event, OutcomeKind.APPLIED, reason)
+
+    def _know(
+        self,
+        entry: Entry,
+        event_id: str,
+        body: Event | Poison,
+        kind: OutcomeKind,
+        reason: Reason | None,
+    ) -> None:
+        before = self.events.get(event_id)
+        duplicates = before.outcome.duplicates if before else 0
+        position = Position(self.cursor.epoch, entry.raw.stream_id, event_id)
+        detail = body.detail if isinstance(body, Poison) else None
+        session = body.session or None
+        stored = self.sessions.get(session or "")
+        made = stored is not None and any(line.message.id == event_id for line in stored.lines)
+        self.events[event_id] = StoredEvent(
+            Outcome(event_id, kind, reason, session, position, duplicates, detail),
+            _payload(entry),
+            stored.shown.generation if stored else 0,
+            None if made else self._now + AFTERLIFE,
+        )
+
+    def _refusal(self, event: Event) -> Reason | None:
+        """Why the event has no effect, whatever it asks for."""
+        if event.type is EventType.DEAD:
+            return None
+        stored = self.sessions.get(event.session)
+        user_append = event.type is EventType.APPEND and event.role == "user"
+        if user_append and (event.id, event.session) in self.awaited:
+            return Reason.ALREADY_ROLLED_BACK
+        if stored and not stored.live and not (user_append or event.type is EventType.CONTEXT):
+            return Reason.SESSION_DELETED
+        if stored and self._is_stale(event, stored):
+            return Reason.STALE_TURN
+        if stored is None or not stored.live:
+            creates = event.type in (EventType.APPEND, EventType.CONTEXT)
+            early = event.type is EventType.ROLLBACK and event.target is not None
+            return None if (creates or early) and not event.if_exists else Reason.NO_SESSION
+        strange = event.agent is not None and stored.shown.agent not in (None, event.agent)
+        return Reason.NOT_OWNER if strange else None
+
+    def _is_stale(self, event: Event, stored: StoredSession) -> bool:
+        """Whether the event's turn was opened in an earlier generation [4]."""
+        opener = self.events.get(event.turn or "")
+        return (
+            opener is not None
+            and event.turn != event.id
+            and opener.outcome.outcome is OutcomeKind.APPLIED
+            and opener.outcome.session == event.session
+            and opener.generation < stored.shown.generation
+        )
+
+    # -- what the types do -------------------------------------------------------------------
+
+    def _append(self, _: Entry, event: Event) -> Reason | None:
+        stored = self._open(event)
+        self._say(stored, event, event.role or "", event.content or "", event.turn)
+        self._set_state(stored, event, opens=event.id if event.role == "user" else None)
+        return None
+
+    def _context(self, _: Entry, event: Event) -> Reason | None:
+        self._open(event)
+        return None
+
+    def _rename(self, _: Entry, event: Event) -> Reason | None:
+        stored = self._open(event)
+        stored.shown = replace(stored.shown, name=event.name or None)
+        return None
+
+    def _state(self, _: Entry, event: Event) -> Reason | None:
+        self._set_state(self._open(event), event, opens=None)
+        return None
+
+    def _reset(self, _: Entry, event: Event) -> Reason | None:
+        stored = self._open(event)
+        self._erase(stored, Reason.RESET)
+        stored.shown = replace(stored.shown, state="idle", turn=None, state_since=None)
+        return None
+
+    def _delete(self, _: Entry, event: Event) -> Reason | None:
+        self.bury(self._open(event), now=self._now)
+        return None
+
+    def _rollback(self, _: Entry, event: Event) -> Reason | None:
+        stored, turn = self.live(event.session), event.target or event.turn
+        reason = self._take_back(event, stored) if event.target else self._take_back_last(event)
+        if stored and event.close_with is not None and reason in (Reason.ANSWERED, Reason.NOT_LAST):
+            closed = any(line.closes and line.message.turn == turn for line in stored.lines)
+            if not (event.target and closed):
+                self._say(stored, event, "assistant", event.close_with, turn, closes=True)
+        return reason
+
+    def _take_back(self, event: Event, stored: StoredSession | None) -> Reason | None:
+        """Remove exactly the target, or say why not [3]."""
+        target_id = event.target or ""
+        target = self.events.get(target_id)
+        applied = target is not None and target.outcome.outcome is OutcomeKind.APPLIED
+        if not applied and (target_id, event.session) in self.awaited:
+            return Reason.ALREADY_ROLLED_BACK
+        if target is None:
+            self.awaited[target_id, event.session] = self._now + AFTERLIFE
+            return Reason.TARGET_NOT_SEEN
+        if target.outcome.session != event.session:
+            return Reason.WRONG_SESSION
+        if not applied:
+            return Reason.NOT_APPLIED
+        if target.gone:
+            return target.gone
+        line = (
+            next((one for one in stored.lines if one.message.id == target_id), None)
+            if stored
+            else None
+        )
+        if stored is None or line is None or line.message.role != "user":
+            return Reason.NOT_USER_APPEND
+        if _is_answered(line.message, [other.message for other in stored.lines]):
+            return Reason.ANSWERED
+        return self._remove(stored, line)
+
+    def _take_back_last(self, event: Event) -> Reason | None:
+        """Remove the last message if it is the user append that is expected [3]."""
+        stored = self._open(event)
+        last = stored.lines[-1] if stored.lines else None
+        if last is None or (last.message.role, last.message.content) != ("user", event.expect):
+            return Reason.NOT_LAST
+        return self._remove(stored, last)
+
+    def _dead(self, entry: Entry, event: Event) -> Reason | None:
+        """Replay or purge a dead letter [5]."""
+        letter = self.letter(event.target)
+        if letter is None:
+            return Reason.NO_DEAD_LETTER
+        reason = self._replay(entry.raw.stream_id, letter) if event.action == "replay" else None
+        if reason is None and letter in self.letters:
+            self.letters.remove(letter)
+        return reason
+
+    def _replay(self, stream_id: StreamId, letter: StoredLetter) -> Reason | None:
+        """Settle a letter's event as if it stood in the stream here."""
+        if letter.whole is None or letter.shown.reason == Reason.UNDECODABLE:
+            return Reason.NOT_REPLAYABLE
+        again = wire.decode(RawEntry(stream_id, letter.whole), max_content=self._max_content)
+        if isinstance(again.body, Poison) or again.body.type is EventType.DEAD:
+            return Reason.STILL_DEAD
+        known = self.events.get(again.body.id)
+        if known and known.outcome.outcome is not OutcomeKind.DEAD:
+            return Reason.STILL_DEAD
+        self._settle(again, again.body)
+        return None
+
+    _ACT: Final[dict[EventType, Callable[[MemoryStore, Entry, Event], Reason | None]]] = {
+        EventType.APPEND: _append,
+        EventType.CONTEXT: _context,
+        EventType.RENAME: _rename,
+        EventType.STATE: _state,
+        EventType.RESET: _reset,
+        EventType.DELETE: _delete,
+        EventType.ROLLBACK: _rollback,
+        EventType.DEAD: _dead,
+    }
+
+    # -- sessions and messages ---------------------------------------------------------------
+
+    def _next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _open(self, event: Event) -> StoredSession:
+        """The session of the event; made, or made anew, where there is none [4, 8]."""
+        stored = self.sessions.get(event.session)
+        if stored is None or not stored.live:
+            born = self._now if event.at is None else min(event.at, self._now)
+            fresh = _empty(event.session, stored.shown.generation if stored else 1, born)
+            stored = stored or StoredSession(self._next_number(), fresh)
+            stored.shown, stored.live = fresh, True
+            self.sessions[event.session] = stored
+        return stored
+
+    def _say(
+        self,
+        stored: StoredSession,
+        event: Event,
+        role: str,
+        content: str,
+        turn: str | None,
+        *,
+        closes: bool = False,
+    ) -> None:
+        """Add a message [8]."""
+        at = self._now if event.at is None else event.at
+        message = Message(stored.next_seq, event.id, role, content, turn, at)
+        stored.next_seq += 1
+        stored.lines.append(StoredMessage(self._next_number(), message, closes))
+        active = max(stored.shown.last_activity, min(at, self._now))
+        stored.shown = replace(stored.shown, message_count=len(stored.lines), last_activity=active)
+
+    def _set_state(self, stored: StoredSession, event: Event, *, opens: str | None) -> None:
+        """Set the state where the event has one, and the turn that runs or failed."""
+        if event.state is not None:
+            turn = None if event.state == "idle" else event.turn or opens or stored.shown.turn
+            since = self._now if event.state == "running" else None
+            stored.shown = replace(stored.shown, state=event.state, turn=turn, state_since=since)
+
+    def _remove(self, stored: StoredSession, line: StoredMessage) -> None:
+        """Take a message out of its session."""
+        stored.lines.remove(line)
+        stored.shown = replace(stored.shown, message_count=len(stored.lines))
+        self._forget(line, Reason.ALREADY_ROLLED_BACK)
+
+    def _erase(self, stored: StoredSession, how: Reason) -> None:
+        """End a generation: no text of it remains [4, 9]."""
+        for line in stored.lines:
+            self._forget(line, how)
+        stored.lines = []
+        stored.shown = replace(
+            stored.shown, message_count=0, generation=stored.shown.generation + 1
+        )
+        self.letters = [one for one in self.letters if one.shown.session != stored.shown.key]
+
+    def _forget(self, line: StoredMessage, how: Reason) -> None:
+        """Remember the id of a message that is gone for a while [1]."""
+        known = self.events[line.message.id]
+        known.gone, known.expires_at = how, self._now + AFTERLIFE
+
+
+def _payload(entry: Entry) -> tuple[object, ...]:
+    """What makes two entries with one id the same event [1]."""
+    event = entry.body
+    if isinstance(event, Poison):
+        return ("unreadable", *entry.raw.fields)
+    asked = (event.type, event.session, event.role, event.content, event.turn, event.target)
+    return (*asked, event.expect, event.close_with, event.name, event.state, event.action)
+
+
+def _empty(key: str, generation: int, born: int) -> Session:
+    return Session(
+        key=key,
+        generation=generation,
+        name=None,
+        agent=None,
+        channel=None,
+        room=None,
+        sender=None,
+        state="idle",
+        turn=None,
+        state_since=None,
+        created_at=born,
+        last_activity=born,
+        message_count=0,
+    )
+
+
+def _take_labels(stored: StoredSession, event: Event) -> None:
+    """Owner and routing: the first owner stays, the last routing wins."""
+    shown = stored.shown
+    stored.shown = replace(
+        shown,
+        agent=shown.agent or event.agent,
+        channel=event.channel or shown.channel,
+        room=event.room or shown.room,
+        sender=event.sender or shown.sender,
+    )
+
+
+def _is_answered(asked: Message, messages: Iterable[Message]) -> bool:
+    """Whether a later assistant message answers this user message [3]."""
+    later = [message for message in messages if message.seq > asked.seq]
+    turns = {asked.id, asked.turn} - {None}
+    if any(one.role == "assistant" and one.turn in turns for one in later):
+        return True
+    for one in later:
+        if asked.turn is not None or one.role == "user":
+            return False
+        if one.role == "assistant" and one.turn is None:
+            return True
+    return False
