@@ -1,0 +1,42 @@
+"""`python -m api`: the api alone, without the supervisor that restarts it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from api.app import opened
+from sessions.errors import ConfigError
+from sessions.logs import configure_logging
+from sessions.serving import serve
+from sessions.settings import Settings, load_settings
+
+
+def main() -> int:
+    """Serve until stopped; the exit code: 0 after a stop, 78 where the configuration is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
+    parser.add_argument("--config", type=Path, help="a TOML file with the settings")
+    arguments = parser.parse_args()
+    try:
+        settings = load_settings(arguments.config, os.environ)
+        configure_logging("api", settings.turnstream.log_level)
+        asyncio.run(run(settings, os.environ))
+    except ConfigError as error:
+        print(f"api: {error}", file=sys.stderr)
+        return os.EX_CONFIG
+    return 0
+
+
+async def run(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Serve the api of these settings until a signal or the end of the parent."""
+    async with opened(settings) as app:
+        gateway = settings.gateway
+        await serve(app, host=gateway.host, port=gateway.port, environ=environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

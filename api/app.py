@@ -1,0 +1,131 @@
+"""The composition root of the api: what is opened, and how the doors are put together.
+
+    async with opened(settings) as app:        # store, stream and tokens of these settings
+        await serve(app, ...)
+
+More routes may be added to the app before it serves: that is how `turnstream up` has ingest and
+api in one process.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import health, resources, rest
+from api.door import Api, answer_problem
+from api.errors import problem_of
+from api.freshness import PATIENCE
+from api.mcp import McpDoor
+from api.metrics import Metrics
+from api.readiness import Readiness
+from api.service import Aborter, Service
+from sessions.asgi import HostGuard, allowed_names
+from sessions.backend import SessionReader
+from sessions.errors import ConfigError, Retryable
+from sessions.factory import make_session_backend
+from sessions.redis import connect, redacted
+from sessions.settings import Settings
+from sessions.stream import TurnStream
+from sessions.tokens import TokenFile, TokenVerifier
+
+log = logging.getLogger(__name__)
+
+VERSION: Final = version("turnstream")
+DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, aborter: Aborter | None = None) -> AsyncGenerator[FastAPI]:
+    """The app on the store and the stream of these settings, which are closed again.
+
+    Redis and the store may be away now: the app then says so at each request. Raises ConfigError
+    for what only a person can mend.
+    """
+    url = settings.redis_url or DEFAULT_REDIS
+    backend = make_session_backend(settings.workspace, settings.channels.session_backend)
+    async with aclosing(connect(url)) as redis, backend:
+        stream = TurnStream(
+            redis,
+            url=url,
+            prefix=settings.turnstream.prefix,
+            max_content=settings.turnstream.max_content_bytes,
+        )
+        await _announce(settings, backend, stream, url)
+        yield create_app(
+            settings,
+            backend=backend,
+            stream=stream,
+            tokens=TokenFile(settings.workspace),
+            aborter=aborter,
+        )
+
+
+def create_app(
+    settings: Settings,
+    *,
+    backend: SessionReader,
+    stream: TurnStream,
+    tokens: TokenVerifier,
+    aborter: Aborter | None = None,
+    patience: float = PATIENCE,
+) -> FastAPI:
+    """The app on a store and a stream that are open. `patience` is how long readers wait.
+
+    Raises ConfigError where `allowed_hosts` has an entry that is no name.
+    """
+    service = Service(settings, backend=backend, stream=stream, aborter=aborter, patience=patience)
+    readiness = Readiness(backend, service.freshness)
+    api = Api(service, tokens, Metrics(), readiness)
+    mcp = McpDoor(api, version=VERSION)
+    names = allowed_names(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        async with mcp.running():
+            yield
+
+    app = FastAPI(
+        title="Turnstream", version=VERSION, openapi_url=None, lifespan=lifespan, docs_url=None
+    )
+    app.state.api = api
+    app.add_middleware(HostGuard, names=names)
+    app.add_exception_handler(HTTPException, _answer)
+    app.add_exception_handler(Exception, _answer)
+    for router in (rest.router, resources.router, health.router):
+        app.include_router(router)
+    app.router.routes.append(mcp.route)
+    return app
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    return answer_problem(problem_of(error))
+
+
+async def _announce(
+    settings: Settings, backend: SessionReader, stream: TurnStream, url: str
+) -> None:
+    """Say in the log what is open. A store that cannot be read now is no reason not to start."""
+    try:
+        store_id = await backend.store_id()
+    except Retryable as error:
+        log.warning("the store cannot be read yet: %s", error)
+        store_id = None
+    except OSError as error:
+        raise ConfigError(f"cannot use {settings.workspace}: {error.strerror}") from error
+    log.info(
+        "%s store %s in %s, stream %s on %s",
+        backend.name,
+        store_id or "(not made yet)",
+        settings.workspace,
+        stream.key,
+        redacted(url),
+    )

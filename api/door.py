@@ -1,0 +1,190 @@
+"""What every HTTP route of the api has in common: who may in, what errors look like, what is told.
+
+A route of class `Door` is reached with a valid token only. Its handler says by the type of its
+`caller` which scope it needs (Reader, Sender, Administrator).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from fastapi import Depends, Header, Query
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.errors import Problem, Unauthorized, problem_of
+from api.metrics import Metrics
+from api.readiness import Readiness
+from api.service import Caller, Service, checked_key
+from sessions.asgi import parse_json, read_body
+from sessions.errors import InvalidRequest
+from sessions.models import Position
+from sessions.tokens import Principal, TokenScope, TokenVerifier
+
+# Bytes of a request's body. A message of 256 KiB fits, also with all of it escaped as \uXXXX.
+MAX_BODY: Final = 1024 * 1024
+_STANDING_HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What the doors of one app work with; found in `app.state.api`."""
+
+    service: Service
+    tokens: TokenVerifier
+    metrics: Metrics
+    readiness: Readiness
+
+
+class Json(Response):
+    """A JSON answer, rendered without a detour."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The value as JSON text."""
+        return to_json(content)
+
+
+class Door(APIRoute):
+    """A route behind the token check. Whatever goes wrong in it is answered in one form."""
+
+    with_token: ClassVar[bool] = True
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler between authentication and the standing headers."""
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            began = time.perf_counter()
+            try:
+                if self.with_token:
+                    request.state.principal = await authenticate(api_of(request).tokens, request)
+                response = await handle(request)
+            except Exception as error:  # noqa: BLE001 - every error has its answer
+                response = answer_problem(problem_of(error))
+            response.headers.update(standing_headers(request))
+            seconds = time.perf_counter() - began
+            metrics = api_of(request).metrics
+            metrics.request(self.path_format, request.method, response.status_code, seconds)
+            return response
+
+        return guarded
+
+
+class OpenDoor(Door):
+    """A route for everybody."""
+
+    with_token = False
+
+
+def api_of(request: Request) -> Api:
+    """The api that this request came to."""
+    return request.app.state.api
+
+
+async def authenticate(tokens: TokenVerifier, request: Request) -> Principal:
+    """Who calls; raises Unauthorized without a token that is somebody's."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    principal = await tokens.verify(token.strip()) if scheme.lower() == "bearer" else None
+    if principal is None:
+        raise Unauthorized("Unauthorized — send Authorization: Bearer <token>")
+    return principal
+
+
+def answer_problem(problem: Problem) -> Response:
+    """The answer that an error becomes."""
+    return Json(problem.body, problem.status, problem.headers)
+
+
+def standing_headers(request: Request) -> Mapping[str, str]:
+    """What every answer says beside its content; the position where there is one."""
+    caller: Caller | None = getattr(request.state, "caller", None)
+    if caller is None or caller.position is None:
+        return _STANDING_HEADERS
+    return {**_STANDING_HEADERS, "x-turnstream-position": str(caller.position)}
+
+
+async def read_json(request: Request) -> Any:
+    """The JSON value of the body, {} where there is none; raises BodyTooLarge and InvalidJson.
+
+    The content type is not looked at: a JSON text is one whatever it is called, and a page of
+    another origin cannot send our token with it.
+    """
+    body = await read_body(request.stream(), MAX_BODY)
+    return parse_json(body) if body else {}
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """The part of the OpenAPI document about a body that a route reads by itself."""
+    content = {"application/json": {"schema": model.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def make_caller(
+    principal: Principal,
+    *,
+    after: str | None,
+    any_age: bool = False,
+    current: str | None = None,
+    key: str | None = None,
+) -> Caller:
+    """The caller with what it said in headers; raises InvalidRequest for what makes no sense."""
+    return Caller(
+        principal,
+        after=Position.parse(after) if after else None,
+        any_age=any_age,
+        current=_utf8(current) if current is not None else None,
+        key=checked_key(key),
+    )
+
+
+def _utf8(header: str) -> str:
+    try:
+        return header.encode("latin-1").decode("utf-8")
+    except ValueError:
+        raise InvalidRequest("X-Turnstream-Session must be UTF-8") from None
+
+
+async def _caller(
+    request: Request,
+    after: Annotated[str | None, Query(description="wait for this position only")] = None,
+    consistency: Annotated[
+        Literal["fresh", "any"], Query(description="any: take the store as it is")
+    ] = "fresh",
+    x_turnstream_after: Annotated[str | None, Header()] = None,
+    x_turnstream_session: Annotated[str | None, Header()] = None,
+    idempotency_key: Annotated[str | None, Header()] = None,
+) -> Caller:
+    request.state.caller = caller = make_caller(
+        request.state.principal,
+        after=after or x_turnstream_after,
+        any_age=consistency == "any",
+        current=x_turnstream_session,
+        key=idempotency_key,
+    )
+    return caller
+
+
+Reader = Annotated[Caller, Depends(_caller)]
+
+
+async def _sender(caller: Reader) -> Caller:
+    caller.require(TokenScope.SEND)
+    return caller
+
+
+async def _administrator(caller: Reader) -> Caller:
+    caller.require(TokenScope.ADMIN)
+    return caller
+
+
+Sender = Annotated[Caller, Depends(_sender)]
+Administrator = Annotated[Caller, Depends(_administrator)]
+Here = Annotated[Api, Depends(api_of)]

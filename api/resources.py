@@ -1,0 +1,240 @@
+"""Sessions as resources: upstream's routes and bodies, and what they lacked (pages, filters).
+
+The id in a path is one segment, percent-encoded: a key that holds `/` is written with `%2F`. It
+stands for the session of that key, else for the gateway's session of that id.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import quote, unquote_to_bytes
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+
+from api.door import Door, Here, Json, Reader, Sender, json_body, read_json
+from api.errors import NotFound, Refused
+from api.render import message_row, running_row, session_row, state_body
+from api.rest import Cursor, Limit
+from api.service import MAX_LIMIT, Caller, Change, Service, View
+from sessions import times
+from sessions.errors import InvalidRequest
+from sessions.models import EventType, Message, Page, Session, SessionFilter
+from sessions.text import GATEWAY_PREFIX, display_id
+
+router = APIRouter(prefix="/api/sessions", route_class=Door)
+
+# What a client of upstream gets, which knows no pages and expects everything.
+_ALL: Final = MAX_LIMIT
+_RUNNING: Final = SessionFilter(state="running", prefix=GATEWAY_PREFIX)
+
+
+class NewMessage(BaseModel):
+    """A message that somebody else than the agent writes in its name."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    content: str
+
+
+class NewName(BaseModel):
+    """A session's name."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = ""
+
+
+def _path_id(*rest: str) -> Any:
+    """The dependency that reads the id from the path in front of `rest`, from its raw bytes.
+
+    The server decodes the path for us, after which `a/b` and `a%2Fb` are the same and what is
+    no UTF-8 is lost.
+    """
+
+    async def read(request: Request, session_id: str) -> str:
+        raw: bytes = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
+        segments = raw.removeprefix(request.scope.get("root_path", "").encode()).split(b"/")
+        expected = [b"", b"api", b"sessions", *segments[3:4], *(part.encode() for part in rest)]
+        if segments != expected or len(segments) < 4:
+            raise NotFound("there is no such route; write a / inside a session id as %2F")
+        try:
+            return unquote_to_bytes(segments[3]).decode()
+        except UnicodeDecodeError:
+            raise Refused(400, "the session id in the path is not UTF-8", "invalid_path") from None
+
+    return Depends(read)
+
+
+SessionId = Annotated[str, _path_id()]
+SessionIdOfMessages = Annotated[str, _path_id("messages")]
+SessionIdOfState = Annotated[str, _path_id("state")]
+SessionIdOfAbort = Annotated[str, _path_id("abort")]
+
+
+@router.get("")
+async def list_sessions(
+    api: Here,
+    caller: Reader,
+    limit: Limit = _ALL,
+    cursor: Cursor = None,
+    agent: str | None = None,
+    channel: str | None = None,
+    state: Literal["idle", "running", "error"] | None = None,
+    since: Annotated[str | None, Query(description="RFC 3339: active since then")] = None,
+    q: Annotated[str | None, Query(description="holding messages with all these words")] = None,
+) -> Json:
+    """Sessions, newest activity first; with `q` by their newest match, some perhaps repeatedly."""
+    where = SessionFilter(channel=channel, state=state, since=_time(since))
+    view = await api.service.look(caller)
+    if q is None:
+        page = await view.sessions(agent=agent, where=where, limit=limit, cursor=cursor)
+    else:
+        page = await _matching(view, q, limit=limit, cursor=cursor)
+        kept = [s for s in page.items if _passes(s, agent, where, api.service)]
+        page = Page(kept, page.next_cursor)
+    rows = [session_row(session, api.service.access) for session in page.items]
+    return Json({"sessions": rows, "next_cursor": page.next_cursor})
+
+
+@router.get("/running")
+async def list_running(
+    api: Here, caller: Reader, limit: Limit = _ALL, cursor: Cursor = None
+) -> Json:
+    """The gateway's sessions in which a turn is running."""
+    view = await api.service.look(caller)
+    page = await view.sessions(where=_RUNNING, limit=limit, cursor=cursor)
+    rows = [running_row(session) for session in page.items]
+    return Json({"sessions": rows, "next_cursor": page.next_cursor})
+
+
+@router.get("/{session_id:path}/messages")
+async def read_messages(
+    session_id: SessionIdOfMessages,
+    api: Here,
+    caller: Reader,
+    limit: Limit = _ALL,
+    cursor: Cursor = None,
+) -> Json:
+    """The newest messages, oldest first; an unknown session has none."""
+    view = await api.service.look(caller)
+    session = await view.find(session_id)
+    page = Page[Message]([], None)
+    if session is not None:
+        page = await view.history(session, limit=limit, cursor=cursor)
+    return Json(
+        {
+            "session_id": session_id,
+            "messages": [*map(message_row, page.items)],
+            "session_persistence": True,
+            "next_cursor": page.next_cursor,
+        }
+    )
+
+
+@router.post("/{session_id:path}/messages", openapi_extra=json_body(NewMessage))
+async def add_message(
+    session_id: SessionIdOfMessages, request: Request, api: Here, caller: Sender
+) -> Json:
+    """Append a message in the agent's name; no turn is run."""
+    content = NewMessage.model_validate(await read_json(request)).content
+    if not content.strip():
+        raise Refused(400, "content is required", "content_required")
+    session = await _existing(api.service, caller, session_id)
+    change = await api.service.change(
+        caller, EventType.APPEND, session=session.key, role="assistant", content=content
+    )
+    return _done(
+        change,
+        "append session message",
+        status="ok",
+        session_id=display_id(session.key),
+        message={"role": "assistant", "content": content},
+        session_persistence=True,
+    )
+
+
+@router.put("/{session_id:path}", openapi_extra=json_body(NewName))
+async def rename_session(
+    session_id: SessionId, request: Request, api: Here, caller: Sender
+) -> Json:
+    """Give a session a name."""
+    name = NewName.model_validate(await read_json(request)).name.strip()
+    if not name:
+        raise Refused(400, "name is required", "name_required")
+    session = await _existing(api.service, caller, session_id)
+    change = await api.service.change(caller, EventType.RENAME, session=session.key, name=name)
+    return _done(change, "rename session", session_id=session_id, name=name)
+
+
+@router.delete("/{session_id:path}")
+async def delete_session(session_id: SessionId, api: Here, caller: Sender) -> Json:
+    """Stop the session's turn and delete it with all its messages."""
+    session = await _existing(api.service, caller, session_id)
+    await api.service.aborter.abort(session.key)
+    change = await api.service.change(caller, EventType.DELETE, session=session.key)
+    return _done(change, "delete session", deleted=True, session_id=session_id)
+
+
+@router.get("/{session_id:path}/state")
+async def read_state(session_id: SessionIdOfState, api: Here, caller: Reader) -> Json:
+    """Whether a turn is running in the session."""
+    session = await _existing(api.service, caller, session_id)
+    return Json(state_body(session_id, session))
+
+
+@router.post("/{session_id:path}/abort")
+async def abort_turn(session_id: SessionIdOfAbort, api: Here, caller: Sender) -> Json:
+    """Stop the turn that is running in the session; there need not be one, nor a session."""
+    view = await api.service.look(caller)
+    session = await view.find(session_id)
+    running = session is not None and session.state == "running"
+    aborted = running and session is not None and await api.service.aborter.abort(session.key)
+    return Json({"status": "aborted" if aborted else "no_active_response"})
+
+
+async def _existing(service: Service, caller: Caller, session_id: str) -> Session:
+    view = await service.look(caller)
+    session = await view.find(session_id)
+    if session is None:
+        raise NotFound("Session not found")
+    return session
+
+
+def _done(change: Change, what: str, **body: Any) -> Json:
+    """The answer to a change: as upstream's, with 202 and `pending` where it is not applied yet."""
+    if change.pending:
+        return Json({**body, "outcome": "pending", "position": str(change.position)}, 202)
+    if change.found_nothing:
+        raise NotFound("Session not found")
+    if not change.applied:
+        raise Refused(500, f"Failed to {what}: {change.reason}", change.reason)
+    return Json(body)
+
+
+async def _matching(view: View, query: str, *, limit: int, cursor: str | None) -> Page[Session]:
+    """The sessions of one page of matching messages, each once."""
+    hits = await view.search(query, limit=limit, cursor=cursor)
+    keys = dict.fromkeys(hit.session for hit in hits.items)
+    found = [await view.find(key) for key in keys]
+    return Page([session for session in found if session is not None], hits.next_cursor)
+
+
+def _passes(session: Session, agent: str | None, where: SessionFilter, service: Service) -> bool:
+    return (
+        (agent is None or service.access.agent_of(session) == agent)
+        and (where.channel is None or session.channel == where.channel)
+        and (where.state is None or session.state == where.state)
+        and (where.since is None or session.last_activity >= where.since)
+    )
+
+
+def _time(text: str | None) -> int | None:
+    """Microseconds of a query's time; a + that was not escaped has come as a blank."""
+    if text is None:
+        return None
+    try:
+        return times.parse(text[:11] + text[11:].replace(" ", "+"))
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(f"since must be an RFC 3339 time: {error}") from None

@@ -1,0 +1,115 @@
+"""The REST door: tools, outcomes, dead letters, and the documents that describe it all."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+
+from api.asyncapi import stream_document
+from api.door import Administrator, Door, Here, Json, Reader, read_json
+from api.errors import NotFound, Refused
+from api.render import letter_body, letter_row, outcome_body
+from api.service import MAX_LIMIT, Caller, Service
+from api.tools import TOOLS, tool_named
+from sessions.models import EventType, Reason
+
+router = APIRouter(route_class=Door)
+
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
+Cursor = Annotated[str | None, Query()]
+
+
+@router.get("/api/tools")
+async def list_tools(caller: Reader) -> Json:
+    """The session tools, in the form that chat completions take as `tools`."""
+    functions = [
+        {"name": tool.name, "description": tool.description, "parameters": tool.schema}
+        for tool in TOOLS
+    ]
+    return Json({"tools": [{"type": "function", "function": each} for each in functions]})
+
+
+@router.post("/api/tools/{name}")
+async def call_tool(name: str, request: Request, api: Here, caller: Reader) -> Json:
+    """Call a tool with the arguments in the body; 202 where a change is not applied yet."""
+    tool = tool_named(name)
+    answer = await tool.call(api.service, caller, await read_json(request))
+    api.metrics.tool(name, "rest", success=answer.error is None)
+    return Json(answer.body(caller), 202 if answer.pending else 200)
+
+
+@router.get("/api/tokens/self")
+async def describe_token(caller: Reader) -> Json:
+    """Whose the token is, and its scope; how other services check one."""
+    return Json({"agent": caller.principal.agent, "scope": caller.principal.scope})
+
+
+@router.get("/api/outcomes/{event_id}")
+async def read_outcome(event_id: str, api: Here, caller: Reader) -> Json:
+    """The outcome of an event; 404 while it has none, and for sessions of others."""
+    view = await api.service.look(caller)
+    outcome = await view.outcome(event_id)
+    if outcome is None:
+        raise NotFound("no event with this id has been applied")
+    return Json(outcome_body(outcome))
+
+
+@router.get("/api/dead-letters")
+async def list_dead_letters(
+    api: Here, caller: Administrator, limit: Limit = 50, cursor: Cursor = None
+) -> Json:
+    """Events that could not be applied, newest first."""
+    view = await api.service.look(caller)
+    page = await view.dead_letters(limit=limit, cursor=cursor)
+    rows = [letter_row(letter) for letter in page.items]
+    return Json({"dead_letters": rows, "next_cursor": page.next_cursor})
+
+
+@router.get("/api/dead-letters/{letter_id}")
+async def read_dead_letter(letter_id: str, api: Here, caller: Administrator) -> Json:
+    """One dead letter with its payload."""
+    view = await api.service.look(caller)
+    letter = await view.dead_letter(letter_id)
+    if letter is None:
+        raise NotFound("there is no such dead letter")
+    return Json(letter_body(letter))
+
+
+@router.post("/api/dead-letters/{letter_id}/replay")
+async def replay_dead_letter(letter_id: str, api: Here, caller: Administrator) -> Json:
+    """Apply a dead letter's event now; it stays a dead letter where that cannot be (409)."""
+    return await _act_on_letter(api.service, caller, letter_id, "replay")
+
+
+@router.delete("/api/dead-letters/{letter_id}")
+async def purge_dead_letter(letter_id: str, api: Here, caller: Administrator) -> Json:
+    """Forget a dead letter."""
+    return await _act_on_letter(api.service, caller, letter_id, "purge")
+
+
+async def _act_on_letter(service: Service, caller: Caller, letter_id: str, action: str) -> Json:
+    view = await service.look(caller)
+    letter = await view.dead_letter(letter_id)
+    if letter is None:
+        raise NotFound("there is no such dead letter")
+    change = await service.change(caller, EventType.DEAD, target=letter_id, action=action)
+    if change.reason == Reason.NO_DEAD_LETTER:
+        raise NotFound("there is no such dead letter")
+    if not change.pending and not change.applied:
+        raise Refused(409, f"the dead letter cannot be replayed: {change.reason}", change.reason)
+    result = {"id": letter_id, "action": action, "outcome": change.word}
+    return Json({**result, "position": str(change.position)}, 202 if change.pending else 200)
+
+
+@router.get("/asyncapi.json", include_in_schema=False)
+async def describe_stream(api: Here, caller: Reader) -> Json:
+    """The AsyncAPI document of the stream."""
+    return Json(stream_document(api.service.stream.key))
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def describe_routes(request: Request, caller: Reader) -> Json:
+    """The OpenAPI document of all routes."""
+    return Json(request.app.openapi())

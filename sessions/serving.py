@@ -1,0 +1,111 @@
+"""How a web process runs: uvicorn on a socket of our own, ended by signals or with its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Final
+
+import uvicorn
+
+from sessions.asgi import AsgiApp
+from sessions.errors import ConfigError
+from sessions.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
+from sessions.progress import BEAT_INTERVAL, ProgressReporter
+
+log = logging.getLogger(__name__)
+
+# Seconds for the requests in hand once the end was asked for; whoever sent the signal gives five.
+GRACE: Final = 4
+# A chat message is text; uvicorn's own 16 MiB would let one client hold that much memory.
+MAX_WEBSOCKET_MESSAGE: Final = 256 * 1024
+
+
+async def serve(
+    app: AsgiApp,
+    *,
+    host: str,
+    port: int,
+    environ: Mapping[str, str],
+    on_ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serve until SIGTERM, SIGINT or the end of the supervisor; a second signal cuts requests off.
+
+    `on_ready` is told the URL once requests are answered; port 0 takes a free one. Raises
+    ConfigError where the address cannot be listened on.
+    """
+    listener = _listen(host, port)
+    reporter = ProgressReporter.inherited(environ)
+    url = _url(listener)
+
+    def ready() -> None:
+        log.info("listening on %s", url)
+        on_ready(url)
+        reporter.ready()
+
+    server = _Server(_config(app, reporter), ready)
+    watch_parent(inherited_pipe(environ, LIFELINE_VARIABLE), server.stop)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    await server.serve(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling, which would end the process by the signal it caught."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    def stop(self) -> None:
+        """Ask for an orderly end; a second call asks for a quick one."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def _config(app: AsgiApp, reporter: ProgressReporter) -> uvicorn.Config:
+    async def beat() -> None:
+        reporter.beat()
+
+    settings: dict[str, Any] = {
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        # Nothing here trusts a client's address enough to let a header change it.
+        "proxy_headers": False,
+        "ws_max_size": MAX_WEBSOCKET_MESSAGE,
+        "timeout_graceful_shutdown": GRACE,
+        "callback_notify": beat,
+        "timeout_notify": BEAT_INTERVAL,
+    }
+    return uvicorn.Config(app, **settings)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        [address, *_] = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        return socket.create_server(address[4][:2], family=address[0])
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another address"
+        ) from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
