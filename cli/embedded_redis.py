@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -156,6 +156,11 @@ class EmbeddedRedis:
             except (RedisError, OSError):
                 return False
         return bool(server["process_id"] == process_id)
+
+    def remove_socket_directory(self) -> None:
+        """Tidy up behind a server that has ended; nothing where one still has its socket there."""
+        with suppress(OSError):
+            self.socket_path.parent.rmdir()
 
     def essentials(self) -> dict[str, str]:
         """The options without which an accepted event could be lost, by name."""

@@ -121,6 +121,7 @@ def _foreign(redis: EmbeddedRedis, why: str) -> ConfigError:
 def _become_server(redis: EmbeddedRedis, lifeline: int | None) -> NoReturn:
     """Turn this process into the server, with the lock and, if it has one, a guarded lifeline."""
     _lock(redis)
+    os.umask(0o077)
     argv = redis.server_argv()
     if lifeline is not None:
         os.set_inheritable(lifeline, True)

@@ -66,13 +66,12 @@ class Stop:
         """Let SIGINT, SIGTERM and SIGHUP ask, in the running loop's thread (the main one).
 
         Only Ctrl-C asks for the end without grace: a service manager may send others in pairs.
+        SIGHUP stays ignored where it was (nohup).
         """
         loop = asyncio.get_running_loop()
-        handlers = {
-            signal.SIGINT: self.ask,
-            signal.SIGTERM: self.asked.set,
-            signal.SIGHUP: self.asked.set,
-        }
+        handlers = {signal.SIGINT: self.ask, signal.SIGTERM: self.asked.set}
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            handlers[signal.SIGHUP] = self.asked.set
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
         try:
@@ -85,14 +84,15 @@ class Stop:
 class Console:
     """A log on a text stream: `worker | text`; `quiet` leaves out what the children write.
 
-    Once the stream is closed by its reader (`| head`) nothing more is written, and nothing else
-    changes.
+    What the stream cannot take is left out, and nothing else changes: a reader that has gone
+    (`| head`), a lost terminal or a full disk is no reason to stop.
     """
 
     def __init__(
         self, stream: TextIO, names: Iterable[str], *, title: str = "up", quiet: bool = False
     ) -> None:
         self._stream = stream
+        self._encoding = stream.encoding or "utf-8"
         self._title = title
         self._width = max(map(len, [title, *names]))
         self._quiet = quiet
@@ -108,12 +108,15 @@ class Console:
             self._write(self._title, line)
 
     def _write(self, name: str, line: str) -> None:
+        text = line.encode(self._encoding, "backslashreplace").decode(self._encoding)
         try:
-            print(f"{name:<{self._width}} | {line}", file=self._stream, flush=True)
+            print(f"{name:<{self._width}} | {text}", file=self._stream, flush=True)
         except BrokenPipeError:
             # What is still in its buffer would be an error again whenever it is flushed.
             with open(os.devnull, "w") as null:
                 os.dup2(null.fileno(), self._stream.fileno())
+        except OSError:
+            pass
 
 
 async def supervise(

@@ -17,8 +17,7 @@ from typing import Final
 
 LIFELINE_VARIABLE: Final = "TURNSTREAM_LIFELINE_FD"
 
-# Seconds for an orderly end once the supervisor is gone. Ten is what `up` itself takes at most,
-# and the next `up` must find nobody left when it has loaded.
+# Seconds for an orderly end once the supervisor is gone: as long as it would itself have waited.
 ORPHAN_GRACE: Final = 9.0
 
 

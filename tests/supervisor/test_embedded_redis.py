@@ -116,6 +116,17 @@ async def test_a_stopped_server_is_gone_and_its_data_stays(redis: EmbeddedRedis)
     assert not listens(redis)
     async with running(redis):
         assert await ask(redis, "GET", "key") == b"value"
+    redis.remove_socket_directory()
+    assert not redis.socket_path.parent.exists()
+
+
+async def test_its_files_are_for_their_owner_only(redis: EmbeddedRedis) -> None:
+    """They hold what people wrote."""
+    async with running(redis):
+        await ask(redis, "SET", "key", "value")
+    modes = [path.stat().st_mode & 0o077 for path in [redis.directory, *redis.directory.rglob("*")]]
+    assert len(modes) > 3
+    assert set(modes) == {0}
 
 
 async def test_a_workspace_with_a_long_and_strange_path_works(

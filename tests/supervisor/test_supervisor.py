@@ -301,6 +301,36 @@ def test_a_console_that_nobody_reads_any_more_is_no_reason_to_end() -> None:
         console.output("web", "hello again")
 
 
+def test_a_console_shows_what_its_encoding_lacks_as_escapes() -> None:
+    """A line in another script is no error on an ASCII terminal."""
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, "ascii")
+    Console(stream, []).note("caf\N{LATIN SMALL LETTER E WITH ACUTE}")
+    assert raw.getvalue() == b"up | caf\\xe9\n"
+
+
+async def test_signals_ask_for_the_end() -> None:
+    """SIGTERM never asks for more than an orderly end; a second Ctrl-C does."""
+    stop = Stop()
+    with stop.on_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await wait_until(stop.asked.is_set)
+        assert not stop.now.is_set()
+        os.kill(os.getpid(), signal.SIGINT)
+        await wait_until(stop.now.is_set)
+
+
+async def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
+    """`nohup turnstream up` outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop().on_signals():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 SUPERVISOR = """
 import asyncio, os, sys
 from cli.child import Child
