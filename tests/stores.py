@@ -1,0 +1,117 @@
+"""The stores that the contract is tested on, and how a test works with one.
+
+A new backend needs one more line in MAKERS; no test knows which one it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+from sessions import times
+from sessions.backend import SessionBackend
+from sessions.backends.memory import MemoryBackend
+from sessions.backends.memory_store import MemoryStore
+from sessions.backends.sqlite import SqliteBackend
+from sessions.models import DeadLetter, Entry, Message, Outcome, Session, StreamCursor
+from tests.events import Fields, Stream
+
+Mode = Literal["read", "write"]
+Open = Callable[[Mode], SessionBackend]
+
+
+class Clock:
+    """A clock that stands still until it is moved. Microseconds."""
+
+    def __init__(self) -> None:
+        self.now = (datetime(2026, 3, 1, 12, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // (
+            datetime.resolution
+        )
+
+    def __call__(self) -> int:
+        return self.now
+
+    def pass_days(self, days: float) -> None:
+        """Let days go by."""
+        self.now += int(days * times.DAY)
+
+    def text(self, *, days: float = 0) -> str:
+        """The time so many days from now, as producers write it."""
+        return times.render(self.now + int(days * times.DAY))
+
+
+def _memory(workspace: Path, clock: Clock) -> Open:
+    store = MemoryStore()
+    return lambda mode: MemoryBackend(store, mode=mode, clock=clock)
+
+
+def _sqlite(workspace: Path, clock: Clock) -> Open:
+    return lambda mode: SqliteBackend(workspace, mode=mode, clock=clock)
+
+
+MAKERS: Final[dict[str, Callable[[Path, Clock], Open]]] = {"memory": _memory, "sqlite": _sqlite}
+
+
+class Leader:
+    """A backend that leads, fed from a stream of its own, with short ways to look at it."""
+
+    def __init__(self, backend: SessionBackend, stream: Stream, clock: Clock) -> None:
+        self.backend = backend
+        self.stream = stream
+        self.clock = clock
+
+    async def apply(self, *events: Fields) -> StreamCursor:
+        """Put the events into the stream and apply them as one batch."""
+        return await self.backend.apply([self.stream.entry(fields) for fields in events])
+
+    async def apply_entries(self, entries: Sequence[Entry]) -> StreamCursor:
+        """Apply entries that the test made itself."""
+        return await self.backend.apply(entries)
+
+    async def messages(self, key: str = "s") -> list[Message]:
+        """The whole history of a session, of up to a thousand messages."""
+        return (await self.backend.history(key, limit=1000)).items
+
+    async def texts(self, key: str = "s") -> list[str]:
+        """What the messages of a session say."""
+        return [message.content for message in await self.messages(key)]
+
+    async def session(self, key: str = "s") -> Session:
+        """A session that is there."""
+        session = await self.backend.session(key)
+        assert session is not None, f"there is no session {key!r}"
+        return session
+
+    async def keys(self) -> set[str]:
+        """The keys of all sessions, of up to a thousand."""
+        return {session.key for session in (await self.backend.sessions(limit=1000)).items}
+
+    async def outcome(self, event_id: str) -> Outcome:
+        """The outcome of an id that has one."""
+        outcome = await self.backend.outcome(event_id)
+        assert outcome is not None, f"{event_id!r} has no outcome"
+        return outcome
+
+    async def result(self, event_id: str) -> str:
+        """The outcome in one word: `applied`, or the reason why not (or of what kind)."""
+        outcome = await self.outcome(event_id)
+        return outcome.reason or outcome.outcome
+
+    async def letters(self) -> list[DeadLetter]:
+        """The dead letters, newest first."""
+        return (await self.backend.dead_letters(limit=1000)).items
+
+    async def found(self, query: str) -> list[str]:
+        """What the messages say that a search finds, newest first."""
+        return [hit.message.content for hit in (await self.backend.search(query)).items]
+
+
+async def lead(backend: SessionBackend, clock: Clock, stream: Stream | None = None) -> Leader:
+    """Let an open backend take the lead, whoever had it."""
+    lease = await backend.acquire("worker", seen=None)
+    assert lease is not None
+    if (await backend.cursor()).epoch == 0:
+        await backend.begin_epoch(skipped=0)
+    return Leader(backend, stream or Stream(), clock)
