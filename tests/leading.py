@@ -1,0 +1,105 @@
+"""A leader for tests: applies the stream to a store, and can be held up at any point."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Self
+
+from sessions import wire
+from sessions.backend import SessionBackend
+from sessions.factory import make_session_backend
+from sessions.models import Event, Position
+from sessions.redis import connect
+from sessions.settings import Settings
+from sessions.stream import TurnStream
+
+_COUNT = 100
+_SIZE = 4 * 1024 * 1024
+
+
+@asynccontextmanager
+async def opened_stream(settings: Settings) -> AsyncIterator[TurnStream]:
+    """The stream of these settings on a connection of its own."""
+    url = settings.redis_url
+    assert url is not None
+    async with aclosing(connect(url)) as redis:
+        yield TurnStream(redis, url=url, prefix=settings.turnstream.prefix)
+        prefix = settings.turnstream.prefix
+        await redis.execute_command("DEL", f"{prefix}turns", f"{prefix}store")
+
+
+class Leading:
+    """Leads a store; `pause` leaves published events where they are."""
+
+    def __init__(self, backend: SessionBackend, stream: TurnStream) -> None:
+        self.backend = backend
+        self.stream = stream
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, settings: Settings, stream: TurnStream) -> AsyncIterator[Self]:
+        """The leader of a new store, which has applied nothing yet and is paused."""
+        backend = make_session_backend(
+            settings.workspace, settings.channels.session_backend, mode="write"
+        )
+        async with backend:
+            leader = cls(backend, stream)
+            await leader.lead(settings)
+            try:
+                yield leader
+            finally:
+                await leader.pause()
+
+    async def lead(self, settings: Settings) -> None:
+        """Take the lead, claim the stream and begin an epoch of it."""
+        store_id = await self.backend.store_id()
+        assert store_id is not None
+        await self.backend.acquire("test", seen=None)
+        facts = await self.stream.facts()
+        await self.stream.register(
+            backend=self.backend.name, store_id=store_id, place=str(settings.workspace)
+        )
+        await self.begin_epoch(above=facts.epoch)
+
+    async def begin_epoch(self, *, above: int = 0) -> None:
+        """Begin an epoch and read the stream from its start."""
+        facts = await self.stream.facts()
+        gone = (facts.added or facts.length) - facts.length
+        cursor = await self.backend.begin_epoch(skipped=gone, above=above)
+        await self.stream.announce(epoch=cursor.epoch)
+
+    async def resume(self) -> None:
+        """Apply what is there and, from now on, what comes."""
+        await self.catch_up()
+        self._task = asyncio.create_task(self._go_on(), name="leading")
+
+    async def pause(self) -> None:
+        """Apply nothing more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def catch_up(self) -> None:
+        """Apply everything that is in the stream."""
+        while await self._step():
+            pass
+
+    async def publish(self, *events: Event) -> Position:
+        """Publish events as any program may, and give the last one's position."""
+        return (await self.stream.publish(events))[-1]
+
+    async def _go_on(self) -> None:
+        while True:
+            if not await self._step():
+                await self.stream.wait((await self.backend.cursor()).applied)
+
+    async def _step(self) -> bool:
+        cursor = await self.backend.cursor()
+        raw = await self.stream.read(cursor.applied, count=_COUNT, size=_SIZE)
+        if raw:
+            await self.backend.apply([wire.decode(entry) for entry in raw])
+        return bool(raw)
