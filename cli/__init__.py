@@ -1,0 +1,1 @@
+"""The outermost ring: the `turnstream` command and the supervisor of `turnstream up`."""

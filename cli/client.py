@@ -1,0 +1,201 @@
+"""The API as the commands use it: one call each, and errors as sentences."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Final, Self, cast
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from cli.system import System
+from sessions.errors import ConfigError, InvalidRequest, Retryable, SessionError
+
+# Seconds for an answer. A fresh read waits 2 s at most for the worker, a change a little longer.
+TIMEOUT: Final = 15.0
+# Seconds between two looks for an outcome.
+_PAUSE: Final = 0.05
+
+Json = dict[str, Any]
+
+
+class NotThere(SessionError):
+    """What was asked for does not exist."""
+
+
+class ApiClient:
+    """A connection to the API of a system; `with` closes it.
+
+    Every method raises Retryable where nothing answers, or not now; ConfigError where the token is
+    not accepted; NotThere for a 404; SessionError with the API's own text for other refusals.
+    """
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        headers = {"Authorization": f"Bearer {system.token}"} if system.token else {}
+        self._http = httpx.Client(
+            base_url=system.api_url,
+            headers=headers,
+            timeout=TIMEOUT,
+            # A proxy of the environment is not meant for this machine.
+            trust_env=not _is_loopback(system.api_url),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, **query: object) -> Json:
+        """The JSON object at the path; parameters that are None are left out."""
+        given = {name: str(value) for name, value in query.items() if value is not None}
+        return self._asked("GET", path, params=given)
+
+    def post(
+        self,
+        path: str,
+        body: Json | None = None,
+        *,
+        event_id: str | None = None,
+        query: dict[str, str] | None = None,
+    ) -> Json:
+        """Send a change; with `event_id` it can be sent again without a second effect."""
+        headers = {"Idempotency-Key": event_id} if event_id else {}
+        return self._asked("POST", path, json=body or {}, headers=headers, params=query or {})
+
+    def delete(self, path: str, *, event_id: str | None = None) -> Json:
+        """Delete what is at the path; `event_id` as with `post`."""
+        headers = {"Idempotency-Key": event_id} if event_id else {}
+        return self._asked("DELETE", path, headers=headers)
+
+    def tool(
+        self, name: str, *, event_id: str | None = None, fresh: bool = True, **arguments: object
+    ) -> Json:
+        """Call a session tool; raises SessionError with its text where it did not succeed.
+
+        Without `fresh` it does not wait for what is on the stream.
+        """
+        given = {key: value for key, value in arguments.items() if value is not None}
+        query = {} if fresh else {"consistency": "any"}
+        answer = self.post(f"/api/tools/{name}", given, event_id=event_id, query=query)
+        if not answer.get("success"):
+            raise SessionError(answer.get("error") or f"{name} did not succeed")
+        return answer
+
+    def outcome(self, event_id: str, *, patience: float) -> Json:
+        """The outcome of an event, waited for; raises Retryable after `patience` seconds."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                path = f"/api/outcomes/{quote(event_id, safe='')}"
+                return self.get(path, consistency="any")
+            except NotThere:
+                if time.monotonic() >= deadline:
+                    raise Retryable(
+                        f"{event_id} is on the stream but was not applied within {patience:g} s; "
+                        "`turnstream status` tells how far the worker is"
+                    ) from None
+            time.sleep(_PAUSE)
+
+    def catch_up(self, *, patience: float) -> None:
+        """Wait until the worker has applied what is on the stream now; raises Retryable."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                self.get("/api/sessions", limit=1)
+            except Retryable:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                return
+
+    def probe(self, path: str) -> tuple[int, Json]:
+        """Status and JSON of a path whose refusals are answers too."""
+        response = self._sent("GET", path)
+        return response.status_code, _object(response)
+
+    def _asked(self, method: str, path: str, **options: Any) -> Json:
+        response = self._sent(method, path, **options)
+        if response.is_success:
+            return _object(response)
+        raise self._refusal(response)
+
+    def _sent(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.ConnectError as error:
+            raise Retryable(self._nobody(error)) from error
+        except httpx.HTTPError as error:
+            what = str(error) or type(error).__name__
+            raise Retryable(f"{self._system.api_url} did not answer: {what}") from error
+
+    def _nobody(self, error: Exception) -> str:
+        if not self._system.is_local or self._system.running:
+            return f"nothing answers on {self._system.api_url} ({error}); is it running?"
+        return (
+            f"no turnstream runs in {self._system.settings.workspace}, nor on "
+            f"{self._system.api_url}: start one with `turnstream up`, name its directory with "
+            "--workspace, or set TURNSTREAM_API_URL and TURNSTREAM_TOKEN"
+        )
+
+    def _refusal(self, response: httpx.Response) -> SessionError:
+        text = _error_text(response)
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
+            return ConfigError(
+                f"{self._system.api_url} does not accept the token: {self._advice()}"
+            )
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            return NotThere(text)
+        if response.status_code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+            return Retryable(text, retry_after=_seconds(response.headers.get("Retry-After")))
+        if response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
+            return InvalidRequest(text)
+        return SessionError(text)
+
+    def _advice(self) -> str:
+        if self._system.token is None:
+            workspace = self._system.settings.workspace
+            return f"there is none in {workspace}; set TURNSTREAM_TOKEN"
+        return "set TURNSTREAM_TOKEN to one that `turnstream token create` printed"
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _object(response: httpx.Response) -> Json:
+    try:
+        document = response.json()
+    except ValueError:
+        return {}
+    return cast("Json", document) if isinstance(document, dict) else {}
+
+
+def _error_text(response: httpx.Response) -> str:
+    document = _object(response)
+    text = document.get("error") or document.get("detail")
+    return str(text) if text else f"{response.url} answered with {response.status_code}"
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        return float(text or 1)
+    except ValueError:
+        return 1.0
+
+
+__all__ = ["ApiClient", "Json", "NotThere"]

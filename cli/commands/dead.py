@@ -1,0 +1,142 @@
+"""Dead letters: the entries of the stream that could not be applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+from urllib.parse import quote
+
+import click
+
+from cli.client import ApiClient, Json
+from cli.commands.sessions import confirm
+from cli.options import Edge, Group, json_option, pass_edge
+from cli.system import System
+from ingest.ids import new_id
+from sessions.errors import Retryable, SessionError
+
+_COLUMNS: Final = ("id", "reason", "session", "event_id", "size", "at")
+# Letters in a page, the most that the API gives.
+_PAGE: Final = 1000
+
+_letters_argument = click.argument("letters", nargs=-1, metavar="[ID]...")
+_all_option = click.option("--all", "everything", is_flag=True, help="Every dead letter.")
+
+
+@click.group(cls=Group)
+def dead() -> None:
+    """Look at dead letters, and replay or purge them.
+
+    A dead letter is an entry of the stream that could not be applied: it cannot be read, breaks a
+    bound, or has the id of another event. It is kept until it is replayed or purged.
+    """
+
+
+@dead.command("list", example="turnstream dead list")
+@click.option("-n", "--limit", default=50, show_default=True, help="How many at most.")
+@json_option
+@pass_edge
+def list_letters(edge: Edge, limit: int) -> None:
+    """List the dead letters, the newest first."""
+    with _api(edge) as api:
+        page = api.get("/api/dead-letters", limit=limit)
+    letters = page["dead_letters"]
+    if edge.output.json:
+        edge.output.data(page)
+    elif letters:
+        edge.output.table(_COLUMNS, ([letter.get(name) for name in _COLUMNS] for letter in letters))
+    else:
+        edge.output.note("no dead letters")
+
+
+@dead.command("show", example="turnstream dead show 1763822905123-0-9f86d081884c")
+@click.argument("letter", metavar="ID")
+@json_option
+@pass_edge
+def show(edge: Edge, letter: str) -> None:
+    """Show a dead letter with what it holds."""
+    with _api(edge) as api:
+        found = api.get(_path(letter))
+    if edge.output.json:
+        edge.output.data(found)
+    else:
+        edge.output.facts(found)
+
+
+@dead.command("replay", example="turnstream dead replay 1763822905123-0-9f86d081884c")
+@_letters_argument
+@_all_option
+@json_option
+@pass_edge
+def replay(edge: Edge, letters: tuple[str, ...], everything: bool) -> int:
+    """Apply dead letters as if they had just arrived, for example after an upgrade."""
+    return _for_each(edge, letters, everything, _replay)
+
+
+@dead.command("purge", example="turnstream dead purge --all --yes")
+@_letters_argument
+@_all_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@pass_edge
+def purge(edge: Edge, letters: tuple[str, ...], everything: bool, yes: bool) -> int:
+    """Delete dead letters for good."""
+    confirm(yes, "Delete these dead letters for good?" if letters else "Delete all dead letters?")
+    return _for_each(edge, letters, everything, _purge)
+
+
+def _for_each(
+    edge: Edge,
+    letters: Sequence[str],
+    everything: bool,
+    change: Callable[[ApiClient, str], Json],
+) -> int:
+    """Change each letter and print its outcome; 1 where one of them could not be changed."""
+    if bool(letters) == everything:
+        raise click.UsageError("name the dead letters, or give --all")
+    with _api(edge) as api:
+        answers = {letter: _tried(api, letter, change) for letter in letters or _every(api)}
+    if edge.output.json:
+        edge.output.data(answers)
+    else:
+        rows = [(letter, answer.get("error") or "done") for letter, answer in answers.items()]
+        edge.output.table(["id", "result"], rows)
+    return 1 if any("error" in answer for answer in answers.values()) else 0
+
+
+def _every(api: ApiClient) -> list[str]:
+    """The ids of all dead letters, read before any of them is changed."""
+    found: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = api.get("/api/dead-letters", limit=_PAGE, cursor=cursor)
+        found.extend(letter["id"] for letter in page["dead_letters"])
+        cursor = page.get("next_cursor")
+        if cursor is None:
+            return found
+
+
+def _tried(api: ApiClient, letter: str, change: Callable[[ApiClient, str], Json]) -> Json:
+    """The answer for one letter; a refusal of one does not keep the others."""
+    try:
+        return change(api, letter)
+    except Retryable:
+        raise
+    except SessionError as error:
+        return {"error": str(error)}
+
+
+def _replay(api: ApiClient, letter: str) -> Json:
+    return api.post(f"{_path(letter)}/replay", event_id=new_id())
+
+
+def _purge(api: ApiClient, letter: str) -> Json:
+    return api.delete(_path(letter), event_id=new_id())
+
+
+def _path(letter: str) -> str:
+    return f"/api/dead-letters/{quote(letter, safe='')}"
+
+
+def _api(edge: Edge) -> ApiClient:
+    return ApiClient(System.find(edge.settings, edge.environ))

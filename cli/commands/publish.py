@@ -1,0 +1,78 @@
+"""Publishing by hand, and where to publish to."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+import click
+
+from cli.client import ApiClient
+from cli.options import Command, Edge, json_option, pass_edge
+from cli.system import System, redis_cli_arguments
+from cli.tasks import run
+from ingest.ids import new_id
+from sessions import wire
+from sessions.errors import InvalidEvent, SessionError
+from sessions.models import Event, Position
+
+_FIELDS = ("v", *Event._fields)
+
+
+@click.command(
+    cls=Command, example="turnstream publish session=telegram_home_42 role=user content='hello'"
+)
+@click.argument("fields", nargs=-1, required=True, metavar="FIELD=VALUE...")
+@click.option("--wait", is_flag=True, help="Wait until the event has its outcome.")
+@click.option("--timeout", default=10.0, show_default=True, help="Seconds to wait with --wait.")
+@json_option
+@pass_edge
+def publish(edge: Edge, fields: tuple[str, ...], wait: bool, timeout: float) -> int:
+    """Publish one event to the stream.
+
+    Prints its id and its position. The fields are those of the stream contract. Left out, v is 1,
+    type is append, and id is a new one; publishing an id again has no second effect. With --wait
+    an event that becomes a dead letter is an error.
+    """
+    system = System.find(edge.settings, edge.environ)
+    event = _event(fields, edge.settings.turnstream.max_content_bytes)
+    position = run(_publish(system, event))
+    answer: dict[str, object] = {"id": event.id, "position": str(position)}
+    if wait:
+        with ApiClient(system) as api:
+            outcome = api.outcome(event.id, patience=timeout)
+        answer |= {"outcome": outcome.get("outcome"), "reason": outcome.get("reason")}
+    if edge.output.json:
+        edge.output.data(answer)
+    else:
+        edge.output.line(" ".join(str(value) for value in answer.values() if value is not None))
+    return 1 if answer.get("outcome") == "dead" else 0
+
+
+@click.command(cls=Command, example="redis-cli $(turnstream redis-url --cli) XLEN turnstream:turns")
+@click.option("--cli", is_flag=True, help="Print the arguments by which redis-cli connects.")
+@pass_edge
+def redis_url(edge: Edge, cli: bool) -> None:
+    """Print the URL of the Redis in use, and nothing else."""
+    url = System.find(edge.settings, edge.environ).required_redis_url()
+    edge.output.line(shlex.join(redis_cli_arguments(url)) if cli else url)
+
+
+async def _publish(system: System, event: Event) -> Position:
+    async with system.stream() as stream:
+        [position] = await stream.publish([event])
+    return position
+
+
+def _event(pairs: Iterable[str], max_content: int) -> Event:
+    """The event that the arguments describe; raises SessionError that names the bad one."""
+    fields = {"v": wire.VERSION, "id": new_id(), "type": "append"}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or name not in _FIELDS:
+            raise SessionError(f"{pair!r} is not FIELD=VALUE with a field of {', '.join(_FIELDS)}")
+        fields[name] = value
+    try:
+        return wire.parse(fields, max_content=max_content)
+    except InvalidEvent as error:
+        raise SessionError(f"nothing was published: {error.detail}") from None

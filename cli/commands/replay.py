@@ -1,0 +1,125 @@
+"""`replay`: publish a file of turns."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.client import ApiClient
+from cli.options import Command, Edge, json_option, pass_edge
+from cli.output import counted
+from cli.progress import shown_progress
+from cli.replay import Pace
+from cli.replay import replay as publish_all
+from cli.system import System
+from cli.tasks import run
+from cli.turnfile import TurnFile
+from sessions.errors import SessionError
+from sessions.models import Position
+
+
+@click.command(cls=Command, example="turnstream replay dialogues.jsonl.gz --rate 1000 --wait")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--publishers",
+    default=8,
+    show_default=True,
+    help="How many publish at a time.",
+    type=click.IntRange(1, 256),
+)
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Turns a second in all.")
+@click.option(
+    "--interleave/--no-interleave",
+    default=True,
+    help="Publish many sessions at a time (the default), or one after another.",
+)
+@click.option("--wait", is_flag=True, help="Wait until the worker has applied all of it.")
+@click.option("--timeout", default=600.0, show_default=True, help="Seconds to wait with --wait.")
+@json_option
+@pass_edge
+def replay(
+    edge: Edge,
+    file: Path,
+    publishers: int,
+    rate: float | None,
+    interleave: bool,
+    wait: bool,
+    timeout: float,
+) -> None:
+    """Publish a file of turns.
+
+    The file is .jsonl or .jsonl.gz, each line an object with session, role and content. It is
+    checked as a whole before anything is published. The ids are made of its content and the line
+    numbers, so that a replay that is repeated, or was interrupted, has no second effect. A
+    session's turns are published in the file's order.
+    """
+    system = System.find(edge.settings, edge.environ)
+    system.required_redis_url()
+    pace = Pace(publishers, rate, Pace.open_sessions if interleave else publishers)
+    with checked_file(edge, file) as turns:
+        began = time.monotonic()
+        last = _publish_all(edge, system, turns, pace)
+        summary = _summary(file, turns, time.monotonic() - began)
+    if wait and last is not None:
+        with ApiClient(system) as api:
+            api.outcome(last.event_id, patience=timeout)
+        summary["applied_after"] = round(time.monotonic() - began, 3)
+    _print(edge, summary)
+
+
+@contextlib.contextmanager
+def checked_file(edge: Edge, path: Path) -> Generator[TurnFile]:
+    """The file of turns, checked; on a terminal one sees how far that is."""
+    with contextlib.ExitStack() as stack:
+        with shown_progress(edge.output, "checking", None) as meter:
+            file = stack.enter_context(
+                TurnFile.opened(
+                    path,
+                    max_content=edge.settings.turnstream.max_content_bytes,
+                    on_progress=meter.reach,
+                )
+            )
+        yield file
+
+
+def _publish_all(edge: Edge, system: System, file: TurnFile, pace: Pace) -> Position | None:
+    try:
+        return run(_publish(edge, system, file, pace))
+    except (KeyboardInterrupt, SessionError):
+        edge.output.note("not finished: the same command goes on, and repeats nothing")
+        raise
+
+
+async def _publish(edge: Edge, system: System, file: TurnFile, pace: Pace) -> Position | None:
+    async with system.stream() as stream:
+        with shown_progress(edge.output, "publishing", file.turns) as meter:
+            return await publish_all(file, stream, pace, meter)
+
+
+def _summary(path: Path, file: TurnFile, seconds: float) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "sha256": file.digest,
+        "sessions": len(file.sessions),
+        "turns": file.turns,
+        "seconds": round(seconds, 3),
+        "per_second": round(file.turns / max(seconds, 0.001)),
+    }
+
+
+def _print(edge: Edge, summary: dict[str, Any]) -> None:
+    if edge.output.json:
+        edge.output.data(summary)
+        return
+    edge.output.line(
+        f"published {counted(summary['turns'], 'turn')} of "
+        f"{counted(summary['sessions'], 'session')} "
+        f"in {summary['seconds']:.1f} s ({summary['per_second']:,} a second)"
+    )
+    if "applied_after" in summary:
+        edge.output.line(f"all of it was applied after {summary['applied_after']:.1f} s")

@@ -1,0 +1,131 @@
+"""`up`, and the services one by one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from cli.child import Child, python_module
+from cli.options import Command, Edge, pass_edge
+from cli.supervisor import Console, Stop, supervise
+from cli.system import System
+from cli.tasks import run
+from cli.up import up as run_up
+from sessions.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_adopt_option = click.option(
+    "--adopt-stream", is_flag=True, help="Take over a stream that belongs to another store."
+)
+_redis_option = click.option(
+    "--redis-url", metavar="URL", help="Use this Redis.  [default: REDIS_URL]"
+)
+
+
+def _listening(function: F) -> F:
+    """The options of a service that listens."""
+    host = click.option("--host", metavar="HOST", help="Where to listen.  [default: 127.0.0.1]")
+    port = click.option(
+        "--port", metavar="PORT", type=click.IntRange(0, 65535), help="[default: 42617]"
+    )
+    return host(port(function))
+
+
+@click.command(cls=Command, example="turnstream up --workspace ~/agent --port 8080")
+@_listening
+@_redis_option
+@_adopt_option
+@pass_edge
+def up(
+    edge: Edge, host: str | None, port: int | None, redis_url: str | None, adopt_stream: bool
+) -> int:
+    """Start everything on this machine, behind one port.
+
+    That is a worker, ingest and api in one web process, and, without REDIS_URL, a Redis of its own:
+    redis-server or valkey-server from PATH, else the one that came with the package. Prints what it
+    started and what to try. Ctrl-C ends all of it in order.
+    """
+    settings = _with(edge.settings, host=host, port=port, redis_url=redis_url)
+    return run_up(settings, edge.environ, settings_file=edge.settings_file, adopt=adopt_stream)
+
+
+@click.command(cls=Command, example="REDIS_URL=redis://redis:6379/0 turnstream worker")
+@_redis_option
+@_adopt_option
+@pass_edge
+def worker(edge: Edge, redis_url: str | None, adopt_stream: bool) -> int:
+    """Run one worker, and start it again when it dies or hangs.
+
+    The first one on a store leads, any further one is a hot standby. Without --redis-url it joins
+    the `up` of its workspace, else it takes REDIS_URL.
+    """
+    settings = _with(edge.settings, redis_url=redis_url)
+    url = redis_url or System.find(settings, edge.environ).required_redis_url()
+    arguments = ["--adopt-stream"] if adopt_stream else []
+    child = Child("worker", python_module("worker", *arguments), watched=True)
+    return run(_supervise(child, {**edge.environ, **_variables(edge, settings, url)}))
+
+
+async def _supervise(child: Child, environ: dict[str, str]) -> int:
+    stop = Stop()
+    with stop.on_signals():
+        log = Console(sys.stdout, [child.name], title="turnstream")
+        return await supervise([child], environ=environ, log=log, stop=stop)
+
+
+@click.command(cls=Command, example="turnstream api --host 0.0.0.0 --port 42617")
+@_listening
+@_redis_option
+@pass_edge
+def api(edge: Edge, host: str | None, port: int | None, redis_url: str | None) -> NoReturn:
+    """Run the api, which answers the session tools.
+
+    It reads the store in the workspace, and publishes what its callers change.
+    """
+    _become("api", edge, _with(edge.settings, host=host, port=port, redis_url=redis_url))
+
+
+@click.command(cls=Command, example="TURNSTREAM_API_URL=http://api:42617 turnstream ingest")
+@_listening
+@_redis_option
+@pass_edge
+def ingest(edge: Edge, host: str | None, port: int | None, redis_url: str | None) -> NoReturn:
+    """Run ingest, which takes messages in and publishes turns.
+
+    Any number of them may run. It needs Redis (REDIS_URL) and an api (TURNSTREAM_API_URL).
+    """
+    _become("ingest", edge, _with(edge.settings, host=host, port=port, redis_url=redis_url))
+
+
+def _with(settings: Settings, **given: object) -> Settings:
+    return settings.replace(**{name: value for name, value in given.items() if value is not None})
+
+
+def _become(module: str, edge: Edge, settings: Settings) -> NoReturn:
+    """Turn this process into the service, which reads its settings by itself."""
+    system = System.find(settings, edge.environ)
+    variables = _variables(edge, settings, settings.redis_url or system.redis_url)
+    if system.running is not None:
+        variables["TURNSTREAM_API_URL"] = system.running.url
+    if system.token is not None:
+        variables["TURNSTREAM_TOKEN"] = system.token
+    argv = python_module(module)
+    os.execve(argv[0], argv, {**edge.environ, **variables})
+
+
+def _variables(edge: Edge, settings: Settings, redis_url: str | None) -> dict[str, str]:
+    """The options of this command as the variables that a service reads."""
+    named: dict[str, str | int | Path | None] = {
+        "TURNSTREAM_WORKSPACE": settings.workspace,
+        "TURNSTREAM_HOST": settings.gateway.host,
+        "TURNSTREAM_PORT": settings.gateway.port,
+        "TURNSTREAM_REDIS_URL": redis_url,
+        "TURNSTREAM_CONFIG": edge.settings_file,
+    }
+    return {name: str(value) for name, value in named.items() if value is not None}

@@ -1,0 +1,240 @@
+"""The sessions as people look at them and change them; every command is a call of the API."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+
+from cli.client import ApiClient, Json
+from cli.options import Edge, Group, json_option, pass_edge
+from cli.output import Output
+from cli.system import System
+from ingest.ids import new_id
+
+# Seconds between two looks for new messages.
+_TAIL_PAUSE: Final = 1.0
+_COLUMNS: Final = {
+    "session": "session_key",
+    "name": "name",
+    "agent": "agent_alias",
+    "channel": "channel_id",
+    "state": "state",
+    "messages": "message_count",
+    "last activity": "last_activity",
+}
+
+_limit_option = click.option(
+    "-n", "--limit", default=50, show_default=True, help="How many at most.", type=click.IntRange(1)
+)
+_yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+_session_argument = click.argument("session")
+
+
+@click.group(cls=Group)
+def sessions() -> None:
+    """Look at sessions, and send to, reset, delete or rename them.
+
+    SESSION is the key that `list` shows; the leading gw_ of a gateway session may be left out.
+    """
+
+
+@sessions.command("list", example="turnstream sessions list --channel telegram --limit 20")
+@_limit_option
+@click.option("--all", "everything", is_flag=True, help="All of them, however many.")
+@click.option("--agent", help="Only those of this agent.")
+@click.option("--channel", help="Only those of this channel.")
+@click.option(
+    "--state", type=click.Choice(["idle", "running", "error"]), help="Only in this state."
+)
+@click.option("--since", metavar="TIME", help="Only those active since this RFC 3339 time.")
+@click.option("-q", "--query", help="Only those whose messages hold these words.")
+@json_option
+@pass_edge
+def list_sessions(
+    edge: Edge, limit: int, everything: bool, query: str | None, **where: Any
+) -> None:
+    """List sessions, the latest activity first."""
+    with _api(edge) as api:
+        pages = _pages(api, None if everything else limit, q=query, **where)
+        # A search lists a session again with each page that has a match in it.
+        found = list({row["session_key"]: row for row in pages}.values())
+    if edge.output.json:
+        edge.output.data({"sessions": found})
+    elif found:
+        rows = ([row.get(field) for field in _COLUMNS.values()] for row in found)
+        edge.output.table(list(_COLUMNS), rows)
+    else:
+        edge.output.note("no sessions")
+
+
+def _pages(api: ApiClient, limit: int | None, **query: Any) -> Iterator[Json]:
+    """The sessions of as many pages as are needed."""
+    cursor: str | None = None
+    left = limit
+    while left is None or left > 0:
+        page = api.get("/api/sessions", limit=min(left or 1000, 1000), cursor=cursor, **query)
+        yield from page["sessions"]
+        left = None if left is None else left - len(page["sessions"])
+        cursor = page.get("next_cursor")
+        if cursor is None:
+            return
+
+
+@sessions.command("show", example="turnstream sessions show telegram_home_42 -n 20")
+@_session_argument
+@_limit_option
+@json_option
+@pass_edge
+def show(edge: Edge, session: str, limit: int) -> None:
+    """Show the last messages of a session, the oldest of them first."""
+    with _api(edge) as api:
+        data = _history(api, session, limit)
+    if edge.output.json:
+        edge.output.data(data)
+        return
+    for message in data["messages"]:
+        print_message(edge.output, message)
+    shown = len(data["messages"])
+    edge.output.note(f"{data['session']}: {shown:,} of {data['total']:,} messages")
+
+
+@sessions.command("tail", example="turnstream sessions tail telegram_home_42")
+@_session_argument
+@click.option("-n", "--lines", default=10, show_default=True, help="How many to begin with.")
+@click.option("--no-follow", is_flag=True, help="Do not wait for more.")
+@json_option
+@pass_edge
+def tail(edge: Edge, session: str, lines: int, no_follow: bool) -> None:
+    """Follow a session: its last messages, then new ones.
+
+    Ctrl-C ends it. With --json each message is a line of its own.
+    """
+    with _api(edge) as api:
+        seen = 0
+        for message in _history(api, session, max(1, lines))["messages"]:
+            seen = _tell(edge.output, message)
+        while not no_follow:
+            sys.stdout.flush()
+            time.sleep(_TAIL_PAUSE)
+            for message in _newer(api, session, seen):
+                seen = _tell(edge.output, message)
+
+
+def _newer(api: ApiClient, session: str, seen: int) -> list[Json]:
+    """The messages behind that number, oldest first; further pages are read as they are needed."""
+    pages: list[list[Json]] = []
+    cursor: str | None = None
+    while True:
+        data = _history(api, session, 50, cursor)
+        page = [message for message in data["messages"] if message["seq"] > seen]
+        pages.append(page)
+        cursor = data.get("next_cursor")
+        if cursor is None or len(page) < len(data["messages"]) or not page:
+            return [message for page in reversed(pages) for message in page]
+
+
+def _tell(output: Output, message: Json) -> int:
+    """Print a message as it comes; gives its number."""
+    if output.json:
+        output.row(message)
+    else:
+        print_message(output, message)
+    return message["seq"]
+
+
+@sessions.command("search", example="turnstream sessions search 'blue umbrella'")
+@click.argument("words", nargs=-1, required=True)
+@click.option("--session", help="Only in this session.")
+@_limit_option
+@json_option
+@pass_edge
+def search(edge: Edge, words: tuple[str, ...], session: str | None, limit: int) -> None:
+    """Find messages that hold all of the words, the newest first."""
+    with _api(edge) as api:
+        answer = api.tool("sessions_search", query=" ".join(words), session_id=session, limit=limit)
+    if edge.output.json:
+        edge.output.data(answer["data"])
+    else:
+        edge.output.line(answer["output"].rstrip("\n"))
+
+
+@sessions.command("send", example="turnstream sessions send telegram_home_42 'The kettle is on.'")
+@_session_argument
+@click.argument("message")
+@json_option
+@pass_edge
+def send(edge: Edge, session: str, message: str) -> None:
+    """Append a user message to a session that exists."""
+    _change(edge, "sessions_send", session_id=session, message=message)
+
+
+@sessions.command("reset", example="turnstream sessions reset telegram_home_42 --yes")
+@_session_argument
+@_yes_option
+@json_option
+@pass_edge
+def reset(edge: Edge, session: str, yes: bool) -> None:
+    """Remove all messages of a session; the session stays."""
+    confirm(yes, f"Remove all messages of {session}?")
+    _change(edge, "sessions_reset", session_id=session)
+
+
+@sessions.command("delete", example="turnstream sessions delete telegram_home_42 --yes")
+@_session_argument
+@_yes_option
+@json_option
+@pass_edge
+def delete(edge: Edge, session: str, yes: bool) -> None:
+    """Delete a session with all of its messages."""
+    confirm(yes, f"Delete {session} with all of its messages?")
+    _change(edge, "sessions_delete", session_id=session)
+
+
+@sessions.command("rename", example="turnstream sessions rename telegram_home_42 'Kitchen'")
+@_session_argument
+@click.argument("name")
+@json_option
+@pass_edge
+def rename(edge: Edge, session: str, name: str) -> None:
+    """Give a session a name; an empty one clears it."""
+    _change(edge, "sessions_rename", session_id=session, name=name)
+
+
+def print_message(output: Output, message: Json) -> None:
+    """A message as people read it: a line about it, then its text."""
+    output.line(f"{message['role']}  {message['created_at']}  #{message['seq']}", style="bold")
+    output.line(f"{message['content']}\n")
+
+
+def confirm(yes: bool, question: str) -> None:
+    """Ask before something is lost; without a terminal --yes must be given."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("this cannot be undone: give --yes where nobody can be asked")
+    click.confirm(question, abort=True, err=True)
+
+
+def _change(edge: Edge, tool: str, **arguments: Any) -> None:
+    """Call a changing tool under an id of its own, and print what it says."""
+    with _api(edge) as api:
+        answer = api.tool(tool, event_id=new_id(), **arguments)
+    if edge.output.json:
+        edge.output.data(answer)
+    elif answer.get("outcome") == "pending":
+        edge.output.line("accepted; the worker has not applied it yet")
+    else:
+        edge.output.line(answer["output"].rstrip("\n"))
+
+
+def _history(api: ApiClient, session: str, limit: int, cursor: str | None = None) -> Json:
+    answer = api.tool("sessions_history", session_id=session, limit=min(limit, 1000), cursor=cursor)
+    return answer["data"]
+
+
+def _api(edge: Edge) -> ApiClient:
+    return ApiClient(System.find(edge.settings, edge.environ))

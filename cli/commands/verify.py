@@ -1,0 +1,168 @@
+"""`verify`: compare the store with a file, or with itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from cli.client import ApiClient, Json
+from cli.commands.replay import checked_file
+from cli.integrity import Health, check_store
+from cli.options import Command, Edge, json_option, pass_edge
+from cli.output import counted
+from cli.progress import shown_progress
+from cli.system import System
+from cli.tasks import run
+from cli.turnfile import TurnFile
+from cli.verify import FAULTS, PAGE, Messages, Report, StoredMessages, compare
+from sessions import make_session_backend, times
+from sessions.backend import SessionReader
+from sessions.errors import ConfigError, Retryable, SessionError, StoreBehind
+from sessions.models import Message
+
+# Seconds between two looks at how far the store is.
+_PAUSE: Final = 0.05
+
+
+@click.command(cls=Command, example="turnstream verify --against dialogues.jsonl.gz")
+@click.option(
+    "--against",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file of turns, as `replay` takes it.",
+)
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the worker.")
+@click.option("--rebuild-index", is_flag=True, help="Make the index of a jsonl store anew.")
+@json_option
+@pass_edge
+def verify(edge: Edge, against: Path | None, timeout: float, rebuild_index: bool) -> int:
+    """Check the store, against a file of turns or against itself.
+
+    With --against every session of the file is compared with the store, turn by turn and in order,
+    once the worker has applied what is on the stream. What the store holds beyond the file is told
+    and is no fault. The exit code is 0 only if nothing is lost, duplicated, reordered or changed.
+    """
+    settings = edge.settings
+    if rebuild_index:
+        raise ConfigError(
+            f"not with this backend: {settings.channels.session_backend} has no index that could "
+            "be made anew from files"
+        )
+    if against is None:
+        health = check_store(settings.workspace, settings.channels.session_backend)
+        _print_health(edge, health)
+        return 0 if health.sound else 1
+    with checked_file(edge, against) as file:
+        report = run(_compare(edge, file, timeout))
+    _print_report(edge, report)
+    return 0 if report.agrees else 1
+
+
+async def _compare(edge: Edge, file: TurnFile, patience: float) -> Report:
+    system = System.find(edge.settings, edge.environ)
+    async with _messages(edge, system, patience) as messages:
+        with shown_progress(edge.output, "comparing", file.turns) as meter:
+            return await compare(file, messages, meter.reach)
+
+
+@asynccontextmanager
+async def _messages(edge: Edge, system: System, patience: float) -> AsyncGenerator[Messages]:
+    """The stored messages: from the store where it is here, else from the API."""
+    if not system.is_local:
+        with ApiClient(system) as api:
+            api.catch_up(patience=patience)
+            yield _ApiMessages(api)
+        return
+    settings = system.settings
+    async with make_session_backend(
+        settings.workspace, settings.channels.session_backend
+    ) as backend:
+        await _catch_up(edge, system, backend, patience)
+        if await backend.store_id() is None:
+            raise SessionError(f"there is no store in {settings.workspace} yet")
+        yield StoredMessages(backend)
+
+
+async def _catch_up(edge: Edge, system: System, reader: SessionReader, patience: float) -> None:
+    """Wait until the store has applied what is on the stream now; only told where Redis is away."""
+    if system.redis_url is None:
+        edge.output.note("no Redis is known: comparing with the store as it is")
+        return
+    async with system.stream() as stream:
+        try:
+            goal = (await stream.facts()).last_id
+        except Retryable as error:
+            edge.output.note(f"comparing with the store as it is: {error}")
+            return
+    deadline = time.monotonic() + patience
+    while (await reader.cursor()).applied < goal:
+        if time.monotonic() > deadline:
+            raise StoreBehind(
+                f"the worker has not applied {goal} of the stream within {patience:g} s; "
+                "`turnstream status` tells how far it is",
+                lag=None,
+            )
+        await asyncio.sleep(_PAUSE)
+
+
+class _ApiMessages:
+    """The messages as the API gives them."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+
+    async def of(self, session: str) -> list[Message]:
+        """All messages of a session, read page by page from the newest."""
+        pages: list[list[Json]] = []
+        cursor: str | None = None
+        while True:
+            data = await asyncio.to_thread(self._page, session, cursor)
+            pages.append(data["messages"])
+            cursor = data.get("next_cursor")
+            if cursor is None:
+                return [_message(row) for page in reversed(pages) for row in page]
+
+    def _page(self, session: str, cursor: str | None) -> Json:
+        answer = self._api.tool(
+            "sessions_history", session_id=session, limit=PAGE, cursor=cursor, fresh=False
+        )
+        return answer["data"]
+
+
+def _message(row: Json) -> Message:
+    moment = times.parse(row["created_at"])
+    return Message(row["seq"], row["id"], row["role"], row["content"], None, moment)
+
+
+def _print_report(edge: Edge, report: Report) -> None:
+    counts = {kind: report.counts[kind] for kind in (*FAULTS, "added")}
+    if edge.output.json:
+        examples = [finding._asdict() for finding in report.examples]
+        whole: dict[str, Any] = {"sessions": report.sessions, "turns": report.turns, **counts}
+        edge.output.data({"agrees": report.agrees, **whole, "examples": examples})
+        return
+    turns, sessions = counted(report.turns, "turn"), counted(report.sessions, "session")
+    edge.output.line(f"compared {turns} of {sessions}")
+    edge.output.facts(counts)
+    if report.examples:
+        rows = [[*finding] for finding in report.examples]
+        edge.output.table(["what", "session", "line", "seq", "event id"], rows)
+
+
+def _print_health(edge: Edge, health: Health) -> None:
+    if edge.output.json:
+        edge.output.data({"sound": health.sound, **asdict(health)})
+        return
+    messages, sessions = counted(health.messages, "message"), counted(health.sessions, "session")
+    edge.output.line(f"checked {messages} of {sessions} and {counted(health.events, 'event')}")
+    edge.output.facts(health.faults)
+    for kind, examples in health.examples.items():
+        edge.output.line(f"{kind}:", style="bold")
+        edge.output.table(["where", *[""] * (len(examples[0]) - 1)], examples)

@@ -1,0 +1,216 @@
+"""What a person would look at first when something is wrong, or before it is: one check a line."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import sqlite3
+import sys
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, closing
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from cli.embedded_redis import OLDEST, find_server
+from cli.system import System
+from cli.up import free_port
+from sessions import make_session_backend
+from sessions.backends.sqlite import FILE
+from sessions.errors import ConfigError, SessionError
+from sessions.redis import UNAVAILABLE, RedisClient, RedisError, connect, explain, redacted
+from sessions.settings import Settings
+
+# From here on SQLite has no race between a checkpoint and a commit of another connection, which
+# may lose commits. Older ones are safe as long as only one connection writes.
+FIXED_SQLITE: Final = (3, 51, 3)
+# What no accepted event survives without, by the name of Redis' setting.
+_WANTED: Final = {
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "no-appendfsync-on-rewrite": "no",
+    "maxmemory-policy": "noeviction",
+}
+# Bytes of free space below which a disk is as good as full.
+_SCARCE: Final = 256 * 1024 * 1024
+
+
+class Verdict(StrEnum):
+    """How a check ended. A note is worth knowing and nothing to do about."""
+
+    OK = "ok"
+    NOTE = "note"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    verdict: Verdict
+    text: str
+
+
+async def examine(system: System, environ: Mapping[str, str]) -> list[Check]:
+    """All checks, in the order in which a person would make them."""
+    settings = system.settings
+    checks = [_python(), _sqlite(settings), *_workspace(settings.workspace)]
+    checks.append(await _store(settings))
+    checks.append(_server(environ))
+    checks.extend([check async for check in _redis(system, environ)])
+    checks.append(_port(system))
+    return checks
+
+
+def _python() -> Check:
+    text = f"{platform.python_version()} ({sys.executable})"
+    good = (3, 11) <= sys.version_info[:2] < (3, 14)
+    return Check("python", Verdict.OK if good else Verdict.WARNING, text)
+
+
+def _sqlite(settings: Settings) -> Check:
+    """The library, which matters only where more than one connection could write."""
+    text = sqlite3.sqlite_version
+    if sqlite3.sqlite_version_info >= FIXED_SQLITE:
+        return Check("sqlite", Verdict.OK, text)
+    fixed = ".".join(map(str, FIXED_SQLITE))
+    writers = writing_processes(settings.workspace / "sessions" / FILE)
+    if len(writers) > 1:
+        return Check(
+            "sqlite",
+            Verdict.WARNING,
+            f"{text} may lose commits where two connections write, and the processes "
+            f"{', '.join(map(str, writers))} have the store open for writing: use {fixed} or newer",
+        )
+    return Check("sqlite", Verdict.OK, f"{text}, sound with one writer; {fixed} is sound with more")
+
+
+def writing_processes(path: Path) -> list[int]:
+    """The processes that have the file open for writing, as far as /proc shows them to us."""
+    found: set[int] = set()
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if os.readlink(descriptor) == str(path.resolve()) and _writes(descriptor):
+                found.add(int(descriptor.parts[2]))
+        except OSError:
+            continue  # ended meanwhile, or another user's
+    return sorted(found)
+
+
+def _writes(descriptor: Path) -> bool:
+    facts = (descriptor.parent.parent / "fdinfo" / descriptor.name).read_text()
+    flags = next(line.split()[1] for line in facts.splitlines() if line.startswith("flags:"))
+    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
+
+
+def _workspace(path: Path) -> Iterator[Check]:
+    if not path.is_dir():
+        yield Check("workspace", Verdict.NOTE, f"{path} is not there yet; `up` makes it")
+        return
+    found = path.stat()
+    mode = found.st_mode & 0o777
+    text = f"{path}, mode {mode:04o}"
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        yield Check("workspace", Verdict.FAILED, f"{text}: this user may not read and write it")
+    elif mode & 0o077:
+        advice = f"others may look into it: chmod 700 {path}"
+        yield Check("workspace", Verdict.WARNING, f"{text}: {advice}")
+    else:
+        yield Check("workspace", Verdict.OK, text)
+    free = shutil.disk_usage(path).free
+    verdict = Verdict.OK if free >= _SCARCE else Verdict.WARNING
+    yield Check("disk", verdict, f"{free / 1024**3:,.1f} GiB free")
+
+
+async def _store(settings: Settings) -> Check:
+    try:
+        async with make_session_backend(
+            settings.workspace, settings.channels.session_backend
+        ) as backend:
+            store_id = await backend.store_id()
+    except (SessionError, OSError) as error:
+        return Check("store", Verdict.FAILED, str(error))
+    name = settings.channels.session_backend
+    if store_id is None:
+        return Check("store", Verdict.NOTE, f"{name}, not made yet; the first worker makes it")
+    return Check("store", Verdict.OK, f"{name} {store_id}, schema version {_version(settings)}")
+
+
+def _version(settings: Settings) -> int:
+    path = settings.workspace / "sessions" / FILE
+    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+        return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def _server(environ: Mapping[str, str]) -> Check:
+    """The Redis that `up` would start."""
+    try:
+        server = find_server(environ.get("PATH"))
+    except ConfigError as error:
+        return Check("redis server", Verdict.NOTE, str(error))
+    text = f"{server.path} {server.version} ({server.origin}), sha256 {_sha256(server.path)}"
+    return Check("redis server", Verdict.OK, text)
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+async def _redis(system: System, environ: Mapping[str, str]) -> AsyncGenerator[Check]:
+    """The Redis that runs, and whether it keeps what it accepts."""
+    url = system.redis_url
+    if url is None:
+        yield Check("redis", Verdict.NOTE, "none runs; `up` starts its own")
+        return
+    async with aclosing(connect(url)) as client:
+        try:
+            yield await _redis_version(client, url)
+            yield await _redis_settings(client)
+        except (RedisError, *UNAVAILABLE) as error:
+            yield Check("redis", Verdict.FAILED, str(explain(error, url)))
+
+
+async def _redis_version(client: RedisClient, url: str) -> Check:
+    info: dict[str, Any] = await client.execute_command("INFO", "server")
+    name = "valkey" if "valkey_version" in info else "redis"
+    version = str(info.get(f"{name}_version", "0"))
+    old = tuple(int(part) for part in version.split(".")[:3]) < OLDEST
+    text = f"{name} {version} on {redacted(url)}"
+    return Check("redis", Verdict.FAILED if old else Verdict.OK, text)
+
+
+async def _redis_settings(client: RedisClient) -> Check:
+    try:
+        found = {
+            name: (await client.execute_command("CONFIG GET", name)).get(name) for name in _WANTED
+        }
+    except RedisError as error:
+        return Check("redis settings", Verdict.NOTE, f"cannot be read: {error}")
+    wrong = [
+        f"{name} is {found[name]}, must be {wanted}"
+        for name, wanted in _WANTED.items()
+        if found[name] != wanted
+    ]
+    if wrong:
+        text = f"accepted events may be lost: {'; '.join(wrong)}"
+        return Check("redis settings", Verdict.WARNING, text)
+    text = ", ".join(f"{name} {value}" for name, value in found.items())
+    return Check("redis settings", Verdict.OK, text)
+
+
+def _port(system: System) -> Check:
+    gateway = system.settings.gateway
+    if system.running is not None:
+        return Check("port", Verdict.OK, f"turnstream up listens on {system.running.url}")
+    try:
+        free_port(gateway.host, gateway.port)
+    except ConfigError as error:
+        return Check("port", Verdict.WARNING, str(error))
+    return Check("port", Verdict.OK, f"{gateway.port} of {gateway.host} is free")

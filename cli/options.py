@@ -1,0 +1,124 @@
+"""What every command takes, and what it is given for it: settings and a place to print to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from cli.output import Output
+from sessions.settings import Settings, load_settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# The settings file that is found without being named. Only there: one in the current directory
+# would let a downloaded folder choose to whom the token is shown.
+SETTINGS_FILE: Final = "turnstream.toml"
+
+
+@dataclass
+class Edge:
+    """Where a command meets the outside: environment, options, output. One for each run."""
+
+    environ: Mapping[str, str]
+    workspace: Path | None = None
+    config: Path | None = None
+    json: bool = False
+    no_color: bool = False
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, the options having the last word; raises ConfigError."""
+        own = {"workspace": self.workspace.absolute()} if self.workspace is not None else {}
+        return load_settings(self.settings_file, self.environ).replace(**own)
+
+    @cached_property
+    def settings_file(self) -> Path | None:
+        """`--config`, else TURNSTREAM_CONFIG, else the workspace's own if there is one."""
+        named = self.environ.get("TURNSTREAM_CONFIG")
+        if self.config is not None or named:
+            return (self.config or Path(named or "")).absolute()
+        workspace = self.workspace or load_settings(None, self.environ).workspace
+        path = workspace.absolute() / SETTINGS_FILE
+        return path if path.is_file() else None
+
+    @cached_property
+    def output(self) -> Output:
+        """Where the command prints to."""
+        return Output(json=self.json, no_color=self.no_color)
+
+
+def pass_edge(function: F) -> F:
+    """Give the command its Edge as the first argument."""
+    return click.make_pass_decorator(Edge)(function)  # type: ignore[return-value]
+
+
+def json_option(function: F) -> F:
+    """`--json`, for commands that have something to print."""
+    option = click.option(
+        "--json", is_flag=True, expose_value=False, callback=_remember, help="Print JSON."
+    )
+    return option(function)
+
+
+class Command(click.Command):
+    """A command with the common options; `example` is shown at the end of its help."""
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(_common())
+        if example:
+            self.epilog = f"\b\nExample:\n  {example}"
+
+
+class Group(click.Group):
+    """A group of such commands; the options may stand before or behind their names."""
+
+    command_class = Command
+    group_class = type
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(_common())
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which they are written down."""
+        return list(self.commands)
+
+
+def _common() -> list[click.Parameter]:
+    directory = click.Path(path_type=Path, file_okay=False)
+    file = click.Path(path_type=Path, dir_okay=False)
+    return [
+        click.Option(
+            ["--workspace"],
+            type=directory,
+            expose_value=False,
+            callback=_remember,
+            help="Where everything is kept.  [default: TURNSTREAM_WORKSPACE or ~/.turnstream]",
+        ),
+        click.Option(
+            ["--config"],
+            type=file,
+            expose_value=False,
+            callback=_remember,
+            help=f"A settings file.  [default: {SETTINGS_FILE} in the workspace, if there is one]",
+        ),
+        click.Option(
+            ["--no-color"],
+            is_flag=True,
+            expose_value=False,
+            callback=_remember,
+            help="No colors, as with NO_COLOR.",
+        ),
+    ]
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Note an option where it was given; one of an outer group stays otherwise."""
+    if value:
+        setattr(context.ensure_object(Edge), parameter.name, value)

@@ -1,0 +1,147 @@
+"""How the parts of a system are, each asked by itself: one that is away hides no other."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cli.client import ApiClient
+from cli.system import System
+from sessions import make_session_backend, times
+from sessions.backend import SessionReader
+from sessions.errors import SessionError
+from sessions.models import Position, StreamCursor
+from sessions.stream import StreamFacts, TurnStream
+
+
+@dataclass(frozen=True)
+class Web:
+    """The web process; `problem` says why it is not ready."""
+
+    url: str
+    ready: bool
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Store:
+    """The store as it is now; `leader` None means that nobody has the lease."""
+
+    backend: str
+    store_id: str | None
+    leader: str | None
+    lease_epoch: int
+    position: str
+    sessions: int
+    messages: int
+    dead_letters: int
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The stream now. `backlog` is in entries, the age of its oldest in seconds, memory in bytes.
+
+    `backlog` is None where Redis does not count, or where no store was found to compare with.
+    """
+
+    last_id: str
+    length: int
+    backlog: int | None
+    backlog_age: float | None
+    memory_used: int
+    memory_limit: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """All of it; a part that could not be asked is in `problems`, by its name."""
+
+    web: Web
+    store: Store | None
+    stream: Stream | None
+    problems: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        return asdict(self)
+
+
+async def look_at(system: System) -> Status:
+    """Ask every part; nothing that is away is an error."""
+    problems: dict[str, str] = {}
+    web = _web(system)
+    if not system.is_local:
+        return Status(web, None, None, problems)
+    settings = system.settings
+    store: Store | None = None
+    cursor: StreamCursor | None = None
+    async with make_session_backend(
+        settings.workspace, settings.channels.session_backend
+    ) as backend:
+        try:
+            cursor = await backend.cursor()
+            store = await _store(backend, cursor)
+        except SessionError as error:
+            problems["store"] = str(error)
+    try:
+        return Status(web, store, await _stream_of(system, cursor), problems)
+    except SessionError as error:
+        return Status(web, store, None, {**problems, "stream": str(error)})
+
+
+def _web(system: System) -> Web:
+    with ApiClient(system) as api:
+        try:
+            status, answer = api.probe("/readyz")
+        except SessionError as error:
+            return Web(system.api_url, ready=False, problem=str(error))
+    problem = answer.get("error") or answer.get("missing") or f"/readyz answers {status}"
+    return Web(system.api_url, ready=status == 200, problem=None if status == 200 else str(problem))
+
+
+async def _store(reader: SessionReader, cursor: StreamCursor) -> Store:
+    lease = await reader.lease()
+    counts = await reader.counts()
+    return Store(
+        backend=reader.name,
+        store_id=await reader.store_id(),
+        leader=lease.holder,
+        lease_epoch=lease.epoch,
+        position=str(Position(cursor.epoch, cursor.applied)),
+        sessions=counts["sessions"],
+        messages=counts["messages"],
+        dead_letters=counts["dead_letters"],
+    )
+
+
+async def _stream_of(system: System, cursor: StreamCursor | None) -> Stream:
+    async with system.stream() as stream:
+        facts = await stream.facts()
+        memory = await stream.memory()
+        return Stream(
+            last_id=str(facts.last_id),
+            length=facts.length,
+            backlog=backlog(cursor, facts),
+            backlog_age=await _age(stream, cursor),
+            memory_used=memory.used,
+            memory_limit=memory.limit,
+        )
+
+
+def backlog(cursor: StreamCursor | None, facts: StreamFacts) -> int | None:
+    """How many entries wait to be applied; None where that cannot be told."""
+    if cursor is None or facts.added is None:
+        return None
+    if cursor.epoch == facts.epoch and cursor.applied >= facts.last_id:
+        return 0
+    return max(0, facts.added - cursor.skipped - cursor.resolved)
+
+
+async def _age(stream: TurnStream, cursor: StreamCursor | None) -> float | None:
+    """Seconds since the oldest entry that waits was added, None where none does."""
+    if cursor is None:
+        return None
+    waiting = await stream.read(cursor.applied, count=1, size=1)
+    if not waiting:
+        return None
+    return max(0.0, times.now() / 1e6 - waiting[0].stream_id.ms / 1e3)

@@ -1,0 +1,45 @@
+"""`python -m cli.web`: the web process of `turnstream up`, ingest and api on one port."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+
+from api.app import opened
+from ingest.app import client_within, joined
+from sessions.errors import ConfigError
+from sessions.logs import configure_logging
+from sessions.serving import serve
+from sessions.settings import Settings, load_settings
+from sessions.tokens import TokenFile, ensure_admin_token
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """Serve until stopped; the exit code: 0 after a stop, 78 where the configuration is wrong."""
+    try:
+        settings = load_settings(None, environ)
+        configure_logging("web", settings.turnstream.log_level)
+        asyncio.run(run(settings, environ))
+    except ConfigError as error:
+        print(f"web: {error}", file=sys.stderr)
+        return os.EX_CONFIG
+    return 0
+
+
+async def run(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Serve the routes of both until a signal or the end of the parent."""
+    tokens = TokenFile(settings.workspace)
+    token = ensure_admin_token(settings.workspace)
+    async with (
+        opened(settings) as app,
+        client_within(app, token) as api,
+        joined(app, settings, tokens=tokens, api=api),
+    ):
+        gateway = settings.gateway
+        await serve(app, host=gateway.host, port=gateway.port, environ=environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ))
