@@ -20,7 +20,7 @@ from importlib import resources
 from typing import Any, Final, NamedTuple, cast
 
 from sessions import wire
-from sessions.errors import DeclaredDead, LaneFull, LaneLost
+from sessions.errors import DeclaredDead, LaneFull, LaneLost, LaneTimeout, StoreBehind
 from sessions.models import Event, Position, StreamId
 from sessions.redis import UNAVAILABLE, RedisClient, RedisError, Script, explain, patiently
 
@@ -33,6 +33,13 @@ DEAD_AFTER: Final = 10.0
 # Seconds that one look at the heartbeats can vouch for: a sweeper that was frozen itself between
 # two looks has not seen anybody stand still.
 _LONGEST_LOOK: Final = 2.0
+# Seconds that an abort waits for its turn's end: as long as it takes to notice that the replica
+# which ran it is dead, and to close the turn.
+ABORT_PATIENCE: Final = 15.0
+# Seconds between two looks whether the aborted turn has ended.
+_ABORT_LOOK: Final = 0.02
+# Entries of a backlog that are looked through for a session's own, some 5 ms of Redis.
+_NEWEST_LOOKS: Final = 2000
 # Seconds that the listener for signals waits before it looks whether it shall go on.
 _LISTEN: Final = 1.0
 
@@ -93,14 +100,16 @@ class Pulse:
 
 
 class Sweep(NamedTuple):
-    """What a sweep found: lanes taken over now, and lanes that were held by this replica."""
+    """What a sweep found: lanes taken over now, lanes that this replica held before, and the
+    (session, message id) of its own messages whose turn has come."""
 
     taken: list[Hold]
     held: list[Hold]
+    due: list[tuple[str, str]]
 
 
 class Running(NamedTuple):
-    """A turn at work that was asked to abort."""
+    """A turn at work. Its end is published under the id `{turn}:reply`."""
 
     turn: str
     token: str
@@ -220,20 +229,51 @@ class Lanes:
         word, *rest = await self._run("finish", hold.session, hold.token)
         return _hold(rest[0]) if word == b"free" else None
 
+    async def at_work(self, session: str) -> Running | None:
+        """The turn that is at work in the session now; None where there is none."""
+        found = await self._run("at_work", session)
+        return _running(found)
+
     async def request_abort(self, session: str) -> Running | None:
-        """Ask for the turn at work to be aborted, wherever it runs; None where there is none.
+        """Ask for the turn at work to be aborted, wherever it runs; None where there is none."""
+        return _running(await self._run("abort", session))
 
-        Its end is then published under the id `{turn}:reply`.
+    async def abort(self, key: str, *, patience: float = ABORT_PATIENCE) -> bool:
+        """Abort the turn at work in a session; False where there is none.
+
+        Returns when the turn's end is on the stream. Raises LaneTimeout where that has not come
+        after `patience` seconds.
         """
-        found = await self._run("abort", session)
-        return Running(found[0].decode(), found[1].decode()) if found else None
+        running = await self.request_abort(key)
+        deadline = asyncio.get_running_loop().time() + patience
+        now = running
+        while running is not None and now == running:
+            if asyncio.get_running_loop().time() > deadline:
+                raise LaneTimeout(key)
+            await asyncio.sleep(_ABORT_LOOK)
+            now = await self.at_work(key)
+        return running is not None
 
-    async def holder_token(self, session: str) -> str | None:
-        """The token under which the lane is held now."""
-        found = await self._patiently(
-            lambda: self._redis.execute_command("HGET", f"{self._prefix}lane:{session}", "token")
+    async def newest(self, session: str, after: Position) -> Position | None:
+        """The session's newest entry behind a point up to which the store was read.
+
+        So a turn waits for what its own session still has in the stream, and for nothing else.
+        Behind a long backlog the answer is the end of the stream. Raises StoreBehind while the
+        store reads another epoch of the stream than the one that there is now.
+        """
+        epoch, last, found = await self._run(
+            *(
+                "newest",
+                session,
+                str(after.stream_id),
+                f"{self._prefix}turns",
+                f"{self._prefix}store",
+            ),
+            _NEWEST_LOOKS,
         )
-        return found.decode() if found else None
+        if int(epoch) != after.epoch or StreamId.parse(last) < after.stream_id:
+            raise StoreBehind("the store has not taken up the stream that there is now", lag=None)
+        return Position(after.epoch, StreamId.parse(found)) if found else None
 
     # -- the replicas ------------------------------------------------------------------------
 
@@ -263,8 +303,12 @@ class Lanes:
         alone, and of several sweepers one gets a lane. Tried once.
         """
         pairs = [part for pair in dead.items() for part in pair]
-        taken, held = await self._run("sweep", *pairs, patience=0)
-        return Sweep([_held(item) for item in taken], [_held(item) for item in held])
+        taken, held, due = await self._run("sweep", *pairs, patience=0)
+        return Sweep(
+            [_held(item) for item in taken],
+            [_held(item) for item in held],
+            [(session.decode(), message.decode()) for session, message in due],
+        )
 
     async def signals(self) -> AsyncGenerator[Signal | None]:
         """Hints of the other replicas as they come, None at least every second without one.
@@ -338,6 +382,10 @@ class Watch:
         return replica in self._seen and self._seen[replica][0] == beat
 
 
+def _running(found: list[bytes]) -> Running | None:
+    return Running(found[0].decode(), found[1].decode()) if found else None
+
+
 def _place(word: bytes, rest: list[Any]) -> Place:
     if word == b"taken":
         return Place(hold=_held(rest[0]))
@@ -367,8 +415,8 @@ def _script(name: str) -> str:
 
 
 _NAMES: Final = (
-    *("enqueue", "take", "withdraw", "publish", "finish", "abort"),
-    *("beat", "sweep"),
+    *("enqueue", "take", "withdraw", "publish", "finish", "abort", "at_work"),
+    *("beat", "sweep", "newest"),
 )
 _DEAD: Final = "the other replicas took this one for dead; it must register under a new name"
 _LOST: Final = "the lane of session {session} was taken over by another replica"

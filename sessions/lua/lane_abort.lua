@@ -8,4 +8,4 @@ if not token then
 end
 redis.call('HSET', lane(session), 'abort', '1')
 signal('abort', session)
-return {head(session), token}
+return {(head(session)), token}

@@ -9,10 +9,19 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from sessions.errors import DeclaredDead, InvalidEvent, LaneFull, LaneLost, StreamFull
+from sessions.errors import (
+    DeclaredDead,
+    InvalidEvent,
+    LaneFull,
+    LaneLost,
+    LaneTimeout,
+    StoreBehind,
+    StreamFull,
+)
 from sessions.lanes import Hold, Lanes, Signal, Stage, Watch
-from sessions.models import Event, EventType
+from sessions.models import STREAM_START, Event, EventType, Position, StreamId
 from sessions.redis import RedisClient, connect
+from tests.helpers import wait_until
 
 
 @pytest.fixture
@@ -351,6 +360,15 @@ class TestTakeover:
         hold = await held(lanes, "s", "a")
         assert (await lanes.sweep({})).held == [hold]
 
+    async def test_a_sweep_shows_the_sweepers_own_messages_whose_turn_has_come(
+        self, lanes: Lanes, others: Lanes
+    ):
+        hold = await held(lanes, "s", "a")
+        await others.enqueue("s", "b", "")
+        assert (await others.sweep({})).due == []
+        await lanes.finish(hold)
+        assert (await others.sweep({})).due == [("s", "b")]
+
 
 class Clock:
     """The event loop's clock, moved by hand."""
@@ -408,8 +426,81 @@ class TestAbort:
         assert (await lanes.beat([hold], [])).aborted == {"s"}
         await signals.aclose()
 
+    async def test_an_abort_is_answered_when_the_turn_has_ended(self, lanes: Lanes, others: Lanes):
+        hold = await held(lanes, "s", "a")
+        await lanes.enqueue("s", "b", "")
+        abort = asyncio.create_task(others.abort("s"))
+        await wait_until(lambda: aborted(lanes, hold))
+        assert not abort.done()
+
+        await lanes.finish(hold)
+
+        assert await abort
+
+    async def test_an_abort_that_nobody_heeds_says_so(self, lanes: Lanes, others: Lanes):
+        await held(lanes, "s", "a")
+        with pytest.raises(LaneTimeout):
+            await others.abort("s", patience=0)
+
     async def test_there_is_nothing_to_abort_in_an_idle_session(self, lanes: Lanes):
         assert await lanes.request_abort("s") is None
+        assert not await lanes.abort("s")
+
+
+async def aborted(lanes: Lanes, hold: Hold) -> bool:
+    return "s" in (await lanes.beat([hold], [])).aborted
+
+
+class TestNewest:
+    """What a session still has in the stream, so that a turn waits for that only."""
+
+    @pytest.fixture
+    async def start(self, redis: RedisClient, prefix: str) -> Position:
+        await redis.execute_command("HSET", f"{prefix}store", "epoch", 1)
+        return Position(1, STREAM_START)
+
+    async def publish(self, redis: RedisClient, prefix: str, *sessions: str) -> Position:
+        for session in sessions:
+            fields = ("v", "1", "content", session, "session", session)
+            found = await redis.execute_command("XADD", f"{prefix}turns", "*", *fields)
+        return Position(1, StreamId.parse(found))
+
+    async def test_it_is_the_last_entry_of_that_session(
+        self, lanes: Lanes, redis: RedisClient, prefix: str, start: Position
+    ):
+        newest = await self.publish(redis, prefix, *"abcabc" * 10, "s", *"abc" * 20, "s")
+        await self.publish(redis, prefix, *"abc" * 20)
+        assert await lanes.newest("s", start) == newest
+
+    async def test_entries_of_others_are_not_waited_for(
+        self, lanes: Lanes, redis: RedisClient, prefix: str, start: Position
+    ):
+        applied = await self.publish(redis, prefix, "s")
+        await self.publish(redis, prefix, "a", "b")
+        assert await lanes.newest("s", applied) is None
+
+    async def test_behind_a_long_backlog_it_is_the_end_of_the_stream(
+        self, lanes: Lanes, redis: RedisClient, prefix: str, start: Position
+    ):
+        end = await self.publish(redis, prefix, *["other"] * 2100)
+        assert await lanes.newest("s", start) == end
+
+    async def test_a_stream_that_went_backwards_is_no_base_for_an_answer(
+        self, lanes: Lanes, redis: RedisClient, prefix: str, start: Position
+    ):
+        applied = await self.publish(redis, prefix, "s")
+        with pytest.raises(StoreBehind):
+            await lanes.newest("s", Position(2, applied.stream_id))
+        await redis.execute_command("DEL", f"{prefix}turns")
+        with pytest.raises(StoreBehind):
+            await lanes.newest("s", applied)
+
+    async def test_a_stream_that_was_trimmed_to_nothing_is_still_the_same(
+        self, lanes: Lanes, redis: RedisClient, prefix: str, start: Position
+    ):
+        applied = await self.publish(redis, prefix, "s")
+        await redis.execute_command("XTRIM", f"{prefix}turns", "MAXLEN", 0)
+        assert await lanes.newest("s", applied) is None
 
 
 @pytest.fixture

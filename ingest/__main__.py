@@ -1,0 +1,40 @@
+"""`python -m ingest`: one ingest process; any number of them may run."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from ingest.app import opened
+from sessions.errors import ConfigError
+from sessions.logs import configure_logging
+from sessions.serving import serve
+from sessions.settings import Settings, load_settings
+
+
+def main() -> int:
+    """Run until stopped; the exit code: 0 after a stop, 78 where the configuration is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m ingest", description=__doc__)
+    parser.add_argument("--config", type=Path, help="a TOML file with the settings")
+    arguments = parser.parse_args()
+    try:
+        settings = load_settings(arguments.config, os.environ)
+        configure_logging("ingest", settings.turnstream.log_level)
+        asyncio.run(_run(settings, os.environ.get("TURNSTREAM_TOKEN")))
+    except ConfigError as error:
+        print(f"ingest: {error}", file=sys.stderr)
+        return os.EX_CONFIG
+    return 0
+
+
+async def _run(settings: Settings, token: str | None) -> None:
+    gateway = settings.gateway
+    async with opened(settings, token=token) as app:
+        await serve(app, host=gateway.host, port=gateway.port, environ=os.environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

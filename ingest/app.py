@@ -1,0 +1,89 @@
+"""The composition root of ingest: a process of its own, or a part of the web process.
+
+async with opened(settings, token=...) as app:          # ingest alone
+    await serve(app, ...)
+
+async with joined(app, settings, tokens=..., api=...):  # beside the api's routes
+    await serve(app, ...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from typing import Final
+
+import httpx
+from fastapi import FastAPI
+
+from ingest import rest
+from ingest.access import ApiTokens
+from ingest.services import Services
+from sessions.asgi import HostGuard, allowed_names
+from sessions.errors import ConfigError
+from sessions.redis import connect
+from sessions.settings import Settings
+from sessions.stream import TurnStream
+from sessions.tokens import TokenVerifier
+
+DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
+# Seconds that the api may take: its reads wait 2 s at most to be fresh.
+_API_TIMEOUT: Final = 10.0
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, token: str | None = None) -> AsyncGenerator[FastAPI]:
+    """Ingest as a process of its own, which needs two addresses: Redis and the api.
+
+    `token` is what it shows to the api. Redis and the api may be away now. Raises ConfigError
+    for what only a person can mend.
+    """
+    if settings.turnstream.api_url is None:
+        raise ConfigError("ingest asks the api for tokens and history: set TURNSTREAM_API_URL")
+    app = FastAPI(title="Turnstream ingest", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(HostGuard, names=allowed_names(settings))
+    app.include_router(rest.health)
+    async with (
+        api_client(settings.turnstream.api_url, token) as api,
+        joined(app, settings, tokens=ApiTokens(api), api=api),
+    ):
+        yield app
+
+
+@asynccontextmanager
+async def joined(
+    app: FastAPI, settings: Settings, *, tokens: TokenVerifier, api: httpx.AsyncClient
+) -> AsyncGenerator[None]:
+    """Put the routes of ingest into an app and open what they need."""
+    url = settings.redis_url or DEFAULT_REDIS
+    async with aclosing(connect(url)) as redis:
+        stream = TurnStream(
+            redis,
+            url=url,
+            prefix=settings.turnstream.prefix,
+            max_content=settings.turnstream.max_content_bytes,
+        )
+        app.state.ingest = Services(settings, stream, tokens, api)
+        app.include_router(rest.router)
+        yield
+
+
+def api_client(url: str, token: str | None) -> httpx.AsyncClient:
+    """A client for the api at that address, never by way of a proxy."""
+    return httpx.AsyncClient(
+        base_url=url, headers=_showing(token), timeout=_API_TIMEOUT, trust_env=False
+    )
+
+
+def client_within(app: FastAPI, token: str | None) -> httpx.AsyncClient:
+    """A client for an api that is part of the same process."""
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://127.0.0.1", headers=_showing(token)
+    )
+
+
+def _showing(token: str | None) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+__all__ = ["api_client", "client_within", "joined", "opened"]

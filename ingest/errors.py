@@ -1,0 +1,120 @@
+"""What an error becomes in an HTTP answer: `{"error": text, "code": code, …}`.
+
+Texts that could hold an address are replaced by ours; what was replaced goes to the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from sessions.asgi import BodyTooLarge, InvalidJson
+from sessions.errors import (
+    InvalidEvent,
+    LaneFull,
+    Retryable,
+    SessionError,
+    StreamFull,
+    StreamUnavailable,
+)
+
+log = logging.getLogger(__name__)
+
+
+class Unauthorized(SessionError):
+    """No token, or one that is nobody's."""
+
+
+class Forbidden(SessionError):
+    """The token does not reach so far."""
+
+
+class NotFound(SessionError):
+    """There is no such channel."""
+
+
+class InvalidBody(SessionError):
+    """The body is JSON, but no event and no list of events."""
+
+
+class ApiUnavailable(Retryable):
+    """The api does not answer, so nobody can be let in and no history be read."""
+
+
+class RefusedEvent(SessionError):
+    """One event of a body is wrong; `index` counts from 0, `field` is None where it has none."""
+
+    def __init__(self, index: int, field: str | None, reason: str, detail: str) -> None:
+        super().__init__(f"event {index}: {detail}")
+        self.index = index
+        self.field = field
+        self.reason = reason
+
+
+# Status, code and, where the error's own text may say too much, the text. The first match counts.
+_TABLE: Final[tuple[tuple[type[Exception], int, str, str | None], ...]] = (
+    (Unauthorized, 401, "unauthorized", None),
+    (Forbidden, 403, "forbidden", None),
+    (NotFound, 404, "not_found", None),
+    (BodyTooLarge, 413, "body_too_large", None),
+    (InvalidJson, 400, "invalid_json", None),
+    (InvalidBody, 422, "invalid_body", None),
+    (LaneFull, 429, "session_queue_full", None),
+    (StreamFull, 503, "stream_full", None),
+    (StreamUnavailable, 503, "stream_unavailable", "Redis does not answer; try again"),
+    (ApiUnavailable, 503, "api_unavailable", "the api does not answer; try again"),
+    (Retryable, 503, "unavailable", "this is not possible now; try again"),
+)
+
+
+class GuardedRoute(APIRoute):
+    """A route whose errors become answers here, whichever application it is part of."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, guarded."""
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except HTTPException:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
+                return answer_to(error)
+
+        return guarded
+
+
+def answer_to(error: Exception) -> Response:
+    """The answer to a request that failed; an unforeseen error is logged and is a bare 500."""
+    if isinstance(error, RefusedEvent):
+        return _answer(422, str(error), error.reason, index=error.index, field=error.field)
+    if isinstance(error, InvalidEvent):
+        return _answer(422, error.detail, error.reason)
+    for kind, status, code, text in _TABLE:
+        if isinstance(error, kind):
+            return _known(error, status, code, text)
+    log.error("a request failed", exc_info=error)
+    return _answer(500, "an error inside; the log of ingest tells more", "internal")
+
+
+def _known(error: Exception, status: int, code: str, text: str | None) -> Response:
+    if text is not None:
+        log.warning("answered %s: %s", code, error)
+    answer = _answer(status, text or str(error), code)
+    if isinstance(error, Retryable):
+        answer.headers["retry-after"] = str(math.ceil(error.retry_after))
+    if isinstance(error, Unauthorized):
+        answer.headers["www-authenticate"] = "Bearer"
+    return answer
+
+
+def _answer(status: int, text: str, code: str, **extra: Any) -> JSONResponse:
+    return JSONResponse({"error": text, "code": code, **extra}, status)

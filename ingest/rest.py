@@ -1,0 +1,84 @@
+"""The HTTP routes of ingest: `POST /api/events` and the health of a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from ingest.access import bearer, caller
+from ingest.errors import GuardedRoute
+from ingest.events import MAX_EVENTS, claimed_by, parse_body
+from ingest.services import Services
+from sessions.asgi import read_body
+from sessions.models import Event, Position
+from sessions.tokens import TokenScope
+
+# Bytes of a body: 500 events of ordinary size, or 32 of the largest.
+MAX_BODY: Final = 8 * 1024 * 1024
+
+router = APIRouter(route_class=GuardedRoute)
+health = APIRouter(route_class=GuardedRoute)
+
+_FIELDS: Final = {name: {"type": "string"} for name in ("v", *Event._fields)}
+_EVENT: Final[dict[str, Any]] = {"type": "object", "properties": _FIELDS, "required": ["type"]}
+_LIST: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"events": {"type": "array", "items": _EVENT, "maxItems": MAX_EVENTS}},
+    "required": ["events"],
+}
+_BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"oneOf": [_EVENT, _LIST]}}},
+    }
+}
+
+
+def services_of(request: Request) -> Services:
+    """What this process has open."""
+    return cast("Services", request.app.state.ingest)
+
+
+@router.post("/api/events", status_code=202, openapi_extra=_BODY, summary="Publish events")
+async def publish_events(request: Request) -> JSONResponse:
+    """Publish one event or up to 500, all or none; answered when Redis has them all."""
+    services = services_of(request)
+    token = bearer(request.headers.get("authorization"))
+    principal = await caller(services.tokens, token, TokenScope.SEND)
+    events = parse_body(
+        await read_body(request.stream(), MAX_BODY),
+        idempotency_key=request.headers.get("idempotency-key"),
+        max_content=services.settings.turnstream.max_content_bytes,
+    )
+    if principal.agent is not None:
+        agent = principal.agent
+        events = [claimed_by(agent, index, event) for index, event in enumerate(events)]
+    return _accepted(events, await services.stream.publish(events))
+
+
+def _accepted(events: Sequence[Event], positions: Sequence[Position]) -> JSONResponse:
+    last = str(positions[-1])
+    found = [
+        {"id": event.id, "position": str(position)}
+        for event, position in zip(events, positions, strict=True)
+    ]
+    return JSONResponse(
+        {"events": found, "position": last}, 202, headers={"x-turnstream-position": last}
+    )
+
+
+@health.get("/healthz", summary="Whether the process lives")
+async def healthz() -> dict[str, str]:
+    """Answered by any process that can answer at all."""
+    return {"status": "ok"}
+
+
+@health.get("/readyz", summary="Whether messages can be accepted and answered")
+async def readyz(request: Request) -> JSONResponse:
+    """200 where Redis and the api answer, else 503 with what is missing."""
+    missing = await services_of(request).missing()
+    status = {"status": "ready"} if not missing else {"status": "not ready", "missing": missing}
+    return JSONResponse(status, 503 if missing else 200)

@@ -1,0 +1,41 @@
+"""What an ingest process has open, made once and passed to whatever needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import httpx
+
+from sessions.errors import SessionError
+from sessions.settings import Settings
+from sessions.stream import TurnStream
+from sessions.tokens import TokenVerifier
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts that the doors use."""
+
+    settings: Settings
+    stream: TurnStream
+    tokens: TokenVerifier
+    api: httpx.AsyncClient
+
+    async def missing(self) -> list[str]:
+        """What does not answer now, of what is needed to accept a message and to run its turn."""
+        checks = {"redis": await self._has_redis(), "api": await self._has_api()}
+        return [name for name, answers in checks.items() if not answers]
+
+    async def _has_redis(self) -> bool:
+        try:
+            await self.stream.facts()
+        except SessionError:
+            return False
+        return True
+
+    async def _has_api(self) -> bool:
+        try:
+            # Whether the worker progresses is not asked: events are accepted all the same.
+            return (await self.api.get("/healthz")).is_success
+        except httpx.HTTPError:
+            return False
