@@ -23,6 +23,10 @@ def make_session_backend(
         from sessions.backends.sqlite import SqliteBackend
 
         return SqliteBackend(workspace, mode=mode)
+    if backend == "jsonl":
+        from sessions.backends.jsonl import JsonlBackend
+
+        return JsonlBackend(workspace, mode=mode)
     raise UnknownBackend(
         f"session_backend {backend!r} does not exist; set [channels].session_backend to one of "
         f"{', '.join(BACKENDS)}"

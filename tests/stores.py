@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from sessions import times
 from sessions.backend import SessionBackend
+from sessions.backends.jsonl import JsonlBackend
 from sessions.backends.memory import MemoryBackend
 from sessions.backends.memory_store import MemoryStore
 from sessions.backends.sqlite import SqliteBackend
@@ -51,7 +52,15 @@ def _sqlite(workspace: Path, clock: Clock) -> Open:
     return lambda mode: SqliteBackend(workspace, mode=mode, clock=clock)
 
 
-MAKERS: Final[dict[str, Callable[[Path, Clock], Open]]] = {"memory": _memory, "sqlite": _sqlite}
+def _jsonl(workspace: Path, clock: Clock) -> Open:
+    return lambda mode: JsonlBackend(workspace, mode=mode, clock=clock)
+
+
+MAKERS: Final[dict[str, Callable[[Path, Clock], Open]]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+    "jsonl": _jsonl,
+}
 
 
 class Leader:

@@ -108,19 +108,6 @@ class WritingConnection:
                 await self.run("ROLLBACK")
             raise
 
-    @asynccontextmanager
-    async def savepoint(self) -> AsyncGenerator[None]:
-        """The same for a part of a transaction."""
-        await self.run("SAVEPOINT part")
-        try:
-            yield
-        except BaseException:
-            if self._connection.in_transaction:
-                await self.run("ROLLBACK TO part")
-                await self.run("RELEASE part")
-            raise
-        await self.run("RELEASE part")
-
     @property
     def _connection(self) -> aiosqlite.Connection:
         if self._opened is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from sessions import wire
@@ -71,13 +71,20 @@ _INSERT_WORDS: Final = "INSERT INTO search (rowid, body) VALUES (?, ?)"
 _DROP_WORDS: Final = "INSERT INTO search (search, rowid, body) VALUES ('delete', ?, ?)"
 
 
+Run = Callable[..., Awaitable[list[tuple[Any, ...]]]]
+
+
 class Texts(Protocol):
-    """Where the text of messages lies: in the rows, or in files beside them."""
+    """Where the text of messages lies: in the rows, or in files beside them.
+
+    `store` to `end` are called inside a writing transaction, and one of `undo` (before a
+    rollback, under the lock) and `forget` (at its end, always) follows.
+    """
 
     kind: str
     """`rows` or `files`, as the store remembers it."""
 
-    async def store(self, messages: Sequence[MessageRow], keys: dict[int, str]) -> None:
+    async def store(self, messages: Sequence[MessageRow], keys: Mapping[int, str]) -> None:
         """Take the content of new messages; may move it out of the rows."""
         ...
 
@@ -91,6 +98,26 @@ class Texts(Protocol):
 
     async def end(self, session: SessionRow, *, deleted: bool) -> None:
         """Forget all text of a session that is emptied or deleted."""
+        ...
+
+    async def undo(self) -> None:
+        """Take back what the transaction in hand has done."""
+        ...
+
+    def forget(self) -> None:
+        """The transaction in hand has ended."""
+        ...
+
+    async def settle(self) -> None:
+        """Finish what a committed `remove` or `end` left to do, in a transaction of its own."""
+        ...
+
+    async def recover(self) -> None:
+        """Undo what a leader left that died in a transaction; called as the lead is taken."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what was opened."""
         ...
 
 

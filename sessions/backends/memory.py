@@ -37,6 +37,7 @@ from sessions.text import fold_for_search
 T = TypeVar("T")
 Rank = tuple[int, ...]
 
+_NUMBER = regex.compile(r"-?[0-9]{1,18}")
 _WORD = regex.compile(r"[\p{L}\p{N}\p{Co}]+")
 
 
@@ -284,13 +285,10 @@ def _page(
 
 
 def _rank(cursor: str, places: int) -> Rank:
-    try:
-        rank = tuple(map(int, cursor.split(".")))
-    except ValueError:
-        rank = ()
-    if len(rank) != places:
+    parts = cursor.split(".")
+    if len(parts) != places or not all(map(_NUMBER.fullmatch, parts)):
         raise InvalidRequest("this is not a cursor; use next_cursor of the page before")
-    return rank
+    return tuple(map(int, parts))
 
 
 def _words(text: str) -> list[str]:

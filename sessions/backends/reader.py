@@ -41,7 +41,7 @@ _NUMBERS: Final = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 class ReadingStore(ABC):
     """The reads of a store. A store that was not made yet answers every statement with nothing."""
 
-    _texts: Texts
+    _shown: Texts
 
     @abstractmethod
     async def _read(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
@@ -186,7 +186,7 @@ class ReadingStore(ABC):
         return dict(zip(("sessions", "messages", "dead_letters", "events"), row, strict=True))
 
     async def _messages(self, rows: Sequence[MessageRow]) -> list[Message]:
-        contents = await self._texts.load(rows)
+        contents = await self._shown.load(rows)
         return [
             Message(row.seq, row.event_id, row.role, content, row.turn, row.created_at)
             for row, content in zip(rows, contents, strict=True)

@@ -76,6 +76,18 @@ CREATE TABLE messages (
 ) STRICT;
 CREATE UNIQUE INDEX messages_by_session ON messages (session_id, seq);
 
+-- The file of each session, where texts lie in files: its name without suffix, and folded so that
+-- no two names are one on any file system. `length` bytes are committed. `state` is 0; 1 while a
+-- successor waits to take its place; 2 while it waits to be removed.
+CREATE TABLE files (
+    session_id INTEGER PRIMARY KEY,
+    name       TEXT NOT NULL,
+    folded     TEXT NOT NULL UNIQUE,
+    length     INTEGER NOT NULL,
+    state      INTEGER NOT NULL
+) STRICT;
+CREATE INDEX files_unsettled ON files (state) WHERE state <> 0;
+
 -- Every event id that was seen, with its one outcome: 1 applied, 2 noop, 3 dead. `seq` is the
 -- message that it made; `gone` says how that message went: already_rolled_back, reset or deleted.
 -- An id without a visible message is forgotten at `expires_at`. Of a stream id, numbers of more

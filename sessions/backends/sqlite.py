@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -27,7 +27,9 @@ class SqliteBackend(Store):
         clock: Callable[[], int] = times.now,
     ) -> None:
         path = workspace / "sessions" / FILE
-        super().__init__(path, TextsInRows(), mode=mode, max_content=max_content, clock=clock)
+        super().__init__(
+            path, lambda _: TextsInRows(), mode=mode, max_content=max_content, clock=clock
+        )
 
 
 class TextsInRows:
@@ -35,7 +37,7 @@ class TextsInRows:
 
     kind = "rows"
 
-    async def store(self, messages: Sequence[MessageRow], keys: dict[int, str]) -> None:
+    async def store(self, messages: Sequence[MessageRow], keys: Mapping[int, str]) -> None:
         """Leave the content in its row."""
 
     async def load(self, messages: Sequence[MessageRow]) -> list[str]:
@@ -47,3 +49,18 @@ class TextsInRows:
 
     async def end(self, session: SessionRow, *, deleted: bool) -> None:
         """Nothing beside the rows."""
+
+    async def undo(self) -> None:
+        """SQLite's rollback does it."""
+
+    def forget(self) -> None:
+        """Nothing to forget."""
+
+    async def settle(self) -> None:
+        """Nothing was left to do."""
+
+    async def recover(self) -> None:
+        """SQLite has recovered when it opened the file."""
+
+    def close(self) -> None:
+        """Nothing was opened."""

@@ -17,7 +17,7 @@ import aiosqlite
 
 from sessions import times
 from sessions.backends.connection import WritingConnection, open_reader, translated
-from sessions.backends.ledger import Texts
+from sessions.backends.ledger import Run, Texts
 from sessions.backends.reader import ReadingStore
 from sessions.backends.writer import WritingStore
 from sessions.errors import ConfigError, StoreTooNew
@@ -37,7 +37,7 @@ class Store(ReadingStore, WritingStore):
     def __init__(
         self,
         path: Path,
-        texts: Texts,
+        make_texts: Callable[[Run], Texts],
         *,
         mode: Literal["read", "write"],
         max_content: int = DEFAULT_MAX_CONTENT,
@@ -45,10 +45,12 @@ class Store(ReadingStore, WritingStore):
     ) -> None:
         super().__init__(clock=clock)
         self._path = path
-        self._texts = texts
         self._mode = mode
         self._max_content = max_content
         self._writer = WritingConnection(path)
+        # Two views of the texts: the writer's, amid its transaction, and the readers'.
+        self._texts = make_texts(self._writer.run)
+        self._shown = make_texts(self._read)
         self._idle: list[aiosqlite.Connection] = []
         self._readers = asyncio.Semaphore(READERS)
         self._open = False
@@ -75,6 +77,8 @@ class Store(ReadingStore, WritingStore):
         while self._idle:
             await self._idle.pop().close()
         await self._writer.close()
+        self._texts.close()
+        self._shown.close()
         self._epoch = None
 
     @property

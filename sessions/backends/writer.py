@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -44,6 +44,7 @@ class WritingStore(ABC):
         self._known: dict[str, SessionRow] = {}
         self._erased = False
         self._merging = False
+        self._unsettled = False
 
     @property
     @abstractmethod
@@ -69,6 +70,7 @@ class WritingStore(ABC):
                 (taken.epoch, taken.holder, taken.beat),
             )
             stream = await self._read_stream()
+            await self._texts.recover()
         self._epoch, self._stream = taken.epoch, stream
         self._known.clear()
         # The leader before may have died between an erasure and its tidying.
@@ -126,17 +128,20 @@ class WritingStore(ABC):
     async def apply(self, entries: Sequence[Entry]) -> StreamCursor:
         """Apply a batch; one by one where an event of it fails, so that only that one dies."""
         try:
-            return await self._commit(entries, self._apply_together)
+            return await self._commit(entries)
         except (Retryable, Fenced, StoreDamaged):
             raise
         except Exception as error:  # noqa: BLE001 - rule 6: whatever else goes wrong is the event's
+            if len(entries) == 1:
+                return await self._commit([_failed(entries[0], error)])
             log.warning("a batch of %d failed (%s); applying it singly", len(entries), error)
-        return await self._commit(entries, self._apply_singly)
+        for entry in entries:
+            await self.apply([entry])
+        return self._require_stream()
 
-    async def _commit(
-        self, entries: Sequence[Entry], put: Callable[[Sequence[Entry]], Awaitable[None]]
-    ) -> StreamCursor:
+    async def _commit(self, entries: Sequence[Entry]) -> StreamCursor:
         """Put the entries into the store and move the cursor behind them."""
+        await self._settle_texts()
         async with self._fenced():
             before = self._require_stream()
             after = StreamCursor(
@@ -146,28 +151,14 @@ class WritingStore(ABC):
                 before.skipped,
                 before.added,
             )
-            await put(entries)
+            ledger = self._ledger()
+            applier = Applier(self._connection, self._texts, ledger, max_content=self._max_content)
+            await applier.apply(entries)
             await self._write_stream(after)
         self._stream = after
-        return after
-
-    async def _apply_together(self, entries: Sequence[Entry]) -> None:
-        ledger = self._ledger()
-        applier = Applier(self._connection, self._texts, ledger, max_content=self._max_content)
-        await applier.apply(entries)
         if ledger.erased:
-            self._note_erasure()
-
-    async def _apply_singly(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            try:
-                async with self._connection.savepoint():
-                    await self._apply_together([entry])
-            except (Retryable, Fenced, StoreDamaged):
-                raise
-            except Exception as error:  # noqa: BLE001 - as in `apply`
-                self._known.clear()
-                await self._apply_together([_failed(entry, error)])
+            await self._after_erasure()
+        return after
 
     def _ledger(self) -> Ledger:
         epoch = self._require_stream().epoch
@@ -186,6 +177,7 @@ class WritingStore(ABC):
 
     async def expire_sessions(self, *, older_than: int, limit: int) -> int:
         """Delete idle sessions that were last active before `older_than`."""
+        await self._settle_texts()
         async with self._fenced():
             ledger = self._ledger()
             rows = await self._connection.run(
@@ -199,7 +191,7 @@ class WritingStore(ABC):
                 await take_back.end_generation(ledger.sessions[key], deleted=True)
             await ledger.flush()
         if rows:
-            self._note_erasure()
+            await self._after_erasure()
         return len(rows)
 
     async def forget_ids(self, *, before: int, limit: int) -> int:
@@ -225,6 +217,7 @@ class WritingStore(ABC):
     async def tidy(self) -> bool:
         """Copy the log back; after an erasure merge the search index too, then empty the log."""
         await self._check_lead()
+        await self._settle_texts()
         if not self._erased:
             await self._connection.run("PRAGMA wal_checkpoint(PASSIVE)")
             return False
@@ -250,6 +243,22 @@ class WritingStore(ABC):
         """Have `tidy` rewrite the whole search index, from its beginning."""
         self._erased = True
         self._merging = False
+        self._unsettled = True
+
+    async def _after_erasure(self) -> None:
+        self._note_erasure()
+        try:
+            await self._settle_texts()
+        except Retryable as error:
+            # What was decided is committed; the next transaction waits until this is done.
+            log.warning("erased text leaves its files later: %s", error)
+
+    async def _settle_texts(self) -> None:
+        """Finish what the transaction before left to be done outside of the index."""
+        if self._unsettled:
+            async with self._fenced():
+                await self._texts.settle()
+            self._unsettled = False
 
     # -- the fence ---------------------------------------------------------------------------
 
@@ -261,11 +270,18 @@ class WritingStore(ABC):
         try:
             async with self._connection.transaction():
                 await self._raise_beat()
-                yield
+                try:
+                    yield
+                except BaseException:
+                    # Still under SQLite's lock: later on the files may be another leader's.
+                    await self._texts.undo()
+                    raise
         except BaseException:
             # What was decided in memory did not happen.
             self._known.clear()
             raise
+        finally:
+            self._texts.forget()
 
     async def _raise_beat(self) -> None:
         renewed = await self._connection.run(
