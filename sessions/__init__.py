@@ -1,9 +1,19 @@
-"""The shared kernel: models, wire format, stream, backends, settings. Knows no framework."""
+"""The shared kernel: models, wire format, stream, backends, settings. Knows no framework.
 
-from sessions.backend import SessionBackend, SessionReader, SessionWriter
-from sessions.factory import make_session_backend
-from sessions.settings import Settings, load_settings
-from sessions.stream import TurnStream
+The names below are imported when they are first used: a command that only prints a line should
+not wait for pydantic and redis-py.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sessions.backend import SessionBackend, SessionReader, SessionWriter
+    from sessions.factory import make_session_backend
+    from sessions.settings import Settings, load_settings
+    from sessions.stream import TurnStream
 
 __all__ = [
     "SessionBackend",
@@ -14,3 +24,19 @@ __all__ = [
     "load_settings",
     "make_session_backend",
 ]
+
+_HOMES = {
+    "SessionBackend": "sessions.backend",
+    "SessionReader": "sessions.backend",
+    "SessionWriter": "sessions.backend",
+    "Settings": "sessions.settings",
+    "TurnStream": "sessions.stream",
+    "load_settings": "sessions.settings",
+    "make_session_backend": "sessions.factory",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sessions' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -13,6 +13,8 @@ from typing import Any, Final, Protocol, Self, TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
     BusyLoadingError,
     ConnectionError,
     OutOfMemoryError,
@@ -118,12 +120,21 @@ def explain(error: Exception, url: str) -> SessionError:
             "again once the worker has caught up",
             retry_after=2.0,
         )
+    if _is_refusal(error):
+        return ConfigError(f"Redis at {redacted(url)} refuses the user or password: {error}")
     if isinstance(error, UNAVAILABLE):
         return StreamUnavailable(
             f"Redis at {redacted(url)} does not answer ({error}); is it running, and is the URL "
             "right?"
         )
     return SessionError(f"Redis at {redacted(url)} refused a command: {error}")
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether Redis knows us not; redis-py calls that a ConnectionError, and may wrap it."""
+    return isinstance(error, AuthenticationError | AuthorizationError) or (
+        error is not None and _is_refusal(error.__cause__)
+    )
 
 
 async def patiently(call: Callable[[], Awaitable[R]], url: str, patience: float) -> R:
@@ -139,7 +150,7 @@ async def patiently(call: Callable[[], Awaitable[R]], url: str, patience: float)
         try:
             return await call()
         except UNAVAILABLE as error:
-            if loop.time() + pause > deadline:
+            if _is_refusal(error) or loop.time() + pause > deadline:
                 raise explain(error, url) from error
         except RedisError as error:
             raise explain(error, url) from error

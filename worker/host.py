@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 # Seconds before arq is started again after Redis failed it.
 _RESTART_PAUSE: Final = 1.0
+# Seconds before a cancellation that had no effect is repeated.
+_CANCEL_AGAIN: Final = 0.1
 # Seconds that a job in flight gets at a stop; a job only sets a flag.
 _JOB_WAIT: Final = 2
 # Seconds between two health records, which only `arq --check` reads.
@@ -53,7 +55,10 @@ async def _until_either(worker: Worker, consumer: asyncio.Task[None]) -> None:
     """Let arq run until it fails or the consumer ends."""
     hosting = asyncio.create_task(worker.async_run(), name="arq")
     await asyncio.wait([hosting, consumer], return_when=asyncio.FIRST_COMPLETED)
-    hosting.cancel()
+    # Python 3.11 may lose a cancellation inside redis-py, so one is not enough.
+    while not hosting.done():
+        hosting.cancel()
+        await asyncio.wait([hosting], timeout=_CANCEL_AGAIN)
     try:
         await hosting
     except asyncio.CancelledError:
