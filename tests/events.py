@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from sessions import wire
 from sessions.models import Entry, RawEntry, StreamId
 
-Fields = Mapping[str, str | bytes]
+Fields = dict[str, str | bytes]
 
 # Milliseconds. Any number does: stream ids are order, not time.
 _FIRST: Final = 1_700_000_000_000

@@ -29,9 +29,7 @@ async def test_a_rollback_removes_exactly_its_target(store: Leader) -> None:
 
 
 async def test_messages_after_the_target_stay(store: Leader) -> None:
-    await store.apply(
-        user("u1", "mine"), user("m", "from another agent", sender="other", turn="m")
-    )
+    await store.apply(user("u1", "mine"), user("m", "from another agent", sender="other", turn="m"))
     await store.apply(rollback("r", target="u1"))
     assert await store.texts() == ["from another agent"]
 

@@ -1,0 +1,129 @@
+"""Random events, dense enough that they meet: few sessions, few ids, every rule within reach."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hypothesis import strategies as st
+
+from tests.events import Fields, context, delete, event, rename, reply, reset, rollback, state, user
+
+KEYS: Final = ("a", "b", "c")
+WORDS: Final = ("red", "Gr\u00fcn", "blue sky", "\u4eca\u5929", "ok", "")
+# Relative to the clock's 1 March 2026: long before, just before, and after.
+_TIMES: Final = ("2025-12-31T00:00:00Z", "2026-02-28T23:00:00+01:00", "2027-01-01T00:00:00Z")
+# How far ahead of the ids that were given out a target or turn may be.
+_AHEAD: Final = 3
+
+
+def numbered(number: int) -> str:
+    """The id of the event of that number."""
+    return f"e{number}"
+
+
+@st.composite
+def any_event(draw: st.DrawFn, number: int) -> Fields:
+    """An event of the given number, about those before and just after it."""
+    near = st.integers(max(0, number - 6), number + _AHEAD).map(numbered)
+    common = draw(st.fixed_dictionaries({"session": _often(KEYS[:1], KEYS)}, optional=_SIDES))
+    if draw(st.integers(0, 3)) == 0:
+        common["turn"] = draw(near)
+    make = draw(st.sampled_from(_MAKERS))
+    fields = draw(make(numbered(number), near))
+    return {**fields, **common}
+
+
+def _often(usual: tuple[str, ...], others: tuple[str, ...]) -> st.SearchStrategy[str]:
+    return st.sampled_from(usual) | st.sampled_from(others)
+
+
+_SIDES: Final = {
+    "agent": st.sampled_from(("x", "x", "y")),
+    "channel": st.sampled_from(("tg.1", "tg.2")),
+    "at": st.sampled_from(_TIMES),
+    "if_exists": st.just("1"),
+}
+_TEXTS: Final = st.sampled_from(WORDS)
+_STATES: Final = st.sampled_from(("idle", "running", "error"))
+
+
+def _append(event_id: str, near: st.SearchStrategy[str]) -> st.SearchStrategy[Fields]:
+    roles = st.sampled_from((user, user, reply))
+    return st.builds(lambda make, text: make(event_id, text), roles, _TEXTS)
+
+
+def _append_with_state(event_id: str, near: st.SearchStrategy[str]) -> st.SearchStrategy[Fields]:
+    roles = st.sampled_from((user, reply))
+    return st.builds(lambda make, text, to: make(event_id, text, state=to), roles, _TEXTS, _STATES)
+
+
+def _answer(event_id: str, near: st.SearchStrategy[str]) -> st.SearchStrategy[Fields]:
+    return st.builds(lambda text, turn: reply(event_id, text, turn=turn), _TEXTS, near)
+
+
+def _rollback(event_id: str, near: st.SearchStrategy[str]) -> st.SearchStrategy[Fields]:
+    return st.builds(lambda target: rollback(event_id, target=target), near)
+
+
+def _rollback_with_closing(
+    event_id: str, near: st.SearchStrategy[str]
+) -> st.SearchStrategy[Fields]:
+    return st.builds(
+        lambda target, text: rollback(event_id, target=target, close_with=text), near, _TEXTS
+    )
+
+
+def _rollback_by_content(event_id: str, near: st.SearchStrategy[str]) -> st.SearchStrategy[Fields]:
+    return st.builds(
+        lambda text, rest: rollback(event_id, expect=text, **rest),
+        _TEXTS,
+        st.fixed_dictionaries({}, optional={"close_with": _TEXTS}),
+    )
+
+
+def _other(event_id: str, near: st.SearchStrategy[str]) -> st.SearchStrategy[Fields]:
+    return st.one_of(
+        st.builds(lambda name: rename(event_id, name), _TEXTS),
+        st.builds(lambda to: state(event_id, to), _STATES),
+        st.just(context(event_id)),
+    )
+
+
+def _ending(event_id: str, near: st.SearchStrategy[str]) -> st.SearchStrategy[Fields]:
+    return st.sampled_from((reset(event_id), delete(event_id)))
+
+
+def _bad(event_id: str, near: st.SearchStrategy[str]) -> st.SearchStrategy[Fields]:
+    return st.sampled_from(
+        (
+            event("shout", event_id, content="red"),
+            {**user(event_id, "red"), "v": "2"},
+            {**user(event_id), "content": b"\xff"},
+            {**user(event_id), "id": b"not an id"},
+        )
+    )
+
+
+_MAKERS: Final = (
+    *(_append, _append, _append, _append_with_state, _answer, _answer),
+    *(_rollback, _rollback_with_closing, _rollback_by_content, _other, _ending, _bad),
+)
+
+
+@st.composite
+def scripts(draw: st.DrawFn) -> list[Fields]:
+    """A stream's worth of events, some of which come more than once or in two versions."""
+    events: list[Fields] = []
+    for number in range(draw(st.integers(1, 40))):
+        if events and draw(st.integers(0, 5)) == 0:
+            events.append(draw(again(events)))
+        else:
+            events.append(draw(any_event(number)))
+    return events
+
+
+@st.composite
+def again(draw: st.DrawFn, events: list[Fields]) -> Fields:
+    """One of these events once more: the same, with other side fields, or with another payload."""
+    fields = draw(st.sampled_from(events[-12:]))
+    return {**fields, **draw(st.sampled_from(({}, {"channel": "tg.9"}, {"content": "other"})))}
