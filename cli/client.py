@@ -78,7 +78,7 @@ class ApiClient:
         return self._asked("DELETE", path, headers=headers)
 
     def tool(
-        self, name: str, *, event_id: str | None = None, fresh: bool = True, **arguments: object
+        self, tool: str, /, *, event_id: str | None = None, fresh: bool = True, **arguments: object
     ) -> Json:
         """Call a session tool; raises SessionError with its text where it did not succeed.
 
@@ -86,9 +86,9 @@ class ApiClient:
         """
         given = {key: value for key, value in arguments.items() if value is not None}
         query = {} if fresh else {"consistency": "any"}
-        answer = self.post(f"/api/tools/{name}", given, event_id=event_id, query=query)
+        answer = self.post(f"/api/tools/{tool}", given, event_id=event_id, query=query)
         if not answer.get("success"):
-            raise SessionError(answer.get("error") or f"{name} did not succeed")
+            raise SessionError(answer.get("error") or f"{tool} did not succeed")
         return answer
 
     def outcome(self, event_id: str, *, patience: float) -> Json:

@@ -17,10 +17,10 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from cli.embedded_redis import OLDEST, find_server
+from cli.integrity import database_of
 from cli.system import System
 from cli.up import free_port
 from sessions import make_session_backend
-from sessions.backends.sqlite import FILE
 from sessions.errors import ConfigError, SessionError
 from sessions.redis import UNAVAILABLE, RedisClient, RedisError, connect, explain, redacted
 from sessions.settings import Settings
@@ -80,7 +80,7 @@ def _sqlite(settings: Settings) -> Check:
     if sqlite3.sqlite_version_info >= FIXED_SQLITE:
         return Check("sqlite", Verdict.OK, text)
     fixed = ".".join(map(str, FIXED_SQLITE))
-    writers = writing_processes(settings.workspace / "sessions" / FILE)
+    writers = writing_processes(database_of(settings))
     if len(writers) > 1:
         return Check(
             "sqlite",
@@ -143,8 +143,8 @@ async def _store(settings: Settings) -> Check:
 
 
 def _version(settings: Settings) -> int:
-    path = settings.workspace / "sessions" / FILE
-    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+    uri = f"file:{quote(str(database_of(settings)))}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as connection:
         return connection.execute("PRAGMA user_version").fetchone()[0]
 
 

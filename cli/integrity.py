@@ -1,7 +1,8 @@
 """Checks a store against itself: what its rows say of each other, and what SQLite says of its file.
 
-It opens the file by itself, read-only and with plain SQL, so that it shares no code with the one
-that wrote it. All of it is of one moment: a worker may go on writing meanwhile.
+It opens the database by itself, read-only and with plain SQL, so that it does not believe what it
+is to check. All of the database is of one moment, so a worker may go on writing. Session files
+(jsonl) are read after it: one that is rewritten meanwhile may be told to lack texts.
 """
 
 from __future__ import annotations
@@ -9,26 +10,33 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from sessions import times
+from sessions import make_session_backend, times
+from sessions.backends.files import FileRow, SessionFiles, State, TextMoved, parsed
+from sessions.backends.jsonl import INDEX
 from sessions.backends.ledger import ID_AFTERLIFE
 from sessions.backends.sqlite import FILE
 from sessions.backends.store import VERSION
-from sessions.errors import ConfigError, SessionError, StoreUnavailable
+from sessions.errors import SessionError, StoreUnavailable
+from sessions.settings import Settings
 from sessions.text import fold_for_search
 
+# The database of each backend, in `{workspace}/sessions`.
+DATABASES: Final = {"sqlite": FILE, "jsonl": INDEX}
 # Examples that are kept of each kind of fault.
 EXAMPLES: Final = 20
 # Seconds to wait for somebody's lock.
 _PATIENCE: Final = 5.0
 
-# What must not be found, each with the rows that would show it.
+# What must not be found, each with the rows that would show it. Numbers of a stream id that need
+# all 64 bits are stored as negative ones.
 _RULES: Final = {
     "sessions whose message_count is not the number of their messages": """
         SELECT key, message_count, count(m.id) AS found
@@ -61,7 +69,8 @@ _RULES: Final = {
         WHERE e.seq IS NOT NULL AND e.gone IS NULL AND e.session_id IS NOT NULL AND m.id IS NULL""",
     "outcomes that the cursor has not reached": """
         SELECT e.event_id, e.ms, e.n FROM events e, stream s
-        WHERE e.epoch = s.epoch AND (e.ms, e.n) > (s.ms, s.n)""",
+        WHERE e.epoch = s.epoch AND
+            (e.ms < 0, e.ms, e.n < 0, e.n) > (s.ms < 0, s.ms, s.n < 0, s.n)""",
 }
 # A text with one of these, in the form in which it is indexed, has a word.
 _WORD: Final = re.compile(r"[A-Za-z0-9]")
@@ -91,17 +100,22 @@ class Health:
             self.examples[kind] = examples
 
 
-def check_store(workspace: Path, backend: str) -> Health:
-    """Check the store of a workspace; raises where there is none, or none that can be checked."""
-    if backend != "sqlite":
-        raise ConfigError(f"verify knows the sqlite backend only, and this store is {backend}")
+def database_of(settings: Settings) -> Path:
+    """The database of the store of these settings; raises UnknownBackend."""
+    backend = make_session_backend(settings.workspace, settings.channels.session_backend)
+    return settings.workspace / "sessions" / DATABASES[backend.name]
+
+
+def check_store(settings: Settings) -> Health:
+    """Check the store of a workspace; raises SessionError where there is none, or a broken one."""
     health = Health()
-    with _opened(workspace / "sessions" / FILE) as connection:
+    path = database_of(settings)
+    with _opened(path) as connection:
         health.add("damage of the file", _damage(connection))
         for kind, sql in _RULES.items():
             parameters = {"explained_since": times.now() - ID_AFTERLIFE}
             health.add(kind, connection.execute(sql, parameters))
-        _check_index(connection, health)
+        _check_texts(connection, path.parent, health)
         for name in ("sessions", "messages", "events"):
             [(count,)] = connection.execute(f"SELECT count(*) FROM {name}")
             setattr(health, name, count)
@@ -136,14 +150,47 @@ def _damage(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
     return [] if rows == [("ok",)] else rows
 
 
-def _check_index(connection: sqlite3.Connection, health: Health) -> None:
-    """Compare which messages the search index knows with which there are."""
+def _check_texts(connection: sqlite3.Connection, directory: Path, health: Health) -> None:
+    """Compare the messages with their texts, and with what the search index knows."""
     indexed = {row[0] for row in connection.execute("SELECT DISTINCT doc FROM temp.words")}
-    missing: list[tuple[int]] = []
-    for number, content in connection.execute("SELECT id, content FROM messages"):
-        if number in indexed:
-            indexed.remove(number)
-        elif _WORD.search(fold_for_search(content or "")):
-            missing.append((number,))
-    health.add("messages that search does not find", missing)
+    textless: list[tuple[int]] = []
+    unfound: list[tuple[int]] = []
+    for number, text in _texts(connection, directory):
+        if text is None:
+            textless.append((number,))
+        elif number not in indexed and _WORD.search(fold_for_search(text)):
+            unfound.append((number,))
+        indexed.discard(number)
+    health.add("messages without a text", textless)
+    health.add("messages that search does not find", unfound)
     health.add("entries of the search index without a message", ((row,) for row in sorted(indexed)))
+
+
+def _texts(connection: sqlite3.Connection, directory: Path) -> Iterator[tuple[int, str | None]]:
+    """Each message's row id with its text, None where it has none."""
+    if connection.execute("SELECT texts FROM store").fetchone() == ("rows",):
+        yield from connection.execute("SELECT id, content FROM messages")
+        return
+    files = SessionFiles(directory)
+    rows = connection.execute(
+        "SELECT f.session_id, f.name, f.length, f.state, m.id, m.event_id, m.place, m.size "
+        "FROM messages m LEFT JOIN files f ON f.session_id = m.session_id ORDER BY m.session_id"
+    )
+    for (session, name, length, state), group in groupby(rows, key=itemgetter(0, 1, 2, 3)):
+        messages = [row[4:] for row in group]
+        if session is None:
+            yield from ((message[0], None) for message in messages)
+            continue
+        lines = _lines(files, FileRow(session, name, length, State(state)), messages)
+        for (number, event_id, _, _), line in zip(messages, lines, strict=True):
+            fields = parsed(line) or {}
+            yield number, fields["content"] if fields.get("id") == event_id else None
+
+
+def _lines(
+    files: SessionFiles, file: FileRow, messages: Sequence[tuple[int, str, int, int]]
+) -> list[bytes]:
+    try:
+        return files.read(file, [(place, size) for _, _, place, size in messages])
+    except TextMoved:
+        return [b""] * len(messages)

@@ -59,8 +59,13 @@ def show(edge: Edge, letter: str) -> None:
         found = api.get(_path(letter))
     if edge.output.json:
         edge.output.data(found)
-    else:
-        edge.output.facts(found)
+        return
+    fields: list[str] = found.pop("fields", [])
+    # The payload is what the fields were read from; where it cannot be read it is all there is.
+    shown = {name: value for name, value in found.items() if not (fields and name == "payload")}
+    edge.output.facts(shown)
+    for name, value in zip(fields[::2], fields[1::2], strict=False):
+        edge.output.line(f"  {name} = {value}")
 
 
 @dead.command("replay", example="turnstream dead replay 1763822905123-0-9f86d081884c")
@@ -70,7 +75,8 @@ def show(edge: Edge, letter: str) -> None:
 @pass_edge
 def replay(edge: Edge, letters: tuple[str, ...], everything: bool) -> int:
     """Apply dead letters as if they had just arrived, for example after an upgrade."""
-    return _for_each(edge, letters, everything, _replay)
+    _check_choice(letters, everything)
+    return _for_each(edge, letters, _replay)
 
 
 @dead.command("purge", example="turnstream dead purge --all --yes")
@@ -81,19 +87,24 @@ def replay(edge: Edge, letters: tuple[str, ...], everything: bool) -> int:
 @pass_edge
 def purge(edge: Edge, letters: tuple[str, ...], everything: bool, yes: bool) -> int:
     """Delete dead letters for good."""
-    confirm(yes, "Delete these dead letters for good?" if letters else "Delete all dead letters?")
-    return _for_each(edge, letters, everything, _purge)
+    _check_choice(letters, everything)
+    confirm(
+        yes, "Delete all dead letters?" if everything else "Delete these dead letters for good?"
+    )
+    return _for_each(edge, letters, _purge)
+
+
+def _check_choice(letters: Sequence[str], everything: bool) -> None:
+    if bool(letters) == everything:
+        raise click.UsageError("name the dead letters, or give --all")
 
 
 def _for_each(
     edge: Edge,
     letters: Sequence[str],
-    everything: bool,
     change: Callable[[ApiClient, str], Json],
 ) -> int:
-    """Change each letter and print its outcome; 1 where one of them could not be changed."""
-    if bool(letters) == everything:
-        raise click.UsageError("name the dead letters, or give --all")
+    """Change these letters, or all, and print what came of it; 1 where one refused."""
     with _api(edge) as api:
         answers = {letter: _tried(api, letter, change) for letter in letters or _every(api)}
     if edge.output.json:

@@ -51,12 +51,10 @@ def verify(edge: Edge, against: Path | None, timeout: float, rebuild_index: bool
     """
     settings = edge.settings
     if rebuild_index:
-        raise ConfigError(
-            f"not with this backend: {settings.channels.session_backend} has no index that could "
-            "be made anew from files"
-        )
+        backend = settings.channels.session_backend
+        raise ConfigError(f"--rebuild-index: not with this backend ({backend})")
     if against is None:
-        health = check_store(settings.workspace, settings.channels.session_backend)
+        health = check_store(settings)
         _print_health(edge, health)
         return 0 if health.sound else 1
     with checked_file(edge, against) as file:
