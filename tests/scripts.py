@@ -22,27 +22,39 @@ def numbered(number: int) -> str:
 
 
 @st.composite
-def any_event(draw: st.DrawFn, number: int) -> Fields:
-    """An event of the given number, about those before and just after it."""
-    near = st.integers(max(0, number - 6), number + _AHEAD).map(numbered)
-    common = draw(st.fixed_dictionaries({"session": _often(KEYS[:1], KEYS)}, optional=_SIDES))
-    if draw(st.integers(0, 3)) == 0:
-        common["turn"] = draw(near)
-    make = draw(st.sampled_from(_MAKERS))
-    fields = draw(make(numbered(number), near))
-    return {**fields, **common}
+def some_events(draw: st.DrawFn, number: int) -> list[Fields]:
+    """A single event, or a turn that is taken back; their ids count on from the number."""
+    if draw(_ONE_IN_THREE):
+        return draw(_turn(number))
+    near = st.integers(number - 3, number - 1) | st.integers(number - 6, number + _AHEAD)
+    fields = draw(draw(_MAKERS)(numbered(number), near.map(numbered)))
+    sides = draw(_SIDES) if draw(_ONE_IN_THREE) else {}
+    if draw(_ONE_IN_THREE):
+        sides = {**sides, "turn": draw(near.map(numbered))}
+    return [{**fields, "session": draw(_KEYS), **sides}]
 
 
-def _often(usual: tuple[str, ...], others: tuple[str, ...]) -> st.SearchStrategy[str]:
-    return st.sampled_from(usual) | st.sampled_from(others)
+@st.composite
+def _turn(draw: st.DrawFn, number: int) -> list[Fields]:
+    """A question, what may come between, and its rollback, mostly in this order."""
+    first, second, third = map(numbered, range(number, number + 3))
+    turn = draw(st.sampled_from(({}, {"turn": first})))
+    closing = draw(st.sampled_from(({}, {"close_with": "closed"})))
+    between = draw(st.sampled_from((reply(second, **turn), user(second), reset(second))))
+    events = [user(first, **turn), between, rollback(third, target=first, **closing)]
+    session = draw(_KEYS)
+    ordered = draw(st.permutations(events)) if draw(_ONE_IN_THREE) else events
+    return [{**fields, "session": session} for fields in ordered]
 
 
-_SIDES: Final = {
-    "agent": st.sampled_from(("x", "x", "y")),
-    "channel": st.sampled_from(("tg.1", "tg.2")),
-    "at": st.sampled_from(_TIMES),
-    "if_exists": st.just("1"),
-}
+_ONE_IN_THREE: Final = st.sampled_from((False, False, True))
+_KEYS: Final = st.sampled_from((*KEYS[:1] * 6, *KEYS))
+_SIDES: Final = st.one_of(
+    st.fixed_dictionaries({"agent": st.sampled_from(("x", "x", "x", "y"))}),
+    st.fixed_dictionaries({"channel": st.sampled_from(("tg.1", "tg.2"))}),
+    st.fixed_dictionaries({"at": st.sampled_from(_TIMES)}),
+    st.just({"if_exists": "1"}),
+)
 _TEXTS: Final = st.sampled_from(WORDS)
 _STATES: Final = st.sampled_from(("idle", "running", "error"))
 
@@ -104,9 +116,11 @@ def _bad(event_id: str, near: st.SearchStrategy[str]) -> st.SearchStrategy[Field
     )
 
 
-_MAKERS: Final = (
-    *(_append, _append, _append, _append_with_state, _answer, _answer),
-    *(_rollback, _rollback_with_closing, _rollback_by_content, _other, _ending, _bad),
+_MAKERS: Final = st.sampled_from(
+    (
+        *(_append, _append, _append, _append_with_state, _answer, _answer),
+        *(_rollback, _rollback_with_closing, _rollback_by_content, _other, _ending, _bad),
+    )
 )
 
 
@@ -114,11 +128,14 @@ _MAKERS: Final = (
 def scripts(draw: st.DrawFn) -> list[Fields]:
     """A stream's worth of events, some of which come more than once or in two versions."""
     events: list[Fields] = []
-    for number in range(draw(st.integers(1, 40))):
-        if events and draw(st.integers(0, 5)) == 0:
+    number = 0
+    for _ in range(draw(st.integers(1, 25))):
+        if events and draw(_ONE_IN_THREE):
             events.append(draw(again(events)))
         else:
-            events.append(draw(any_event(number)))
+            fresh = draw(some_events(number))
+            number += len(fresh)
+            events += fresh
     return events
 
 
