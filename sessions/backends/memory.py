@@ -207,9 +207,10 @@ class MemoryBackend:
         for entry in entries:
             self._store.take(entry, now=now, max_content=self._max_content)
             before = self._store.cursor
-            self._store.cursor = replace(
-                before, applied=entry.raw.stream_id, resolved=before.resolved + 1
-            )
+            if entry.raw.stream_id > before.applied:
+                self._store.cursor = replace(
+                    before, applied=entry.raw.stream_id, resolved=before.resolved + 1
+                )
         return self._store.cursor
 
     async def expire_sessions(self, *, older_than: int, limit: int) -> int:

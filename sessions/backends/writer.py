@@ -10,6 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 from sessions import times
@@ -143,14 +144,7 @@ class WritingStore(ABC):
         """Put the entries into the store and move the cursor behind them."""
         await self._settle_texts()
         async with self._fenced():
-            before = self._require_stream()
-            after = StreamCursor(
-                before.epoch,
-                entries[-1].raw.stream_id if entries else before.applied,
-                before.resolved + len(entries),
-                before.skipped,
-                before.added,
-            )
+            after = _behind(self._require_stream(), entries)
             ledger = self._ledger()
             applier = Applier(self._connection, self._texts, ledger, max_content=self._max_content)
             await applier.apply(entries)
@@ -294,6 +288,19 @@ class WritingStore(ABC):
         """The fence alone, where nothing is written that it has to guard."""
         if self._epoch is None or (await self._lease()).epoch != self._epoch:
             raise Fenced("another worker leads")
+
+
+def _behind(cursor: StreamCursor, entries: Sequence[Entry]) -> StreamCursor:
+    """The cursor once these entries are applied too.
+
+    A batch that failed in part comes again: what was resolved then is not counted twice. Whether
+    an event takes effect never depends on this, only on its id.
+    """
+    ids = [entry.raw.stream_id for entry in entries]
+    fresh = sum(stream_id > cursor.applied for stream_id in ids)
+    return replace(
+        cursor, applied=max([cursor.applied, *ids[-1:]]), resolved=cursor.resolved + fresh
+    )
 
 
 def _failed(entry: Entry, error: Exception) -> Entry:

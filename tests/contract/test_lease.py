@@ -198,6 +198,25 @@ async def test_an_empty_batch_moves_nothing(store: Leader) -> None:
     assert await store.backend.apply([]) == before
 
 
+async def test_entries_that_were_applied_before_have_no_effect(store: Leader) -> None:
+    entries = [store.stream.entry(user(f"e{n}", str(n))) for n in range(4)]
+    await store.apply_entries([*entries[:2], store.stream.entry({"v": "1"})])
+    cursor = await store.apply_entries([*entries[:2], *entries[2:]])
+    assert await store.texts() == ["0", "1", "2", "3"]
+    assert (await store.outcome("e1")).duplicates == 0
+    assert await store.apply_entries(entries) == cursor
+    assert await store.texts() == ["0", "1", "2", "3"]
+
+
+async def test_an_entry_that_comes_too_late_takes_effect_and_moves_no_cursor(
+    store: Leader,
+) -> None:
+    early, late = store.stream.entry(user("e1", "early")), store.stream.entry(user("e2", "late"))
+    cursor = await store.apply_entries([late])
+    assert await store.apply_entries([early]) == cursor
+    assert await store.texts() == ["late", "early"]
+
+
 async def test_a_new_epoch_begins_at_the_streams_beginning(store: Leader) -> None:
     await store.apply(user("e1"))
     await store.backend.renew(added=7)
