@@ -14,6 +14,7 @@
     │   ├── StoreBehind         the store has not applied yet what the caller asked to see
     │   ├── LaneFull            the session has as many messages waiting as it may
     │   └── LaneTimeout         the session's turns before this message took too long
+    ├── StoreDamaged            the store's files are damaged; going on would make it worse
     ├── PositionLost            the position belongs to a stream that no longer exists
     ├── Fenced                  another worker leads; this one may not write any more
     ├── LaneLost                another replica has taken the session's lane over
@@ -84,6 +85,13 @@ class StoreBehind(Retryable):
     def __init__(self, message: str, *, lag: int | None, retry_after: float = 1.0) -> None:
         super().__init__(message, retry_after=retry_after)
         self.lag = lag
+
+
+class StoreDamaged(SessionError):
+    """The store's files are damaged, or its disk failed to sync: the process must end.
+
+    A new process begins from what the disk really holds, which the old one can no longer know.
+    """
 
 
 class PositionLost(SessionError):

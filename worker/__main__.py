@@ -8,14 +8,17 @@ import os
 import sys
 from pathlib import Path
 
-from sessions.errors import ConfigError
+from sessions.errors import ConfigError, StoreDamaged
 from sessions.logs import configure_logging
 from sessions.settings import load_settings
 from worker.app import run
 
 
 def main() -> int:
-    """Run until stopped; the exit code: 0 after a stop, 78 where the configuration is wrong."""
+    """Run until stopped; the exit code.
+
+    0 after a stop, 78 where the configuration is wrong, 65 where the store is damaged.
+    """
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     parser.add_argument("--config", type=Path, help="a TOML file with the settings")
     parser.add_argument(
@@ -31,6 +34,9 @@ def main() -> int:
     except ConfigError as error:
         print(f"worker: {error}", file=sys.stderr)
         return os.EX_CONFIG
+    except StoreDamaged as error:
+        print(f"worker: {error}", file=sys.stderr)
+        return os.EX_DATAERR
     return 0
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from sessions.errors import StoreUnavailable
+from sessions.errors import StoreDamaged, StoreUnavailable
 
 # Milliseconds to wait for a lock. Only a checkpoint or somebody's sqlite3 shell ever holds one
 # against us; longer than this and the caller had better be told.
@@ -52,10 +52,6 @@ _PASSING: Final = frozenset(
 # After a failed sync the kernel may have dropped the pages; trying again would report success
 # over lost data. The process must end and begin anew from what the disk holds.
 _FATAL: Final = frozenset({"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"})
-
-
-class StoreDamaged(Exception):
-    """The store's file is damaged or its disk failed to sync; the process must not go on."""
 
 
 class WritingConnection:
@@ -157,7 +153,10 @@ def translated(path: Path) -> Generator[None]:
         code = getattr(error, "sqlite_errorcode", None)
         primary = code & 0xFF if code is not None else None
         if name in _FATAL or primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise StoreDamaged(f"{path}: {error} ({name})") from error
+            raise StoreDamaged(
+                f"{path}: {error} ({name}); stop everything and restore the workspace from a "
+                "backup: what the stream still holds is then applied again by itself"
+            ) from error
         if primary in _PASSING:
             raise StoreUnavailable(f"{path}: {error} ({name}); {_advice(primary)}") from error
         raise

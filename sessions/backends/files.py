@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from sessions import times
-from sessions.backends.connection import StoreDamaged
 from sessions.backends.rows import MessageRow
-from sessions.errors import StoreUnavailable
+from sessions.errors import StoreDamaged, StoreUnavailable
 from sessions.text import sanitize_key
 
 SUFFIX: Final = ".jsonl"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from sessions import times, wire
-from sessions.backends.connection import StoreDamaged, WritingConnection
+from sessions.backends.connection import WritingConnection
 from sessions.backends.files import (
     SUFFIX,
     FileRow,
@@ -28,7 +28,7 @@ from sessions.backends.files import (
 from sessions.backends.ledger import Run
 from sessions.backends.rows import MessageRow, SessionRow
 from sessions.backends.store import Store
-from sessions.errors import ConfigError, StoreUnavailable
+from sessions.errors import ConfigError, StoreDamaged, StoreUnavailable
 from sessions.models import Message, Page, Scope, SearchHit
 
 R = TypeVar("R")

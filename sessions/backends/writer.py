@@ -15,11 +15,11 @@ from typing import Final
 
 from sessions import times
 from sessions.backends.applier import Applier
-from sessions.backends.connection import StoreDamaged, WritingConnection
+from sessions.backends.connection import WritingConnection
 from sessions.backends.ledger import ID_AFTERLIFE, Ledger, Texts
 from sessions.backends.rows import SessionRow, packed, unpacked
 from sessions.backends.takeback import TakeBack
-from sessions.errors import Fenced, Retryable
+from sessions.errors import Fenced, Retryable, StoreDamaged
 from sessions.models import STREAM_START, Entry, Lease, Poison, Reason, StreamCursor
 
 log = logging.getLogger(__name__)

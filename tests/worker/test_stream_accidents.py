@@ -1,0 +1,108 @@
+"""What happens to the stream behind the worker's back is noticed, and nothing is applied twice."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+
+from sessions.models import StreamId
+from tests.helpers import wait_until
+from tests.worker.plant import STREAM, Plant
+
+
+async def test_turns_published_after_flushall_are_applied_under_a_new_stream_epoch(
+    plant: Plant,
+) -> None:
+    worker = await plant.worker()
+    await plant.append("e1", "one")
+    await plant.outcome("e1")
+    await plant.redis_says("FLUSHALL")
+    await plant.append("e2", "two")
+    await worker.says("stream epoch 2 begins: the stream's mark is gone")
+    await plant.outcome("e2")
+    assert await plant.texts() == ["one", "two"]
+    facts = await wait_until(plant.stream.facts)
+    assert facts.epoch == 2
+
+
+async def test_ids_that_go_back_are_applied_all_the_same(plant: Plant) -> None:
+    worker = await plant.worker()
+    await plant.append("e1", "one")
+    await plant.outcome("e1")
+    await plant.redis_says("DEL", STREAM)
+    fields = ("v", "1", "type", "append", "session", "s", "role", "user")
+    await plant.redis_says("XADD", STREAM, "5-1", *fields, "id", "e2", "content", "two")
+    await worker.says("stream epoch 2 begins: the stream ends at 5-1")
+    outcome = await plant.outcome("e2")
+    assert outcome.position.stream_id == StreamId(5, 1)
+    assert await plant.texts() == ["one", "two"]
+
+
+async def test_what_a_restored_older_stream_still_holds_is_not_applied_twice(plant: Plant) -> None:
+    worker = await plant.worker()
+    await plant.append("e1", "one")
+    await plant.outcome("e1")
+    dump = await plant.redis_says("DUMP", STREAM)
+    await plant.append("e2", "two")
+    await plant.outcome("e2")
+    await wait_until(lambda: _noted(plant, 2))
+    await plant.redis_says("RESTORE", STREAM, 0, dump, "REPLACE")
+    await worker.says("stream epoch 2 begins")
+    await plant.append("e3", "three")
+    await plant.outcome("e3")
+    assert await plant.texts() == ["one", "two", "three"]
+    assert (await plant.outcome("e1")).duplicates == 0
+
+
+async def test_a_store_that_comes_back_older_than_its_stream_catches_up_from_it(
+    plant: Plant,
+) -> None:
+    worker = await plant.worker()
+    await plant.append("e1", "one")
+    await plant.outcome("e1")
+    await worker.stop()
+    backup = plant.workspace.with_name("backup")
+    await plant.close_store()
+    shutil.copytree(plant.workspace, backup)
+    worker = await plant.worker()
+    await plant.append("e2", "two")
+    await plant.outcome("e2")
+    await worker.stop()
+    await plant.close_store()
+    shutil.rmtree(plant.workspace)
+    backup.rename(plant.workspace)
+    await plant.worker()
+    await wait_until(lambda: _has(plant, ["one", "two"]))
+
+
+async def test_entries_that_vanish_unread_are_counted_and_reported(plant: Plant) -> None:
+    worker = await plant.worker()
+    await plant.append("e1")
+    await plant.outcome("e1")
+    await worker.stop(signal.SIGKILL)
+    for number in range(2, 7):
+        await plant.append(f"e{number}")
+    await plant.redis_says("XTRIM", STREAM, "MAXLEN", 2)
+    worker = await plant.worker()
+    await worker.says("3 stream entries vanished before they were read")
+
+
+async def test_our_own_trimming_is_not_taken_for_a_loss(plant: Plant) -> None:
+    worker = await plant.worker()
+    for number in range(5):
+        await plant.append(f"e{number}")
+    await plant.outcome("e4")
+    cursor = await (await plant.store()).cursor()
+    assert await plant.stream.trim(cursor.applied) == 4
+    await plant.append("e5")
+    await plant.outcome("e5")
+    await worker.stop()
+    assert "vanished" not in worker.log
+
+
+async def _noted(plant: Plant, added: int) -> bool:
+    return (await (await plant.store()).cursor()).added == added
+
+
+async def _has(plant: Plant, texts: list[str]) -> bool:
+    return await plant.texts() == texts
