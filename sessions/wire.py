@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sessions import times
 from sessions.errors import InvalidEvent
@@ -42,28 +42,18 @@ def is_id(text: str) -> bool:
 def decode(raw: RawEntry, *, max_content: int = DEFAULT_MAX_CONTENT) -> Entry:
     """What a stream entry says; poison instead of an exception, since one entry stops nobody."""
     try:
-        event = parse(_text_fields(raw.fields, max_content), max_content=max_content)
+        event = _event(_paired(raw.fields), max_content)
     except InvalidEvent as error:
         poison = Poison(Reason(error.reason), error.detail, *_salvage(raw.fields))
         return Entry(raw, poison, _digest(frame(raw.fields)))
     return Entry(raw, event, payload_digest(event))
 
 
-def _text_fields(pairs: Sequence[bytes], max_content: int) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    try:
-        for name, value in zip(pairs[::2], pairs[1::2], strict=True):
-            if len(value) > max_content:
-                raise InvalidEvent(
-                    Reason.TOO_LARGE,
-                    f"field {name[:40]!r} has {len(value)} bytes; the limit is {max_content}",
-                )
-            fields[name.decode()] = value.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidEvent(Reason.UNDECODABLE, f"not UTF-8: {error.reason}") from None
-    if 2 * len(fields) != len(pairs):
+def _paired(fields: Sequence[bytes]) -> dict[bytes, bytes]:
+    paired = dict(zip(fields[::2], fields[1::2], strict=True))
+    if 2 * len(paired) != len(fields):
         raise InvalidEvent(Reason.UNDECODABLE, "a field is given twice")
-    return fields
+    return paired
 
 
 def _salvage(pairs: Sequence[bytes]) -> tuple[str | None, str | None]:
@@ -85,19 +75,44 @@ def parse(fields: Mapping[str, str], *, max_content: int = DEFAULT_MAX_CONTENT) 
     Unknown fields are ignored: a later 1.x producer may add some. Raises InvalidEvent with the
     dead letter's reason and a sentence that names the field.
     """
-    version = fields.get("v")
-    if version != VERSION:
+    encoded: dict[bytes, bytes] = {}
+    for name, text in fields.items():
+        try:
+            encoded[name.encode()] = text.encode()
+        except UnicodeEncodeError:
+            detail = f"{name!a} holds a lone surrogate"
+            raise InvalidEvent(Reason.UNDECODABLE, detail) from None
+    return _event(encoded, max_content)
+
+
+def _event(fields: Mapping[bytes, bytes], max_content: int) -> Event:
+    """The event of UTF-8 fields: the one validator behind every door."""
+    version = fields.get(b"v")
+    if version != VERSION.encode():
         raise InvalidEvent(
             Reason.UNKNOWN_VERSION,
-            f"v is {version!r}; this Turnstream reads version {VERSION}"
+            f"v is {version[:40]!r}; this Turnstream reads version {VERSION}"
             if version is not None
             else f"v is missing; write v {VERSION}",
         )
     values: dict[str, Any] = {}
-    for name, text in fields.items():
-        check = _CHECKS.get(name)
-        if check is not None:
-            values[name] = check(name, text, max_content)
+    for name, value in fields.items():
+        rule = _RULES.get(name, _UNKNOWN)
+        if not rule.least <= len(value) <= (rule.most or max_content):
+            raise _wrong_size(rule, name, len(value), rule.most or max_content)
+        try:
+            text = value.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidEvent(
+                Reason.UNDECODABLE, f"field {name[:40]!r} is not UTF-8: {error.reason}"
+            ) from None
+        if rule.name is not None:
+            values[rule.name] = text if rule.convert is None else rule.convert(rule.name, text)
+    return _complete(values)
+
+
+def _complete(values: dict[str, Any]) -> Event:
+    """The event, after a look at what its type needs."""
     for name in ("type", "id"):
         if name not in values:
             raise _invalid(name, "is missing")
@@ -160,71 +175,41 @@ def _invalid(name: str, problem: str) -> InvalidEvent:
     return InvalidEvent(Reason.INVALID_FIELD, f"{name} {problem}")
 
 
-# Each check takes a field's name, its text and the content bound, and gives the value of the
-# event's attribute of that name.
+def _wrong_size(rule: _Rule, name: bytes, size: int, most: int) -> InvalidEvent:
+    shown = name[:40].decode(errors="backslashreplace")
+    if rule.most is None and size > most:
+        return InvalidEvent(Reason.TOO_LARGE, f"{shown} has {size} bytes; the limit is {most}")
+    return _invalid(shown, f"must have {rule.least} to {most} bytes, and has {size}")
 
 
-def _event_type(name: str, text: str, _: int) -> EventType:
-    try:
-        return EventType(text)
-    except ValueError:
+# A converter takes a field's name and text and gives the value of the event's attribute.
+
+
+def _event_type(name: str, text: str) -> EventType:
+    found = _TYPES.get(text)
+    if found is None:
         known = ", ".join(EventType)
         raise InvalidEvent(
             Reason.UNKNOWN_TYPE, f"{name} {text[:40]!r} is unknown; it is one of {known}"
-        ) from None
+        )
+    return found
 
 
-def _id(name: str, text: str, _: int) -> str:
+def _id(name: str, text: str) -> str:
     if _ID.fullmatch(text) is None:
         raise _invalid(name, "must be 1 to 128 characters of A-Z a-z 0-9 . _ : -")
     return text
 
 
-def _content(name: str, text: str, limit: int) -> str:
-    size = _utf8_size(name, text)
-    if size > limit:
-        raise InvalidEvent(Reason.TOO_LARGE, f"{name} has {size} bytes; the limit is {limit}")
-    return text
+def _label(_: str, text: str) -> str | None:
+    return text or None
 
 
-def _session(name: str, text: str, _: int) -> str:
-    return _bounded(name, text, MAX_SESSION)
-
-
-def _role(name: str, text: str, _: int) -> str:
-    return _bounded(name, text, MAX_ROLE)
-
-
-def _bounded(name: str, text: str, limit: int) -> str:
-    if not 0 < _utf8_size(name, text) <= limit:
-        raise _invalid(name, f"must have 1 to {limit} bytes")
-    return text
-
-
-def _title(name: str, text: str, _: int) -> str:
-    if _utf8_size(name, text) > MAX_LABEL:
-        raise _invalid(name, f"must have at most {MAX_LABEL} bytes")
-    return text
-
-
-def _label(name: str, text: str, limit: int) -> str | None:
-    return _title(name, text, limit) or None
-
-
-def _utf8_size(name: str, text: str) -> int:
-    if text.isascii():
-        return len(text)
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError:
-        raise InvalidEvent(Reason.UNDECODABLE, f"{name} holds a lone surrogate") from None
-
-
-def _state(name: str, text: str, _: int) -> str:
+def _state(name: str, text: str) -> str:
     return _choice(name, text, _STATES)
 
 
-def _action(name: str, text: str, _: int) -> str:
+def _action(name: str, text: str) -> str:
     return _choice(name, text, _ACTIONS)
 
 
@@ -234,39 +219,52 @@ def _choice(name: str, text: str, allowed: frozenset[str]) -> str:
     return text
 
 
-def _flag(name: str, text: str, _: int) -> bool:
+def _flag(name: str, text: str) -> bool:
     if text != "1":
         raise _invalid(name, "must be 1 where it is given")
     return True
 
 
-def _time(name: str, text: str, _: int) -> int:
+def _time(name: str, text: str) -> int:
     try:
         return times.parse(text)
     except (ValueError, OverflowError) as error:
         raise _invalid(name, f"must be an RFC 3339 time: {error}") from None
 
 
-_CHECKS: Final[dict[str, Callable[[str, str, int], Any]]] = {
-    "id": _id,
-    "type": _event_type,
-    "session": _session,
-    "role": _role,
-    "content": _content,
-    "turn": _id,
-    "target": _id,
-    "expect": _content,
-    "close_with": _content,
-    "name": _title,
-    "state": _state,
-    "action": _action,
-    "if_exists": _flag,
-    "agent": _label,
-    "channel": _label,
-    "room": _label,
-    "sender": _label,
-    "at": _time,
+class _Rule(NamedTuple):
+    """How a field is read: the event's attribute, bytes at least and at most (None: the content
+    bound), and a converter."""
+
+    name: str | None
+    least: int = 0
+    most: int | None = MAX_LABEL
+    convert: Callable[[str, str], Any] | None = None
+
+
+# Also `v`, which is looked at before all others.
+_UNKNOWN: Final = _Rule(None, most=None)
+_RULES: Final[dict[bytes, _Rule]] = {
+    b"id": _Rule("id", convert=_id),
+    b"type": _Rule("type", most=None, convert=_event_type),
+    b"session": _Rule("session", 1, MAX_SESSION),
+    b"role": _Rule("role", 1, MAX_ROLE),
+    b"content": _Rule("content", most=None),
+    b"turn": _Rule("turn", convert=_id),
+    b"target": _Rule("target", convert=_id),
+    b"expect": _Rule("expect", most=None),
+    b"close_with": _Rule("close_with", most=None),
+    b"name": _Rule("name"),
+    b"state": _Rule("state", convert=_state),
+    b"action": _Rule("action", convert=_action),
+    b"if_exists": _Rule("if_exists", convert=_flag),
+    b"agent": _Rule("agent", convert=_label),
+    b"channel": _Rule("channel", convert=_label),
+    b"room": _Rule("room", convert=_label),
+    b"sender": _Rule("sender", convert=_label),
+    b"at": _Rule("at", convert=_time),
 }
+_TYPES: Final = {str(kind): kind for kind in EventType}
 
 
 def _complete_append(event: Event) -> None:
