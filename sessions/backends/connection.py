@@ -99,9 +99,9 @@ class WritingConnection:
             yield
             await self.run("COMMIT")
         except BaseException:
-            # SQLite ends a transaction by itself on a full disk.
-            if self._connection.in_transaction:
-                await self.run("ROLLBACK")
+            # Does nothing where SQLite has ended the transaction by itself, on a full disk, or
+            # where a COMMIT was done although we were cancelled waiting for it.
+            await self._connection.rollback()
             raise
 
     @property

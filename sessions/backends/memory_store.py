@@ -61,7 +61,7 @@ class StoredEvent:
 
     outcome: Outcome
     payload: tuple[object, ...]
-    generation: int
+    generation: int | None
     expires_at: int | None
     gone: Reason | None = None
 
@@ -181,7 +181,7 @@ class MemoryStore:
         self.events[event_id] = StoredEvent(
             Outcome(event_id, kind, reason, session, position, duplicates, detail),
             _payload(entry),
-            stored.shown.generation if stored else 0,
+            stored.shown.generation if stored else None,
             None if made else self._now + AFTERLIFE,
         )
 
@@ -212,6 +212,7 @@ class MemoryStore:
             and event.turn != event.id
             and opener.outcome.outcome is OutcomeKind.APPLIED
             and opener.outcome.session == event.session
+            and opener.generation is not None
             and opener.generation < stored.shown.generation
         )
 

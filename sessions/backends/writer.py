@@ -39,7 +39,6 @@ class WritingStore(ABC):
     def __init__(self, *, clock: Callable[[], int] = times.now) -> None:
         self._clock = clock
         self._epoch: int | None = None
-        self._stream: StreamCursor | None = None
         # Session rows as they were last committed: while this worker leads nobody else changes
         # them, and a session that is busy is asked for again and again.
         self._known: dict[str, SessionRow] = {}
@@ -70,9 +69,8 @@ class WritingStore(ABC):
                 "UPDATE lease SET epoch = ?, holder = ?, beat = ?",
                 (taken.epoch, taken.holder, taken.beat),
             )
-            stream = await self._read_stream()
             await self._texts.recover()
-        self._epoch, self._stream = taken.epoch, stream
+        self._epoch = taken.epoch
         self._known.clear()
         # The leader before may have died between an erasure and its tidying.
         self._note_erasure()
@@ -83,8 +81,6 @@ class WritingStore(ABC):
         async with self._fenced():
             if added is not None:
                 await self._connection.run("UPDATE stream SET added = ?", (added,))
-            stream = await self._read_stream()
-        self._stream = stream
 
     async def release(self) -> None:
         """Leave the lease without a holder."""
@@ -105,7 +101,6 @@ class WritingStore(ABC):
             epoch = max(before.epoch, above) + 1
             cursor = StreamCursor(epoch, STREAM_START, 0, skipped, 0)
             await self._write_stream(cursor)
-        self._stream = cursor
         return cursor
 
     async def _read_stream(self) -> StreamCursor:
@@ -138,34 +133,27 @@ class WritingStore(ABC):
             log.warning("a batch of %d failed (%s); applying it singly", len(entries), error)
         for entry in entries:
             await self.apply([entry])
-        return self._require_stream()
+        return await self._commit([])
 
     async def _commit(self, entries: Sequence[Entry]) -> StreamCursor:
         """Put the entries into the store and move the cursor behind them."""
         await self._settle_texts()
         async with self._fenced():
-            after = _behind(self._require_stream(), entries)
-            ledger = self._ledger()
+            after = _behind(await self._read_stream(), entries)
+            ledger = self._ledger(after.epoch)
             applier = Applier(self._connection, self._texts, ledger, max_content=self._max_content)
             await applier.apply(entries)
             await self._write_stream(after)
-        self._stream = after
         if ledger.erased:
             await self._after_erasure()
         return after
 
-    def _ledger(self) -> Ledger:
-        epoch = self._require_stream().epoch
+    def _ledger(self, epoch: int) -> Ledger:
         if len(self._known) > _KNOWN_SESSIONS:
             self._known.clear()
         return Ledger(
             self._connection, self._texts, epoch=epoch, now=self._clock(), sessions=self._known
         )
-
-    def _require_stream(self) -> StreamCursor:
-        if self._stream is None:
-            raise Fenced("this worker does not lead; acquire the lease first")
-        return self._stream
 
     # -- retention ---------------------------------------------------------------------------
 
@@ -173,7 +161,7 @@ class WritingStore(ABC):
         """Delete idle sessions that were last active before `older_than`."""
         await self._settle_texts()
         async with self._fenced():
-            ledger = self._ledger()
+            ledger = self._ledger((await self._read_stream()).epoch)
             rows = await self._connection.run(
                 "SELECT key FROM sessions WHERE live AND last_activity < ? "
                 "AND state <> 'running' ORDER BY last_activity LIMIT ?",

@@ -152,6 +152,11 @@ async def test_a_turn_that_nobody_opened_is_not_stale(store: Leader) -> None:
     assert await store.result("a") == "applied"
 
 
+async def test_a_turn_named_like_an_event_before_the_session_is_not_stale(store: Leader) -> None:
+    await store.apply(rollback("r", target="unseen"), user("u1"), reply("a", turn="r"))
+    assert await store.result("a") == "applied"
+
+
 async def test_a_turn_of_another_session_is_not_stale(store: Leader) -> None:
     await store.apply(user("t1", session="t"), reset("x", session="t"), user("u1"))
     await store.apply(reply("a", turn="t1"))
