@@ -1,0 +1,261 @@
+"""What only the sqlite backend can show: its file, its errors, and what is left on the disk."""
+
+from __future__ import annotations
+
+import resource
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from sessions.backends.connection import StoreDamaged
+from sessions.backends.rows import MessageRow
+from sessions.backends.sqlite import FILE, SqliteBackend, TextsInRows
+from sessions.backends.store import Store
+from sessions.errors import ConfigError, StoreTooNew, StoreUnavailable
+from tests.events import Fields, Stream, dead, delete, poison, reset, rollback, user
+from tests.stores import Clock, Leader, lead
+
+# No other text of a store contains it, in whatever form an index keeps it.
+NEEDLE = "xyzzyplugh"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the store of a workspace lies."""
+    return tmp_path / "sessions" / FILE
+
+
+def written(directory: Path) -> bytes:
+    """Everything that the store's files hold."""
+    return b"".join(path.read_bytes() for path in sorted(directory.iterdir()))
+
+
+def mode_of(path: Path) -> str:
+    """Who may do what with a file."""
+    return f"{path.stat().st_mode & 0o777:o}"
+
+
+def names(directory: Path) -> list[str]:
+    """What a directory holds."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file that no Turnstream wrote."""
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+
+
+async def tidied(store: Leader) -> None:
+    """Do all the housekeeping that waits."""
+    while await store.backend.tidy():
+        pass
+
+
+# -- the file ------------------------------------------------------------------------------------
+
+
+async def test_the_store_is_one_file_for_its_owner_alone(tmp_path: Path, path: Path) -> None:
+    async with SqliteBackend(tmp_path, mode="write"):
+        assert (mode_of(path), mode_of(path.parent)) == ("600", "700")
+    assert names(path.parent) == [FILE]
+
+
+async def test_reading_creates_nothing(tmp_path: Path) -> None:
+    async with SqliteBackend(tmp_path, mode="read") as backend:
+        assert (await backend.sessions()).items == []
+    assert names(tmp_path) == []
+
+
+async def test_a_file_that_is_still_empty_reads_as_empty(tmp_path: Path, path: Path) -> None:
+    put(path, b"")
+    async with SqliteBackend(tmp_path, mode="read") as backend:
+        assert await backend.store_id() is None
+
+
+@pytest.mark.parametrize("mode", ["read", "write"])
+async def test_a_store_of_a_newer_version_is_refused(tmp_path: Path, path: Path, mode: str) -> None:
+    async with SqliteBackend(tmp_path, mode="write"):
+        pass
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreTooNew, match="99"):
+        async with SqliteBackend(tmp_path, mode="write" if mode == "write" else "read") as backend:
+            await backend.sessions()
+
+
+async def test_a_file_that_is_no_store_is_damage(tmp_path: Path, path: Path) -> None:
+    put(path, b"this is not a database" * 1000)
+    with pytest.raises(StoreDamaged, match=FILE):
+        async with SqliteBackend(tmp_path, mode="write"):
+            pass
+
+
+async def test_a_workspace_that_cannot_be_used_is_an_error_that_says_so(tmp_path: Path) -> None:
+    put(tmp_path / "sub" / "file", b"")
+    with pytest.raises(ConfigError, match="--workspace"):
+        async with SqliteBackend(tmp_path / "sub" / "file", mode="write"):
+            pass
+
+
+async def test_a_path_of_200_characters_is_no_trouble(tmp_path: Path, clock: Clock) -> None:
+    workspace = tmp_path / ("long name? #%" * 20)[:200]
+    async with SqliteBackend(workspace, mode="write") as backend:
+        await (await lead(backend, clock)).apply(user("e1"))
+        async with SqliteBackend(workspace, mode="read") as reader:
+            assert (await reader.history("s")).items == (await backend.history("s")).items
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands still."""
+    return Clock()
+
+
+# -- erasure -------------------------------------------------------------------------------------
+
+ENDS: dict[str, Sequence[Fields]] = {
+    "reset": [reset("x")],
+    "delete": [delete("x")],
+    "rollback": [rollback("x", target="u1"), dead("d", "purge", "LETTER")],
+}
+
+
+@pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
+async def test_erased_text_is_in_none_of_the_stores_files(
+    tmp_path: Path, path: Path, clock: Clock, ends: Sequence[Fields]
+) -> None:
+    async with SqliteBackend(tmp_path, mode="write") as backend:
+        store = await lead(backend, clock)
+        await store.apply(*(user(f"e{n}", f"word{n}", session="t") for n in range(50)))
+        await store.apply(user("u1", f"{NEEDLE} and more"), poison("p", content=NEEDLE))
+        assert NEEDLE.encode() in written(path.parent)
+        [letter] = await store.letters()
+        await store.apply(
+            *({**end, "target": letter.id} if end["type"] == "dead" else end for end in ends)
+        )
+        await store.apply(*(user(f"f{n}", f"word{n}", session="t") for n in range(50)))
+        await tidied(store)
+        assert NEEDLE.encode() not in written(path.parent)
+        assert len(await store.found("word7")) == 2
+
+
+async def test_a_leader_tidies_up_what_one_before_it_erased(
+    tmp_path: Path, path: Path, clock: Clock
+) -> None:
+    async with (
+        SqliteBackend(tmp_path, mode="write") as fallen,
+        SqliteBackend(tmp_path, mode="write") as backend,
+    ):
+        await (await lead(fallen, clock)).apply(user("u1", NEEDLE), delete("x"))
+        await tidied(await lead(backend, clock))
+        assert NEEDLE.encode() not in written(path.parent)
+
+
+# -- trouble -------------------------------------------------------------------------------------
+
+
+async def test_a_store_that_somebody_holds_is_unavailable_and_then_is_not(
+    tmp_path: Path, path: Path, clock: Clock
+) -> None:
+    async with SqliteBackend(tmp_path, mode="write") as backend:
+        store = await lead(backend, clock)
+        entries = [store.stream.entry(user("e1")), store.stream.entry(poison("p"))]
+        with closing(sqlite3.connect(path)) as shell:
+            shell.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreUnavailable):
+                await backend.apply(entries)
+        assert await backend.outcome("e1") is None
+        await backend.apply(entries)
+        assert await store.texts() == ["hello"]
+        assert (await backend.cursor()).resolved == 2
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """Let every write beyond this size fail, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_on_a_full_disk_nothing_is_done_by_halves(
+    tmp_path: Path, path: Path, clock: Clock
+) -> None:
+    async with SqliteBackend(tmp_path, mode="write") as backend:
+        store = await lead(backend, clock)
+        await store.apply(user("e1", "before"))
+        before = await backend.cursor(), await backend.counts(), await store.session()
+        entries = [store.stream.entry(user(f"f{n}", "x" * 100_000)) for n in range(20)]
+        with no_file_larger_than(1_000_000), pytest.raises(StoreUnavailable):
+            await backend.apply(entries)
+        assert (await backend.cursor(), await backend.counts(), await store.session()) == before
+        await backend.apply(entries)
+        assert len(await store.texts()) == 21
+        assert [message.seq for message in await store.messages()] == [*range(1, 22)]
+
+
+class BrokenTexts(TextsInRows):
+    """Texts that cannot take one certain content."""
+
+    async def store(self, messages: Sequence[MessageRow], keys: Mapping[int, str]) -> None:
+        """Take the content, or fail as a defect would."""
+        if any(message.content == "boom" for message in messages):
+            raise ValueError("cannot take this")
+
+
+class BrokenBackend(Store):
+    """A sqlite store with such texts."""
+
+    name = "sqlite"
+
+    def __init__(self, workspace: Path) -> None:
+        super().__init__(workspace / "sessions" / FILE, lambda _: BrokenTexts(), mode="write")
+
+
+async def test_an_error_of_a_single_event_makes_it_a_dead_letter(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with BrokenBackend(tmp_path) as backend:
+        store = await lead(backend, clock)
+        await store.apply(user("e0", "zero"))
+        cursor = await store.apply(user("e1", "one"), user("e2", "boom"), user("e3", "three"))
+        assert await store.texts() == ["zero", "one", "three"]
+        assert cursor.resolved == 4
+        outcome = await store.outcome("e2")
+        assert (outcome.outcome, outcome.reason) == ("dead", "apply_failed")
+        assert "cannot take this" in (outcome.detail or "")
+        assert (await store.session()).message_count == 3
+
+
+async def test_what_failed_of_a_defect_can_be_replayed_when_it_is_mended(
+    tmp_path: Path, clock: Clock
+) -> None:
+    stream = Stream()
+    async with BrokenBackend(tmp_path) as backend:
+        store = await lead(backend, clock, stream)
+        await store.apply(user("e1", "boom"))
+        [letter] = await store.letters()
+    async with SqliteBackend(tmp_path, mode="write", clock=clock) as backend:
+        store = await lead(backend, clock, stream)
+        await store.apply(dead("d", "replay", letter.id))
+        assert await store.texts() == ["boom"]
+        assert await store.letters() == []
+        assert await store.result("e1") == "applied"
+
+
+async def test_a_replay_that_fails_again_harms_nobody(tmp_path: Path, clock: Clock) -> None:
+    async with BrokenBackend(tmp_path) as backend:
+        store = await lead(backend, clock)
+        await store.apply(user("e1", "boom"))
+        [letter] = await store.letters()
+        await store.apply(user("e2", "two"), dead("d", "replay", letter.id), user("e3", "three"))
+        assert await store.texts() == ["two", "three"]
+        assert (await store.outcome("e1")).outcome == "dead"
+        assert letter in await store.letters()
