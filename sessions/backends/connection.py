@@ -11,8 +11,11 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from sessions.errors import StoreDamaged, StoreUnavailable
+from sessions.errors import ConfigError, StoreDamaged, StoreUnavailable
 
+# What the schema and the statements need: STRICT tables. Debian 12, Ubuntu 22.04 and every
+# CPython from python.org have it.
+OLDEST_SQLITE: Final = (3, 37, 0)
 # Milliseconds to wait for a lock. Only a checkpoint or somebody's sqlite3 shell ever holds one
 # against us; longer than this and the caller had better be told.
 BUSY_TIMEOUT: Final = 1000
@@ -112,6 +115,11 @@ class WritingConnection:
 
 
 async def _open_writer(path: Path) -> aiosqlite.Connection:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        needed = ".".join(map(str, OLDEST_SQLITE))
+        raise ConfigError(
+            f"this Python has SQLite {sqlite3.sqlite_version}; Turnstream needs {needed} or newer"
+        )
     connection = await aiosqlite.connect(path, isolation_level=None)
     return await _set_up(connection, *WRITER_PRAGMAS)
 

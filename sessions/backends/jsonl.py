@@ -40,6 +40,8 @@ _THREADS: Final = 8
 # transaction, so that a second collision is rare already.
 _READ_TRIES: Final = 10
 _FILE_COLUMNS: Final = "session_id, name, length, state"
+# The same and the folded name, from a JSON array: one statement for all files of a batch.
+_EXTRACTED: Final = ", ".join(f"json_extract(value, '$[{number}]')" for number in range(5))
 
 
 class JsonlBackend(Store):
@@ -127,23 +129,18 @@ class TextsInFiles:
 
     async def store(self, messages: Sequence[MessageRow], keys: Mapping[int, str]) -> None:
         """Append the messages to their files, synced; their rows keep the place instead."""
-        rows = await self._known({message.session_id for message in messages})
+        rows = await self._opened({message.session_id for message in messages}, keys)
         lines: dict[int, list[bytes]] = {}
-        ends: dict[int, int] = {}
+        ends = {session_id: row.length for session_id, row in rows.items()}
         for message in messages:
-            key = keys[message.session_id]
-            row = rows.get(message.session_id)
-            if row is None:
-                row = rows[message.session_id] = await self._new(message.session_id, key)
-            line = line_of(message, key)
-            message.place = ends.get(row.session_id, row.length)
-            message.size, message.content = len(line), None
-            ends[row.session_id] = message.place + len(line)
-            lines.setdefault(row.session_id, []).append(line)
+            line = line_of(message, keys[message.session_id])
+            message.place, message.size, message.content = ends[message.session_id], len(line), None
+            ends[message.session_id] += len(line)
+            lines.setdefault(message.session_id, []).append(line)
         await self._append(rows, lines)
         for session_id, end in ends.items():
             rows[session_id].length = end
-        await self._save([rows[session_id] for session_id in ends])
+        await self._save([*rows.values()])
 
     async def _append(self, rows: Mapping[int, FileRow], lines: Mapping[int, list[bytes]]) -> None:
         for session_id in lines:
@@ -187,23 +184,48 @@ class TextsInFiles:
         await self._each(lambda _: self._files.prepare(row, without=without), [None])
         row.state = State.SUCCEEDED
 
-    async def _new(self, session_id: int, key: str) -> FileRow:
-        """The file of a session that has none, under a name that no other session has."""
-        name = plain_name(key)
-        if name is None or await self._is_taken(name, key):
-            name = distinct_name(key)
-        row = FileRow(session_id, name, 0, State.SETTLED)
-        await self._run(
-            f"INSERT INTO files ({_FILE_COLUMNS}, folded) VALUES (?, ?, ?, ?, ?)",
-            (session_id, name, row.length, row.state, folded(name)),
-        )
-        self._rows[session_id] = row
-        self._before[session_id] = replace(row)
-        return row
+    async def _opened(self, session_ids: set[int], keys: Mapping[int, str]) -> dict[int, FileRow]:
+        """The files of these sessions; a session that has none gets one."""
+        rows = await self._known(session_ids)
+        new = {session_id: keys[session_id] for session_id in session_ids - rows.keys()}
+        if new:
+            rows |= await self._new(new)
+        return rows
 
-    async def _is_taken(self, name: str, key: str) -> bool:
-        used = await self._run("SELECT 1 FROM files WHERE folded = ?", (folded(name),))
-        return bool(used) or self._files.is_foreign(name, key)
+    async def _new(self, keys: Mapping[int, str]) -> dict[int, FileRow]:
+        """Files for sessions, each under a name that no other session has."""
+        plain = {session_id: plain_name(key) for session_id, key in keys.items()}
+        taken = await self._taken(plain, keys)
+        rows: dict[int, FileRow] = {}
+        for session_id, key in keys.items():
+            name = plain[session_id]
+            if name is None or folded(name) in taken:
+                name = distinct_name(key)
+            taken.add(folded(name))
+            rows[session_id] = FileRow(session_id, name, 0, State.SETTLED)
+        await self._run(
+            f"INSERT INTO files ({_FILE_COLUMNS}, folded) SELECT {_EXTRACTED} FROM json_each(?)",
+            (json.dumps([[*_values(row), folded(row.name)] for row in rows.values()]),),
+        )
+        self._rows |= rows
+        self._before |= {session_id: replace(row) for session_id, row in rows.items()}
+        return rows
+
+    async def _taken(self, names: Mapping[int, str | None], keys: Mapping[int, str]) -> set[str]:
+        """Which of the names, folded, are another session's or a stranger's."""
+        wanted = json.dumps([folded(name) for name in names.values() if name is not None])
+        used = await self._run(
+            "SELECT folded FROM files WHERE folded IN (SELECT value FROM json_each(?))", (wanted,)
+        )
+        taken = {row[0] for row in used}
+
+        def look(session_id: int) -> None:
+            name = names[session_id]
+            if name is not None and self._files.is_foreign(name, keys[session_id]):
+                taken.add(folded(name))
+
+        await self._each(look, names)
+        return taken
 
     async def _known(self, session_ids: set[int]) -> dict[int, FileRow]:
         """The files of these sessions, as the transaction in hand has them."""
@@ -222,11 +244,12 @@ class TextsInFiles:
         return [_file_row(row) for row in found]
 
     async def _save(self, rows: Sequence[FileRow]) -> None:
-        for row in rows:
-            await self._run(
-                "UPDATE files SET length = ?, state = ? WHERE session_id = ?",
-                (row.length, row.state, row.session_id),
-            )
+        await self._run(
+            "UPDATE files SET length = json_extract(value, '$[2]'), "
+            "state = json_extract(value, '$[3]') FROM json_each(?) "
+            "WHERE session_id = json_extract(value, '$[0]')",
+            (json.dumps([_values(row) for row in rows]),),
+        )
 
     # -- transactions ------------------------------------------------------------------------
 
@@ -299,8 +322,10 @@ class TextsInFiles:
     async def _each(self, work: Callable[[Any], None], items: Iterable[Any]) -> None:
         """Do blocking work on each item in the threads; raise the first error when all is done."""
         loop = asyncio.get_running_loop()
+        every = [*items]
+        shares = [every[start::_THREADS] for start in range(min(_THREADS, len(every)))]
         done = await asyncio.gather(
-            *(loop.run_in_executor(self._pool, work, item) for item in items),
+            *(loop.run_in_executor(self._pool, _all, work, share) for share in shares),
             return_exceptions=True,
         )
         for error in done:
@@ -308,6 +333,15 @@ class TextsInFiles:
                 raise unavailable(error) from error
             if error is not None:
                 raise error
+
+
+def _all(work: Callable[[Any], None], items: Sequence[Any]) -> None:
+    for item in items:
+        work(item)
+
+
+def _values(row: FileRow) -> tuple[int, str, int, int]:
+    return (row.session_id, row.name, row.length, row.state)
 
 
 def _file_row(row: tuple[Any, ...]) -> FileRow:
