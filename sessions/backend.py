@@ -63,8 +63,9 @@ class SessionReader(Protocol):
     ) -> Page[Session]:
         """Sessions by `last_activity`, newest first; without `scope` all of them.
 
-        A session that becomes active between two pages moves to the front and is not shown
-        again; none is left out. Raises InvalidRequest for a cursor that is not ours.
+        Of equally recent ones the newest session comes first. A session that becomes active
+        between two pages moves to the front, out of the pages to come; every other one is shown
+        once. Raises InvalidRequest for a cursor that is not ours.
         """
         ...
 

@@ -1,12 +1,14 @@
 -- The schema of a store, version 1. Times are microseconds since 1970 UTC.
 -- STRICT refuses a value of the wrong type instead of keeping it as something else.
 
--- One row: which store this is. `texts` says where the messages' text lies: rows or files.
+-- One row: which store this is. `texts` says where the messages' text lies: rows or files;
+-- `untidy` is 1 while the search index or the log may still hold words that were erased.
 CREATE TABLE store (
     one        INTEGER PRIMARY KEY CHECK (one = 1),
     store_id   TEXT NOT NULL,
     texts      TEXT NOT NULL CHECK (texts IN ('rows', 'files')),
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL,
+    untidy     INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- One row: who may write. Every writing transaction begins by raising `beat` where the epoch is

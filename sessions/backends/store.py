@@ -98,7 +98,7 @@ class Store(ReadingStore, WritingStore):
 
     async def _found(self, connection: WritingConnection) -> None:
         await connection.run(
-            "INSERT INTO store VALUES (1, ?, ?, ?)",
+            "INSERT INTO store (one, store_id, texts, created_at) VALUES (1, ?, ?, ?)",
             (uuid.uuid4().hex, self._texts.kind, self._clock()),
         )
         await connection.run("INSERT INTO lease VALUES (1, 0, NULL, 0)")

@@ -69,11 +69,12 @@ class WritingStore(ABC):
                 "UPDATE lease SET epoch = ?, holder = ?, beat = ?",
                 (taken.epoch, taken.holder, taken.beat),
             )
+            [(untidy,)] = await self._connection.run("SELECT untidy FROM store")
             await self._texts.recover()
         self._epoch = taken.epoch
         self._known.clear()
-        # The leader before may have died between an erasure and its tidying.
-        self._note_erasure()
+        # What the leader before left to be done.
+        self._erased, self._merging, self._unsettled = bool(untidy), False, True
         return taken
 
     async def renew(self, *, added: int | None = None) -> None:
@@ -144,8 +145,8 @@ class WritingStore(ABC):
             applier = Applier(self._connection, self._texts, ledger, max_content=self._max_content)
             await applier.apply(entries)
             await self._write_stream(after)
-        if ledger.erased:
-            await self._after_erasure()
+            await self._note_erasure(ledger)
+        await self._after_erasure(ledger)
         return after
 
     def _ledger(self, epoch: int) -> Ledger:
@@ -172,8 +173,8 @@ class WritingStore(ABC):
             for (key,) in rows:
                 await take_back.end_generation(ledger.sessions[key], deleted=True)
             await ledger.flush()
-        if rows:
-            await self._after_erasure()
+            await self._note_erasure(ledger)
+        await self._after_erasure(ledger)
         return len(rows)
 
     async def forget_ids(self, *, before: int, limit: int) -> int:
@@ -206,7 +207,10 @@ class WritingStore(ABC):
         if await self._merge_search():
             return True
         [(busy, _, _)] = await self._connection.run("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._erased = bool(busy)
+        if not busy:
+            async with self._fenced():
+                await self._connection.run("UPDATE store SET untidy = 0")
+            self._erased = False
         return False
 
     async def _merge_search(self) -> bool:
@@ -221,14 +225,16 @@ class WritingStore(ABC):
             self._merging = self._connection.total_changes - before >= 2
         return self._merging
 
-    def _note_erasure(self) -> None:
-        """Have `tidy` rewrite the whole search index, from its beginning."""
-        self._erased = True
-        self._merging = False
-        self._unsettled = True
+    async def _note_erasure(self, ledger: Ledger) -> None:
+        """Have `tidy`, of this leader or the next, rewrite the search index from its beginning."""
+        if ledger.erased and not self._erased:
+            await self._connection.run("UPDATE store SET untidy = 1")
 
-    async def _after_erasure(self) -> None:
-        self._note_erasure()
+    async def _after_erasure(self, ledger: Ledger) -> None:
+        """Once it is committed: let files follow, if they can by now."""
+        if not ledger.erased:
+            return
+        self._erased, self._merging, self._unsettled = True, False, True
         try:
             await self._settle_texts()
         except Retryable as error:
