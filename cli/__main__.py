@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from cli.options import Edge, Group
+from sessions.backends.connection import StoreDamaged
 from sessions.errors import ConfigError, Retryable, SessionError
 
 # The exit code of a program that Ctrl-C ended, as a shell gives it.
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     """Run one command and give its exit code; errors are one line on stderr."""
     edge = Edge(os.environ if environ is None else environ)
     arguments = sys.argv[1:] if argv is None else list(argv)
+    _show_everything()
     try:
         return root.main(arguments, "turnstream", standalone_mode=False, obj=edge) or 0
     except click.ClickException as error:
@@ -74,6 +76,16 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         return INTERRUPTED
     except BrokenPipeError:
         return _unread()
+    except (OSError, StoreDamaged) as error:
+        click.echo(f"turnstream: {error}", err=True)
+        return 1
+
+
+def _show_everything() -> None:
+    """Let a terminal that cannot show a character have its number, not our traceback."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
 
 
 def exit_code(error: SessionError) -> int:

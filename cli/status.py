@@ -9,6 +9,7 @@ from cli.client import ApiClient
 from cli.system import System
 from sessions import make_session_backend, times
 from sessions.backend import SessionReader
+from sessions.backends.connection import StoreDamaged
 from sessions.errors import SessionError
 from sessions.models import Position, StreamCursor
 from sessions.stream import StreamFacts, TurnStream
@@ -81,7 +82,7 @@ async def look_at(system: System) -> Status:
         try:
             cursor = await backend.cursor()
             store = await _store(backend, cursor)
-        except SessionError as error:
+        except (SessionError, StoreDamaged) as error:
             problems["store"] = str(error)
     try:
         return Status(web, store, await _stream_of(system, cursor), problems)

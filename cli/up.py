@@ -6,6 +6,7 @@ is started.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import socket
@@ -127,8 +128,9 @@ async def _keep(house: House, environ: Mapping[str, str]) -> int:
 
     async def on_ready() -> None:
         house.record.write()
-        sys.stdout.write(welcome(house))
-        sys.stdout.flush()
+        # Nobody may read it any more (`| head`): that is no reason to end.
+        with contextlib.suppress(OSError):
+            print(welcome(house), flush=True)
 
     with stop.on_signals():
         return await supervise(
@@ -183,8 +185,7 @@ def welcome(house: House) -> str:
     turnstream publish --workspace {workspace} session=telegram_home_42 role=user content=hello
     turnstream sessions list --workspace {workspace}
 
-turnstream is ready on {record.url} (Ctrl-C stops it)
-"""
+turnstream is ready on {record.url} (Ctrl-C stops it)"""
 
 
 def _redis_cli(house: House) -> str:

@@ -18,13 +18,15 @@ from cli.integrity import Health, check_store
 from cli.options import Command, Edge, json_option, pass_edge
 from cli.output import counted
 from cli.progress import shown_progress
+from cli.rebuild import rebuild
 from cli.system import System
 from cli.tasks import run
 from cli.turnfile import TurnFile
 from cli.verify import FAULTS, PAGE, Messages, Report, StoredMessages, compare
 from sessions import make_session_backend, times
 from sessions.backend import SessionReader
-from sessions.errors import ConfigError, Retryable, SessionError, StoreBehind
+from sessions.backends.rebuild import Rebuilt
+from sessions.errors import Retryable, SessionError, StoreBehind
 from sessions.models import Message
 
 # Seconds between two looks at how far the store is.
@@ -48,11 +50,14 @@ def verify(edge: Edge, against: Path | None, timeout: float, rebuild_index: bool
     With --against every session of the file is compared with the store, turn by turn and in order,
     once the worker has applied what is on the stream. What the store holds beyond the file is told
     and is no fault. The exit code is 0 only if nothing is lost, duplicated, reordered or changed.
+
+    With --rebuild-index the files of a jsonl store are taken as they are, and the old index is set
+    aside.
     """
     settings = edge.settings
     if rebuild_index:
-        backend = settings.channels.session_backend
-        raise ConfigError(f"--rebuild-index: not with this backend ({backend})")
+        _print_rebuilt(edge, run(rebuild(settings)))
+        return 0
     if against is None:
         health = check_store(settings)
         _print_health(edge, health)
@@ -61,6 +66,23 @@ def verify(edge: Edge, against: Path | None, timeout: float, rebuild_index: bool
         report = run(_compare(edge, file, timeout))
     _print_report(edge, report)
     return 0 if report.agrees else 1
+
+
+def _print_rebuilt(edge: Edge, rebuilt: Rebuilt) -> None:
+    output = edge.output
+    if output.as_json:
+        output.data(asdict(rebuilt))
+        return
+    output.line(
+        f"indexed {counted(rebuilt.messages, 'message')} of {counted(rebuilt.sessions, 'session')}"
+    )
+    if not rebuilt.remembered:
+        output.note(
+            "the old index could not be read: names and owners are lost, and the worker has to be "
+            "started once with --adopt-stream"
+        )
+    for place in rebuilt.skipped:
+        output.note(f"no message: {place}")
 
 
 async def _compare(edge: Edge, file: TurnFile, patience: float) -> Report:

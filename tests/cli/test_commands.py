@@ -1,0 +1,148 @@
+"""What all commands have in common: help, options, errors of one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from cli.__main__ import COMMANDS, main, root
+from cli.options import SETTINGS_FILE, Edge
+from cli.output import Output, counted, printable
+from cli.running import Running
+
+
+def every_command(group: click.Group = root, *path: str) -> Iterator[tuple[str, ...]]:
+    """The names of all commands, groups included."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from every_command(command, *path, name)
+
+
+@pytest.mark.parametrize("path", [*every_command()], ids=" ".join)
+def test_every_command_says_what_it_does(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With an example that begins as one would type it, or the commands that it has."""
+    assert main([*path, "--help"], {}) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"Usage: turnstream {' '.join(path)}")
+    assert "--workspace" in text
+    assert f"turnstream {' '.join(path)}" in text.split("Example:")[-1] or "Commands:" in text
+
+
+def test_the_commands_of_the_design_are_there() -> None:
+    """Under their names."""
+    wanted = (
+        "up ingest worker api publish redis-url status sessions dead token replay verify doctor"
+    )
+    assert set(COMMANDS) == set(wanted.split())
+    names = {" ".join(path) for path in every_command()}
+    verbs = "list show tail search send reset delete rename"
+    assert {f"sessions {verb}" for verb in verbs.split()} <= names
+    assert {f"dead {verb}" for verb in ("list", "show", "replay", "purge")} <= names
+    assert {f"token {verb}" for verb in ("list", "create", "revoke")} <= names
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (["nonsense"], 2),
+        (["up", "--port", "70000"], 2),
+        (["sessions", "list", "--state", "happy"], 2),
+        (["--config", "/nonexistent.toml", "status"], os.EX_CONFIG),
+        (["--workspace", "/nonexistent", "redis-url"], os.EX_CONFIG),
+    ],
+)
+def test_a_wrong_use_is_told_without_a_traceback(
+    argv: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On stderr, with an exit code that says what kind it is."""
+    assert main(argv, {}) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "Traceback" not in printed.err
+    assert printed.err.strip()
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the package has it."""
+    assert main(["--version"], {}) == 0
+    assert capsys.readouterr().out.startswith("turnstream ")
+
+
+def test_an_unknown_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where it stands in the environment too."""
+    assert main(["status"], {"TURNSTREAM_COLOUR": "blue", "HOME": "/nonexistent"}) == os.EX_CONFIG
+    assert "colour" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--workspace", "{}", "token", "list"],
+        ["token", "--workspace", "{}", "list"],
+        ["token", "list", "--workspace", "{}"],
+    ],
+)
+def test_options_may_stand_before_and_behind_the_command(
+    argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody has to remember which group an option belongs to."""
+    (tmp_path / "tokens.json").write_text('{"tokens": 1}')
+    assert main([word.format(tmp_path) for word in argv], {}) == os.EX_CONFIG
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_the_settings_file_of_the_workspace_is_read(tmp_path: Path) -> None:
+    """Without being named; one that is named comes first."""
+    (tmp_path / SETTINGS_FILE).write_text("[gateway]\nport = 1234\n")
+    other = tmp_path / "other.toml"
+    other.write_text("[gateway]\nport = 4321\n")
+    assert Edge({}, workspace=tmp_path).settings.gateway.port == 1234
+    assert Edge({}, workspace=tmp_path, config=other).settings.gateway.port == 4321
+    assert Edge({"TURNSTREAM_PORT": "99"}, workspace=tmp_path).settings.gateway.port == 99
+
+
+def test_the_record_of_a_dead_process_counts_for_nothing(tmp_path: Path) -> None:
+    """A killed `up` leaves its record behind."""
+    alive = Running(os.getpid(), "http://h", "redis://h", str(tmp_path), "sqlite", "now")
+    alive.write()
+    assert Running.find(tmp_path) == alive
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    Running(child, "http://h", "redis://h", str(tmp_path), "sqlite", "now").write()
+    assert Running.find(tmp_path) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', '{"pid": "x", "other": 2}'])
+def test_a_record_that_is_none_counts_for_nothing(tmp_path: Path, text: str) -> None:
+    """Whatever stands in the file."""
+    (tmp_path / "up.json").write_text(text)
+    assert Running.find(tmp_path) is None
+
+
+def test_rows_in_a_pipe_are_lines_of_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    """Line breaks and tabs inside of a field are spelled out."""
+    Output().table(["a", "b"], [["x\ny", None], [1234, "t\tt"]])
+    assert capsys.readouterr().out == "a\tb\nx\\ny\t-\n1,234\tt\\tt\n"
+
+
+def test_numbers_come_with_their_noun() -> None:
+    """In its right form."""
+    texts = [counted(1, "turn"), counted(2, "turn"), counted(1, "entry"), counted(1200, "entry")]
+    assert texts == ["1 turn", "2 turns", "1 entry", "1,200 entries"]
+
+
+def test_what_commands_a_terminal_is_spelled_out() -> None:
+    """Letters of all scripts and emoji are left alone."""
+    assert printable("\x1b]0;x\x07 \x9b \u202eabc") == "\\x1b]0;x\\x07 \\x9b \\u202eabc"
+    assert printable("héllo ☕ 日本\nnext") == "héllo ☕ 日本\nnext"

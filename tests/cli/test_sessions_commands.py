@@ -1,0 +1,200 @@
+"""`sessions`, `dead`, `token` and `status`: what people do with a running system."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import httpx
+
+from tests.cli.command import Service, Up, environment, turnstream
+from tests.helpers import wait_until_sync
+
+
+def publish(house: Up, key: str, content: str, **fields: str) -> None:
+    """Publish a user message and wait until it is stored."""
+    pairs = [f"{name}={value}" for name, value in fields.items()]
+    done = house.run(
+        "publish", "--wait", f"session={key}", "role=user", f"content={content}", *pairs
+    )
+    assert done.code in (0, 1), done.err
+
+
+def dead_letter(house: Up, key: str) -> str:
+    """The id of a dead letter that this test has made."""
+    publish(house, key, "one", id=f"{key}-twice")
+    publish(house, key, "two", id=f"{key}-twice")
+    letters = house.run("dead", "list", "--json").json()["dead_letters"]
+    [letter] = [letter["id"] for letter in letters if letter["session"] == key]
+    return letter
+
+
+def test_a_list_shows_the_latest_first(house: Up, key: str) -> None:
+    """In a pipe each session is a line of fields between tabs."""
+    publish(house, f"{key}_old", "hello", channel="telegram")
+    publish(house, f"{key}_new", "hello", channel="telegram")
+    titles, *rows = house.run("sessions", "list", "--channel", "telegram").out.splitlines()
+    assert titles.split("\t")[0] == "session"
+    keys = [row.split("\t")[0] for row in rows]
+    assert keys.index(f"{key}_new") < keys.index(f"{key}_old")
+
+
+def test_a_list_goes_on_over_pages(house: Up, key: str) -> None:
+    """`--limit` bounds it, `--all` does not."""
+    for number in range(3):
+        publish(house, f"{key}_{number}", "hello", agent=key)
+    some = house.run("sessions", "list", "--agent", key, "-n", 2, "--json").json()
+    every = house.run("sessions", "list", "--agent", key, "--all", "--json").json()
+    assert (len(some["sessions"]), len(every["sessions"])) == (2, 3)
+
+
+def test_a_session_is_shown_with_its_last_messages(house: Up, key: str) -> None:
+    """The oldest of them first; how many there are is said beside it."""
+    for number in range(3):
+        publish(house, key, f"message {number}")
+    shown = house.run("sessions", "show", key, "-n", 2)
+    assert [line for line in shown.out.splitlines() if line.startswith("message")] == [
+        "message 1",
+        "message 2",
+    ]
+    assert "2 of 3 messages" in shown.err
+
+
+def test_escape_codes_in_a_message_are_shown_and_not_obeyed(house: Up, key: str) -> None:
+    """A message cannot paint on the terminal of who reads it."""
+    publish(house, key, "\x1b[2Jgone")
+    assert "\\x1b[2Jgone" in house.run("sessions", "show", key).out
+
+
+def test_tail_shows_what_comes(house: Up, key: str) -> None:
+    """First what is there, then each new message once."""
+    publish(house, key, "first")
+    tail = Service(house.workspace, environment(), "sessions", "tail", key)
+    try:
+        wait_until_sync(lambda: "first" in tail.output)
+        publish(house, key, "second")
+        publish(house, key, "third")
+        wait_until_sync(lambda: "third" in tail.output)
+        assert [tail.output.count(word) for word in ("first", "second", "third")] == [1, 1, 1]
+    finally:
+        tail.stop()
+
+
+def test_search_finds_words_in_any_order(house: Up, key: str) -> None:
+    """In one session or in all."""
+    publish(house, key, "The blue umbrella stands in the hall")
+    found = house.run("sessions", "search", "umbrella", "blue", "--session", key, "--json").json()
+    assert [hit["session"] for hit in found["messages"]] == [key]
+    assert "blue umbrella" in house.run("sessions", "search", "umbrella blue").out
+
+
+def test_a_session_is_sent_to_renamed_reset_and_deleted(house: Up, key: str) -> None:
+    """Each takes effect before the command ends."""
+    publish(house, key, "hello")
+    assert house.run("sessions", "send", key, "from here").code == 0
+    assert house.run("sessions", "rename", key, "Kitchen").code == 0
+    shown = house.run("sessions", "show", key, "--json").json()
+    assert [message["content"] for message in shown["messages"]] == ["hello", "from here"]
+    assert f"{key}\tKitchen" in house.run("sessions", "list", "--all").out
+    assert house.run("sessions", "reset", key, "--yes").code == 0
+    assert house.run("sessions", "show", key, "--json").json()["total"] == 0
+    assert house.run("sessions", "delete", key, "--yes").code == 0
+    assert key not in house.run("sessions", "list", "--all").out
+
+
+def test_nothing_is_lost_by_a_command_that_cannot_ask(house: Up, key: str) -> None:
+    """Without a terminal --yes is needed."""
+    publish(house, key, "hello")
+    refused = house.run("sessions", "delete", key)
+    assert refused.code == 2
+    assert "--yes" in refused.err
+    assert house.run("sessions", "show", key, "--json").json()["total"] == 1
+
+
+def test_an_unknown_session_is_an_error_of_one_line(house: Up, key: str) -> None:
+    """In the words of the tool."""
+    refused = house.run("sessions", "send", key, "hello")
+    assert refused.code == 1
+    assert "not found" in refused.err
+    assert refused.err.count("\n") == 1
+
+
+def test_a_dead_letter_is_shown_with_its_fields(house: Up, key: str) -> None:
+    """As the producer wrote them."""
+    letter = dead_letter(house, key)
+    shown = house.run("dead", "show", letter).out
+    assert "id_conflict" in shown
+    assert "content = two" in shown
+
+
+def test_a_dead_letter_that_cannot_be_replayed_stays(house: Up, key: str) -> None:
+    """The reason is told, and the exit code is 1."""
+    letter = dead_letter(house, key)
+    refused = house.run("dead", "replay", letter)
+    assert refused.code == 1
+    assert "still_dead" in refused.out
+    assert letter in house.run("dead", "list", "-n", 1000).out
+
+
+def test_a_purged_dead_letter_is_gone(house: Up, key: str) -> None:
+    """Purging it again is an error."""
+    letter = dead_letter(house, key)
+    assert house.run("dead", "purge", letter).code == 2
+    assert house.run("dead", "purge", letter, "--yes").code == 0
+    assert house.run("dead", "purge", letter, "--yes").code == 1
+    assert letter not in house.run("dead", "list", "-n", 1000).out
+
+
+def test_which_dead_letters_must_be_said(house: Up) -> None:
+    """Neither none nor both."""
+    assert house.run("dead", "replay").code == 2
+    assert house.run("dead", "purge", "--all", "x", "--yes").code == 2
+
+
+def test_a_token_works_until_it_is_revoked(house: Up, key: str) -> None:
+    """Both take effect at once, without a restart."""
+    made = house.run("token", "create", "--agent", key, "--scope", "read", "--json").json()
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    assert house.url is not None
+    assert httpx.get(f"{house.url}/api/sessions", headers=headers).status_code == 200
+    assert made["id"] in house.run("token", "list").out
+    assert made["token"] not in house.run("token", "list", "--json").out
+    assert house.run("token", "revoke", made["id"]).code == 0
+    assert httpx.get(f"{house.url}/api/sessions", headers=headers).status_code == 401
+    assert house.run("token", "revoke", made["id"]).code == 1
+
+
+def test_a_wrong_token_is_a_matter_of_configuration(house: Up) -> None:
+    """The message says which variable to mend."""
+    environ = environment(TURNSTREAM_TOKEN="ts_wrong")
+    refused = turnstream("sessions", "list", workspace=house.workspace, environ=environ)
+    assert refused.code == os.EX_CONFIG
+    assert "TURNSTREAM_TOKEN" in refused.err
+
+
+def test_status_tells_how_far_the_worker_is(house: Up, key: str) -> None:
+    """With the leader, the position and the backlog."""
+    publish(house, key, "hello")
+    found = house.run("status", "--json").json()
+    assert found["web"]["ready"]
+    assert found["stream"]["backlog"] == 0
+    assert found["store"]["leader"]
+    assert found["store"]["position"].endswith(f"{found['stream']['last_id']}.")
+
+
+def test_status_of_a_workspace_where_nothing_runs_says_so(workspace: Path) -> None:
+    """It asks what it can, and makes nothing."""
+    environ = environment(TURNSTREAM_PORT="1")
+    found = turnstream("status", workspace=workspace, environ=environ)
+    assert found.code == os.EX_TEMPFAIL
+    assert "turnstream up" in found.out
+    assert not workspace.exists()
+
+
+def test_another_system_is_used_where_it_is_named(house: Up, key: str, workspace: Path) -> None:
+    """By its URL and a token, from any workspace."""
+    publish(house, key, "hello")
+    token = (house.workspace / "token").read_text().strip()
+    environ = environment(TURNSTREAM_API_URL=house.url or "", TURNSTREAM_TOKEN=token)
+    shown = turnstream("sessions", "show", key, "--json", workspace=workspace, environ=environ)
+    assert shown.json()["total"] == 1
