@@ -19,7 +19,7 @@ from sessions.settings import Settings
 from sessions.stream import TurnStream
 from worker.consumer import Consumer
 from worker.host import host
-from worker.leadership import DeathLock, holder_name
+from worker.leadership import DeathLock, holder_name, lock_path
 from worker.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def _consumer(
         Upkeep(backend, stream, ttl_hours=settings.channels.session_ttl_hours),
         holder=holder_name(),
         place=str(settings.workspace),
-        lock=DeathLock(settings.workspace / "sessions" / "leader.lock"),
+        lock=DeathLock(lock_path(settings.workspace)),
         progress=progress,
         max_content=settings.turnstream.max_content_bytes,
         adopt=adopt,

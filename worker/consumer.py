@@ -121,7 +121,7 @@ class Consumer:
                 return
             finally:
                 self._leading = False
-                self._lock.drop()
+                self._lock.close()
 
     async def _lead(self) -> None:
         self._leading = True

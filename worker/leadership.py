@@ -32,6 +32,11 @@ SILENCE: Final = 6.0
 _LOOK: Final = 0.25
 
 
+def lock_path(workspace: Path) -> Path:
+    """Where the workers of a workspace lock."""
+    return workspace / "sessions" / "leader.lock"
+
+
 class DeathLock:
     """A file lock that its holder keeps for life; who gets it knows that the holder died."""
 
@@ -52,7 +57,7 @@ class DeathLock:
         self._fd = fd
         return True
 
-    def drop(self) -> None:
+    def close(self) -> None:
         """Let it go; does nothing where it is not ours."""
         if self._fd is not None:
             os.close(self._fd)

@@ -66,7 +66,8 @@ class Applier:
             return
         known.duplicates += 1
         self._ledger.change_event(known)
-        if known.digest != entry.digest:
+        # A rebuilt index knows the ids of the messages and not their payloads.
+        if known.digest and known.digest != entry.digest:
             session = entry.body.session or None
             detail = f"id {known.event_id} was used before with another payload"
             poison = Poison(Reason.ID_CONFLICT, detail, known.event_id, session)

@@ -90,7 +90,8 @@ def line_of(message: MessageRow, key: str) -> bytes:
 def content_of(line: bytes, message: MessageRow) -> str:
     """The content of a message's line; TextMoved where the line is another's."""
     fields = parsed(line)
-    if fields is None or fields.get("id") != message.event_id:
+    # A line that another program wrote has no id; its place is all that is known of it.
+    if fields is None or fields.get("id", message.event_id) != message.event_id:
         raise TextMoved
     return str(fields["content"])
 

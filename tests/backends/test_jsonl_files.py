@@ -1,0 +1,249 @@
+"""What only the jsonl backend does: files that people read, and their safety."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from sessions.backends.jsonl import JsonlBackend
+from sessions.backends.rebuild import rebuild_index
+from sessions.errors import ConfigError, StoreDamaged, StoreUnavailable
+from tests.events import delete, reset, rollback, user
+from tests.stores import Clock, Leader, lead
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of the store."""
+    return Clock()
+
+
+@pytest.fixture
+async def store(workspace: Path, clock: Clock) -> AsyncIterator[Leader]:
+    """A leading jsonl backend on a new store."""
+    async with JsonlBackend(workspace, mode="write", clock=clock) as backend:
+        yield await lead(backend, clock)
+
+
+def files(workspace: Path) -> dict[str, list[dict[str, object]]]:
+    """The session files by name, each as the objects of its lines."""
+    return {
+        path.name: [json.loads(line) for line in path.read_bytes().splitlines()]
+        for path in sorted((workspace / "sessions").glob("*.jsonl"))
+    }
+
+
+@asynccontextmanager
+async def again(store: Leader, workspace: Path) -> AsyncIterator[Leader]:
+    """Another process that takes the lead after the first one died."""
+    async with JsonlBackend(workspace, mode="write", clock=store.clock) as backend:
+        yield await lead(backend, store.clock)
+
+
+async def test_a_line_begins_with_role_and_content_and_is_compact(
+    store: Leader, workspace: Path
+) -> None:
+    await store.apply(user("e1", content="Grüße / 東京"))
+    line = (workspace / "sessions" / "s.jsonl").read_text(encoding="utf-8")
+    assert line.startswith('{"role":"user","content":"Grüße / 東京","id":"e1","seq":1,')
+    assert line.endswith("}\n")
+
+
+async def test_files_are_for_their_owner_alone(store: Leader, workspace: Path) -> None:
+    await store.apply(user("e1"))
+    directory = workspace / "sessions"
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("a.b", "a_b"),
+        ("a/b", "a:b"),
+        ("A", "a"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("x" * 300, "x" * 301),
+    ],
+)
+async def test_keys_that_share_a_name_keep_files_of_their_own(
+    store: Leader, workspace: Path, first: str, second: str
+) -> None:
+    await store.apply(
+        user("e1", session=first, content="one"), user("e2", session=second, content="two")
+    )
+    await store.apply(user("e3", session=first, content="three"))
+    assert await store.texts(first) == ["one", "three"]
+    assert await store.texts(second) == ["two"]
+    assert sorted(len(lines) for lines in files(workspace).values()) == [1, 2]
+
+
+async def test_a_long_key_gets_a_name_of_at_most_200_bytes_and_a_digest(
+    store: Leader, workspace: Path
+) -> None:
+    await store.apply(user("e1", session="ж" * 150))
+    [name] = files(workspace)
+    kept, _, digest = name.removesuffix(".jsonl").rpartition("-")
+    assert kept == "ж" * 80
+    assert len(digest) == 16
+
+
+async def test_a_rollback_leaves_a_file_without_the_line(store: Leader, workspace: Path) -> None:
+    await store.apply(user("e1", content="one"), user("e2", content="two"))
+    await store.apply(rollback("r1", target="e1"))
+    assert [line["content"] for line in files(workspace)["s.jsonl"]] == ["two"]
+    assert await store.texts() == ["two"]
+
+
+async def test_a_reset_leaves_an_empty_file_and_a_delete_none(
+    store: Leader, workspace: Path
+) -> None:
+    await store.apply(user("e1", session="kept"), user("e2", session="gone"))
+    await store.apply(
+        reset("x1", session="kept"),
+        delete("x2", session="gone"),
+    )
+    assert files(workspace) == {"kept.jsonl": []}
+
+
+async def test_delete_and_append_in_one_batch_leave_only_the_new_text(
+    store: Leader, workspace: Path
+) -> None:
+    await store.apply(user("e1", content="old"))
+    await store.apply(delete("x1"), user("e2", content="new"))
+    assert [line["content"] for line in files(workspace)["s.jsonl"]] == ["new"]
+    assert await store.texts() == ["new"]
+
+
+async def test_a_torn_tail_is_cut_by_the_next_leader_and_kept_beside(
+    store: Leader, workspace: Path
+) -> None:
+    await store.apply(user("e1", content="one"))
+    path = workspace / "sessions" / "s.jsonl"
+    whole = path.read_bytes()
+    with path.open("ab") as file:
+        file.write(b'{"role":"user","cont')
+    async with again(store, workspace) as after:
+        assert path.read_bytes() == whole
+        assert path.with_name("s.jsonl.torn").read_bytes() == b'{"role":"user","cont'
+        await after.apply(user("e9", content="two"))
+        assert await after.texts() == ["one", "two"]
+
+
+async def test_a_file_shorter_than_its_committed_length_is_damage(
+    store: Leader, workspace: Path
+) -> None:
+    await store.apply(user("e1", content="one"))
+    os.truncate(workspace / "sessions" / "s.jsonl", 5)
+    with pytest.raises(StoreDamaged, match=r"s\.jsonl"):
+        async with again(store, workspace):
+            pass
+
+
+async def test_a_crash_before_the_successor_took_its_place_loses_nothing(
+    store: Leader, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.apply(user("e1", content="one"), user("e2", content="two"))
+    path = workspace / "sessions" / "s.jsonl"
+    before = path.read_bytes()
+
+    def crash(source: object, target: object) -> None:
+        if str(target).endswith("s.jsonl"):
+            raise OSError(5, "the machine stopped here")
+        shutil.move(str(source), str(target))
+
+    monkeypatch.setattr("sessions.backends.files.os.replace", crash)
+    await store.apply(rollback("r1", target="e1"))
+    assert path.read_bytes() == before
+    assert await store.texts() == ["two"]
+    monkeypatch.undo()
+    async with again(store, workspace) as after:
+        await after.apply(user("e3", content="three"))
+    assert [line["content"] for line in files(workspace)["s.jsonl"]] == ["two", "three"]
+
+
+async def test_a_full_disk_in_the_middle_of_a_file_leaves_it_as_it_was(
+    store: Leader, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.apply(user("e1", content="one"))
+    write = os.pwrite
+
+    def full(fd: int, data: bytes, offset: int) -> int:
+        if offset > 0 and len(data) < 60:
+            raise OSError(28, "No space left on device")
+        return write(fd, data[:50], offset)
+
+    monkeypatch.setattr("sessions.backends.files.os.pwrite", full)
+    entries = [store.stream.entry(user("e2", content="two"))]
+    with pytest.raises(StoreUnavailable, match="disk full"):
+        await store.apply_entries(entries)
+    assert len(files(workspace)["s.jsonl"]) == 1
+    monkeypatch.undo()
+    await store.apply_entries(entries)
+    assert await store.texts() == ["one", "two"]
+
+
+async def test_a_strangers_file_is_not_written_to(store: Leader, workspace: Path) -> None:
+    path = workspace / "sessions" / "s.jsonl"
+    path.write_text('{"role":"user","content":"of ZeroClaw"}\n', encoding="utf-8")
+    await store.apply(user("e1", content="ours"))
+    assert [line["content"] for line in files(workspace)["s.jsonl"]] == ["of ZeroClaw"]
+    assert await store.texts() == ["ours"]
+
+
+async def test_files_without_an_index_are_not_taken_for_an_empty_store(
+    workspace: Path, clock: Clock
+) -> None:
+    (workspace / "sessions").mkdir(parents=True)
+    (workspace / "sessions" / "s.jsonl").write_text("{}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="--rebuild-index"):
+        await JsonlBackend(workspace, mode="write", clock=clock).__aenter__()
+
+
+async def test_a_rebuilt_index_shows_the_same_sessions_and_knows_the_ids(
+    store: Leader, workspace: Path, clock: Clock
+) -> None:
+    await store.apply(
+        user("e1", session="telegram/42", content="東京 hello"),
+        user("e2", session="telegram/42", content="two", agent="anna"),
+        user("e3", session="other", content="three"),
+        reset("x1", session="other"),
+    )
+    told = [await store.messages(key) for key in ("telegram/42", "other")]
+    before = await store.session("telegram/42")
+    store_id = await store.backend.store_id()
+    await store.backend.__aexit__(None, None, None)
+    rebuilt = await rebuild_index(workspace)
+    assert (rebuilt.sessions, rebuilt.messages, rebuilt.skipped) == (2, 2, [])
+    async with JsonlBackend(workspace, mode="write", clock=clock) as backend:
+        after = await lead(backend, clock)
+        assert [await after.messages(key) for key in ("telegram/42", "other")] == told
+        assert await backend.store_id() == store_id
+        assert (await after.session("telegram/42")).agent == before.agent == "anna"
+        assert [hit.message.id for hit in (await backend.search("京")).items] == ["e1"]
+        await after.apply(user("e1", session="telegram/42", content="東京 hello"))
+        assert len(await after.messages("telegram/42")) == 2
+        assert (await backend.dead_letters()).items == []
+
+
+async def test_an_index_is_rebuilt_from_files_that_another_program_wrote(
+    workspace: Path, clock: Clock
+) -> None:
+    (workspace / "sessions").mkdir(parents=True)
+    (workspace / "sessions" / "telegram_42.jsonl").write_text(
+        '{"role":"user","content":"hi"}\nnot json\n{"role":"assistant","content":"ho"}\n{"role"',
+        encoding="utf-8",
+    )
+    rebuilt = await rebuild_index(workspace)
+    assert (rebuilt.messages, rebuilt.skipped) == (2, ["telegram_42.jsonl:2"])
+    async with JsonlBackend(workspace, mode="write", clock=clock) as backend:
+        after = await lead(backend, clock)
+        assert await after.texts("telegram_42") == ["hi", "ho"]
+        await after.apply(user("e1", session="telegram_42", content="new"))
+        assert await after.texts("telegram_42") == ["hi", "ho", "new"]
