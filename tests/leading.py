@@ -79,8 +79,11 @@ class Leading:
     async def pause(self) -> None:
         """Apply nothing more."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            # Python 3.11's wait_for, beneath redis-py, loses a cancellation that comes together
+            # with a result, so one may not be enough.
+            while not self._task.done():
+                self._task.cancel()
+                await asyncio.wait([self._task], timeout=0.05)
             self._task = None
 
     async def catch_up(self) -> None:

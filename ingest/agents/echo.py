@@ -1,0 +1,22 @@
+"""The agent that answers with the user's own text: needs no key and no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ingest.agents.base import Progress, Reply
+from ingest.prompt import Line
+
+
+class EchoAgent:
+    """Repeats what was said last."""
+
+    provider: Final = "echo"
+    model: Final = None
+
+    async def answer(self, session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+        """The last line's text as it was written, in one piece."""
+        text = lines[-1].written
+        progress.chunk(text)
+        return Reply(text)

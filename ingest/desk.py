@@ -1,0 +1,342 @@
+"""Where messages are accepted, and where this replica keeps its lanes and runs its turns.
+
+The tables here only mirror what Redis holds: whatever is lost from them (a cancelled call, a cut
+connection) comes back with the next sweep, and whatever is held too long is refused by the fence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+from ingest.inbound import Inbound
+from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
+from ingest.tasks import end_all
+from ingest.turn import TurnRunner
+from sessions.errors import DeclaredDead, LaneTimeout, Retryable, SessionError
+from sessions.lanes import Hold, Lanes, Place, Stage
+
+log = logging.getLogger(__name__)
+
+# Seconds that a person's message waits for the turns before it: what upstream's gateway allows.
+WAIT: Final = 30.0
+# Seconds for running turns to end by themselves once the process is to stop.
+STOP_GRACE: Final = 3.0
+# Seconds that closing the others may take; what is not closed then is closed by who takes over.
+_CLOSE_GRACE: Final = 2.0
+# Seconds between two tries to end a turn while Redis is away.
+_PAUSE: Final = 0.5
+
+
+class Delivery(Protocol):
+    """Brings the end of a turn to where its message came from."""
+
+    async def deliver(self, inbound: Inbound, end: TurnEnd | None) -> None:
+        """Send it; `end` is None where another replica ran the turn and died before sending.
+
+        Returns when it was sent, or cannot be.
+        """
+        ...
+
+
+class Desk:
+    """The messages and turns of one replica. `async with` registers it and ends its turns."""
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        runner: TurnRunner,
+        delivery: Delivery | None = None,
+        *,
+        wait: float = WAIT,
+        stop_grace: float = STOP_GRACE,
+    ) -> None:
+        self.lanes = lanes
+        self._runner = runner
+        self._delivery = delivery
+        self._wait = wait
+        self._stop_grace = stop_grace
+        self._turns: dict[str, LiveTurn] = {}
+        self._waiting: dict[str, list[LiveTurn]] = {}
+        self._running: dict[str, tuple[LiveTurn, Hold]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._unknown: set[str] = set()
+        self._naming = asyncio.Lock()
+        self._stopping = False
+
+    # -- accepting ---------------------------------------------------------------------------
+
+    async def accept(self, inbound: Inbound, *, attended: bool) -> LiveTurn:
+        """Put the message into its session's lane, durably; its turn runs by itself from then on.
+
+        A message that is here already is not taken twice: the answer is the same turn. With
+        `attended` it is given up after WAIT, and after errors that pass. Raises LaneFull,
+        StreamFull, StreamUnavailable; the caller being cancelled changes nothing.
+        """
+        turn = self._turns.get(inbound.id)
+        if turn is None:
+            if self._stopping:
+                raise Retryable("this replica is being stopped; try again")
+            turn = self._turns[inbound.id] = LiveTurn(inbound, attended=attended)
+            self._spawn(self._enqueue(turn), f"enqueue {inbound.id}")
+        await asyncio.shield(turn.accepted)
+        return turn
+
+    def running(self, session: str) -> LiveTurn | None:
+        """The turn of that session that runs in this process, if one does."""
+        found = self._running.get(session)
+        return found[0] if found else None
+
+    async def _enqueue(self, turn: LiveTurn) -> None:
+        try:
+            place = await self._placed(turn.inbound)
+        except SessionError as error:
+            self._turns.pop(turn.inbound.id, None)
+            turn.accepted.set_exception(error)
+            return
+        turn.accepted.set_result(None)
+        if place.hold is not None:
+            self._start(turn, place.hold)
+        elif place.known:
+            self._let_go(turn, TurnEnd(Ending.ELSEWHERE))
+        else:
+            self._queue(turn)
+
+    async def _placed(self, inbound: Inbound) -> Place:
+        replica = self.lanes.replica
+        try:
+            return await self.lanes.enqueue(inbound.session, inbound.id, inbound.dump())
+        except DeclaredDead:
+            await self._begin_anew(replica)
+            return await self.lanes.enqueue(inbound.session, inbound.id, inbound.dump())
+
+    # -- waiting -----------------------------------------------------------------------------
+
+    def _queue(self, turn: LiveTurn) -> None:
+        self._waiting.setdefault(turn.inbound.session, []).append(turn)
+        if turn.attended:
+            self._spawn(self._give_up(turn), f"patience {turn.inbound.id}")
+
+    def _unqueue(self, turn: LiveTurn) -> None:
+        turns = self._waiting.get(turn.inbound.session, [])
+        if turn in turns:
+            turns.remove(turn)
+        if not turns:
+            self._waiting.pop(turn.inbound.session, None)
+
+    async def _give_up(self, turn: LiveTurn) -> None:
+        """Take the message back where its turn has not begun in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._wait):
+                await turn.begun.wait()
+        session, message_id = turn.inbound.session, turn.inbound.id
+        while not turn.begun.is_set():
+            try:
+                withdrawal = await self.lanes.withdraw(session, message_id)
+            except Retryable:
+                await asyncio.sleep(_PAUSE)
+                continue
+            if withdrawal.next is not None:
+                self._adopt(withdrawal.next)
+            if withdrawal.done:
+                text = str(LaneTimeout(session))
+                end = TurnEnd(Ending.REFUSED, text, "SESSION_QUEUE_TIMEOUT", retryable=True)
+                self._let_go(turn, end)
+            elif not withdrawal.running:
+                self._let_go(turn, TurnEnd(Ending.ELSEWHERE))
+            return
+
+    async def _try_first(self, session: str) -> None:
+        """Take the lane for the first message that waits here, if its turn has come."""
+        turns = self._waiting.get(session)
+        if turns:
+            await self._try(turns[0])
+
+    async def _try(self, turn: LiveTurn) -> None:
+        replica = self.lanes.replica
+        try:
+            place = await self.lanes.take(turn.inbound.session, turn.inbound.id)
+        except DeclaredDead:
+            await self._begin_anew(replica)
+        except Retryable as error:
+            log.warning("the lane for turn %s cannot be taken now: %s", turn.inbound.id, error)
+        else:
+            if place is None:
+                self._let_go(turn, TurnEnd(Ending.ELSEWHERE))
+            elif place.hold is not None:
+                self._start(turn, place.hold)
+
+    # -- running -----------------------------------------------------------------------------
+
+    def _adopt(self, hold: Hold) -> None:
+        """Go on with a lane that came to this replica: its own message, or a dead one's."""
+        turn = self._turns.get(hold.id)
+        if turn is None:
+            try:
+                inbound = Inbound.load(hold.message)
+            except (ValueError, TypeError):
+                log.exception("a message of session %r cannot be read: dropped", hold.session)
+                self._spawn(self._finish(hold), f"drop {hold.id}")
+                return
+            turn = self._turns[hold.id] = LiveTurn(inbound, attended=False)
+        self._start(turn, hold)
+
+    def _start(self, turn: LiveTurn, hold: Hold) -> None:
+        # While stopping the lane is left as it is: leaving gives it to another replica.
+        if turn.begun.is_set() or self._stopping:
+            return
+        turn.begun.set()
+        self._unqueue(turn)
+        self._running[hold.session] = turn, hold
+        self._spawn(self._run(turn, hold), f"turn {hold.id}")
+
+    async def _run(self, turn: LiveTurn, hold: Hold) -> None:
+        try:
+            end = await self._runner.run(turn, hold)
+            turn.conclude(end)
+            if end.ending is not Ending.LEFT:
+                await self._deliver(turn, hold, end)
+                await self._finish(hold)
+        finally:
+            if self._running.get(hold.session, (None, None))[1] is hold:
+                del self._running[hold.session]
+            self._let_go(turn, TurnEnd(Ending.ELSEWHERE))
+
+    async def _deliver(self, turn: LiveTurn, hold: Hold, end: TurnEnd) -> None:
+        """Send the reply before the lane is let go, so that it is not forgotten if we die now."""
+        if self._delivery is None or turn.inbound.reply_to is None:
+            return
+        if hold.stage is Stage.ENDED:
+            await self._delivery.deliver(turn.inbound, None)
+        elif end.ending is not Ending.ELSEWHERE:
+            await self._delivery.deliver(turn.inbound, end)
+
+    async def _finish(self, hold: Hold) -> None:
+        while True:
+            try:
+                following = await self.lanes.finish(hold)
+                break
+            except Retryable:
+                await asyncio.sleep(_PAUSE)
+        if self._running.get(hold.session, (None, None))[1] is hold:
+            del self._running[hold.session]
+        if following is not None:
+            self._adopt(following)
+
+    def _let_go(self, turn: LiveTurn, end: TurnEnd) -> None:
+        turn.conclude(end)
+        turn.begun.set()
+        self._unqueue(turn)
+        if self._turns.get(turn.inbound.id) is turn:
+            del self._turns[turn.inbound.id]
+
+    # -- keeping the lanes: called by the keeper ------------------------------------------------
+
+    async def beat(self) -> None:
+        """Show that this replica lives, and act on what changed. Raises Retryable."""
+        holds = [hold for _, hold in self._running.values()]
+        replica = self.lanes.replica
+        try:
+            pulse = await self.lanes.beat(holds, [*self._waiting])
+        except DeclaredDead:
+            await self._begin_anew(replica)
+            return
+        tokens = {hold.session: hold.token for hold in holds}
+        for session in pulse.lost:
+            self._interrupt(session, Interruption.LOST, tokens[session])
+        for session in pulse.aborted:
+            self._interrupt(session, Interruption.ABORT, tokens[session])
+        for session in pulse.free:
+            await self._try_first(session)
+
+    async def sweep(self, dead: dict[str, int]) -> None:
+        """Take over what dead replicas left, and find what this one has lost sight of."""
+        sweep = await self.lanes.sweep(dead)
+        for hold in sweep.taken:
+            log.warning("took over the lane of turn %s (%s)", hold.id, hold.stage)
+            self._adopt(hold)
+        # Unknown twice: once may be a turn that ended while the answer was on its way.
+        unknown = {hold.token: hold for hold in sweep.held if not self._runs(hold)}
+        for token in unknown.keys() & self._unknown:
+            self._adopt(unknown[token])
+        self._unknown = {*unknown}
+        for session, message_id in sweep.due:
+            await self._take_due(session, message_id)
+
+    def _runs(self, hold: Hold) -> bool:
+        found = self._running.get(hold.session)
+        return found is not None and found[1].token == hold.token
+
+    async def _take_due(self, session: str, message_id: str) -> None:
+        if message_id in self._turns:
+            await self._try(self._turns[message_id])
+            return
+        place = await self.lanes.take(session, message_id)
+        if place is not None and place.hold is not None:
+            self._adopt(place.hold)
+
+    def hint(self, word: str, session: str) -> None:
+        """Act on another replica's signal."""
+        if word == "free" and session in self._waiting:
+            self._spawn(self._try_first(session), f"take {session!r}")
+        elif word == "abort" and session in self._running:
+            self._interrupt(session, Interruption.ABORT, self._running[session][1].token)
+
+    def _interrupt(self, session: str, what: Interruption, token: str) -> None:
+        found = self._running.get(session)
+        if found is not None and found[1].token == token:
+            found[0].interrupt(what)
+
+    async def _begin_anew(self, replica: str) -> None:
+        """Go on under a new name: all that this replica held or had waiting is the others' now."""
+        async with self._naming:
+            if self.lanes.replica != replica:
+                return
+            log.error("the other replicas took this one for dead; it begins anew")
+            for turn, _ in self._running.values():
+                turn.interrupt(Interruption.LOST)
+            for turn in [turn for turns in self._waiting.values() for turn in turns]:
+                self._let_go(turn, TurnEnd(Ending.ELSEWHERE))
+            await self.lanes.register()
+
+    # -- life --------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self.lanes.register()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let turns end, close the ones that do not, and leave the rest to the others."""
+        self._stopping = True
+        await self._wait_for_turns(self._stop_grace)
+        for turn, _ in self._running.values():
+            turn.interrupt(Interruption.STOP)
+        await self._wait_for_turns(_CLOSE_GRACE)
+        await end_all(self._tasks)
+        with contextlib.suppress(SessionError):
+            await self.lanes.unregister()
+
+    async def _wait_for_turns(self, seconds: float) -> None:
+        tasks = [task for task in self._tasks if task.get_name().startswith("turn ")]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # What it had of a lane is found by the next sweep, and closed.
+            log.error("%s failed", task.get_name(), exc_info=task.exception())

@@ -1,0 +1,91 @@
+"""A message that someone wrote to an agent, in the form that waits in a lane."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from sessions.models import Event, EventType
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """What a turn needs to know of the message that opens it.
+
+    `id` is the turn's id: derived from the platform's own ids, so that a redelivery is the same
+    message. `owner` is the agent that claims the session; channels claim none, their sessions
+    belong to whoever has the channel. `at` is when it was written, in microseconds. `reply_to`
+    names the channel (`type.alias`) that delivers the answer, and `room` where to.
+    """
+
+    id: str
+    session: str
+    text: str
+    agent: str
+    at: int
+    owner: str | None = None
+    channel: str | None = None
+    room: str | None = None
+    sender: str | None = None
+    reply_to: str | None = None
+
+    def dump(self) -> str:
+        """The text that the lane keeps."""
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def load(cls, text: str) -> Self:
+        """The message of that text."""
+        return cls(**json.loads(text))
+
+    def opening(self) -> Event:
+        """The user append that opens the turn."""
+        return Event(
+            self.id,
+            EventType.APPEND,
+            session=self.session,
+            role="user",
+            content=self.text,
+            turn=self.id,
+            state="running",
+            agent=self.owner,
+            channel=self.channel,
+            room=self.room,
+            sender=self.sender,
+            at=self.at,
+        )
+
+    def answer(
+        self, suffix: str, role: str, content: str, *, at: int, state: str | None = None
+    ) -> Event:
+        """An append that belongs to the turn, with the id `{turn}:{suffix}`."""
+        return Event(
+            f"{self.id}:{suffix}",
+            EventType.APPEND,
+            session=self.session,
+            role=role,
+            content=content,
+            turn=self.id,
+            state=state,
+            at=at,
+        )
+
+    def taking_back(self, *, close_with: str) -> list[Event]:
+        """What removes the user append again, or closes it where that is too late."""
+        rollback = Event(
+            f"{self.id}:rollback",
+            EventType.ROLLBACK,
+            session=self.session,
+            target=self.id,
+            close_with=close_with,
+            turn=self.id,
+        )
+        state = Event(
+            f"{self.id}:state",
+            EventType.STATE,
+            session=self.session,
+            turn=self.id,
+            state="error",
+        )
+        return [rollback, state]

@@ -1,0 +1,83 @@
+"""Heartbeats, sweeps and signals: what keeps a replica's lanes its own and finds the dead ones'."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from ingest.desk import Desk
+from ingest.tasks import end_all
+from sessions.errors import SessionError
+from sessions.lanes import DEAD_AFTER, Watch
+
+log = logging.getLogger(__name__)
+
+# Seconds between two beats: ten of them fit into the time after which silence is death.
+BEAT: Final = 1.0
+# Seconds between two looks at the others' beats.
+LOOK: Final = 0.5
+
+
+@asynccontextmanager
+async def keeping(
+    desk: Desk,
+    *,
+    beat: float = BEAT,
+    look: float = LOOK,
+    dead_after: float = DEAD_AFTER,
+) -> AsyncGenerator[None]:
+    """Keep the desk's lanes as long as the context is open. Redis being away interrupts nothing.
+
+    A defect in one of the loops ends the process by SIGTERM: a replica that does not keep its
+    lanes must not run turns.
+    """
+    watch = Watch(dead_after)
+
+    async def look_once() -> None:
+        try:
+            dead = watch.look(await desk.lanes.beats(), ignore=desk.lanes.replica)
+            await desk.sweep(dead)
+        except SessionError:
+            watch.forget()
+            raise
+
+    loops = (("beats", _every(beat, desk.beat)), ("sweeps", _every(look, look_once)))
+    tasks = [
+        asyncio.create_task(work, name=name) for name, work in (*loops, ("signals", _listen(desk)))
+    ]
+    for task in tasks:
+        task.add_done_callback(_end_process_if_failed)
+    try:
+        yield
+    finally:
+        await end_all(tasks)
+
+
+def _end_process_if_failed(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("the %s of the lanes failed", task.get_name(), exc_info=task.exception())
+        signal.raise_signal(signal.SIGTERM)
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        began = loop.time()
+        try:
+            await work()
+        except SessionError as error:
+            log.warning("the lanes cannot be kept now: %s", error)
+        await asyncio.sleep(max(0.0, began + seconds - loop.time()))
+
+
+async def _listen(desk: Desk) -> None:
+    while True:
+        with suppress(SessionError):
+            async for hint in desk.lanes.signals():
+                if hint is not None:
+                    desk.hint(hint.word, hint.session)
+        await asyncio.sleep(LOOK)

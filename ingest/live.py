@@ -1,0 +1,134 @@
+"""A turn while this replica has it: who listens to it, what was said, what interrupts it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from ingest.agents.base import Reply
+from ingest.inbound import Inbound
+from sessions.errors import LaneLost
+
+
+class Interruption(StrEnum):
+    """What came between a turn and its end."""
+
+    ABORT = "abort"
+    """Somebody asked for it."""
+    LOST = "lost"
+    """Another replica took the lane over."""
+    STOP = "stop"
+    """This process is to end."""
+
+
+class Ending(StrEnum):
+    """How a turn ended, as far as this replica knows."""
+
+    REPLIED = "replied"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    REFUSED = "refused"
+    """Nothing was stored; `retryable` says whether the same message may be sent again."""
+    ELSEWHERE = "elsewhere"
+    """Another replica has it, or it was run before: the store tells how it ended."""
+    LEFT = "left"
+    """This process ends before the turn does; the lane stays as it is for another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """The end of a turn. `text` is the reply, or what to tell the user; `code` the gateway's."""
+
+    ending: Ending
+    text: str = ""
+    code: str | None = None
+    reply: Reply | None = None
+    retryable: bool = False
+
+
+class Listener(Protocol):
+    """Somebody who watches a turn. Calls return at once; whoever is slow must drop out."""
+
+    def chunk(self, text: str) -> None:
+        """A piece of the reply."""
+        ...
+
+    def tool_call(self, id: str, name: str, arguments: Mapping[str, Any]) -> None:
+        """A tool is used."""
+        ...
+
+    def tool_result(self, id: str, name: str, output: str) -> None:
+        """A tool answered."""
+        ...
+
+
+class LiveTurn:
+    """One message of this replica, from its place in the lane to the end of its turn.
+
+    `attended` is true while a person waits for it who can be told to try again; what a platform
+    was answered 200 for is not attended. Agents tell it their progress. `accepted` is done when
+    the message is in its lane, `begun` when it does not wait any more, `end` when the turn is over
+    as far as this replica has to do with it.
+    """
+
+    def __init__(self, inbound: Inbound, *, attended: bool) -> None:
+        self.inbound = inbound
+        self.attended = attended
+        self.listeners: set[Listener] = set()
+        self.interruption: Interruption | None = None
+        loop = asyncio.get_running_loop()
+        self.accepted: asyncio.Future[None] = loop.create_future()
+        self.end: asyncio.Future[TurnEnd] = loop.create_future()
+        self.begun = asyncio.Event()
+        self._said: list[str] = []
+        self._interrupted = asyncio.Event()
+
+    @property
+    def said(self) -> str:
+        """The text so far."""
+        return "".join(self._said)
+
+    def interrupt(self, what: Interruption) -> None:
+        """Have the turn end early; a lost lane overrules, otherwise the first reason counts."""
+        if self.interruption is None or what is Interruption.LOST:
+            self.interruption = what
+        self._interrupted.set()
+
+    async def wait_interrupted(self, seconds: float) -> None:
+        """Return when the turn is interrupted, at the latest after so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._interrupted.wait()
+        except TimeoutError:
+            return
+
+    def conclude(self, end: TurnEnd) -> None:
+        """Tell everybody how it ended; only the first time counts."""
+        if not self.end.done():
+            self.end.set_result(end)
+
+    def check_lane(self) -> None:
+        """Raise LaneLost where another replica has the lane."""
+        if self.interruption is Interruption.LOST:
+            raise LaneLost(f"the lane of turn {self.inbound.id} was taken over")
+
+    # -- what the agent does -----------------------------------------------------------------
+
+    def chunk(self, text: str) -> None:
+        """A piece of the reply."""
+        self._said.append(text)
+        for listener in tuple(self.listeners):
+            listener.chunk(text)
+
+    def tool_call(self, id: str, name: str, arguments: Mapping[str, Any]) -> None:
+        """A tool is used."""
+        for listener in tuple(self.listeners):
+            listener.tool_call(id, name, arguments)
+
+    def tool_result(self, id: str, name: str, output: str) -> None:
+        """A tool answered."""
+        for listener in tuple(self.listeners):
+            listener.tool_result(id, name, output)

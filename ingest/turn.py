@@ -1,0 +1,307 @@
+"""One turn, from the held lane to its end on the stream: the same for gateway and channels.
+
+    history -> user append -> its outcome -> the agent -> tool turns and reply, together
+
+Whatever is published goes through the lane's fence. A turn whose user append was not applied from
+this very entry was run before, or must not run: its agent is not asked. However a turn that was
+opened ends, something closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from ingest.agents.base import Agent, Reply
+from ingest.errors import ApiUnavailable
+from ingest.failures import (
+    ABORTED,
+    FAILED,
+    INTERRUPTED,
+    TIMED_OUT,
+    AgentError,
+    code_of,
+    is_context_overflow,
+    should_roll_back,
+)
+from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
+from ingest.prompt import Line, Said, build, compacted
+from ingest.reads import SessionReads, fresh_history
+from sessions import times
+from sessions.errors import (
+    InvalidEvent,
+    LaneLost,
+    PositionLost,
+    Retryable,
+    StoreBehind,
+    StoreUnavailable,
+    StreamFull,
+    StreamUnavailable,
+)
+from sessions.lanes import Hold, Lanes, Stage
+from sessions.models import Event, Outcome, OutcomeKind, Position
+
+log = logging.getLogger(__name__)
+R = TypeVar("R")
+
+# Seconds that an agent may take for one turn, its tools included: upstream's default.
+TURN_TIMEOUT: Final = 300.0
+# Seconds that a cancelled agent gets to let go.
+_CANCEL_GRACE: Final = 2.0
+# Seconds between two tries of what must succeed in the end.
+_PAUSE: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Conclusion:
+    """What is published at the end of a turn, and how that is called."""
+
+    events: Sequence[Event]
+    end: TurnEnd
+
+
+class TurnRunner:
+    """Runs turns whose lane is held. Any number at a time, of different sessions."""
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        reads: SessionReads,
+        agents: Mapping[str, Agent],
+        *,
+        timeout: float = TURN_TIMEOUT,
+    ) -> None:
+        self._lanes = lanes
+        self._reads = reads
+        self._agents = agents
+        self._timeout = timeout
+
+    async def run(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
+        """Bring the turn from the stage that it is in to its end on the stream.
+
+        Returns when the end is published, or nothing is to be. Where the lane is lost the new
+        holder closes the turn, and the end is `ELSEWHERE`.
+        """
+        try:
+            if hold.stage is Stage.TAKEN:
+                return await self._whole(turn, hold)
+            if hold.stage is Stage.OPENED:
+                return await self._interrupted(turn, hold)
+        except _Left:
+            return TurnEnd(Ending.LEFT)
+        except LaneLost:
+            log.warning("the lane of turn %s was taken over", turn.inbound.id)
+        except PositionLost:
+            log.warning("turn %s was lost with its stream", turn.inbound.id)
+            return TurnEnd(Ending.FAILED, _LOST_TEXT, "AGENT_ERROR")
+        return TurnEnd(Ending.ELSEWHERE)
+
+    # -- a whole turn ------------------------------------------------------------------------
+
+    async def _whole(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
+        try:
+            lines = await self._patiently(turn, lambda: self._prompt(turn))
+            if turn.interruption is Interruption.ABORT:
+                return TurnEnd(Ending.ABORTED)
+            _stay(turn)
+            opened = await self._open(turn, hold)
+        except Retryable as error:
+            return _refused(error)
+        outcome = await self._outcome_of(turn, opened)
+        if not _is_from(outcome, opened):
+            return _not_ours(outcome)
+        conclusion = await self._work(turn, lines)
+        return await self._close(turn, hold, conclusion)
+
+    async def _prompt(self, turn: LiveTurn) -> list[Line]:
+        inbound = turn.inbound
+        history = await fresh_history(self._reads, self._lanes, inbound.session)
+        return build(history.messages, Said("user", inbound.text, inbound.at))
+
+    async def _open(self, turn: LiveTurn, hold: Hold) -> Position:
+        # Whether a cut connection took the entry is not known, so this goes on until it is; what
+        # Redis refused for want of room is surely not on the stream.
+        events = [turn.inbound.opening()]
+        tolerated = (StreamUnavailable,) if turn.attended else (StreamUnavailable, StreamFull)
+        [position] = await self._insist(turn, hold, events, Stage.OPENED, tolerated)
+        return position
+
+    async def _patiently(self, turn: LiveTurn, call: Callable[[], Awaitable[R]]) -> R:
+        """Once where a person waits and can try again; else until it works."""
+        while True:
+            try:
+                return await call()
+            except Retryable:
+                if turn.attended or turn.interruption is not None:
+                    raise
+            await turn.wait_interrupted(_PAUSE)
+
+    async def _outcome_of(self, turn: LiveTurn, opened: Position) -> Outcome:
+        """However long the worker takes: an opened turn cannot be let go before."""
+        while True:
+            try:
+                outcome = await self._reads.outcome(turn.inbound.id, opened)
+            except Retryable:
+                outcome = None
+            if outcome is not None:
+                return outcome
+            turn.check_lane()
+            _stay(turn)
+            await asyncio.sleep(_PAUSE)
+
+    # -- the agent ---------------------------------------------------------------------------
+
+    async def _work(self, turn: LiveTurn, lines: list[Line]) -> _Conclusion:
+        """Let the agent answer, for as long as nothing comes between."""
+        work = asyncio.create_task(self._answer(turn, lines), name=f"agent {turn.inbound.id}")
+        stopped = asyncio.create_task(turn.wait_interrupted(self._timeout))
+        try:
+            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work}, timeout=_CANCEL_GRACE)
+        turn.check_lane()
+        if work.done() and not work.cancelled():
+            return self._concluded(turn, work)
+        return _stopped(turn)
+
+    async def _answer(self, turn: LiveTurn, lines: list[Line]) -> Reply:
+        inbound = turn.inbound
+        agent = self._agents.get(inbound.agent)
+        if agent is None:
+            raise AgentError(f"no agent {inbound.agent!r} is configured here")
+        try:
+            return await agent.answer(inbound.session, lines, turn)
+        except AgentError as error:
+            if not is_context_overflow(error) or turn.said:
+                raise
+        return await agent.answer(inbound.session, compacted(lines), turn)
+
+    def _concluded(self, turn: LiveTurn, work: asyncio.Task[Reply]) -> _Conclusion:
+        error = work.exception()
+        if error is None:
+            return _replied(turn, work.result())
+        if isinstance(error, AgentError):
+            log.warning("turn %s failed: %s", turn.inbound.id, type(error).__name__)
+        else:
+            log.error("turn %s failed", turn.inbound.id, exc_info=error)
+            error = AgentError("the agent failed; the log of ingest tells more")
+        return _failed(turn, error)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    async def _close(self, turn: LiveTurn, hold: Hold, conclusion: _Conclusion) -> TurnEnd:
+        tolerated = (StreamUnavailable, StreamFull)
+        try:
+            await self._insist(turn, hold, conclusion.events, Stage.ENDED, tolerated)
+        except InvalidEvent as error:
+            # A reply that no entry can hold. Nothing of it was published.
+            conclusion = _failed(turn, AgentError(f"the reply cannot be stored: {error.detail}"))
+            await self._insist(turn, hold, conclusion.events, Stage.ENDED, tolerated)
+        return conclusion.end
+
+    async def _insist(
+        self,
+        turn: LiveTurn,
+        hold: Hold,
+        events: Sequence[Event],
+        stage: Stage,
+        tolerated: tuple[type[Retryable], ...],
+    ) -> list[Position]:
+        """Publish, however long Redis is away; only a lost lane ends it."""
+        while True:
+            try:
+                return await self._lanes.publish(hold, events, stage=stage)
+            except tolerated as error:
+                log.warning("turn %s waits for Redis: %s", turn.inbound.id, error)
+            turn.check_lane()
+            await asyncio.sleep(_PAUSE)
+
+    async def _interrupted(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
+        """Close a turn that was opened by a replica that is gone."""
+        assert hold.opened is not None
+        # Epoch 0: whichever one the stream had then, what counts is the event's own outcome.
+        opened = Position(0, hold.opened, turn.inbound.id)
+        outcome = await self._outcome_of(turn, opened)
+        if not _is_from(outcome, opened):
+            return _not_ours(outcome)
+        log.warning("turn %s is closed: its replica died", turn.inbound.id)
+        return await self._close(turn, hold, _marked(turn, INTERRUPTED, "idle"))
+
+
+class _Left(Exception):
+    """The process ends; whoever takes the lane over goes on from here."""
+
+
+def _stay(turn: LiveTurn) -> None:
+    if turn.interruption is Interruption.STOP:
+        raise _Left
+
+
+def _is_from(outcome: Outcome, opened: Position) -> bool:
+    return outcome.outcome is OutcomeKind.APPLIED and outcome.position.stream_id == opened.stream_id
+
+
+def _not_ours(outcome: Outcome) -> TurnEnd:
+    """The end of a turn whose user append had no effect from this entry."""
+    if outcome.outcome is OutcomeKind.APPLIED:
+        return TurnEnd(Ending.ELSEWHERE)
+    text = outcome.detail or f"the message was not taken: {outcome.reason}"
+    return TurnEnd(Ending.REFUSED, text, "AGENT_ERROR")
+
+
+def _replied(turn: LiveTurn, reply: Reply) -> _Conclusion:
+    now = times.now()
+    inbound = turn.inbound
+    between = [
+        inbound.answer(f"t{number}", role, content, at=now)
+        for number, (role, content) in enumerate(reply.between)
+    ]
+    last = inbound.answer("reply", "assistant", reply.text, at=now, state="idle")
+    return _Conclusion([*between, last], TurnEnd(Ending.REPLIED, reply.text, reply=reply))
+
+
+def _failed(turn: LiveTurn, error: AgentError) -> _Conclusion:
+    end = TurnEnd(Ending.FAILED, str(error), code_of(error))
+    if should_roll_back(error):
+        return _Conclusion(turn.inbound.taking_back(close_with=FAILED), end)
+    return _Conclusion(_closing(turn, FAILED, "error"), end)
+
+
+def _stopped(turn: LiveTurn) -> _Conclusion:
+    """The conclusion of a turn whose agent did not come to an end by itself."""
+    if turn.interruption is Interruption.ABORT:
+        text = f"{turn.said}\n\n{ABORTED}" if turn.said else ABORTED
+        return _Conclusion(_closing(turn, text, "idle"), TurnEnd(Ending.ABORTED, text))
+    if turn.interruption is Interruption.STOP:
+        return _marked(turn, INTERRUPTED, "idle")
+    return _marked(turn, TIMED_OUT, "error")
+
+
+def _marked(turn: LiveTurn, marker: str, state: str) -> _Conclusion:
+    end = TurnEnd(Ending.FAILED, marker, "AGENT_ERROR")
+    return _Conclusion(_closing(turn, marker, state), end)
+
+
+def _closing(turn: LiveTurn, text: str, state: str) -> list[Event]:
+    return [turn.inbound.answer("reply", "assistant", text, at=times.now(), state=state)]
+
+
+def _refused(error: Retryable) -> TurnEnd:
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), "UNAVAILABLE")
+    return TurnEnd(Ending.REFUSED, str(error), code, retryable=True)
+
+
+_CODES: Final = (
+    (StoreBehind, "STORE_BEHIND"),
+    (StreamFull, "STREAM_FULL"),
+    (StreamUnavailable, "STREAM_UNAVAILABLE"),
+    (StoreUnavailable, "STORE_UNAVAILABLE"),
+    (ApiUnavailable, "STORE_UNAVAILABLE"),
+)
+_LOST_TEXT: Final = "the stream that held this message is gone; send it again"

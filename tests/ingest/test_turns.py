@@ -1,0 +1,453 @@
+"""A turn, from the message that opens it to its end in the store, whatever comes between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from ingest.agents.base import Progress, Reply
+from ingest.failures import ABORTED, FAILED, INTERRUPTED, TIMED_OUT, AgentError
+from ingest.inbound import Inbound
+from ingest.live import Ending, TurnEnd
+from ingest.prompt import Line, ToolCall, dump_calls, dump_result
+from sessions.errors import LaneFull
+from sessions.lanes import Stage
+from sessions.models import Event, EventType
+from sessions.settings import Settings
+from tests.helpers import wait_until
+from tests.ingest.replicas import Gate, House, ended, message, say
+from tests.leading import Leading
+
+
+@pytest.fixture
+async def house(settings: Settings, leading: Leading) -> AsyncIterator[House]:
+    async with House.of(settings) as house:
+        yield house
+
+
+def failing(error: Exception):
+    async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+        raise error
+
+    return script
+
+
+class Mailbox:
+    """A delivery that keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str | None]] = []
+
+    async def deliver(self, inbound: Inbound, end: TurnEnd | None) -> None:
+        self.sent.append((inbound.id, end.text if end is not None else None))
+
+
+class TestReply:
+    async def test_a_message_and_its_reply_are_stored_in_this_order(self, house: House):
+        replica = await house.replica()
+        end = await ended(await say(replica, "hello"))
+        assert (end.ending, end.text) == (Ending.REPLIED, "re: hello")
+        assert await house.messages() == [("user", "hello"), ("assistant", "re: hello")]
+        assert await house.state() == "idle"
+
+    async def test_the_message_is_stored_before_the_agent_is_asked(self, house: House):
+        gate = Gate()
+        replica = await house.replica(gate)
+        turn = await say(replica, "hello")
+        await wait_until(lambda: gate.waiting)
+        assert await house.messages() == [("user", "hello")]
+        assert await house.state() == "running"
+        gate.open()
+        await ended(turn)
+
+    async def test_the_agent_reads_what_the_session_held_before(self, house: House):
+        prompts: list[list[str]] = []
+
+        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+            prompts.append([line.written for line in lines])
+            return Reply("ok")
+
+        replica = await house.replica(script)
+        for text in ("one", "two"):
+            await ended(await say(replica, text))
+        assert prompts == [["one"], ["one", "ok", "two"]]
+
+    async def test_what_another_program_published_a_moment_ago_is_read(
+        self, house: House, leading: Leading
+    ):
+        read: list[str] = []
+
+        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+            read.extend(line.written for line in lines)
+            return Reply("ok")
+
+        replica = await house.replica(script)
+        await leading.publish(
+            Event("n", EventType.APPEND, session="s", role="assistant", content="note")
+        )
+        await ended(await say(replica, "hello"))
+        assert read == ["note", "hello"]
+
+    async def test_tool_turns_are_stored_between_message_and_reply(self, house: House):
+        between = [
+            ("assistant", dump_calls([ToolCall("c", "sessions_list", "{}")], None)),
+            ("tool", dump_result("c", "none")),
+        ]
+
+        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+            return Reply("done", between)
+
+        replica = await house.replica(script)
+        await ended(await say(replica, "look"))
+        assert await house.messages() == [("user", "look"), *between, ("assistant", "done")]
+
+    async def test_every_entry_of_a_turn_has_an_id_that_follows_from_the_message(
+        self, house: House
+    ):
+        replica = await house.replica()
+        await ended(await say(replica, "hello", id="m1"))
+        assert [row["id"] for row in await house.rows()] == ["m1", "m1:reply"]
+
+
+class TestOrder:
+    async def test_messages_at_once_become_turns_one_after_the_other(self, house: House):
+        replicas = [await house.replica() for _ in range(3)]
+        turns = [await say(replicas[n % 3], f"m{n}") for n in range(8)]
+        for turn in turns:
+            assert (await ended(turn)).ending is Ending.REPLIED
+        assert await house.messages() == [
+            pair for n in range(8) for pair in (("user", f"m{n}"), ("assistant", f"re: m{n}"))
+        ]
+
+    async def test_the_ninth_message_at_once_is_refused_and_not_stored(self, house: House):
+        gate = Gate()
+        replica, other = await house.replica(gate), await house.replica()
+        turns = [await say(replica, f"m{n}") for n in range(8)]
+        with pytest.raises(LaneFull):
+            await say(other, "m8")
+        gate.open()
+        for turn in turns:
+            await ended(turn)
+        assert ("user", "m8") not in await house.messages()
+
+    async def test_a_message_that_waited_too_long_is_taken_back(self, house: House):
+        gate = Gate()
+        replica = await house.replica(gate, wait=0.1)
+        first = await say(replica, "first")
+        end = await ended(await say(replica, "second"))
+        assert (end.ending, end.code, end.retryable) == (
+            *(Ending.REFUSED, "SESSION_QUEUE_TIMEOUT", True),
+        )
+        gate.open()
+        await ended(first)
+        assert await house.messages() == [("user", "first"), ("assistant", "re: first")]
+
+    async def test_an_acknowledged_message_waits_as_long_as_it_takes(self, house: House):
+        gate = Gate()
+        replica = await house.replica(gate, wait=0.05)
+        first = await say(replica, "first")
+        second = await say(replica, "second", attended=False)
+        await wait_until(lambda: gate.waiting)
+        await asyncio.wait([second.end], timeout=0.2)
+        gate.open()
+        await ended(first)
+        assert (await ended(second)).ending is Ending.REPLIED
+
+
+class TestOnce:
+    async def test_a_redelivery_while_the_turn_runs_is_the_same_turn(self, house: House):
+        gate = Gate()
+        replica, other = await house.replica(gate), await house.replica()
+        first = await say(replica, "hello", id="m1")
+        assert await say(replica, "hello", id="m1") is first
+        elsewhere = await ended(await say(other, "hello", id="m1"))
+        gate.open()
+        await ended(first)
+        assert elsewhere.ending is Ending.ELSEWHERE
+        assert (replica.agent.asked, other.agent.asked) == (["hello"], [])
+        assert len(await house.messages()) == 2
+
+    async def test_a_redelivery_after_the_turn_asks_no_agent(self, house: House):
+        replica, other = await house.replica(), await house.replica()
+        await ended(await say(replica, "hello", id="m1"))
+        for again in (replica, other):
+            await ended(await say(again, "hello", id="m1"))
+        assert (replica.agent.asked, other.agent.asked) == (["hello"], [])
+        assert len(await house.messages()) == 2
+        assert await house.state() == "idle"
+
+    async def test_a_redelivery_after_a_delete_brings_nothing_back(
+        self, house: House, leading: Leading
+    ):
+        replica = await house.replica()
+        await ended(await say(replica, "hello", id="m1"))
+        await wait_until(lambda: _is_free(replica))
+        await leading.publish(Event("d", EventType.DELETE, session="s"))
+        await ended(await say(replica, "hello", id="m1"))
+        assert replica.agent.asked == ["hello"]
+        assert await house.messages() == []
+
+    async def test_a_reply_is_delivered_once_whatever_is_redelivered(self, house: House):
+        mailbox = Mailbox()
+        replica = await house.replica(delivery=mailbox)
+        for _ in range(3):
+            turn = await say(replica, "hello", id="m1", attended=False, reply_to="cli.x")
+            await ended(turn)
+        await wait_until(lambda: mailbox.sent)
+        assert mailbox.sent == [("m1", "re: hello")]
+
+
+class TestFailure:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            AgentError("the model does not exist", status=404),
+            AgentError("Incorrect API key provided"),
+            AgentError("no images", capability="vision"),
+        ],
+    )
+    async def test_an_error_that_no_repetition_mends_leaves_no_trace(
+        self, house: House, error: AgentError
+    ):
+        replica = await house.replica(failing(error))
+        end = await ended(await say(replica, "hello"))
+        assert (end.ending, end.text) == (Ending.FAILED, str(error))
+        assert await house.messages() == []
+        assert await house.state() == "error"
+
+    async def test_what_another_agent_wrote_meanwhile_stays(self, house: House, leading: Leading):
+        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+            await leading.publish(
+                Event("x", EventType.APPEND, session="s", role="user", content="from another")
+            )
+            raise AgentError("invalid token", status=401)
+
+        replica = await house.replica(script)
+        end = await ended(await say(replica, "hello"))
+        assert end.code == "AUTH_ERROR"
+        assert await house.messages() == [("user", "from another")]
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            AgentError("overloaded", status=529),
+            AgentError("slow down", status=429),
+            AgentError("context_length_exceeded", status=400),
+            RuntimeError("a defect"),
+        ],
+    )
+    async def test_any_other_error_closes_the_turn(self, house: House, error: Exception):
+        replica = await house.replica(failing(error))
+        assert (await ended(await say(replica, "hello"))).ending is Ending.FAILED
+        assert await house.messages() == [("user", "hello"), ("assistant", FAILED)]
+        assert await house.state() == "error"
+
+    async def test_a_turn_that_takes_too_long_is_closed(self, house: House):
+        replica = await house.replica(Gate(), limit=0.1)
+        await ended(await say(replica, "hello"))
+        assert await house.messages() == [("user", "hello"), ("assistant", TIMED_OUT)]
+        assert await house.state() == "error"
+
+    async def test_a_reply_that_cannot_be_stored_closes_the_turn(self, house: House):
+        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+            return Reply("x" * (256 * 1024 + 1))
+
+        replica = await house.replica(script)
+        await ended(await say(replica, "hello"))
+        assert await house.messages() == [("user", "hello"), ("assistant", FAILED)]
+
+    async def test_after_a_failure_the_session_goes_on(self, house: House):
+        replica = await house.replica(failing(AgentError("overloaded", status=503)))
+        await ended(await say(replica, "one"))
+        replica.agent.script = None
+        assert (await ended(await say(replica, "two"))).ending is Ending.REPLIED
+        assert await house.state() == "idle"
+
+    async def test_a_prompt_that_was_too_long_is_tried_once_more_and_shorter(self, house: House):
+        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+            if len(lines) > 12:
+                raise AgentError("maximum context length exceeded", status=400)
+            return Reply("ok")
+
+        replica = await house.replica(script)
+        for number in range(8):
+            assert (await ended(await say(replica, f"m{number}"))).ending is Ending.REPLIED
+        assert len(await house.messages()) == 16
+
+    async def test_while_the_store_is_behind_nothing_is_stored_and_the_user_may_try_again(
+        self, house: House, leading: Leading
+    ):
+        replica = await house.replica()
+        await leading.pause()
+        await leading.publish(Event("x", EventType.APPEND, session="s", role="user", content="x"))
+        end = await ended(await say(replica, "hello"))
+        assert (end.ending, end.code, end.retryable) == (Ending.REFUSED, "STORE_BEHIND", True)
+        await leading.resume()
+        assert await house.messages() == [("user", "x")]
+
+    async def test_a_turn_does_not_wait_for_the_backlog_of_other_sessions(
+        self, house: House, leading: Leading
+    ):
+        gate = Gate()
+        replica = await house.replica(gate)
+        await leading.pause()
+        await leading.publish(Event("x", EventType.APPEND, session="t", role="user", content="x"))
+        turn = await say(replica, "hello")
+        await wait_until(lambda: replica.desk.running("s"))
+        await wait_until(lambda: _is_on_stream(leading, 2))
+        await leading.resume()
+        gate.open()
+        assert (await ended(turn)).ending is Ending.REPLIED
+
+
+async def _is_on_stream(leading: Leading, count: int) -> bool:
+    return (await leading.stream.facts()).length >= count
+
+
+class TestAbort:
+    async def test_an_abort_keeps_what_was_said_and_marks_it(self, house: House):
+        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+            progress.chunk("once upon")
+            progress.chunk(" a time")
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        replica, other = await house.replica(script), await house.replica()
+        turn = await say(replica, "tell me")
+        await wait_until(lambda: turn.said)
+        assert await other.lanes.abort("s")
+        assert (await ended(turn)).ending is Ending.ABORTED
+        assert await house.messages() == [
+            ("user", "tell me"),
+            ("assistant", f"once upon a time\n\n{ABORTED}"),
+        ]
+        assert await house.state() == "idle"
+
+    async def test_the_messages_behind_an_aborted_turn_run(self, house: House):
+        replica = await house.replica(Gate())
+        first = await say(replica, "one")
+        await wait_until(lambda: replica.agent.asked)
+        second = await say(replica, "two")
+        replica.agent.script = None
+        await replica.lanes.abort("s")
+        await ended(first)
+        assert (await ended(second)).text == "re: two"
+
+    async def test_after_a_reset_a_late_reply_is_not_stored(self, house: House, leading: Leading):
+        gate = Gate()
+        replica = await house.replica(gate)
+        turn = await say(replica, "hello")
+        await wait_until(lambda: gate.waiting)
+        await leading.publish(Event("r", EventType.RESET, session="s"))
+        gate.open()
+        await ended(turn)
+        assert await house.messages() == []
+        assert await house.state() == "idle"
+
+
+class TestDeath:
+    async def test_a_dead_replicas_turn_is_closed_and_its_waiting_messages_run_elsewhere(
+        self, house: House
+    ):
+        dead, living = await house.replica(Gate()), await house.replica()
+        await say(dead, "one")
+        await wait_until(lambda: dead.agent.asked)
+        await say(dead, "two")
+        mine = await say(living, "three")
+
+        await dead.freeze()
+
+        assert (await ended(mine)).ending is Ending.REPLIED
+        assert await house.messages() == [
+            *(("user", "one"), ("assistant", INTERRUPTED)),
+            *(("user", "two"), ("assistant", "re: two")),
+            *(("user", "three"), ("assistant", "re: three")),
+        ]
+        assert await house.state() == "idle"
+
+    async def test_a_replica_that_wakes_publishes_nothing_into_a_turn_that_was_taken_over(
+        self, house: House
+    ):
+        gate = Gate()
+        frozen, living = await house.replica(gate), await house.replica()
+        turn = await say(frozen, "hello")
+        await wait_until(lambda: gate.waiting)
+        await frozen.freeze()
+        await wait_until(lambda: _has_ended(house))
+
+        gate.open()
+        await frozen.thaw()
+
+        assert (await ended(turn)).ending is Ending.ELSEWHERE
+        assert await house.messages() == [("user", "hello"), ("assistant", INTERRUPTED)]
+        frozen.agent.script = None
+        assert (await ended(await say(frozen, "again"))).ending is Ending.REPLIED
+        assert living.agent.asked == []
+
+    async def test_a_message_whose_turn_was_not_opened_yet_runs_elsewhere(
+        self, house: House, leading: Leading
+    ):
+        dying = await house.replica()
+        await dying.freeze()
+        lane = message("hello", id="m1")
+        await dying.lanes.enqueue("s", lane.id, lane.dump())
+        living = await house.replica()
+        await wait_until(lambda: living.agent.asked)
+        await wait_until(lambda: _has_ended(house))
+        assert await house.messages() == [("user", "hello"), ("assistant", "re: hello")]
+
+    async def test_a_reply_that_was_stored_but_not_sent_is_sent_by_another(self, house: House):
+        class Stuck(Mailbox):
+            async def deliver(self, inbound: Inbound, end: TurnEnd | None) -> None:
+                await asyncio.Event().wait()
+
+        mailbox = Mailbox()
+        dying = await house.replica(delivery=Stuck())
+        await house.replica(delivery=mailbox)
+        await say(dying, "hello", id="m1", attended=False, reply_to="cli.x")
+        await wait_until(lambda: _has_ended(house))
+        await dying.freeze()
+        await wait_until(lambda: mailbox.sent)
+        assert mailbox.sent == [("m1", None)]
+        assert await house.messages() == [("user", "hello"), ("assistant", "re: hello")]
+
+    async def test_a_redelivery_that_was_cut_off_does_not_close_the_answered_turn_again(
+        self, house: House
+    ):
+        first = await house.replica()
+        await ended(await say(first, "hello", id="m1"))
+        dying = await house.replica()
+        again = message("hello", id="m1")
+        await dying.freeze()
+        place = await dying.lanes.enqueue("s", again.id, again.dump())
+        assert place.hold is not None
+        await dying.lanes.publish(place.hold, [again.opening()], stage=Stage.OPENED)
+        await wait_until(lambda: _is_free(dying))
+        assert await house.messages() == [("user", "hello"), ("assistant", "re: hello")]
+        assert await house.state() == "idle"
+
+    async def test_a_stopped_replica_closes_its_turn_and_leaves_the_rest_to_others(
+        self, house: House, settings: Settings
+    ):
+        async with House.of(settings) as closing:
+            leaving = await closing.replica(Gate())
+            await say(leaving, "one")
+            await wait_until(lambda: leaving.agent.asked)
+            await say(leaving, "two", attended=False)
+        living = await house.replica()
+        await wait_until(lambda: living.agent.asked == ["two"])
+        await wait_until(lambda: _is_free(living))
+        assert await house.messages() == [
+            *(("user", "one"), ("assistant", INTERRUPTED)),
+            *(("user", "two"), ("assistant", "re: two")),
+        ]
+
+
+async def _has_ended(house: House) -> bool:
+    return [role for role, _ in await house.messages()][-1:] == ["assistant"]
+
+
+async def _is_free(replica) -> bool:
+    return await replica.lanes.at_work("s") is None
