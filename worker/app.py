@@ -17,6 +17,7 @@ from sessions.progress import BEAT_INTERVAL, ProgressReporter
 from sessions.redis import RedisClient, connect, redacted
 from sessions.settings import Settings
 from sessions.stream import TurnStream
+from sessions.tokens import ensure_admin_token
 from worker.consumer import Consumer
 from worker.host import host
 from worker.leadership import DeathLock, holder_name, lock_path
@@ -45,6 +46,8 @@ async def run(settings: Settings, environ: Mapping[str, str], *, adopt: bool = F
         settings.workspace, settings.channels.session_backend, mode="write"
     )
     async with _closing(redis), backend:
+        # Where no `up` made it: with compose the worker is the one that may write the workspace.
+        ensure_admin_token(settings.workspace)
         log.info(
             "%s store %s in %s, stream %s on %s",
             backend.name,
