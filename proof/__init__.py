@@ -1,0 +1,1 @@
+"""Fault injection over real processes, and a checker that reads what is left: `make proof`."""

@@ -1,0 +1,233 @@
+"""The faults, and the seeded schedule by which they come.
+
+A fault is injected only while entries wait in the stream, since one that hits an idle system
+shows nothing; and it counts only then. How long it took until what waited is in the store is
+measured for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import resource
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from proof.children import Stuck
+from proof.probe import Cursor
+from proof.proxy import Proxy, Trouble
+from proof.stack import WORKERS, Stack
+from proof.volatile import order_power_cut
+
+# Seconds between two looks for a backlog, and at the cursor after a fault.
+_LOOK: Final = 0.004
+# Seconds in which a disturbed connection must have been used.
+_TRAFFIC: Final = 1.5
+# Seconds that a leader is frozen, below the silence after which a standby takes over, or above.
+_NAP: Final = (0.1, 1.5)
+_COMA: Final = (6.5, 9.0)
+# Seconds that a disk or a memory stays full.
+_FULL: Final = (0.1, 1.0)
+# Bytes that still fit into files of a full disk; most of the time not even the log's next page.
+_ROOM: Final = (0, 65536)
+
+
+@dataclass
+class Injected:
+    """One fault: what, when (monotonic), what waited, and when that was in the store."""
+
+    kind: str
+    at: float
+    waiting: Cursor
+    recovered: float | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How often which fault comes (by weight), and the mean pause between two, in seconds.
+
+    What is not recovered from after `patience` seconds never will be.
+    """
+
+    weights: dict[str, float]
+    pause: float = 0.15
+    patience: float = 40.0
+
+
+EVERYTHING: Final = Schedule(
+    {
+        "kill leader": 30,
+        "kill standby": 6,
+        "kill both workers": 4,
+        "kill redis": 10,
+        "kill web": 4,
+        "kill publisher": 3,
+        "nap of the leader": 5,
+        "coma of the leader": 0.7,
+        "disk full": 5,
+        "redis disk full": 2,
+        "memory full": 4,
+        **{f"{trouble} (publisher)": 4.0 for trouble in Trouble},
+        **{f"{trouble} (worker)": 3.0 for trouble in Trouble},
+        f"{Trouble.HALF_OPEN} (worker)": 0.5,
+        f"{Trouble.HALF_OPEN} (publisher)": 1,
+    }
+)
+
+
+@dataclass
+class Nemesis:
+    """Injects faults into a stack until it is told to stop."""
+
+    stack: Stack
+    schedule: Schedule
+    chance: random.Random
+    injected: list[Injected] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._faults = self._table()
+        self._waiting: list[Injected] = []
+        self._over = False
+
+    async def run(self, seconds: float) -> None:
+        """Inject for so long, heal everything, and see the stack recover; raises Stuck."""
+        deadline = time.monotonic() + seconds
+        watcher = asyncio.create_task(self._watch(), name="recovery")
+        try:
+            while time.monotonic() < deadline:
+                await self._one(deadline)
+                await asyncio.sleep(self.chance.expovariate(1 / self.schedule.pause))
+        finally:
+            await self.heal()
+            self._over = True
+            await watcher
+
+    async def heal(self) -> None:
+        """Undo whatever lasts."""
+        for name in WORKERS:
+            self.stack.children.kill(name, signal.SIGCONT)
+            self._limit_files(name, resource.RLIM_INFINITY)
+        self.stack.worker_proxy.heal()
+        self.stack.publisher_proxy.heal()
+        await self.stack.stream.relax(self.stack.redis.maxmemory)
+
+    async def _one(self, deadline: float) -> None:
+        """Wait for a backlog, and inject the next fault."""
+        [kind] = self.chance.choices([*self.schedule.weights], [*self.schedule.weights.values()])
+        while (waiting := await self.backlog()) is None:
+            if time.monotonic() > deadline:
+                return
+            await asyncio.sleep(_LOOK)
+        fault = Injected(kind, time.monotonic(), waiting)
+        if await self._faults[kind]():
+            self.injected.append(fault)
+            self._waiting.append(fault)
+
+    async def backlog(self) -> Cursor | None:
+        """The newest entry, if the store has not applied it; None where nothing waits.
+
+        The stream is asked first: what the store has not applied after that did wait.
+        """
+        last, cursor = await self.stack.stream.last_id(), self.stack.store.cursor()
+        if last is None or cursor is None or cursor.applied >= last:
+            return None
+        return Cursor(cursor.epoch, last)
+
+    async def _watch(self) -> None:
+        """Note for each fault when the store had caught up with what waited at its time."""
+        while self._waiting or not self._over:
+            cursor = self.stack.store.cursor()
+            now = time.monotonic()
+            for fault in [*self._waiting]:
+                if cursor is not None and cursor >= fault.waiting:
+                    fault.recovered = now
+                    self._waiting.remove(fault)
+                elif now - fault.at > self.schedule.patience:
+                    raise Stuck(f"{fault.kind}: no recovery within {self.schedule.patience:g} s")
+            await asyncio.sleep(_LOOK)
+
+    # -- faults: each says whether it happened -----------------------------------------------
+
+    def _table(self) -> dict[str, Callable[[], Awaitable[bool]]]:
+        kill = self._kill
+        table: dict[str, Callable[[], Awaitable[bool]]] = {
+            "kill leader": lambda: kill(self.stack.leader()),
+            "kill standby": lambda: kill(self.stack.standby()),
+            "kill both workers": lambda: kill(*WORKERS),
+            "kill redis": lambda: kill("redis"),
+            "kill web": lambda: kill("web"),
+            "kill publisher": lambda: kill(self.chance.choice(self.stack.publishers)),
+            "nap of the leader": partial(self._freeze, _NAP),
+            "coma of the leader": self._coma,
+            "disk full": self._disk_full,
+            "redis disk full": self._redis_disk_full,
+            "memory full": self._memory_full,
+            "power cut": self._power_cut,
+        }
+        for trouble in Trouble:
+            for who in ("publisher", "worker"):
+                table[f"{trouble} ({who})"] = partial(self._disturb, trouble, who)
+        return table
+
+    async def _kill(self, *names: str | None) -> bool:
+        hit = [name for name in names if name is not None and self.stack.children.kill(name)]
+        return bool(hit)
+
+    async def _power_cut(self) -> bool:
+        """Kill both workers, and let session files forget what was not synced."""
+        order_power_cut(self.stack.setup.folder)
+        return await self._kill(*WORKERS)
+
+    async def _freeze(self, times: tuple[float, float]) -> bool:
+        leader = self.stack.leader()
+        if leader is None or not self.stack.children.kill(leader, signal.SIGSTOP):
+            return False
+        await asyncio.sleep(self.chance.uniform(*times))
+        self.stack.children.kill(leader, signal.SIGCONT)
+        return True
+
+    async def _coma(self) -> bool:
+        """Freeze the leader past its lease; it wakes up when the other one leads."""
+        return self.stack.standby() is not None and await self._freeze(_COMA)
+
+    async def _disk_full(self) -> bool:
+        leader = self.stack.leader()
+        if leader is None or not self._limit_files(leader, self.chance.randint(*_ROOM)):
+            return False
+        await asyncio.sleep(self.chance.uniform(*_FULL))
+        self._limit_files(leader, resource.RLIM_INFINITY)
+        return True
+
+    async def _redis_disk_full(self) -> bool:
+        """Redis ends by itself when it cannot write; its successor has room again."""
+        pid = self.stack.children.pids.get("redis")
+        if pid is None or not self._limit_files("redis", 0):
+            return False
+        self.stack.children.forgive(pid)
+        return True
+
+    def _limit_files(self, name: str, size: int) -> bool:
+        """Let no file of a process grow beyond a size; whether that is possible here."""
+        pid = self.stack.children.pids.get(name)
+        if pid is None or sys.platform != "linux":
+            return False
+        try:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        except ProcessLookupError:
+            return False
+        return True
+
+    async def _memory_full(self) -> bool:
+        await self.stack.stream.squeeze()
+        await asyncio.sleep(self.chance.uniform(*_FULL))
+        await self.stack.stream.relax(self.stack.redis.maxmemory)
+        return True
+
+    async def _disturb(self, trouble: Trouble, who: str) -> bool:
+        proxy: Proxy = self.stack.worker_proxy if who == "worker" else self.stack.publisher_proxy
+        return await proxy.disturb(trouble, self.chance, within=_TRAFFIC)

@@ -1,0 +1,71 @@
+"""Ten bugs that systems like this one had, put into the real worker to show that the checker sees.
+
+Each is a subclass of the class that does it right, and takes its place in one worker process;
+the services themselves have no switch for any of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from proof.nemesis import Schedule
+from proof.plants import files, store, stream
+from proof.proxy import Trouble
+
+# Some of these bugs leave a worker that cannot start any more.
+_PATIENCE: Final = 12.0
+_RETRIES: Final = Schedule(
+    {f"{Trouble.CUT_AFTER} (publisher)": 1, "kill leader": 1}, patience=_PATIENCE
+)
+_KILLS: Final = Schedule({"kill leader": 3, "kill both workers": 1}, patience=_PATIENCE)
+_COMA: Final = Schedule({"coma of the leader": 1}, patience=_PATIENCE)
+_POWER: Final = Schedule({"power cut": 1}, pause=0.5, patience=_PATIENCE)
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A bug: what it does, where, and the faults that bring it to light."""
+
+    about: str
+    put_in: Callable[[], None]
+    schedule: Schedule = _KILLS
+    backend: str = "sqlite"
+    seconds: float = 6.0
+
+
+PLANTS: Final[dict[str, Plant]] = {
+    "ack-before-commit": Plant(
+        "entries are removed from the stream before their transaction", stream.ack_before_commit
+    ),
+    "trim-by-length": Plant(
+        "the stream is trimmed to a length, not behind the cursor", stream.trim_by_length
+    ),
+    "dedupe-by-place": Plant(
+        "an entry counts as new when its stream id is", store.dedupe_by_place, _RETRIES
+    ),
+    "content-rollback": Plant(
+        "a rollback removes the last message of the same text", store.content_rollback
+    ),
+    "no-fence": Plant(
+        "a leader that lost its lease goes on writing",
+        store.no_fence,
+        _COMA,
+        seconds=12.0,
+    ),
+    "or-ignore": Plant("what cannot be inserted is ignored", store.or_ignore, _RETRIES),
+    "dedupe-lost-at-delete": Plant(
+        "a delete forgets the ids of the session", store.dedupe_lost_at_delete
+    ),
+    "whole-batch-poison": Plant("one bad entry condemns its batch", store.whole_batch_poison),
+    "torn-tail-kept": Plant(
+        "lines are appended behind what a crash left over", files.torn_tail_kept, backend="jsonl"
+    ),
+    "index-before-sync": Plant(
+        "the index commits before the file is synced",
+        files.index_before_sync,
+        _POWER,
+        backend="jsonl",
+    ),
+}

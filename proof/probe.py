@@ -1,0 +1,102 @@
+"""Looks at a running stack from outside: how far the store is, what waits, who leads."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from proof.doors import PREFIX
+from proof.evidence import Leftovers
+from sessions.models import STREAM_START, StreamId
+from sessions.redis import UNAVAILABLE, RedisClient, RedisError
+
+_KEY: Final = f"{PREFIX}turns"
+_ALL_AT_ONCE: Final = 5000
+
+
+class Cursor(NamedTuple):
+    """How far the store is. The epoch comes first, so that a later one is ahead."""
+
+    epoch: int
+    applied: StreamId
+
+
+class StoreProbe:
+    """Reads cursor and lease with SQL of its own; None while the store cannot be read."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._connection: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def cursor(self) -> Cursor | None:
+        """The place up to which the stream is applied."""
+        row = self._row("SELECT epoch, ms, n FROM stream")
+        return None if row is None else Cursor(row[0], StreamId(row[1], row[2]))
+
+    def resolved(self) -> int:
+        """Entries of this epoch that are accounted for."""
+        row = self._row("SELECT resolved + skipped FROM stream")
+        return -1 if row is None else row[0]
+
+    def leader(self) -> int | None:
+        """The process id of the leader."""
+        row = self._row("SELECT holder FROM lease")
+        return int(row[0].rpartition(":")[2]) if row is not None and row[0] else None
+
+    def _row(self, sql: str) -> tuple[Any, ...] | None:
+        try:
+            if self._connection is None:
+                uri = f"file:{self._database}?mode=ro"
+                self._connection = sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)
+            return self._connection.execute(sql).fetchone()
+        except sqlite3.OperationalError:
+            self.close()
+            return None
+
+
+class StreamProbe:
+    """Asks Redis directly, past the proxies."""
+
+    def __init__(self, redis: RedisClient) -> None:
+        self.redis = redis
+
+    async def last_id(self) -> StreamId | None:
+        """The newest entry's id; None while Redis cannot be asked."""
+        try:
+            info = await self.redis.execute_command("XINFO STREAM", _KEY)
+        except UNAVAILABLE:
+            return None
+        except RedisError:
+            return STREAM_START  # no such key yet
+        return StreamId.parse(info["last-generated-id"])
+
+    async def squeeze(self) -> None:
+        """Let Redis be out of memory until `relax`."""
+        with contextlib.suppress(RedisError, *UNAVAILABLE):
+            await self.redis.execute_command("CONFIG SET", "maxmemory", "1mb")
+
+    async def relax(self, limit: int) -> None:
+        """Give Redis its memory back."""
+        with contextlib.suppress(RedisError, *UNAVAILABLE):
+            await self.redis.execute_command("CONFIG SET", "maxmemory", limit)
+
+    async def leftovers(self) -> Leftovers:
+        """All that the stream holds, and Redis' count of what it ever held."""
+        info = await self.redis.execute_command("XINFO STREAM", _KEY)
+        found = Leftovers(info["entries-added"], info["length"])
+        place = "-"
+        while chunk := await self.redis.execute_command(
+            "XRANGE", _KEY, place, "+", "COUNT", _ALL_AT_ONCE
+        ):
+            for _, fields in chunk:
+                found.entries[fields[b"id"].decode()] += 1
+            place = f"({chunk[-1][0].decode()}"
+        return found

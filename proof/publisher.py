@@ -1,0 +1,177 @@
+"""`publisher`: a process that publishes seeded sessions and keeps a history of what it was told.
+
+Each of its tasks has a door of its own and sessions of its own. A session never has more than one
+burst unconfirmed: the same ids are sent again until somebody confirms them, and only at a stop, or
+when the process is killed, is a burst left in doubt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Final
+
+from proof.doors import ClientDoor, Door, PlainDoor, Refused, Unknown, WebDoor
+from proof.history import HistoryWriter, Step
+from proof.script import SessionScript, session_key
+from sessions.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
+
+# Sessions that a task talks in at the same time, and how long each of them gets.
+_OPEN_SESSIONS: Final = 40
+_LONGEST_SESSION: Final = 60
+# Sizes of bursts, and how often each comes: mostly small, sometimes a batch of the worker's own.
+_BURSTS: Final = ((1, 4), (10, 4), (40, 2), (200, 1))
+# Seconds between two tries with the same ids.
+_PAUSE: Final = 0.05
+# Seconds after a stop within which a burst in doubt is still sent again.
+_LAST_TRIES: Final = 20.0
+
+
+class Publisher:
+    """One task: a door, some sessions, a rate in events a second."""
+
+    def __init__(
+        self,
+        door: Door,
+        history: HistoryWriter,
+        stopping: asyncio.Event,
+        *,
+        tag: str,
+        seed: str,
+        rate: float,
+    ) -> None:
+        self._door = door
+        self._history = history
+        self._stopping = stopping
+        self._tag = tag
+        self._chance = random.Random(seed)
+        self._rate = rate
+        self._sessions: list[SessionScript] = []
+        self._made = 0
+
+    async def run(self) -> None:
+        """Publish bursts at the rate until it is time to stop."""
+        while not self._stopping.is_set():
+            burst = self._burst()
+            await self._deliver(burst)
+            if self._door.atomic and self._chance.random() < 0.05:
+                await self._deliver([self._script().invalid()])
+            await _within(self._stopping, len(burst) / self._rate)
+
+    def _burst(self) -> list[Step]:
+        """The next steps: of atomic doors several of a session, else one of each at most."""
+        sizes, weights = zip(*_BURSTS, strict=True)
+        [most] = self._chance.choices(sizes, weights)
+        size = self._chance.randint(1, most)
+        if self._door.atomic:
+            return [self._script().next() for _ in range(size)]
+        scripts = {id(script): script for script in (self._script() for _ in range(size))}
+        return [script.next() for script in scripts.values()]
+
+    def _script(self) -> SessionScript:
+        """A session to go on with; one that is long enough gives way to a new one."""
+        place = self._chance.randrange(_OPEN_SESSIONS)
+        if place >= len(self._sessions):
+            self._sessions.append(self._new_script())
+            return self._sessions[-1]
+        if self._sessions[place].length >= _LONGEST_SESSION:
+            self._sessions[place] = self._new_script()
+        return self._sessions[place]
+
+    def _new_script(self) -> SessionScript:
+        self._made += 1
+        key, tag = session_key(self._tag, self._made), f"{self._tag}:{self._made}"
+        return SessionScript(key, tag, self._chance, plain=not self._door.atomic)
+
+    async def _deliver(self, steps: Sequence[Step]) -> None:
+        """Send the steps until it is known what became of them, or too late to go on."""
+        numbers = self._history.invoke(steps)
+        while True:
+            try:
+                stream_ids = await self._door.publish(steps)
+            except Refused as error:
+                self._history.refused(numbers, str(error))
+                return
+            except Unknown as error:
+                self._history.unknown(numbers, str(error))
+                await asyncio.sleep(_PAUSE)
+            else:
+                self._history.accepted(numbers, stream_ids)
+                return
+
+
+async def _within(stopping: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stopping.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+async def run(arguments: argparse.Namespace) -> None:
+    """Publish until SIGTERM, and then until nothing is in doubt."""
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    watch_parent(inherited_pipe(os.environ, LIFELINE_VARIABLE), stopping.set)
+    # A publisher that was killed is another one when it comes back, with sessions of its own.
+    life = len([*arguments.folder.glob(f"{arguments.name}-*")])
+    name = f"{arguments.name}-{life}"
+    history = HistoryWriter.create(arguments.folder / f"{name}.jsonl")
+    doors = _doors(arguments)
+    rate = arguments.rate / len(doors)
+    seeds = [f"{arguments.seed}/{name}/{number}" for number in range(len(doors))]
+    tasks = [
+        asyncio.create_task(_publish(door, history, stopping, f"{name}.{number}", seed, rate))
+        for number, (door, seed) in enumerate(zip(doors, seeds, strict=True))
+    ]
+    await _finish(tasks, stopping)
+
+
+def _doors(arguments: argparse.Namespace) -> Sequence[AbstractAsyncContextManager[Door]]:
+    doors = [ClientDoor.opened(arguments.redis), PlainDoor.opened(arguments.redis)]
+    if arguments.web:
+        doors.append(WebDoor.opened(arguments.web, os.environ["TURNSTREAM_TOKEN"]))
+    return doors
+
+
+async def _publish(
+    opened: AbstractAsyncContextManager[Door],
+    history: HistoryWriter,
+    stopping: asyncio.Event,
+    tag: str,
+    seed: str,
+    rate: float,
+) -> None:
+    async with opened as door:
+        await Publisher(door, history, stopping, tag=tag, seed=seed, rate=rate).run()
+
+
+async def _finish(tasks: Sequence[asyncio.Task[None]], stopping: asyncio.Event) -> None:
+    """Wait for the stop or the first error; then for what is still in doubt, for a while."""
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    stopping.set()
+    _, late = await asyncio.wait(tasks, timeout=_LAST_TRIES)
+    for task in late:
+        task.cancel()
+    for task in set(tasks) - late:
+        task.result()
+
+
+def main() -> int:
+    """Run one publisher; its exit code."""
+    parser = argparse.ArgumentParser(prog="publisher", description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="where the history goes")
+    parser.add_argument("--name", required=True, help="tells its sessions and ids from others'")
+    parser.add_argument("--seed", required=True)
+    parser.add_argument("--redis", required=True, help="the URL of the proxy before Redis")
+    parser.add_argument("--web", help="the URL of the web process, where there is one")
+    parser.add_argument("--rate", type=float, required=True, help="events a second")
+    asyncio.run(run(parser.parse_args(sys.argv[1:])))
+    return 0

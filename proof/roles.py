@@ -1,0 +1,47 @@
+"""What a child of the nursery can be. Everything that takes long to import is imported here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NoReturn
+
+import worker.__main__
+from proof import publisher, volatile
+from proof.plants import PLANTS
+from sessions.settings import load_settings
+
+# Variables of the nursery's own: a bug to put in, and the folder of a disk that forgets.
+PLANT_VARIABLE: Final = "PROOF_PLANT"
+DISK_VARIABLE: Final = "PROOF_DISK"
+
+
+def _worker() -> int:
+    """`python -m worker`, after what a run puts into it."""
+    if plant := os.environ.get(PLANT_VARIABLE):
+        PLANTS[plant].put_in()
+    if disk := os.environ.get(DISK_VARIABLE):
+        workspace = load_settings(None, os.environ).workspace
+        volatile.power_on(Path(disk), workspace / "sessions")
+    return worker.__main__.main()
+
+
+def _web() -> int:
+    import cli.web
+
+    return cli.web.main(os.environ)
+
+
+def _program() -> NoReturn:
+    """Become another program: the arguments are its command line."""
+    os.execv(sys.argv[1], sys.argv[1:])
+
+
+ROLES: Final[dict[str, Callable[[], int]]] = {
+    "worker": _worker,
+    "web": _web,
+    "publisher": publisher.main,
+    "program": _program,
+}

@@ -1,0 +1,190 @@
+"""One system under test: Redis behind proxies, two workers, a web process, publishers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from cli.embedded_redis import EmbeddedRedis, find_server
+from proof.children import Children, Stuck, environment
+from proof.evidence import Leftovers, database_of
+from proof.probe import StoreProbe, StreamProbe
+from proof.proxy import Proxy
+from sessions.redis import connect
+from sessions.tokens import ensure_admin_token
+
+WORKERS: Final = ("worker-a", "worker-b")
+# Seconds within which a healed stack must have applied everything.
+QUIET_WITHIN: Final = 45.0
+# Seconds between two looks while waiting.
+LOOK: Final = 0.01
+_MAXMEMORY: Final = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a stack is made of. `rate` is in events a second, over all publishers.
+
+    `plant` names a bug of `plants`; with a `forgetful_disk` power cuts are possible.
+    """
+
+    folder: Path
+    backend: str
+    seed: str
+    rate: float = 150.0
+    publishers: int = 2
+    web: bool = True
+    plant: str | None = None
+    forgetful_disk: bool = False
+
+    @property
+    def workspace(self) -> Path:
+        """The workspace of all its services."""
+        return self.folder / "workspace"
+
+    @property
+    def histories(self) -> Path:
+        """Where publishers keep their histories."""
+        return self.folder / "histories"
+
+
+class Stack:
+    """A running stack. Made by `running`; ended with its block."""
+
+    def __init__(self, setup: Setup, children: Children, redis: EmbeddedRedis) -> None:
+        self.setup = setup
+        self.children = children
+        self.redis = redis
+        self.worker_proxy = Proxy(redis.socket_path)
+        self.publisher_proxy = Proxy(redis.socket_path)
+        self.store = StoreProbe(database_of(setup.workspace, setup.backend))
+        self.publishers = [f"publisher-{number}" for number in range(setup.publishers)]
+        self._web = f"http://127.0.0.1:{_free_port()}" if setup.web else None
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, setup: Setup) -> AsyncGenerator[Self]:
+        """A stack in which a worker leads and nobody publishes yet."""
+        for folder in (setup.workspace, setup.histories):
+            folder.mkdir(mode=0o700, parents=True)
+        with tempfile.TemporaryDirectory(prefix="ts-proof-") as sockets:
+            redis = EmbeddedRedis.of(
+                setup.workspace, find_server(), runtime_dir=sockets, maxmemory=_MAXMEMORY
+            )
+            redis.directory.mkdir(mode=0o700)
+            redis.socket_path.parent.mkdir(mode=0o700)
+            async with Children.running() as children, aclosing(connect(redis.url)) as client:
+                stack = cls(setup, children, redis)
+                stack.stream = StreamProbe(client)
+                try:
+                    await stack._start()
+                    yield stack
+                finally:
+                    await stack._close()
+
+    stream: StreamProbe
+
+    async def _start(self) -> None:
+        await self.worker_proxy.start()
+        await self.publisher_proxy.start()
+        await self._keep("redis", "program", *self.redis.server_argv())
+        await self.until(self._redis_answers, "Redis answers")
+        for name in WORKERS:
+            await self._keep(name, "worker")
+        if self._web is not None:
+            await self._keep("web", "web")
+        await self.until(lambda: self.store.leader() is not None, "a worker leads")
+
+    async def _close(self) -> None:
+        self.store.close()
+        await self.worker_proxy.close()
+        await self.publisher_proxy.close()
+
+    async def _keep(self, name: str, role: str, *argv: str) -> None:
+        url = f"redis://127.0.0.1:{self.worker_proxy.port}"
+        variables = environment(self.setup.workspace, redis_url=url, backend=self.setup.backend)
+        if self._web is not None:
+            variables["TURNSTREAM_API_URL"] = self._web
+            variables["TURNSTREAM_PORT"] = self._web.rpartition(":")[2]
+            variables["TURNSTREAM_TOKEN"] = ensure_admin_token(self.setup.workspace)
+        if self.setup.plant is not None:
+            variables["PROOF_PLANT"] = self.setup.plant
+        if self.setup.forgetful_disk:
+            variables["PROOF_DISK"] = str(self.setup.folder)
+        log = self.setup.folder / f"{name}.log"
+        await self.children.keep(name, role, *argv, env=variables, log=log)
+
+    async def publish(self) -> None:
+        """Let the publishers begin."""
+        url = f"redis://127.0.0.1:{self.publisher_proxy.port}"
+        for name in self.publishers:
+            await self._keep(
+                name,
+                "publisher",
+                f"--folder={self.setup.histories}",
+                f"--name={name}",
+                f"--seed={self.setup.seed}",
+                f"--redis={url}",
+                f"--rate={self.setup.rate / len(self.publishers)}",
+                *([f"--web={self._web}"] if self._web else ()),
+            )
+
+    async def _redis_answers(self) -> bool:
+        return await self.stream.last_id() is not None
+
+    # -- looking -----------------------------------------------------------------------------
+
+    def leader(self) -> str | None:
+        """The name of the worker that leads, if it lives."""
+        pid = self.store.leader()
+        return next((name for name in WORKERS if self.children.pids.get(name) == pid), None)
+
+    def standby(self) -> str | None:
+        """The name of the other one, if it lives."""
+        leader = self.leader()
+        names = [name for name in WORKERS if name != leader and name in self.children.pids]
+        return names[0] if leader is not None and names else None
+
+    async def until(
+        self, holds: Callable[[], bool | Awaitable[bool]], what: str, within: float = QUIET_WITHIN
+    ) -> None:
+        """Look until it holds; raises Stuck."""
+        deadline = time.monotonic() + within
+        while True:
+            seen = holds()
+            if seen if isinstance(seen, bool) else await seen:
+                return
+            if time.monotonic() > deadline:
+                raise Stuck(f"not within {within:g} s: {what}")
+            await asyncio.sleep(LOOK)
+
+    # -- ending ------------------------------------------------------------------------------
+
+    async def quiet(self) -> Leftovers:
+        """Let the publishers finish, the workers catch up and end; what Redis is left with."""
+        await self.children.end(*self.publishers)
+        await self.until(self._caught_up, "everything that was accepted is applied")
+        leftovers = await self.stream.leftovers()
+        services = [*WORKERS, "web"] if self._web else [*WORKERS]
+        for end in await self.children.end(*services):
+            if end.code != os.EX_OK:
+                raise Stuck(f"{end.name} was asked to end and ended with {end.code}")
+        await self.children.end("redis")
+        return leftovers
+
+    async def _caught_up(self) -> bool:
+        last, cursor = await self.stream.last_id(), self.store.cursor()
+        return last is not None and cursor is not None and cursor.applied == last
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
