@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a .jsonl[.gz] of session, role, content lines")
     parser.add_argument("--sessions", type=int, default=5000, help="made-up dialogues [5000]")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the drain [3]")
+    parser.add_argument("--backend", choices=("sqlite", "jsonl"), default="sqlite")
     parser.add_argument("--only", choices=("drain", "latency", "reads"))
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     arguments = parser.parse_args()
@@ -42,7 +43,8 @@ async def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
         turns = corpus.read(arguments.data) if arguments.data else corpus.made(arguments.sessions)
         backlog = list(corpus.interleaved(turns))
         figures["drain"] = [
-            await _in_folder(drain.measure, backlog) for _ in range(arguments.rounds)
+            await _in_folder(drain.measure, backlog, arguments.backend)
+            for _ in range(arguments.rounds)
         ]
     if arguments.only in (None, "latency"):
         figures["latency"] = await _in_folder(latency.measure)
@@ -66,7 +68,7 @@ def _plain(figures: dict[str, Any]) -> dict[str, Any]:
         plain["drain"] = {
             "turns": runs[0].turns,
             "worker_rows_per_s": median(run.worker for run in runs),
-            "executemany_rows_per_s": median(run.plain for run in runs),
+            "plain_rows_per_s": median(run.plain for run in runs),
             "ratio": median(run.ratio for run in runs),
             "worker_peak_mb": max(run.worker_mb for run in runs),
         }

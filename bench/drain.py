@@ -1,4 +1,4 @@
-"""How fast the worker drains a backlog, against the same rows by plain `executemany`."""
+"""How fast the worker drains a backlog, against plainly writing what it wrote."""
 
 from __future__ import annotations
 
@@ -64,9 +64,15 @@ async def redis_server(folder: Path) -> AsyncGenerator[str]:
 
 
 @asynccontextmanager
-async def worker_process(folder: Path, url: str) -> AsyncGenerator[Process]:
+async def worker_process(
+    folder: Path, url: str, *, backend: str = "sqlite"
+) -> AsyncGenerator[Process]:
     """A real worker on its own workspace, ended when the block ends."""
-    settings = {"TURNSTREAM_WORKSPACE": str(folder), "REDIS_URL": url}
+    settings = {
+        "TURNSTREAM_WORKSPACE": str(folder),
+        "TURNSTREAM_SESSION_BACKEND": backend,
+        "REDIS_URL": url,
+    }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "worker"),
         env=_environment(settings),
@@ -95,11 +101,14 @@ def _environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **settings}
 
 
-async def measure(turns: list[Turn], folder: Path) -> Drain:
-    """Let a backlog gather before a stopped worker, let it go, then do the same rows plainly."""
+async def measure(turns: list[Turn], backend: str, folder: Path) -> Drain:
+    """Let a backlog gather before a stopped worker, let it go, then write the same plainly."""
     workspace = folder / "drain"
-    async with redis_server(workspace) as url, worker_process(workspace, url) as worker:
-        async with make_session_backend(workspace, "sqlite") as store:
+    async with (
+        redis_server(workspace) as url,
+        worker_process(workspace, url, backend=backend) as worker,
+    ):
+        async with make_session_backend(workspace, backend) as store:
             await until(lambda: reached(store, 0))
             worker.send_signal(signal.SIGSTOP)
             await publish(turns, url)
@@ -108,8 +117,13 @@ async def measure(turns: list[Turn], folder: Path) -> Drain:
             await until(lambda: reached(store, len(turns)))
             took = time.perf_counter() - began
         peak = _peak_mb(worker.pid)
-    database = workspace / "sessions" / "turnstream.db"
-    rows, plain = baseline.seconds(database, folder / "plain.db", batch=BATCH_COUNT)
+    sessions = workspace / "sessions"
+    if backend == "jsonl":
+        rows, plain = baseline.of_files(sessions, folder / "plain", batch=BATCH_COUNT)
+    else:
+        rows, plain = baseline.of_rows(
+            sessions / "turnstream.db", folder / "plain.db", batch=BATCH_COUNT
+        )
     return Drain(len(turns), len(turns) / took, rows / plain, peak)
 
 
