@@ -24,6 +24,8 @@ from sessions.stream import TurnStream
 BATCH: Final = 100
 # Calls a second that a publisher makes at a given rate, so that the load is even.
 _CALLS: Final = 10
+# Seconds by which a publisher that was late may catch up.
+_SLACK: Final = 0.1
 # Seconds without an answer of Redis after which a replay gives up. A full Redis is waited for
 # without end: the worker is making room.
 PATIENCE: Final = 60.0
@@ -86,18 +88,18 @@ def _turns(file: TurnFile, pace: Pace, number: int) -> Iterator[Turn]:
 
 
 class _Rate:
-    """Turns a second over all publishers; a pause is not made up for."""
+    """Turns a second over all publishers; a longer pause is not made up for."""
 
     def __init__(self, rate: float | None) -> None:
         self._rate = rate
-        self._next = 0.0
+        self._next: float | None = None
 
     async def wait(self, turns: int) -> None:
         """Return when so many turns may go."""
         if self._rate is None:
             return
         now = asyncio.get_running_loop().time()
-        moment = max(now, self._next)
+        moment = now if self._next is None else max(now - _SLACK, self._next)
         self._next = moment + turns / self._rate
         await asyncio.sleep(moment - now)
 

@@ -30,6 +30,7 @@ class Running:
     redis_url: str
     workspace: str
     backend: str
+    prefix: str
     started_at: str
 
     @classmethod

@@ -38,6 +38,9 @@ class System:
         """The system that the settings and the environment mean; nothing is asked yet."""
         elsewhere = settings.turnstream.api_url
         running = None if elsewhere else Running.find(settings.workspace)
+        if running is not None:
+            # It may have been started with other variables, or with a settings file of its own.
+            settings = settings.replace(session_backend=running.backend, prefix=running.prefix)
         return cls(
             settings=settings,
             api_url=(elsewhere or (running.url if running else local_url(settings))).rstrip("/"),

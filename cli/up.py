@@ -106,6 +106,7 @@ def _prepare(
         redis_url=redis.url if redis is not None else settings.redis_url or "",
         workspace=str(workspace),
         backend=settings.channels.session_backend,
+        prefix=settings.turnstream.prefix,
         started_at=times.render(times.now()),
     )
     token = ensure_admin_token(workspace)

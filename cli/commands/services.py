@@ -65,11 +65,11 @@ def worker(edge: Edge, redis_url: str | None, adopt_stream: bool) -> int:
     The first one on a store leads, any further one is a hot standby. Without --redis-url it joins
     the `up` of its workspace, else it takes REDIS_URL.
     """
-    settings = _with(edge.settings, redis_url=redis_url)
-    url = redis_url or System.find(settings, edge.environ).required_redis_url()
+    system = System.find(_with(edge.settings, redis_url=redis_url), edge.environ)
+    url = redis_url or system.required_redis_url()
     arguments = ["--adopt-stream"] if adopt_stream else []
     child = Child("worker", python_module("worker", *arguments), watched=True)
-    return run(_supervise(child, {**edge.environ, **_variables(edge, settings, url)}))
+    return run(_supervise(child, {**edge.environ, **_variables(edge, system.settings, url)}))
 
 
 async def _supervise(child: Child, environ: dict[str, str]) -> int:
@@ -110,7 +110,7 @@ def _with(settings: Settings, **given: object) -> Settings:
 def _become(module: str, edge: Edge, settings: Settings) -> NoReturn:
     """Turn this process into the service, which reads its settings by itself."""
     system = System.find(settings, edge.environ)
-    variables = _variables(edge, settings, settings.redis_url or system.redis_url)
+    variables = _variables(edge, system.settings, settings.redis_url or system.redis_url)
     if system.running is not None:
         variables["TURNSTREAM_API_URL"] = system.running.url
     if system.token is not None:
@@ -126,6 +126,8 @@ def _variables(edge: Edge, settings: Settings, redis_url: str | None) -> dict[st
         "TURNSTREAM_HOST": settings.gateway.host,
         "TURNSTREAM_PORT": settings.gateway.port,
         "TURNSTREAM_REDIS_URL": redis_url,
+        "TURNSTREAM_SESSION_BACKEND": settings.channels.session_backend,
+        "TURNSTREAM_PREFIX": settings.turnstream.prefix,
         "TURNSTREAM_CONFIG": edge.settings_file,
     }
     return {name: str(value) for name, value in named.items() if value is not None}

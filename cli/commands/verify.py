@@ -54,23 +54,23 @@ def verify(edge: Edge, against: Path | None, timeout: float, rebuild_index: bool
     With --rebuild-index the files of a jsonl store are taken as they are, and the old index is set
     aside.
     """
-    settings = edge.settings
+    system = System.find(edge.settings, edge.environ)
     if rebuild_index:
-        _print_rebuilt(edge, run(rebuild(settings)))
+        _print_rebuilt(edge, run(rebuild(system.settings)))
         return 0
     if against is None:
-        health = check_store(settings)
+        health = check_store(system.settings)
         _print_health(edge, health)
         return 0 if health.sound else 1
     with checked_file(edge, against) as file:
-        report = run(_compare(edge, file, timeout))
+        report = run(_compare(edge, system, file, timeout))
     _print_report(edge, report)
     return 0 if report.agrees else 1
 
 
 def _print_rebuilt(edge: Edge, rebuilt: Rebuilt) -> None:
     output = edge.output
-    if output.as_json:
+    if output.json:
         output.data(asdict(rebuilt))
         return
     output.line(
@@ -85,8 +85,7 @@ def _print_rebuilt(edge: Edge, rebuilt: Rebuilt) -> None:
         output.note(f"no message: {place}")
 
 
-async def _compare(edge: Edge, file: TurnFile, patience: float) -> Report:
-    system = System.find(edge.settings, edge.environ)
+async def _compare(edge: Edge, system: System, file: TurnFile, patience: float) -> Report:
     async with _messages(edge, system, patience) as messages:
         with shown_progress(edge.output, "comparing", file.turns) as meter:
             return await compare(file, messages, meter.reach)

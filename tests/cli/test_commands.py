@@ -13,6 +13,8 @@ from cli.__main__ import COMMANDS, main, root
 from cli.options import SETTINGS_FILE, Edge
 from cli.output import Output, counted, printable
 from cli.running import Running
+from cli.system import System
+from tests.cli.command import ROOT
 
 
 def every_command(group: click.Group = root, *path: str) -> Iterator[tuple[str, ...]]:
@@ -110,16 +112,36 @@ def test_the_settings_file_of_the_workspace_is_read(tmp_path: Path) -> None:
     assert Edge({"TURNSTREAM_PORT": "99"}, workspace=tmp_path).settings.gateway.port == 99
 
 
+def record(workspace: Path, pid: int) -> Running:
+    """What `up` writes when it is ready."""
+    return Running(
+        pid=pid,
+        url="http://127.0.0.1:1",
+        redis_url="redis://127.0.0.1:1/0",
+        workspace=str(workspace),
+        backend="jsonl",
+        prefix="other:",
+        started_at="2026-01-01T00:00:00+00:00",
+    )
+
+
+def test_commands_take_backend_and_prefix_from_what_runs(tmp_path: Path) -> None:
+    """Whoever looks need not know how it was started."""
+    record(tmp_path, os.getpid()).write()
+    settings = System.find(Edge({}, workspace=tmp_path).settings, {}).settings
+    assert (settings.channels.session_backend, settings.stream_key) == ("jsonl", "other:turns")
+
+
 def test_the_record_of_a_dead_process_counts_for_nothing(tmp_path: Path) -> None:
     """A killed `up` leaves its record behind."""
-    alive = Running(os.getpid(), "http://h", "redis://h", str(tmp_path), "sqlite", "now")
+    alive = record(tmp_path, os.getpid())
     alive.write()
     assert Running.find(tmp_path) == alive
     child = os.fork()
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    Running(child, "http://h", "redis://h", str(tmp_path), "sqlite", "now").write()
+    record(tmp_path, child).write()
     assert Running.find(tmp_path) is None
 
 
@@ -146,3 +168,9 @@ def test_what_commands_a_terminal_is_spelled_out() -> None:
     """Letters of all scripts and emoji are left alone."""
     assert printable("\x1b]0;x\x07 \x9b \u202eabc") == "\\x1b]0;x\\x07 \\x9b \\u202eabc"
     assert printable("héllo ☕ 日本\nnext") == "héllo ☕ 日本\nnext"
+
+
+def test_every_command_is_in_the_docs() -> None:
+    """By its name."""
+    text = (ROOT / "docs" / "commands.md").read_text()
+    assert [name for name in COMMANDS if f"`{name}" not in text] == []

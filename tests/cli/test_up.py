@@ -124,6 +124,7 @@ def test_a_redis_of_others_is_used_where_it_is_named(workspace: Path, redis_url:
     with Up.running(workspace, *arguments, TURNSTREAM_PREFIX=f"{workspace.parent.name}:") as up:
         assert up.run("redis-url").out.strip() == redis_url
         assert not (workspace / "redis").exists()
+        publish(up, "s", "hello")
         assert httpx.get(f"{up.url}/readyz").status_code == 200
 
 

@@ -226,6 +226,16 @@ def test_a_damaged_file_is_told_without_a_traceback(
         assert "Traceback" not in printed.err
 
 
+def test_an_index_is_made_anew_from_the_files(file: Path, workspace: Path, verify: Verify) -> None:
+    """A jsonl store that lost its index holds all of its turns afterwards."""
+    asyncio.run(store_file(file, workspace, "jsonl"))
+    (workspace / "sessions" / "index.db").unlink()
+    rebuilt = verify(workspace, "--rebuild-index", backend="jsonl")
+    assert (verify.code, rebuilt["sessions"], rebuilt["messages"]) == (0, 3, 12)
+    assert verify(workspace, "--against", file, backend="jsonl")["agrees"]
+    assert verify(workspace, backend="jsonl")["sound"]
+
+
 def test_rebuilding_an_index_is_refused_where_there_is_none(stored: Path) -> None:
     """The exit code says that it is a matter of configuration."""
     assert main(["verify", "--rebuild-index", "--workspace", str(stored)], {}) == os.EX_CONFIG
