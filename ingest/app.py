@@ -18,9 +18,16 @@ from fastapi import FastAPI
 
 from ingest import rest
 from ingest.access import ApiTokens
+from ingest.agents.factory import make_agents
+from ingest.desk import Desk
+from ingest.gateway import door
+from ingest.keeper import keeping
+from ingest.reads import ApiReads
 from ingest.services import Services
+from ingest.turn import TurnRunner
 from sessions.asgi import HostGuard, allowed_names
 from sessions.errors import ConfigError
+from sessions.lanes import Lanes
 from sessions.redis import connect
 from sessions.settings import Settings
 from sessions.stream import TurnStream
@@ -63,9 +70,19 @@ async def joined(
             prefix=settings.turnstream.prefix,
             max_content=settings.turnstream.max_content_bytes,
         )
-        app.state.ingest = Services(settings, stream, tokens, api)
-        app.include_router(rest.router)
-        yield
+        lanes = Lanes(
+            redis,
+            url=url,
+            prefix=settings.turnstream.prefix,
+            max_content=settings.turnstream.max_content_bytes,
+        )
+        agents = make_agents(settings.agents)
+        reads = ApiReads(api)
+        async with Desk(lanes, TurnRunner(lanes, reads, agents)) as desk, keeping(desk):
+            app.state.ingest = Services(settings, stream, tokens, api, desk, reads, agents)
+            app.include_router(rest.router)
+            app.include_router(door.router)
+            yield
 
 
 def api_client(url: str, token: str | None) -> httpx.AsyncClient:

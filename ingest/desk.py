@@ -296,7 +296,7 @@ class Desk:
         async with self._naming:
             if self.lanes.replica != replica:
                 return
-            log.error("the other replicas took this one for dead; it begins anew")
+            log.warning("this replica is not known to the others (any more) and begins anew")
             for turn, _ in self._running.values():
                 turn.interrupt(Interruption.LOST)
             for turn in [turn for turns in self._waiting.values() for turn in turns]:
@@ -306,7 +306,9 @@ class Desk:
     # -- life --------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        await self.lanes.register()
+        # Without Redis the first beat that reaches it registers.
+        with contextlib.suppress(Retryable):
+            await self.lanes.register(patience=0)
         return self
 
     async def __aexit__(

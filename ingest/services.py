@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import httpx
+from fastapi import WebSocket
 
+from ingest.agents.base import Agent
+from ingest.desk import Desk
+from ingest.reads import SessionReads
 from sessions.errors import SessionError
 from sessions.settings import Settings
 from sessions.stream import TurnStream
@@ -20,6 +25,10 @@ class Services:
     stream: TurnStream
     tokens: TokenVerifier
     api: httpx.AsyncClient
+    desk: Desk
+    reads: SessionReads
+    agents: Mapping[str, Agent]
+    clients: set[WebSocket] = field(default_factory=set[WebSocket])
 
     async def missing(self) -> list[str]:
         """What does not answer now, of what is needed to accept a message and to run its turn."""

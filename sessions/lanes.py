@@ -145,11 +145,12 @@ class Lanes:
         self._max_content = max_content
         self._scripts = {name: redis.register_script(_script(name)) for name in _NAMES}
 
-    async def register(self) -> None:
+    async def register(self, *, patience: float = PATIENCE) -> None:
         """Show this replica to the others, each time under a new name; before anything else."""
         self.replica = uuid.uuid4().hex
         await self._patiently(
-            lambda: self._redis.execute_command("HSETNX", self._beats_key, self.replica, 0)
+            lambda: self._redis.execute_command("HSETNX", self._beats_key, self.replica, 0),
+            patience=patience,
         )
 
     async def unregister(self) -> None:

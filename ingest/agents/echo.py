@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from ingest.agents.base import Progress, Reply
 from ingest.prompt import Line
@@ -12,8 +11,8 @@ from ingest.prompt import Line
 class EchoAgent:
     """Repeats what was said last."""
 
-    provider: Final = "echo"
-    model: Final = None
+    provider: str = "echo"
+    model: str | None = None
 
     async def answer(self, session: str, lines: Sequence[Line], progress: Progress) -> Reply:
         """The last line's text as it was written, in one piece."""

@@ -275,13 +275,15 @@ async def test_a_process_of_its_own_asks_the_api_whose_a_token_is(
 async def test_a_process_of_its_own_is_ready_when_redis_and_the_api_are(
     settings: Settings, leading: Leading
 ):
-    async with api.app.opened(settings) as there:
-        services = Services(
-            settings, leading.stream, TokenFile(settings.workspace), client_within(there, None)
-        )
+    async with (
+        api.app.opened(settings) as there,
+        client_within(there, None) as asking,
+        joined(there, settings, tokens=TokenFile(settings.workspace), api=asking),
+    ):
+        services: Services = there.state.ingest
         assert await services.missing() == []
-    nobody = replace(services, api=api_client("http://127.0.0.1:1", None))
-    assert await nobody.missing() == ["api"]
+        nobody = replace(services, api=api_client("http://127.0.0.1:1", None))
+        assert await nobody.missing() == ["api"]
 
 
 async def test_a_process_of_its_own_wants_the_address_of_the_api(settings: Settings):

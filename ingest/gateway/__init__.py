@@ -1,0 +1,1 @@
+"""`WS /ws/chat`: conversations in ZeroClaw's protocol."""

@@ -1,0 +1,262 @@
+"""One client's conversation: its frames in, its session's turns out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ingest.agents.base import Agent
+from ingest.desk import Desk
+from ingest.failures import ABORTED, FAILED, INTERRUPTED, TIMED_OUT
+from ingest.gateway import frames
+from ingest.gateway.frames import Approval, Broken, Connect, Heard, Said, Unknown
+from ingest.gateway.outbox import Outbox
+from ingest.ids import derived_id, new_id
+from ingest.inbound import Inbound
+from ingest.live import Ending, LiveTurn, TurnEnd
+from ingest.prompt import HISTORY
+from ingest.reads import SessionReads
+from ingest.tasks import end_all
+from sessions import times
+from sessions.errors import LaneFull, Retryable, StreamFull, StreamUnavailable
+from sessions.lanes import Running
+
+# Messages that a client may send at once, and how many of them come back in a second.
+BURST: Final = 20.0
+RATE: Final = 5.0
+# Seconds between two looks at a turn that another replica runs.
+_FOLLOW: Final = 0.5
+# Seconds that such a turn may be nowhere to be seen before its client is told: it may wait for
+# the turns before it, or for a dead replica to be noticed.
+_NOWHERE: Final = 45.0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store says of the session when a client connects."""
+
+    messages: int
+    name: str | None
+
+
+class Chat:
+    """A connected client. It may leave at any time: its turns go on without it."""
+
+    def __init__(
+        self,
+        session_id: str,
+        alias: str,
+        *,
+        desk: Desk,
+        reads: SessionReads,
+        agents: Mapping[str, Agent],
+    ) -> None:
+        self.key = f"gw_{session_id}"
+        self.outbox = Outbox()
+        self._session_id = session_id
+        self._alias = alias
+        self._desk = desk
+        self._reads = reads
+        self._agents = agents
+        self._allowance = Allowance()
+        self._following: set[asyncio.Task[None]] = set()
+
+    async def run(self, texts: AsyncIterator[str], known: Known) -> None:
+        """Serve the client until its frames end, or until it has to go."""
+        try:
+            await self._welcome(known)
+            if await self._first(texts, known):
+                async for text in texts:
+                    await self._later(frames.read(text))
+        finally:
+            await end_all(self._following)
+
+    async def _welcome(self, known: Known) -> None:
+        running = await self._find_running()
+        frame: frames.Frame = {
+            "type": "session_start",
+            "session_id": self._session_id,
+            "resumed": known.messages > 0,
+            "message_count": known.messages,
+        }
+        if known.name:
+            frame["name"] = known.name
+        if running is not None:
+            frame |= {"state": "running", "turn_id": running.turn}
+        self.outbox.put(frame)
+        if running is not None:
+            self._resume(running)
+
+    async def _find_running(self) -> Running | None:
+        try:
+            return await self._desk.lanes.at_work(self.key)
+        except Retryable:
+            return None
+
+    def _resume(self, running: Running) -> None:
+        """Let the client see the rest of a turn that was running when it came."""
+        turn = self._desk.running(self.key)
+        if turn is None or turn.inbound.id != running.turn:
+            self._follow(self._tell_of_other(running.turn))
+            return
+        if turn.said:
+            self.outbox.chunk(turn.said)
+        self._attend(turn)
+
+    # -- frames ------------------------------------------------------------------------------
+
+    async def _first(self, texts: AsyncIterator[str], known: Known) -> bool:
+        """The first frame, for which clients know rules of its own; False ends the connection."""
+        text = await anext(texts, None)
+        if text is None:
+            return False
+        heard = frames.read(text)
+        if isinstance(heard, Connect):
+            self.outbox.put({"type": "connected", "message": "Connection established"})
+        if known.messages > HISTORY:
+            await self._tell_of_trimming(known)
+        if isinstance(heard, Broken):
+            self.outbox.put(frames.error(frames.INVALID_JSON))
+        elif isinstance(heard, Unknown | Approval):
+            kind = heard.type if isinstance(heard, Unknown) else "approval_response"
+            self.outbox.put(frames.unknown_type(kind))
+        elif isinstance(heard, Said) and heard.content:
+            return await self._take(heard)
+        return True
+
+    async def _tell_of_trimming(self, known: Known) -> None:
+        try:
+            kept = (await self._reads.history(self.key)).messages
+        except Retryable:
+            return
+        self.outbox.put(
+            {
+                "type": "history_trimmed",
+                "dropped_messages": known.messages - len(kept),
+                "kept_turns": sum(said.role == "user" for said in kept),
+                "reason": f"the agent reads the last {HISTORY} messages",
+            }
+        )
+
+    async def _later(self, heard: Heard) -> None:
+        busy = self._desk.running(self.key) is not None
+        if isinstance(heard, Said):
+            if not heard.content:
+                self.outbox.put(frames.error(frames.EMPTY, "EMPTY_CONTENT"))
+            elif not self._allowance.take():
+                self.outbox.put(frames.error("Too many messages; slow down", "RATE_LIMITED"))
+            else:
+                await self._take(heard)
+        elif isinstance(heard, Broken):
+            text = frames.INVALID_JSON if busy else f"Invalid JSON: {heard.problem}"
+            self.outbox.put(frames.error(text, "INVALID_JSON"))
+        elif isinstance(heard, Approval):
+            self._answer_approval(heard, busy=busy)
+        elif not busy:
+            kind = heard.type if isinstance(heard, Unknown) else "connect"
+            self.outbox.put(frames.unknown_type(kind, "UNKNOWN_MESSAGE_TYPE"))
+
+    def _answer_approval(self, heard: Approval, *, busy: bool) -> None:
+        if heard.valid and heard.sop:
+            self.outbox.put(frames.error("There are no procedures here", "SOP_DISABLED"))
+        elif not heard.valid and not busy:
+            text = frames.INVALID_APPROVAL
+            self.outbox.put(frames.error(text, "INVALID_APPROVAL_RESPONSE"))
+
+    async def _take(self, said: Said) -> bool:
+        """Put a message into the session's lane; False where it was refused."""
+        turn_id = derived_id("gw", self.key, said.id) if said.id else new_id()
+        inbound = Inbound(
+            turn_id, self.key, said.content, self._alias, times.now(), owner=self._alias
+        )
+        try:
+            turn = await self._desk.accept(inbound, attended=True)
+        except Retryable as error:
+            self.outbox.put(frames.error(str(error), _code(error)))
+            return False
+        self._attend(turn)
+        return True
+
+    # -- turns -------------------------------------------------------------------------------
+
+    def _attend(self, turn: LiveTurn) -> None:
+        turn.listeners.add(self.outbox)
+        self._follow(self._tell_of_end(turn))
+
+    def _follow(self, work: Any) -> None:
+        task = asyncio.create_task(work, name=f"follow {self.key!r}")
+        self._following.add(task)
+        task.add_done_callback(self._following.discard)
+
+    async def _tell_of_end(self, turn: LiveTurn) -> None:
+        try:
+            end = await asyncio.shield(turn.end)
+        finally:
+            turn.listeners.discard(self.outbox)
+        if end.ending in (Ending.ELSEWHERE, Ending.LEFT):
+            await self._tell_of_other(turn.inbound.id)
+        else:
+            self._tell(end)
+
+    def _tell(self, end: TurnEnd) -> None:
+        if end.ending is Ending.REPLIED:
+            agent = self._agents.get(self._alias)
+            self.outbox.put(frames.done(end.text, end.reply, agent))
+        elif end.ending is Ending.ABORTED:
+            self.outbox.put({"type": "aborted"})
+        else:
+            self.outbox.put(frames.error(end.text, end.code))
+
+    async def _tell_of_other(self, turn: str) -> None:
+        """Wait for the end of a turn that is not run here, and tell how the store shows it."""
+        nowhere = 0.0
+        while nowhere < _NOWHERE:
+            try:
+                running = await self._desk.lanes.at_work(self.key)
+                history = await self._reads.history(self.key)
+            except Retryable:
+                await asyncio.sleep(_FOLLOW)
+                continue
+            if f"{turn}:reply" in history.ids:
+                text = history.messages[history.ids.index(f"{turn}:reply")].content
+                self._tell(_as_stored(text))
+                return
+            nowhere = 0.0 if running is not None and running.turn == turn else nowhere + _FOLLOW
+            await asyncio.sleep(_FOLLOW)
+        self.outbox.put(frames.error("The message got no reply; send it again", "AGENT_ERROR"))
+
+
+def _as_stored(text: str) -> TurnEnd:
+    if text.endswith(ABORTED):
+        return TurnEnd(Ending.ABORTED, text)
+    if text in (FAILED, TIMED_OUT, INTERRUPTED):
+        return TurnEnd(Ending.FAILED, text, "AGENT_ERROR")
+    return TurnEnd(Ending.REPLIED, text)
+
+
+def _code(error: Retryable) -> str:
+    if isinstance(error, LaneFull):
+        return "SESSION_QUEUE_FULL"
+    if isinstance(error, StreamFull):
+        return "STREAM_FULL"
+    return "STREAM_UNAVAILABLE" if isinstance(error, StreamUnavailable) else "UNAVAILABLE"
+
+
+class Allowance:
+    """How many messages a client may still send now."""
+
+    def __init__(self) -> None:
+        self._left = BURST
+        self._at = asyncio.get_running_loop().time()
+
+    def take(self) -> bool:
+        """Use one up; False where none is left."""
+        now = asyncio.get_running_loop().time()
+        self._left = min(BURST, self._left + (now - self._at) * RATE)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

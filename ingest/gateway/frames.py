@@ -1,0 +1,122 @@
+"""The frames of the protocol: what a client may send, and what it is sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from ingest.agents.base import Agent, Reply
+
+HINT: Final = 'Send {"type":"message","content":"your text"}'
+INVALID_JSON: Final = f"Invalid JSON. {HINT}"
+EMPTY: Final = "Message content cannot be empty"
+INVALID_APPROVAL: Final = (
+    "approval_response requires request_id and decision in {approve,deny,always}"
+)
+_DECISIONS: Final = frozenset({"approve", "deny", "always"})
+
+Frame = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A `message` frame. `id` is the client's own name for it, so that it may be sent again."""
+
+    content: str
+    id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """A `connect` frame; what it says beside that changes nothing here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """An answer to a question; nothing here asks any, so it is only checked."""
+
+    valid: bool
+    sop: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A frame of another type."""
+
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """No JSON object; `problem` is what the parser says."""
+
+    problem: str
+
+
+Heard = Said | Connect | Approval | Unknown | Broken
+
+
+def read(text: str) -> Heard:
+    """What a client's text frame says."""
+    try:
+        found = json.loads(text)
+        text.encode()
+    except (ValueError, RecursionError) as error:
+        return Broken(str(error))
+    if not isinstance(found, dict):
+        return Unknown("")
+    fields = cast("dict[str, Any]", found)
+    kind = fields.get("type")
+    if kind == "message":
+        return _said(fields)
+    if kind == "connect":
+        return Connect()
+    if kind == "approval_response":
+        return _approval(fields)
+    return Unknown(kind if isinstance(kind, str) else "")
+
+
+def _said(fields: Mapping[str, Any]) -> Said:
+    content, name = fields.get("content"), fields.get("id")
+    return Said(
+        content if isinstance(content, str) else "",
+        name if isinstance(name, str) and name else None,
+    )
+
+
+def _approval(fields: Mapping[str, Any]) -> Approval:
+    sop = fields.get("kind") == "sop"
+    named = isinstance(fields.get("run_id" if sop else "request_id"), str)
+    allowed = _DECISIONS - {"always"} if sop else _DECISIONS
+    return Approval(named and fields.get("decision") in allowed, sop)
+
+
+def error(message: str, code: str | None = None) -> Frame:
+    """An `error` frame."""
+    frame: Frame = {"type": "error", "message": message}
+    return frame if code is None else {**frame, "code": code}
+
+
+def unknown_type(kind: str, code: str | None = None) -> Frame:
+    """The error for a frame of a type that is not served."""
+    return error(f'Unsupported message type "{kind}". {HINT}', code)
+
+
+def done(text: str, reply: Reply | None, agent: Agent | None) -> Frame:
+    """The `done` frame. Numbers that nobody knows are null."""
+    usage = reply.usage if reply is not None else None
+    known = [n for n in (usage.input_tokens, usage.output_tokens) if n is not None] if usage else []
+    return {
+        "type": "done",
+        "full_response": text,
+        "input_tokens": usage.input_tokens if usage else None,
+        "output_tokens": usage.output_tokens if usage else None,
+        "tokens_used": sum(known) if known else None,
+        "cost_usd": None,
+        "model": agent.model if agent is not None else None,
+        "provider": agent.provider if agent is not None else None,
+        "max_context_tokens": None,
+        "last_input_tokens": usage.last_input_tokens if usage else None,
+    }

@@ -1,0 +1,371 @@
+"""`WS /ws/chat`, as a client of ZeroClaw's protocol sees it, over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import uvicorn
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+import api.app
+from ingest.agents.base import Agent, Reply
+from ingest.app import client_within, joined
+from ingest.failures import AgentError
+from ingest.gateway.outbox import Outbox, SlowReader
+from ingest.services import Services
+from sessions.models import Event, EventType
+from sessions.settings import Settings
+from sessions.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
+from tests.helpers import wait_until
+from tests.ingest.replicas import Gate, ScriptedAgent
+from tests.leading import Leading
+
+
+@dataclass
+class Gateway:
+    """A running web process and what its clients need to know."""
+
+    url: str
+    token: str
+    services: Services
+    agent: ScriptedAgent
+    settings: Settings
+
+    @asynccontextmanager
+    async def client(self, session: str | None = "one", **query: str) -> AsyncIterator[Client]:
+        """A client that has got its session_start."""
+        given = {"agent": "anna", **query} | ({} if session is None else {"session_id": session})
+        text = "&".join(f"{name}={value}" for name, value in given.items())
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with connect(f"{self.url}/ws/chat?{text}", additional_headers=headers) as socket:
+            client = Client(socket, {})
+            client.start = await client.next()
+            yield client
+
+
+@dataclass
+class Client:
+    """A connected client; `start` is its session_start."""
+
+    socket: ClientConnection
+    start: dict[str, Any]
+
+    async def next(self) -> dict[str, Any]:
+        async with asyncio.timeout(10):
+            return json.loads(await self.socket.recv())
+
+    async def send(self, **frame: Any) -> None:
+        await self.socket.send(json.dumps(frame))
+
+    async def say(self, text: str, **more: Any) -> None:
+        await self.send(type="message", content=text, **more)
+
+    async def until(self, kind: str) -> dict[str, Any]:
+        while (frame := await self.next())["type"] != kind:
+            pass
+        return frame
+
+    async def greet(self) -> None:
+        await self.send(type="connect")
+        assert (await self.next())["type"] == "connected"
+
+
+@pytest.fixture
+async def gateway(settings: Settings, leading: Leading) -> AsyncIterator[Gateway]:
+    token = ensure_admin_token(settings.workspace)
+    async with (
+        api.app.opened(settings) as app,
+        client_within(app, token) as within,
+        joined(app, settings, tokens=TokenFile(settings.workspace), api=within),
+        _serving(app) as url,
+    ):
+        services: Services = app.state.ingest
+        agent = ScriptedAgent()
+        agents: dict[str, Agent] = services.agents  # type: ignore[assignment]
+        agents["anna"] = agent
+        yield Gateway(url, token, services, agent, settings)
+
+
+@asynccontextmanager
+async def _serving(app: Any) -> AsyncIterator[str]:
+    config = uvicorn.Config(app, port=0, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    server.capture_signals = nullcontext  # type: ignore[method-assign]
+    task = asyncio.create_task(server.serve())
+    await wait_until(lambda: server.started)
+    [listener] = server.servers[0].sockets
+    yield f"ws://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    server.force_exit = True
+    await task
+
+
+async def refused(gateway: Gateway, query: str, **headers: str) -> tuple[int, str]:
+    with pytest.raises(InvalidStatus) as caught:
+        async with connect(f"{gateway.url}/ws/chat{query}", additional_headers=headers):
+            pass
+    return caught.value.response.status_code, (caught.value.response.body or b"").decode()
+
+
+class TestHandshake:
+    async def test_without_a_token_nobody_gets_in(self, gateway: Gateway):
+        assert await refused(gateway, "?agent=anna") == (
+            401,
+            "Unauthorized: provide Authorization header, Sec-WebSocket-Protocol bearer, "
+            "or ?token= query param",
+        )
+
+    async def test_the_agent_must_be_given_and_known(self, gateway: Gateway):
+        token = {"Authorization": f"Bearer {gateway.token}"}
+        status, text = await refused(gateway, "", **token)
+        assert status == 400
+        assert text.startswith("Missing required `agent` query parameter — pass `?agent=<alias>`")
+        assert await refused(gateway, "?agent=zed", **token) == (
+            400,
+            "Unknown agent `zed` — no [agents.zed] entry configured.",
+        )
+        status, _ = await refused(gateway, "?agent=anna&agentAlias=anna", **token)
+        assert status == 400
+
+    async def test_a_token_may_come_in_the_header_the_subprotocols_or_the_query(
+        self, gateway: Gateway
+    ):
+        url = f"{gateway.url}/ws/chat?agent=anna"
+        protocols: Any = ["zeroclaw.v1", f"bearer.{gateway.token}"]
+        async with connect(url, subprotocols=protocols) as socket:
+            assert socket.subprotocol == "zeroclaw.v1"
+        async with connect(f"{url}&token={gateway.token}") as socket:
+            assert json.loads(await socket.recv())["type"] == "session_start"
+        header = {"Authorization": "Bearer nobody"}
+        assert (await refused(gateway, f"?agent=anna&token={gateway.token}", **header))[0] == 401
+
+    async def test_an_agents_token_is_for_that_agent_only(self, gateway: Gateway):
+        token, _ = create_token(gateway.settings.workspace, scope=TokenScope.SEND, agent="bert")
+        status, _ = await refused(gateway, "?agent=anna", Authorization=f"Bearer {token}")
+        assert status == 403
+
+    async def test_a_page_of_another_origin_is_refused(self, gateway: Gateway):
+        status, _ = await refused(
+            gateway,
+            "?agent=anna",
+            Authorization=f"Bearer {gateway.token}",
+            Origin="https://evil.example",
+        )
+        assert status == 403
+
+
+class TestConversation:
+    async def test_a_new_session_starts_and_answers(self, gateway: Gateway):
+        async with gateway.client() as client:
+            assert client.start == {
+                **{"type": "session_start", "session_id": "one"},
+                **{"resumed": False, "message_count": 0},
+            }
+            await client.greet()
+            await client.say("hello")
+            done = await client.until("done")
+        assert (done["full_response"], done["provider"]) == ("re: hello", "script")
+        assert done["tokens_used"] is None
+
+    async def test_a_first_frame_may_be_the_first_message(self, gateway: Gateway):
+        async with gateway.client() as client:
+            await client.say("hello")
+            assert (await client.until("done"))["full_response"] == "re: hello"
+
+    async def test_without_a_session_id_a_new_one_is_made(self, gateway: Gateway):
+        async with gateway.client(None) as client:
+            assert len(client.start["session_id"]) == 36
+
+    async def test_a_client_that_comes_again_finds_its_session_and_its_name(self, gateway: Gateway):
+        async with gateway.client(name="Trip") as client:
+            assert client.start["name"] == "Trip"
+            await client.say("hello")
+            await client.until("done")
+        async with gateway.client() as client:
+            start = client.start
+        assert (start["resumed"], start["message_count"], start["name"]) == (True, 2, "Trip")
+
+    async def test_chunks_and_tools_are_told_as_they_happen(self, gateway: Gateway):
+        async def script(session: str, lines: Any, progress: Any):
+            progress.tool_call("c", "sessions_list", {"limit": 1})
+            progress.tool_result("c", "sessions_list", "none")
+            progress.chunk("a")
+            return Reply("a")
+
+        gateway.agent.script = script
+        async with gateway.client() as client:
+            await client.say("go")
+            seen = [await client.next() for _ in range(4)]
+        assert seen[:3] == [
+            {"type": "tool_call", "id": "c", "name": "sessions_list", "args": {"limit": 1}},
+            {"type": "tool_result", "id": "c", "name": "sessions_list", "output": "none"},
+            {"type": "chunk", "content": "a"},
+        ]
+
+    async def test_the_session_belongs_to_the_agent(self, gateway: Gateway):
+        async with gateway.client() as client:
+            await client.say("hello")
+            await client.until("done")
+        async with gateway.client(agent="bert") as client:
+            await client.say("mine now")
+            frame = await client.until("error")
+        assert "not_owner" in frame["message"]
+
+    async def test_a_message_that_is_sent_again_under_its_id_is_one_message(self, gateway: Gateway):
+        async with gateway.client() as client:
+            await client.say("hello", id="m1")
+            await client.until("done")
+            await client.say("hello", id="m1")
+            assert (await client.until("done"))["full_response"] == "re: hello"
+        assert gateway.agent.asked == ["hello"]
+
+    async def test_a_long_history_is_said_to_be_trimmed(self, gateway: Gateway, leading: Leading):
+        await leading.publish(
+            *(
+                Event(f"e{n}", EventType.APPEND, session="gw_one", role="user", content="x")
+                for n in range(60)
+            )
+        )
+        async with gateway.client() as client:
+            await client.greet()
+            frame = await client.next()
+        assert (frame["type"], frame["dropped_messages"], frame["kept_turns"]) == (
+            *("history_trimmed", 10, 50),
+        )
+
+
+class TestErrors:
+    async def test_wrong_first_frames_get_an_error_without_a_code(self, gateway: Gateway):
+        hint = 'Send {"type":"message","content":"your text"}'
+        for text, expected in (
+            ("{", f"Invalid JSON. {hint}"),
+            ('{"type":"dance"}', f'Unsupported message type "dance". {hint}'),
+        ):
+            async with gateway.client() as client:
+                await client.socket.send(text)
+                assert await client.next() == {"type": "error", "message": expected}
+
+    async def test_an_empty_first_message_is_dropped(self, gateway: Gateway):
+        async with gateway.client() as client:
+            await client.say("")
+            await client.say("hello")
+            assert (await client.until("done"))["full_response"] == "re: hello"
+
+    @pytest.mark.parametrize(
+        ("text", "code", "start"),
+        [
+            ("{", "INVALID_JSON", "Invalid JSON: "),
+            ('{"type":"dance"}', "UNKNOWN_MESSAGE_TYPE", 'Unsupported message type "dance". Send'),
+            ('{"type":"message"}', "EMPTY_CONTENT", "Message content cannot be empty"),
+            ('{"type":"message","content":""}', "EMPTY_CONTENT", "Message content cannot be"),
+            ('{"type":"approval_response"}', "INVALID_APPROVAL_RESPONSE", "approval_response req"),
+        ],
+    )
+    async def test_wrong_later_frames_get_an_error_with_a_code(
+        self, gateway: Gateway, text: str, code: str, start: str
+    ):
+        async with gateway.client() as client:
+            await client.greet()
+            await client.socket.send(text)
+            frame = await client.next()
+        assert (frame["type"], frame["code"]) == ("error", code)
+        assert frame["message"].startswith(start)
+
+    async def test_a_failed_turn_is_an_error_with_its_code(self, gateway: Gateway):
+        async def script(session: str, lines: Any, progress: Any):
+            raise AgentError("overloaded", status=529)
+
+        gateway.agent.script = script
+        async with gateway.client() as client:
+            await client.say("hello")
+            assert await client.until("error") == {
+                **{"type": "error", "message": "overloaded", "code": "PROVIDER_ERROR"}
+            }
+
+    async def test_the_ninth_message_at_once_gets_an_error_and_the_first_of_a_client_ends_it(
+        self, gateway: Gateway
+    ):
+        gate = Gate()
+        gateway.agent.script = gate
+        async with gateway.client() as client:
+            for number in range(9):
+                await client.say(f"m{number}")
+            frame = await client.until("error")
+            assert frame["code"] == "SESSION_QUEUE_FULL"
+            assert frame["message"] == "Session gw_one queue full (8 pending requests)"
+            async with gateway.client() as other:
+                await other.say("me too")
+                assert (await other.until("error"))["code"] == "SESSION_QUEUE_FULL"
+                with pytest.raises(ConnectionClosed):
+                    await other.next()
+            gate.open()
+            for _ in range(8):
+                await client.until("done")
+
+    async def test_too_many_messages_in_a_moment_are_refused(self, gateway: Gateway):
+        gateway.agent.script = Gate()
+        async with gateway.client() as client:
+            await client.greet()
+            for number in range(30):
+                await client.say(f"m{number}")
+            while (await client.until("error"))["code"] != "RATE_LIMITED":
+                pass
+
+
+class TestSurvival:
+    async def test_a_turn_goes_on_when_its_client_leaves(self, gateway: Gateway):
+        gate = Gate()
+        gateway.agent.script = gate
+        async with gateway.client() as client:
+            await client.say("hello")
+            await wait_until(lambda: gate.waiting)
+        gate.open()
+        await wait_until(lambda: gateway.services.desk.running("gw_one") is None)
+        async with gateway.client() as client:
+            assert client.start["message_count"] == 2
+
+    async def test_a_client_that_comes_again_sees_the_end_of_its_running_turn(
+        self, gateway: Gateway
+    ):
+        gate = Gate()
+        gateway.agent.script = gate
+        async with gateway.client() as client:
+            await client.say("hello")
+            await wait_until(lambda: gate.waiting)
+        async with gateway.client() as client:
+            assert client.start["state"] == "running"
+            gate.open()
+            assert (await client.until("done"))["full_response"] == "re: hello"
+
+    async def test_an_abort_is_told_to_the_client(self, gateway: Gateway):
+        gate = Gate()
+        gateway.agent.script = gate
+        async with gateway.client() as client:
+            await client.say("hello")
+            await wait_until(lambda: gate.waiting)
+            assert await gateway.services.desk.lanes.abort("gw_one")
+            await client.until("aborted")
+        async with gateway.client() as client:
+            assert client.start["message_count"] == 2
+
+
+class TestOutbox:
+    async def test_a_client_that_does_not_read_is_given_up(self):
+        sent: list[str] = []
+
+        async def send(text: str) -> None:
+            sent.append(text)
+
+        outbox = Outbox()
+        for _ in range(20):
+            outbox.chunk("x" * 100_000)
+        with pytest.raises(SlowReader):
+            await outbox.drain(send)
+        assert sum(map(len, sent)) < 1024 * 1024
