@@ -36,13 +36,16 @@ class ApiClient:
     def __init__(self, system: System) -> None:
         self._system = system
         headers = {"Authorization": f"Bearer {system.token}"} if system.token else {}
-        self._http = httpx.Client(
-            base_url=system.api_url,
-            headers=headers,
-            timeout=TIMEOUT,
-            # A proxy of the environment is not meant for this machine.
-            trust_env=not _is_loopback(system.api_url),
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=system.api_url,
+                headers=headers,
+                timeout=TIMEOUT,
+                # A proxy of the environment is not meant for this machine.
+                trust_env=not _is_loopback(system.api_url),
+            )
+        except (ValueError, httpx.InvalidURL) as error:
+            raise ConfigError(f"{system.api_url} is not a URL of an api: {error}") from None
 
     def __enter__(self) -> Self:
         return self
@@ -126,13 +129,18 @@ class ApiClient:
 
     def _asked(self, method: str, path: str, **options: Any) -> Json:
         response = self._sent(method, path, **options)
-        if response.is_success:
-            return _object(response)
-        raise self._refusal(response)
+        if not response.is_success:
+            raise self._refusal(response)
+        document = _object(response)
+        if not document:
+            raise SessionError(f"{self._system.api_url} is not turnstream's: it answers otherwise")
+        return document
 
     def _sent(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             return self._http.request(method, path, **options)
+        except httpx.UnsupportedProtocol as error:
+            raise ConfigError(f"{self._system.api_url} is not a URL of an api: {error}") from None
         except httpx.ConnectError as error:
             raise Retryable(self._nobody(error)) from error
         except httpx.HTTPError as error:

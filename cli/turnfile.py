@@ -164,11 +164,6 @@ def _text_of(fields: Any, name: str, number: int) -> str:
     value = cast("dict[str, Any]", fields).get(name) if isinstance(fields, dict) else None
     if not isinstance(value, str):
         raise _bad(number, f'must be an object with the texts "session", "role", "content": {name}')
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise _bad(number, f"{name} holds half of a surrogate pair") from None
     return value
 
 

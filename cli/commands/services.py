@@ -12,6 +12,7 @@ import click
 
 from cli.child import Child, python_module
 from cli.options import Command, Edge, pass_edge
+from cli.running import make_workspace
 from cli.supervisor import Console, Stop, supervise
 from cli.system import System
 from cli.tasks import run
@@ -67,6 +68,7 @@ def worker(edge: Edge, redis_url: str | None, adopt_stream: bool) -> int:
     """
     system = System.find(_with(edge.settings, redis_url=redis_url), edge.environ)
     url = redis_url or system.required_redis_url()
+    make_workspace(system.settings.workspace)
     arguments = ["--adopt-stream"] if adopt_stream else []
     child = Child("worker", python_module("worker", *arguments), watched=True)
     return run(_supervise(child, {**edge.environ, **_variables(edge, system.settings, url)}))

@@ -57,6 +57,13 @@ def test_a_bad_event_is_refused_before_it_is_published(house: Up) -> None:
     assert "Traceback" not in refused.err
 
 
+def test_bytes_that_are_no_text_are_refused(house: Up, key: str) -> None:
+    """What a shell may hand over is not always UTF-8."""
+    refused = house.run("publish", f"session={key}", "role=user", "content=\udcff")
+    assert refused.code == 1
+    assert "content" in refused.err
+
+
 def test_nothing_to_publish_to_is_said_so(workspace: Path) -> None:
     """With what to do, and the exit code of a wrong configuration."""
     refused = turnstream("publish", "session=s", *HELLO, workspace=workspace)

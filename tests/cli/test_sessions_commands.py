@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.cli.command import Service, Up, environment, turnstream
 from tests.helpers import wait_until_sync
@@ -189,6 +190,23 @@ def test_status_of_a_workspace_where_nothing_runs_says_so(workspace: Path) -> No
     assert found.code == os.EX_TEMPFAIL
     assert "turnstream up" in found.out
     assert not workspace.exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("nonsense", os.EX_CONFIG),
+        ("http://[", os.EX_CONFIG),
+        ("http://127.0.0.1:1", os.EX_TEMPFAIL),
+    ],
+)
+def test_a_wrong_address_is_told_in_a_line(workspace: Path, url: str, code: int) -> None:
+    """Whatever it is that stands there."""
+    environ = environment(TURNSTREAM_API_URL=url)
+    refused = turnstream("sessions", "list", workspace=workspace, environ=environ)
+    assert refused.code == code
+    assert url in refused.err
+    assert refused.err.count("\n") == 1
 
 
 def test_another_system_is_used_where_it_is_named(house: Up, key: str, workspace: Path) -> None:
