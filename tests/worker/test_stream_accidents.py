@@ -54,6 +54,21 @@ async def test_what_a_restored_older_stream_still_holds_is_not_applied_twice(pla
     assert (await plant.outcome("e1")).duplicates == 0
 
 
+async def test_a_restored_older_stream_is_noticed_though_it_has_grown_since(plant: Plant) -> None:
+    worker = await plant.worker()
+    await plant.append("e1", "one")
+    await plant.outcome("e1")
+    dump = await plant.redis_says("DUMP", STREAM)
+    await plant.append("e2", "two")
+    await plant.outcome("e2")
+    await worker.stop()
+    await plant.redis_says("RESTORE", STREAM, 0, dump, "REPLACE")
+    await plant.append("e3", "three")
+    worker = await plant.worker()
+    await worker.says("stream epoch 2 begins: Redis counts 2 entries, fewer than the 3 seen")
+    assert await plant.texts() == ["one", "two", "three"]
+
+
 async def test_a_store_that_comes_back_older_than_its_stream_catches_up_from_it(
     plant: Plant,
 ) -> None:
