@@ -55,7 +55,7 @@ def shown_progress(output: Output, title: str, total: int | None) -> Generator[M
         yield _Bar(output, progress, progress.add_task(title, total=total, rate=""))
 
 
-class _Remarks:
+class Remarks:
     """Lets a remark through that was not made a moment ago."""
 
     def __init__(self, output: Output) -> None:
@@ -63,6 +63,7 @@ class _Remarks:
         self._last: tuple[str, float] = ("", 0.0)
 
     def say(self, text: str) -> None:
+        """Print it, unless it is what was just printed."""
         last, moment = self._last
         now = time.monotonic()
         if text != last or now - moment >= _EVERY:
@@ -70,7 +71,7 @@ class _Remarks:
             self._output.note(text)
 
 
-class _Bar(_Remarks):
+class _Bar(Remarks):
     def __init__(self, output: Output, progress: Progress, task: TaskID) -> None:
         super().__init__(output)
         self._progress = progress
@@ -86,7 +87,7 @@ class _Bar(_Remarks):
         self.advance(number - round(self._progress.tasks[0].completed))
 
 
-class _Lines(_Remarks):
+class _Lines(Remarks):
     def __init__(self, output: Output, title: str, total: int | None) -> None:
         super().__init__(output)
         self._title = title
@@ -107,4 +108,4 @@ class _Lines(_Remarks):
             self._output.note(f"{self._title}: {number:,}{self._of}, {rate:,.0f}/s")
 
 
-__all__ = ["Meter", "shown_progress"]
+__all__ = ["Meter", "Remarks", "shown_progress"]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
 from cli.client import ApiClient, Json
 from cli.options import Edge, Group, json_option, pass_edge
 from cli.output import Output
+from cli.progress import Remarks
 from cli.system import System
 from ingest.ids import new_id
+from sessions.errors import Retryable
 
 # Seconds between two looks for new messages.
 _TAIL_PAUSE: Final = 1.0
@@ -117,11 +119,21 @@ def tail(edge: Edge, session: str, lines: int, no_follow: bool) -> None:
         seen = 0
         for message in _history(api, session, max(1, lines))["messages"]:
             seen = _tell(edge.output, message)
-        while not no_follow:
-            sys.stdout.flush()
-            time.sleep(_TAIL_PAUSE)
+        if not no_follow:
+            _follow(api, session, seen, edge.output)
+
+
+def _follow(api: ApiClient, session: str, seen: int, output: Output) -> NoReturn:
+    """Print what comes, for ever; what is away for a while is waited for."""
+    remarks = Remarks(output)
+    while True:
+        sys.stdout.flush()
+        time.sleep(_TAIL_PAUSE)
+        try:
             for message in _newer(api, session, seen):
-                seen = _tell(edge.output, message)
+                seen = _tell(output, message)
+        except Retryable as error:
+            remarks.say(f"waiting: {error}")
 
 
 def _newer(api: ApiClient, session: str, seen: int) -> list[Json]:
