@@ -97,13 +97,13 @@ class WritingConnection:
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[None]:
         """All of what is run inside, or nothing."""
-        await self.run("BEGIN IMMEDIATE")
         try:
+            await self.run("BEGIN IMMEDIATE")
             yield
             await self.run("COMMIT")
         except BaseException:
-            # Does nothing where SQLite has ended the transaction by itself, on a full disk, or
-            # where a COMMIT was done although we were cancelled waiting for it.
+            # What we were cancelled waiting for was done all the same, BEGIN and COMMIT too. This
+            # does nothing where no transaction is open, as after a full disk.
             await self._connection.rollback()
             raise
 

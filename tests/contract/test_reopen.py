@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+
 from sessions.backend import SessionBackend
 from sessions.models import STREAM_START, Lease, StreamCursor
 from tests.events import delete, poison, rename, reply, reset, rollback, state, user
@@ -145,3 +149,24 @@ async def test_reading_goes_on_when_the_writer_has_closed(open_store: Open, cloc
 
 async def test_a_backend_says_its_name(backend: SessionBackend) -> None:
     assert backend.name
+
+
+@pytest.mark.parametrize("step", range(16))
+async def test_a_batch_that_was_broken_off_is_applied_whole_when_it_comes_again(
+    store: Leader, step: int
+) -> None:
+    await store.apply(user("e0", "zero"), user("gone", session="t"))
+    batch = [user("e1", "one"), rollback("r", target="e0"), delete("x", session="t"), {"v": "1"}]
+    entries = [store.stream.entry(fields) for fields in batch]
+    started = store.backend.steps
+    task = asyncio.create_task(store.apply_entries(entries))
+    while store.backend.steps <= started + step and not task.done():  # noqa: ASYNC110 - finer than any event
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    cursor = await store.apply_entries(entries)
+    assert cursor.resolved == 6
+    assert await store.texts() == ["one"]
+    assert await store.keys() == {"s"}
+    assert (await store.outcome("e1")).duplicates == 0
+    assert len(await store.letters()) == 1

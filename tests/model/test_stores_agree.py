@@ -37,12 +37,14 @@ class Copy:
 
     def __init__(self, open_store: Open) -> None:
         self._open = open_store
+        self._opened: list[SessionBackend] = []
         self._fallen: list[SessionBackend] = []
         self.backend: SessionBackend
 
     async def start(self) -> None:
         """Open a backend and take the lead, whatever became of the one before."""
         self.backend = await self._open("write").__aenter__()
+        self._opened.append(self.backend)
         assert await self.backend.acquire("worker", seen=None) is not None
         if (await self.backend.cursor()).epoch == 0:
             await self.backend.begin_epoch(skipped=0)
@@ -52,6 +54,7 @@ class Copy:
         if cleanly:
             await self.backend.release()
             await self.backend.__aexit__(None, None, None)
+            self._opened.remove(self.backend)
         else:
             self._fallen.append(self.backend)
 
@@ -63,7 +66,7 @@ class Copy:
 
     async def close(self) -> None:
         """Close everything that was opened."""
-        for backend in (self.backend, *self._fallen):
+        for backend in self._opened:
             await backend.__aexit__(None, None, None)
 
 
