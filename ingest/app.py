@@ -9,7 +9,8 @@ async with joined(app, settings, tokens=..., api=...):  # beside the api's route
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import os
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
@@ -18,7 +19,8 @@ from fastapi import FastAPI
 
 from ingest import rest
 from ingest.access import ApiTokens
-from ingest.agents.factory import make_agents
+from ingest.agents.factory import opened_agents
+from ingest.agents.tools import SessionTools, tokens_for
 from ingest.desk import Desk
 from ingest.gateway import door
 from ingest.keeper import keeping
@@ -50,33 +52,48 @@ async def opened(settings: Settings, *, token: str | None = None) -> AsyncGenera
     app = FastAPI(title="Turnstream ingest", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(HostGuard, names=allowed_names(settings))
     app.include_router(rest.health)
-    async with (
-        api_client(settings.turnstream.api_url, token) as api,
-        joined(app, settings, tokens=ApiTokens(api), api=api),
-    ):
-        yield app
+    async with api_client(settings.turnstream.api_url, token) as api:
+        tokens = ApiTokens(api)
+        # Whose token it is shows later, as the api may be away now; no agent uses another's.
+        agents = dict.fromkeys(settings.agents, token) if token else {}
+        async with _served(app, settings, tokens=tokens, api=api, agent_tokens=agents):
+            yield app
 
 
 @asynccontextmanager
 async def joined(
     app: FastAPI, settings: Settings, *, tokens: TokenVerifier, api: httpx.AsyncClient
 ) -> AsyncGenerator[None]:
-    """Put the routes of ingest into an app and open what they need."""
+    """Put the routes of ingest into the api's app, on the same workspace."""
+    async with (
+        tokens_for(settings.workspace, settings.agents) as agents,
+        _served(app, settings, tokens=tokens, api=api, agent_tokens=agents),
+    ):
+        yield
+
+
+@asynccontextmanager
+async def _served(
+    app: FastAPI,
+    settings: Settings,
+    *,
+    tokens: TokenVerifier,
+    api: httpx.AsyncClient,
+    agent_tokens: Mapping[str, str],
+) -> AsyncGenerator[None]:
     url = settings.redis_url or DEFAULT_REDIS
-    async with aclosing(connect(url)) as redis:
-        stream = TurnStream(
-            redis,
-            url=url,
-            prefix=settings.turnstream.prefix,
-            max_content=settings.turnstream.max_content_bytes,
-        )
-        lanes = Lanes(
-            redis,
-            url=url,
-            prefix=settings.turnstream.prefix,
-            max_content=settings.turnstream.max_content_bytes,
-        )
-        agents = make_agents(settings.agents)
+    own = settings.turnstream
+
+    def tools(alias: str) -> SessionTools:
+        return SessionTools(api, tokens, agent=alias, token=agent_tokens.get(alias))
+
+    async with (
+        aclosing(connect(url)) as redis,
+        opened_agents(settings.agents, tools=tools, environ=os.environ) as agents,
+    ):
+        limits = {"url": url, "prefix": own.prefix}
+        stream = TurnStream(redis, **limits, max_content=own.max_content_bytes)
+        lanes = Lanes(redis, **limits, max_content=own.max_content_bytes)
         reads = ApiReads(api)
         async with Desk(lanes, TurnRunner(lanes, reads, agents)) as desk, keeping(desk):
             app.state.ingest = Services(settings, stream, tokens, api, desk, reads, agents)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -25,6 +24,7 @@ from sessions.settings import Settings
 from sessions.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
 from tests.helpers import wait_until
 from tests.ingest.replicas import Gate, ScriptedAgent
+from tests.ingest.serving import serving
 from tests.leading import Leading
 
 
@@ -84,27 +84,13 @@ async def gateway(settings: Settings, leading: Leading) -> AsyncIterator[Gateway
         api.app.opened(settings) as app,
         client_within(app, token) as within,
         joined(app, settings, tokens=TokenFile(settings.workspace), api=within),
-        _serving(app) as url,
+        serving(app) as address,
     ):
         services: Services = app.state.ingest
         agent = ScriptedAgent()
         agents: dict[str, Agent] = services.agents  # type: ignore[assignment]
         agents["anna"] = agent
-        yield Gateway(url, token, services, agent, settings)
-
-
-@asynccontextmanager
-async def _serving(app: Any) -> AsyncIterator[str]:
-    config = uvicorn.Config(app, port=0, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    server.capture_signals = nullcontext  # type: ignore[method-assign]
-    task = asyncio.create_task(server.serve())
-    await wait_until(lambda: server.started)
-    [listener] = server.servers[0].sockets
-    yield f"ws://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    server.force_exit = True
-    await task
+        yield Gateway(f"ws://{address}", token, services, agent, settings)
 
 
 async def refused(gateway: Gateway, query: str, **headers: str) -> tuple[int, str]:

@@ -1,0 +1,185 @@
+"""An agent on an OpenAI-compatible endpoint, with the sessions of its other channels in reach."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+import api.app
+from ingest.app import client_within, joined
+from ingest.failures import FAILED
+from ingest.ids import new_id
+from ingest.inbound import Inbound
+from ingest.live import Ending, TurnEnd
+from ingest.reads import fresh_history
+from ingest.services import Services
+from sessions import times
+from sessions.errors import ConfigError
+from sessions.models import Event, EventType
+from sessions.settings import Settings
+from sessions.tokens import TokenFile, ensure_admin_token, list_tokens
+from tests.ingest.model_server import ModelServer, Script, failure, model_server
+from tests.ingest.replicas import ended
+from tests.leading import Leading
+
+
+class House:
+    """The web process with one agent, `anna`, on the test's model."""
+
+    def __init__(self, app: FastAPI, model: ModelServer) -> None:
+        self.model = model
+        self.services: Services = app.state.ingest
+
+    async def chat(self, text: str, session: str = "gw_chat") -> TurnEnd:
+        inbound = Inbound(new_id(), session, text, "anna", times.now(), owner="anna")
+        return await ended(await self.services.desk.accept(inbound, attended=True))
+
+    async def stored(self, session: str = "gw_chat") -> list[tuple[str, str]]:
+        services = self.services
+        history = await fresh_history(services.reads, services.desk.lanes, session)
+        return [(said.role, said.content) for said in history.messages]
+
+
+@asynccontextmanager
+async def house(settings: Settings, script: Script) -> AsyncIterator[House]:
+    async with model_server(script) as (model, url):
+        agents = {
+            **settings.agents,
+            "anna": settings.agents["anna"].model_copy(
+                update={"provider": "openai", "base_url": url, "model": "m"}
+            ),
+        }
+        changed = settings.model_copy(update={"agents": agents})
+        token = ensure_admin_token(settings.workspace)
+        async with (
+            api.app.opened(changed) as app,
+            client_within(app, token) as within,
+            joined(app, changed, tokens=TokenFile(settings.workspace), api=within),
+        ):
+            yield House(app, model)
+
+
+def last(request: dict[str, Any]) -> dict[str, Any]:
+    return request["messages"][-1]
+
+
+def written(session: str, *, channel: str) -> Event:
+    """A message that came in by another channel."""
+    return Event(
+        new_id(), EventType.APPEND, session=session, role="user", content="hi", channel=channel
+    )
+
+
+async def test_an_agent_sees_the_sessions_of_its_other_channels(
+    settings: Settings, leading: Leading
+):
+    """Agents used to be told `No active sessions found` and made ids up; this is why we exist."""
+
+    def script(request: dict[str, Any]) -> Any:
+        if last(request)["role"] == "tool":
+            return f"I see: {last(request)['content']}"
+        return [("sessions_list", {})]
+
+    await leading.publish(
+        written("telegram_home_42_ada", channel="telegram.home"),
+        written("discord_club_7_eve", channel="discord.club"),
+    )
+    async with house(settings, script) as place:
+        end = await place.chat("who else talks to you?")
+    assert end.ending is Ending.REPLIED
+    assert "Found 2 session(s)" in end.text
+    assert "telegram_home_42_ada" in end.text
+    assert "gw_chat" in end.text
+    assert "discord_club_7_eve" not in end.text
+
+
+async def test_the_tools_and_what_they_said_are_stored_between_message_and_reply(
+    settings: Settings, leading: Leading
+):
+    def script(request: dict[str, Any]) -> Any:
+        return "done" if last(request)["role"] == "tool" else [("sessions_current", {})]
+
+    async with house(settings, script) as place:
+        end = await place.chat("where are we?")
+        stored = await place.stored()
+    assert [role for role, _ in stored] == ["user", "assistant", "tool", "assistant"]
+    assert json.loads(stored[1][1])["tool_calls"][0]["name"] == "sessions_current"
+    assert json.loads(stored[2][1])["content"].startswith("Current session: gw_chat\n")
+    assert end.reply is not None
+    assert (end.reply.usage.input_tokens, end.reply.usage.output_tokens) == (14, 6)
+
+
+async def test_the_next_turn_reads_the_tool_turns_of_the_last(settings: Settings, leading: Leading):
+    def script(request: dict[str, Any]) -> Any:
+        wants = last(request)["content"].endswith("look")
+        return [("sessions_current", {})] if wants else "ok then"
+
+    async with house(settings, script) as place:
+        await place.chat("look")
+        await place.chat("and now?")
+        roles = [message["role"] for message in place.model.requests[-1]["messages"]]
+    assert roles == ["user", "assistant", "tool", "assistant", "user"]
+
+
+async def test_a_model_that_only_calls_tools_is_brought_to_an_end(
+    settings: Settings, leading: Leading
+):
+    def script(request: dict[str, Any]) -> Any:
+        return [("sessions_current", {})] if "tools" in request else "enough"
+
+    async with house(settings, script) as place:
+        end = await place.chat("loop")
+        assert (end.text, len(place.model.requests)) == ("enough", 10)
+
+
+async def test_a_tool_that_fails_is_told_to_the_model(settings: Settings, leading: Leading):
+    def script(request: dict[str, Any]) -> Any:
+        if last(request)["role"] == "tool":
+            return last(request)["content"]
+        return [("sessions_send", {"session_id": "nowhere", "message": "hi"})]
+
+    async with house(settings, script) as place:
+        end = await place.chat("send it")
+    assert end.text.startswith("Error: Session 'nowhere' not found.")
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 422])
+async def test_a_refusal_of_the_provider_leaves_no_trace(
+    settings: Settings, leading: Leading, status: int
+):
+    async with house(settings, lambda _: failure(status, "no")) as place:
+        end = await place.chat("hello")
+        assert end.ending is Ending.FAILED
+        assert await place.stored() == []
+
+
+async def test_a_model_that_says_nothing_has_failed(settings: Settings, leading: Leading):
+    async with house(settings, lambda _: "") as place:
+        await place.chat("hello")
+        assert await place.stored() == [("user", "hello"), ("assistant", FAILED)]
+
+
+async def test_the_agents_tokens_end_with_the_process(settings: Settings, leading: Leading):
+    async with house(settings, lambda _: "hi"):
+        assert {entry.agent for entry in list_tokens(settings.workspace)} == {None, "anna", "bert"}
+    assert {entry.agent for entry in list_tokens(settings.workspace)} == {None}
+
+
+@pytest.mark.parametrize("change", [{"model": None}, {"api_key_env": "NO_SUCH_VARIABLE"}])
+async def test_an_agent_that_is_half_configured_is_refused_at_the_start(
+    settings: Settings, leading: Leading, change: dict[str, Any]
+):
+    anna = settings.agents["anna"].model_copy(update={"provider": "openai", "model": "m", **change})
+    changed = settings.model_copy(update={"agents": {"anna": anna}})
+    app = FastAPI()
+    with pytest.raises(ConfigError, match=r"agents\.anna"):
+        async with (
+            client_within(app, None) as within,
+            joined(app, changed, tokens=TokenFile(settings.workspace), api=within),
+        ):
+            pass
