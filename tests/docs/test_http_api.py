@@ -1,0 +1,85 @@
+"""Every route, tool, error code and metric stands in the pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from api import errors as api_errors
+from api.app import create_app
+from api.metrics import Metrics
+from api.tools import TOOLS, Tool
+from ingest import errors as ingest_errors
+from ingest import rest as ingest_rest
+from sessions.backends.memory import MemoryBackend
+from sessions.redis import connect
+from sessions.settings import Settings
+from sessions.stream import TurnStream
+from sessions.tokens import TokenFile
+from tests.docs.pages import Pages, section
+
+NOWHERE = "redis://127.0.0.1:1/0"
+# Routes that need not be in the OpenAPI document: other documents, and a protocol of its own.
+UNLISTED = {("GET", "/openapi.json"), ("GET", "/asyncapi.json"), ("POST", "/mcp")}
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    """The web process' routes; nothing is connected."""
+    app = create_app(
+        Settings(),
+        backend=MemoryBackend(),
+        stream=TurnStream(connect(NOWHERE), url=NOWHERE, prefix="docs:"),
+        tokens=TokenFile(tmp_path_factory.mktemp("workspace")),
+    )
+    app.include_router(ingest_rest.router)
+    return app
+
+
+def operations(app: FastAPI) -> Iterator[tuple[str, str]]:
+    """Method and path of every route in the OpenAPI document."""
+    for path, methods in app.openapi()["paths"].items():
+        for method in methods:
+            yield method.upper(), path
+
+
+def told(pages: Pages) -> set[tuple[str, str]]:
+    """Method and path of every route that the page names."""
+    return set(re.findall(r"`(GET|POST|PUT|DELETE) (/[^` ]*)`", pages["http-api.md"]))
+
+
+def test_every_route_is_documented(pages: Pages, app: FastAPI) -> None:
+    assert set(operations(app)) - told(pages) == set()
+
+
+def test_no_route_is_documented_that_does_not_exist(pages: Pages, app: FastAPI) -> None:
+    assert told(pages) - UNLISTED == set(operations(app)) - UNLISTED
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_every_tool_is_documented_with_its_arguments(pages: Pages, tool: Tool[Any]) -> None:
+    [row] = re.findall(rf"^\| `{tool.name}` \|.*$", pages["http-api.md"], re.M)
+    _, _, scope, arguments, _, _ = row.split("|")
+    assert scope.strip() == tool.scope
+    assert set(re.findall(r"`(\w+)`", arguments)) == set(tool.arguments.model_fields)
+
+
+@pytest.mark.parametrize("table", [api_errors._TABLE, ingest_errors._TABLE], ids=["api", "ingest"])
+def test_every_error_code_is_documented_with_its_status(pages: Pages, table: Any) -> None:
+    text = section(pages["http-api.md"], "## Errors")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    for _, status, code, _ in table:
+        assert any(f"`{code}`" in row and str(status) in row.split("|")[1] for row in rows), code
+
+
+def test_every_metric_is_documented(pages: Pages) -> None:
+    sizes = ("waiting_readers", "stream_epoch", "stream_entries", "lag_entries")
+    counts = ("sessions", "messages", "dead_letters", "events")
+    page = Metrics().page(dict.fromkeys((*sizes, *counts), 0.0)).decode()
+    names = set(re.findall(r"^# TYPE (turnstream_\w+)", page, re.M))
+    told = section(pages["operating.md"], "## Metrics")
+    assert {n for n in names if f"`{n}`" not in told and not n.endswith("_created")} == set()

@@ -1,0 +1,74 @@
+"""Every setting is documented with its default and its variable, and no other is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from sessions.settings import (
+    AgentSettings,
+    ChannelSettings,
+    GatewaySettings,
+    OwnSettings,
+    load_settings,
+)
+from tests.docs.pages import Pages, section
+
+SECTIONS: list[tuple[str, type[BaseModel]]] = [
+    ("### `[turnstream]`", OwnSettings),
+    ("### `[channels]`", ChannelSettings),
+    ("### `[gateway]`", GatewaySettings),
+    ("### `[agents.<alias>]`", AgentSettings),
+]
+FROM_ENVIRONMENT = SECTIONS[:3]
+
+
+def rows(pages: Pages, heading: str) -> dict[str, list[str]]:
+    """The rows of a section's table, by the name in the first cell."""
+    lines = section(pages["operating.md"], heading).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    return {row[0].strip("`"): row for row in cells if row[0].startswith("`")}
+
+
+@pytest.mark.parametrize(("heading", "model"), SECTIONS, ids=[name for name, _ in SECTIONS])
+def test_every_setting_stands_in_its_table(
+    pages: Pages, heading: str, model: type[BaseModel]
+) -> None:
+    assert set(rows(pages, heading)) == set(model.model_fields)
+
+
+@pytest.mark.parametrize(("heading", "model"), SECTIONS, ids=[name for name, _ in SECTIONS])
+def test_the_default_is_the_one_that_is_told(
+    pages: Pages, heading: str, model: type[BaseModel]
+) -> None:
+    for name, row in rows(pages, heading).items():
+        default = model.model_fields[name].default
+        shown = row[-2].strip("`")
+        assert shown == ("none" if default in (None, ()) else str(default)), name
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"), FROM_ENVIRONMENT, ids=[name for name, _ in FROM_ENVIRONMENT]
+)
+def test_the_variable_that_is_told_sets_the_setting(
+    pages: Pages, heading: str, model: type[BaseModel]
+) -> None:
+    attribute = heading.strip("#` []")
+    for name, row in rows(pages, heading).items():
+        default = model.model_fields[name].default
+        value = str(default + 1) if isinstance(default, int) else "debug"
+        settings = load_settings(None, {row[1].strip("`"): value})
+        assert str(getattr(getattr(settings, attribute), name)).strip("(),'") == value
+
+
+def test_the_example_of_a_zeroclaw_configuration_is_understood(
+    pages: Pages, tmp_path: Path
+) -> None:
+    text = section(pages["operating.md"], "### ZeroClaw's `config.toml`")
+    path = tmp_path / "config.toml"
+    path.write_text(text.partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
+    settings = load_settings(path, {})
+    assert settings.channels.session_backend == "jsonl"
+    assert settings.agents["main"].may_send_to == ("kitchen",)
