@@ -11,8 +11,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from fastapi import Depends, Header, Query
+from fastapi import Depends, Header, Query, Security
 from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.requests import Request
@@ -40,6 +41,20 @@ class Api:
     tokens: TokenVerifier
     metrics: Metrics
     readiness: Readiness
+
+
+class ErrorBody(BaseModel):
+    """What every error looks like; some have more."""
+
+    error: str
+    code: str
+
+
+# For the OpenAPI document of every router.
+ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    "default": {"model": ErrorBody, "description": "What went wrong"}
+}
+_BEARER: Final = HTTPBearer(auto_error=False)
 
 
 class Json(Response):
@@ -154,6 +169,7 @@ def _utf8(header: str) -> str:
 
 async def _caller(
     request: Request,
+    _: Annotated[object, Security(_BEARER)],
     after: Annotated[str | None, Query(description="wait for this position only")] = None,
     consistency: Annotated[
         Literal["fresh", "any"], Query(description="any: take the store as it is")

@@ -9,14 +9,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.door import Here, Json, OpenDoor, authenticate
+from api.door import ERRORS, Here, Json, OpenDoor, authenticate
 from api.errors import Forbidden
 from api.freshness import lag
 from api.service import Service
 from sessions.errors import Retryable, StoreMismatch
 from sessions.tokens import TokenScope
 
-router = APIRouter(route_class=OpenDoor)
+router = APIRouter(route_class=OpenDoor, responses=ERRORS)
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
 # Whoever came through a proxy on this machine is not from this machine.

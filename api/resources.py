@@ -13,17 +13,17 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 
-from api.door import Door, Here, Json, Reader, Sender, json_body, read_json
+from api.door import ERRORS, Door, Here, Json, Reader, Sender, json_body, read_json
 from api.errors import NotFound, Refused
 from api.render import message_row, running_row, session_row, state_body
 from api.rest import Cursor, Limit
 from api.service import MAX_LIMIT, Caller, Change, Service, View
 from sessions import times
 from sessions.errors import InvalidRequest
-from sessions.models import EventType, Message, Page, Session, SessionFilter
+from sessions.models import EventType, Page, Session, SessionFilter
 from sessions.text import GATEWAY_PREFIX, display_id
 
-router = APIRouter(prefix="/api/sessions", route_class=Door)
+router = APIRouter(prefix="/api/sessions", route_class=Door, responses=ERRORS)
 
 # What a client of upstream gets, which knows no pages and expects everything.
 _ALL: Final = MAX_LIMIT
@@ -120,9 +120,7 @@ async def read_messages(
     """The newest messages, oldest first; an unknown session has none."""
     view = await api.service.look(caller)
     session = await view.find(session_id)
-    page = Page[Message]([], None)
-    if session is not None:
-        page = await view.history(session, limit=limit, cursor=cursor)
+    page = await view.history(session, limit=limit, cursor=cursor)
     return Json(
         {
             "session_id": session_id,

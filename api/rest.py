@@ -8,14 +8,14 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 
 from api.asyncapi import stream_document
-from api.door import Administrator, Door, Here, Json, Reader, read_json
+from api.door import ERRORS, Administrator, Door, Here, Json, Reader, read_json
 from api.errors import NotFound, Refused
 from api.render import letter_body, letter_row, outcome_body
 from api.service import MAX_LIMIT, Caller, Service
 from api.tools import TOOLS, tool_named
 from sessions.models import EventType, Reason
 
-router = APIRouter(route_class=Door)
+router = APIRouter(route_class=Door, responses=ERRORS)
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 Cursor = Annotated[str | None, Query()]
@@ -103,7 +103,7 @@ async def _act_on_letter(service: Service, caller: Caller, letter_id: str, actio
     return Json({**result, "position": str(change.position)}, 202 if change.pending else 200)
 
 
-@router.get("/asyncapi.json", include_in_schema=False)
+@router.get("/asyncapi.json")
 async def describe_stream(api: Here, caller: Reader) -> Json:
     """The AsyncAPI document of the stream."""
     return Json(stream_document(api.service.stream.key))

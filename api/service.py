@@ -151,8 +151,12 @@ class View:
         scope = self._access.scope_of(agent) if agent is not None else own
         return await self._backend.sessions(scope=scope, where=where, limit=limit, cursor=cursor)
 
-    async def history(self, session: Session, *, limit: int, cursor: str | None) -> Page[Message]:
+    async def history(
+        self, session: Session | None, *, limit: int, cursor: str | None
+    ) -> Page[Message]:
         """The newest messages, oldest first; fewer than `limit` where they are very long."""
+        if session is None:
+            return Page([], None)
         pages, more = await _bounded(
             lambda count, at: self._backend.history(session.key, limit=count, cursor=at),
             lambda message: len(message.content),

@@ -161,11 +161,17 @@ async def read_history(service: Service, caller: Caller, wanted: HistoryArgument
     asked = _checked_id(wanted.session_id)
     view = await service.look(caller)
     session = await view.find(asked)
-    if session is None:
-        return _no_messages(asked, asked)
     page = await view.history(session, limit=wanted.limit, cursor=wanted.cursor)
-    if not page.items:
-        return _no_messages(asked, session.key)
+    if session is None or not page.items:
+        return Answer(
+            f"No messages found for session '{asked}'.",
+            {
+                "session": asked if session is None else session.key,
+                "messages": [],
+                "total": 0 if session is None else session.message_count,
+                "next_cursor": None,
+            },
+        )
     # Messages may have come between the two reads.
     total = max(session.message_count, len(page.items))
     lines = [f"[{message.role}] {message.content}\n" for message in page.items]
@@ -317,13 +323,6 @@ def _session_line(session: Session) -> str:
     return (
         f"- {session.key}: channel={channel}, messages={session.message_count}, "
         f"last_activity={times.display(session.last_activity)}\n"
-    )
-
-
-def _no_messages(asked: str, key: str) -> Answer:
-    return Answer(
-        f"No messages found for session '{asked}'.",
-        {"session": key, "messages": [], "total": 0, "next_cursor": None},
     )
 
 

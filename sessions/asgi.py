@@ -47,10 +47,16 @@ class InvalidJson(SessionError):
 
 
 def allowed_names(settings: Settings) -> tuple[str, ...]:
-    """The names under which a process of these settings may be called."""
+    """The names under which a process of these settings may be called.
+
+    Raises ConfigError where `allowed_hosts` has an entry that is no name.
+    """
     host = settings.gateway.host
     bound = () if host in _WILDCARDS else (f"[{host}]" if ":" in host else host,)
-    return (*LOOPBACK_NAMES, *bound, *settings.turnstream.allowed_hosts)
+    names = (*LOOPBACK_NAMES, *bound, *settings.turnstream.allowed_hosts)
+    for name in names:
+        _configured(name)
+    return names
 
 
 class HostGuard:

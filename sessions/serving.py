@@ -35,8 +35,8 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM, SIGINT or the end of the supervisor; a second signal cuts requests off.
 
-    `on_ready` is told the URL once requests are answered; port 0 takes a free one. Raises
-    ConfigError where the address cannot be listened on.
+    Being cancelled is a request to end as well. `on_ready` is told the URL once requests are
+    answered; port 0 takes a free one. Raises ConfigError where the address cannot be listened on.
     """
     listener = _listen(host, port)
     reporter = ProgressReporter.inherited(environ)
@@ -49,10 +49,26 @@ async def serve(
 
     server = _Server(_config(app, reporter), ready)
     watch_parent(inherited_pipe(environ, LIFELINE_VARIABLE), server.stop)
+    with contextlib.closing(listener), _stop_on_signals(server):
+        serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            server.stop()
+            await serving
+            raise
+
+
+@contextlib.contextmanager
+def _stop_on_signals(server: _Server) -> Generator[None]:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
-    await server.serve(sockets=[listener])
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
 class _Server(uvicorn.Server):
@@ -82,6 +98,8 @@ def _config(app: AsgiApp, reporter: ProgressReporter) -> uvicorn.Config:
 
     settings: dict[str, Any] = {
         "log_config": None,
+        # Else an app that fails to start is taken for one that has nothing to start.
+        "lifespan": "on",
         "access_log": False,
         "server_header": False,
         # Nothing here trusts a client's address enough to let a header change it.

@@ -1,0 +1,57 @@
+"""The api of these tests: on a real store and a real Redis, called without a network."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from api.app import create_app
+from sessions.factory import make_session_backend
+from sessions.settings import Settings
+from sessions.stream import TurnStream
+from sessions.tokens import TokenFile, TokenScope, create_token
+from tests.api.house import House
+from tests.leading import Leading
+
+
+@pytest.fixture
+def tokens(workspace: Path) -> Mapping[str, str]:
+    """A token for the administrator, and for each agent one that sends and one that reads."""
+    made = {"admin": create_token(workspace, scope=TokenScope.ADMIN)[0]}
+    for agent in ("anna", "bert"):
+        made[agent] = create_token(workspace, scope=TokenScope.SEND, agent=agent)[0]
+        made[f"{agent}-reads"] = create_token(workspace, scope=TokenScope.READ, agent=agent)[0]
+    return made
+
+
+@pytest.fixture
+def patience() -> float:
+    """Seconds that readers wait; tests in which they wait in vain ask for less."""
+    return 2.0
+
+
+@pytest.fixture
+async def app(
+    settings: Settings, stream: TurnStream, leading: Leading, patience: float
+) -> AsyncIterator[FastAPI]:
+    """The api on the store that `leading` writes."""
+    async with make_session_backend(settings.workspace, "sqlite") as backend:
+        yield create_app(
+            settings,
+            backend=backend,
+            stream=stream,
+            tokens=TokenFile(settings.workspace),
+            patience=patience,
+        )
+
+
+@pytest.fixture
+async def house(app: FastAPI, leading: Leading, tokens: Mapping[str, str]) -> AsyncIterator[House]:
+    """The api with all that a test needs to call it."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        yield House(app, http, leading, tokens)

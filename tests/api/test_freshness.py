@@ -1,0 +1,405 @@
+"""Reads see what was published before them, or say that they do not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from api import freshness
+from api.app import create_app
+from sessions.factory import make_session_backend
+from sessions.models import Event, EventType, Position, StreamId
+from sessions.redis import RedisClient, connect
+from sessions.settings import Settings
+from sessions.stream import TurnStream
+from sessions.tokens import TokenFile
+from tests.api.house import House
+from tests.helpers import wait_until
+
+IMPATIENT = pytest.mark.parametrize("patience", [0.1])
+APPEND = Event("e1", EventType.APPEND, session="s", role="user", content="hello")
+
+
+def position_of(response: httpx.Response) -> Position:
+    """The position in an answer's header."""
+    return Position.parse(response.headers["x-turnstream-position"])
+
+
+def waiting(house: House) -> int:
+    """How many readers wait now."""
+    return house.app.state.api.service.freshness.waiting
+
+
+class TestFreshByDefault:
+    async def test_a_read_sees_all_that_was_published_before_it(self, house: House):
+        for number in range(30):
+            await house.say("s", f"{number}")
+
+            data = await house.data("sessions_history", {"session_id": "s", "limit": 1})
+
+            assert data["messages"][0]["content"] == f"{number}"
+
+    async def test_a_reader_waits_until_the_writer_has_caught_up(self, house: House):
+        await house.leading.pause()
+        await house.say("s", "hello")
+
+        reading = asyncio.create_task(house.contents("s"))
+        await wait_until(lambda: waiting(house) == 1)
+        await house.leading.resume()
+
+        assert await reading == ["hello"]
+
+    async def test_it_does_not_wait_for_what_comes_after_it(self, house: House):
+        await house.leading.pause()
+        await house.say("s", "one")
+        reading = asyncio.create_task(house.contents("s"))
+        await wait_until(lambda: waiting(house) == 1)
+        await house.leading.catch_up()
+
+        await house.say("s", "two")
+
+        assert await reading == ["one"]
+
+    @IMPATIENT
+    async def test_a_wait_in_vain_says_how_far_behind_the_store_is(self, house: House):
+        await house.leading.pause()
+        await house.say("s", "one", "two")
+
+        response = await house.tool("sessions_list")
+
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "1"
+        assert response.json().items() >= {"code": "store_behind", "lag": 2}.items()
+
+    async def test_nobody_watches_the_cursor_when_nobody_waits(self, house: House):
+        await house.leading.pause()
+        await house.say("s", "one")
+        reading = asyncio.create_task(house.contents("s"))
+        await wait_until(lambda: waiting(house) == 1)
+        await house.leading.catch_up()
+        await reading
+
+        await wait_until(
+            lambda: not any(task.get_name() == "cursor watch" for task in asyncio.all_tasks())
+        )
+
+    async def test_one_task_watches_for_all_who_wait(self, house: House):
+        await house.leading.pause()
+        await house.say("s", "one")
+        reading = [asyncio.create_task(house.contents("s")) for _ in range(20)]
+        await wait_until(lambda: waiting(house) == 20)
+
+        watching = [t for t in asyncio.all_tasks() if t.get_name() == "cursor watch"]
+        await house.leading.catch_up()
+
+        assert len(watching) == 1
+        assert await asyncio.gather(*reading) == [["one"]] * 20
+
+    async def test_too_many_who_wait_are_turned_away(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(freshness, "MOST_WAITERS", 2)
+        await house.leading.pause()
+        await house.say("s", "one")
+        reading = [asyncio.create_task(house.contents("s")) for _ in range(2)]
+        await wait_until(lambda: waiting(house) == 2)
+
+        response = await house.tool("sessions_list")
+        await house.leading.catch_up()
+
+        assert (response.status_code, response.json()["code"]) == (503, "busy")
+        assert "retry-after" in response.headers
+        assert await asyncio.gather(*reading) == [["one"]] * 2
+
+
+class TestAnyConsistency:
+    async def test_it_takes_the_store_as_it_is(self, house: House):
+        await house.say("s", "one")
+        await house.contents("s")
+        await house.leading.pause()
+        await house.say("s", "two")
+
+        data = await house.data("sessions_history", {"session_id": "s"}, consistency="any")
+
+        assert [message["content"] for message in data["messages"]] == ["one"]
+
+
+class TestAPosition:
+    @IMPATIENT
+    async def test_a_reader_can_wait_for_it_alone(self, house: House):
+        first = await house.say("s", "one")
+        await house.contents("s")
+        await house.leading.pause()
+        await house.say("s", "two")
+
+        known = await house.tool("sessions_list", after=str(first))
+        by_header = await house.tool("sessions_list", headers={"X-Turnstream-After": str(first)})
+        newest = await house.tool("sessions_list")
+
+        assert [known.status_code, by_header.status_code, newest.status_code] == [200, 200, 503]
+
+    async def test_a_reader_waits_until_it_is_reached(self, house: House):
+        await house.leading.pause()
+        position = await house.say("s", "one")
+        reading = asyncio.create_task(
+            house.data("sessions_history", {"session_id": "s"}, after=str(position))
+        )
+        await wait_until(lambda: waiting(house) == 1)
+
+        await house.leading.catch_up()
+
+        assert (await reading)["total"] == 1
+
+    async def test_every_answer_has_one_that_its_data_includes(self, house: House):
+        published = await house.say("s", "one")
+
+        response = await house.get("/api/sessions")
+        position = position_of(response)
+        again = await house.get("/api/sessions", after=str(position))
+
+        assert position.stream_id == published.stream_id
+        assert again.status_code == 200
+
+    async def test_of_a_change_it_is_the_changes_own(self, house: House):
+        await house.say("s", "one")
+
+        response = await house.tool(
+            "sessions_send",
+            {"session_id": "s", "message": "two"},
+            headers={"Idempotency-Key": "mine"},
+        )
+
+        assert position_of(response).event_id == "mine"
+        assert response.json()["position"] == response.headers["x-turnstream-position"]
+
+    async def test_it_is_on_errors_too(self, house: House):
+        response = await house.get("/api/outcomes/unknown")
+
+        assert response.status_code == 404
+        assert position_of(response).epoch == 1
+
+    @pytest.mark.parametrize("position", ["x", "1.2.3", "1.1-1", "9" * 30 + ".1-1.", "1.1-1.é"])
+    async def test_what_was_never_one_is_refused(self, house: House, position: str):
+        response = await house.tool("sessions_list", after=position)
+
+        assert response.status_code == 422
+
+    @IMPATIENT
+    async def test_one_that_lies_ahead_is_not_there_yet(self, house: House):
+        response = await house.tool("sessions_list", after="1.99999999999999-0.")
+
+        assert (response.status_code, response.json()["code"]) == (503, "store_behind")
+
+    async def test_the_start_of_a_stream_is_always_reached(self, house: House):
+        response = await house.tool("sessions_list", after="0.0-0.")
+
+        assert response.status_code == 200
+
+
+class TestAnotherEpoch:
+    async def test_a_position_of_a_lost_stream_is_gone(self, house: House, settings: Settings):
+        await house.leading.pause()
+        lost = await house.say("s", "one")
+        await empty_redis(settings)
+        await house.leading.begin_epoch(above=lost.epoch)
+
+        response = await house.tool("sessions_list", after=str(lost))
+
+        assert (response.status_code, response.json()["code"]) == (410, "position_lost")
+
+    async def test_before_that_is_said_the_new_stream_is_read(
+        self, house: House, settings: Settings
+    ):
+        await house.leading.pause()
+        lost = await house.leading.publish(APPEND)
+        await empty_redis(settings)
+        await house.leading.begin_epoch(above=lost.epoch)
+        await house.leading.publish(APPEND)
+
+        reading = asyncio.create_task(
+            house.data("sessions_history", {"session_id": "s"}, after=str(lost))
+        )
+        await wait_until(lambda: waiting(house) == 1)
+        await house.leading.catch_up()
+
+        assert (await reading)["total"] == 1
+
+    async def test_an_event_that_was_applied_stays_reached(self, house: House, settings: Settings):
+        applied = await house.leading.publish(APPEND)
+        await house.contents("s")
+        await empty_redis(settings)
+        await house.leading.begin_epoch(above=applied.epoch)
+
+        response = await house.tool("sessions_list", after=str(applied))
+
+        assert response.status_code == 200
+
+    @IMPATIENT
+    async def test_a_stream_that_no_leader_has_looked_at_is_not_called_fresh(
+        self, house: House, settings: Settings
+    ):
+        await house.say("s", "one")
+        await house.contents("s")
+        await house.leading.pause()
+        await empty_redis(settings)
+
+        emptied = await house.tool("sessions_list")
+        await house.leading.begin_epoch()
+        begun = await house.tool("sessions_list")
+
+        assert (emptied.status_code, emptied.json()["code"]) == (503, "store_behind")
+        assert begun.status_code == 200
+
+    @IMPATIENT
+    async def test_a_stream_that_went_backwards_is_not_called_fresh(
+        self, house: House, settings: Settings
+    ):
+        await house.say("s", "one")
+        await house.contents("s")
+        await house.leading.pause()
+        stream = house.leading.stream.key
+        async with redis_of(settings) as redis:
+            await redis.execute_command("DEL", stream)
+            await redis.execute_command("XADD", stream, str(StreamId(5, 0)), "v", "1")
+
+        response = await house.tool("sessions_list")
+
+        assert (response.status_code, response.json()["code"]) == (503, "store_behind")
+
+
+class TestPublishedChanges:
+    @pytest.fixture
+    async def held_up(self, house: House) -> House:
+        """A session with one message, and nobody who applies anything more."""
+        await house.leading.pause()
+        await house.say("s", "one")
+        await house.leading.catch_up()
+        return house
+
+    @IMPATIENT
+    async def test_one_that_is_not_applied_in_time_is_pending(self, held_up: House):
+        response = await held_up.tool("sessions_send", {"session_id": "s", "message": "two"})
+        await held_up.leading.catch_up()
+
+        assert response.status_code == 202
+        body = response.json()
+        assert (body["success"], body["outcome"], body["error"]) == (True, "pending", None)
+        position = Position.parse(body["position"])
+        outcome = (await held_up.get(f"/api/outcomes/{position.event_id}")).json()
+        assert outcome["outcome"] == "applied"
+        assert await held_up.contents("s") == ["one", "two"]
+
+    @IMPATIENT
+    @pytest.mark.parametrize(
+        ("method", "path", "body"),
+        [
+            ("POST", "/api/sessions/s/messages", {"content": "two"}),
+            ("PUT", "/api/sessions/s", {"name": "n"}),
+            ("DELETE", "/api/sessions/s", None),
+        ],
+    )
+    async def test_a_resource_says_so_too(
+        self, held_up: House, method: str, path: str, body: object
+    ):
+        response = await held_up.call(method, path, json=body)
+
+        assert (response.status_code, response.json()["outcome"]) == (202, "pending")
+
+
+class TestTrouble:
+    @pytest.fixture
+    async def stream(self, settings: Settings) -> AsyncIterator[TurnStream]:
+        """A stream on a Redis that is not there."""
+        url = f"unix://{settings.workspace}/no-redis.sock"
+        redis = connect(url)
+        yield TurnStream(redis, url=url, prefix=settings.turnstream.prefix)
+        await redis.aclose()
+
+    async def test_without_redis_nothing_is_fresh(self, house: House, settings: Settings):
+        response = await house.tool("sessions_list")
+
+        assert (response.status_code, response.json()["code"]) == (503, "stream_unavailable")
+        assert "retry-after" in response.headers
+        assert str(settings.workspace) not in response.text
+
+    async def test_without_redis_the_store_can_be_read_as_it_is(self, house: House):
+        await house.say("s", "one")
+        await house.leading.pause()
+        await house.leading.catch_up()
+
+        assert await house.data("sessions_list", consistency="any")
+
+
+class TestTheWrongStore:
+    async def test_an_api_with_another_store_than_the_streams_says_so(
+        self, house: House, settings: Settings
+    ):
+        await house.leading.stream.announce(store_id="somebody-elses")
+
+        read = await house.tool("sessions_list")
+        ready = await house.get("/readyz", who=None)
+
+        assert (read.status_code, read.json()["code"]) == (503, "store_mismatch")
+        assert (ready.status_code, ready.json()["code"]) == (503, "store_mismatch")
+
+
+class TestNoStoreYet:
+    @pytest.fixture
+    async def app(self, settings: Settings, stream: TurnStream) -> AsyncIterator[FastAPI]:
+        """An api beside which no worker was ever started."""
+        tokens = TokenFile(settings.workspace)
+        async with make_session_backend(settings.workspace, "sqlite") as backend:
+            yield create_app(settings, backend=backend, stream=stream, tokens=tokens, patience=0.1)
+
+    @pytest.fixture
+    async def http(self, app: FastAPI, tokens: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+        transport = httpx.ASGITransport(app)
+        headers = {"Authorization": f"Bearer {tokens['admin']}"}
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://localhost", headers=headers
+        ) as http:
+            yield http
+
+    async def test_an_empty_stream_reads_as_empty(self, http: httpx.AsyncClient):
+        response = await http.post("/api/tools/sessions_list")
+
+        assert response.json()["output"] == "No active sessions found."
+
+    async def test_with_events_waiting_it_does_not(
+        self, http: httpx.AsyncClient, stream: TurnStream
+    ):
+        [position] = await stream.publish([APPEND])
+
+        fresh = await http.post("/api/tools/sessions_list")
+        after = await http.post(f"/api/tools/sessions_list?after={position}")
+
+        assert (fresh.status_code, fresh.json()["lag"]) == (503, 1)
+        assert after.status_code == 503
+
+    async def test_a_store_that_cannot_be_opened_is_unavailable(
+        self, http: httpx.AsyncClient, settings: Settings
+    ):
+        (settings.workspace / "sessions" / "turnstream.db").mkdir(parents=True)
+
+        response = await http.post("/api/tools/sessions_list")
+
+        assert (response.status_code, response.json()["code"]) == (503, "store_unavailable")
+        assert str(settings.workspace) not in response.text
+
+
+def redis_of(settings: Settings) -> aclosing[RedisClient]:
+    """A plain connection to the test's Redis."""
+    assert settings.redis_url is not None
+    return aclosing(connect(settings.redis_url))
+
+
+async def empty_redis(settings: Settings) -> None:
+    """Lose everything that this test's stream has in Redis."""
+    prefix = settings.turnstream.prefix
+    async with redis_of(settings) as redis:
+        await redis.execute_command("DEL", f"{prefix}turns", f"{prefix}store")

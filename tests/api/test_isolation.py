@@ -1,0 +1,171 @@
+"""What belongs to another agent does not exist: on every tool and every route, byte for byte."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from api.tools import TOOLS
+from sessions.models import EventType
+from sessions.settings import Settings
+from tests.api.house import House
+
+SECRET: Final = "annas_secret"
+EVENT: Final = "event-of-anna"
+
+# Every tool, with arguments that aim at the secret.
+TOOL_CALLS: Final[dict[str, dict[str, Any]]] = {
+    "sessions_list": {"limit": 1000},
+    "sessions_history": {"session_id": SECRET},
+    "sessions_send": {"session_id": SECRET, "message": "hi"},
+    "sessions_current": {},
+    "sessions_reset": {"session_id": SECRET},
+    "sessions_delete": {"session_id": SECRET},
+    "sessions_search": {"query": "password", "session_id": SECRET},
+    "sessions_rename": {"session_id": SECRET, "name": "mine"},
+}
+# Every route, with a path and a body that aim at it; None where there is nothing to aim at.
+ROUTE_CALLS: Final[dict[tuple[str, str], tuple[str, Any] | None]] = {
+    ("GET", "/api/tools"): None,
+    ("POST", "/api/tools/{name}"): ("/api/tools/sessions_search", {"query": "password"}),
+    ("GET", "/api/tokens/self"): None,
+    ("GET", "/api/outcomes/{event_id}"): (f"/api/outcomes/{EVENT}", None),
+    ("GET", "/api/dead-letters"): ("/api/dead-letters", None),
+    ("GET", "/api/dead-letters/{letter_id}"): ("/api/dead-letters/1-0-x", None),
+    ("POST", "/api/dead-letters/{letter_id}/replay"): ("/api/dead-letters/1-0-x/replay", None),
+    ("DELETE", "/api/dead-letters/{letter_id}"): ("/api/dead-letters/1-0-x", None),
+    ("GET", "/asyncapi.json"): None,
+    ("GET", "/api/sessions"): ("/api/sessions?q=password", None),
+    ("GET", "/api/sessions/running"): ("/api/sessions/running", None),
+    ("GET", "/api/sessions/{session_id}/messages"): (f"/api/sessions/{SECRET}/messages", None),
+    ("POST", "/api/sessions/{session_id}/messages"): (
+        f"/api/sessions/{SECRET}/messages",
+        {"content": "hi"},
+    ),
+    ("PUT", "/api/sessions/{session_id}"): (f"/api/sessions/{SECRET}", {"name": "mine"}),
+    ("DELETE", "/api/sessions/{session_id}"): (f"/api/sessions/{SECRET}", None),
+    ("GET", "/api/sessions/{session_id}/state"): (f"/api/sessions/{SECRET}/state", None),
+    ("POST", "/api/sessions/{session_id}/abort"): (f"/api/sessions/{SECRET}/abort", None),
+    ("GET", "/healthz"): None,
+    ("GET", "/readyz"): None,
+    ("GET", "/metrics"): None,
+}
+
+
+async def attempts(house: House, who: str) -> dict[str, tuple[int, str]]:
+    """What each way of looking for the secret gives, without the positions in it."""
+    found: dict[str, tuple[int, str]] = {}
+    inside = {"X-Turnstream-Session": SECRET}
+    for name, arguments in TOOL_CALLS.items():
+        response = await house.tool(name, arguments, who=who, headers=inside)
+        body = {**response.json(), "position": None}
+        found[name] = (response.status_code, str(body))
+    for (method, route), call in ROUTE_CALLS.items():
+        if call is not None:
+            response = await house.call(method, call[0], who=who, json=call[1])
+            body = response.json()
+            body.pop("position", None)
+            found[f"{method} {route}"] = (response.status_code, str(body))
+    return found
+
+
+async def keep_secret(house: House, **owner: Any) -> None:
+    """Make the session that the attempts aim at."""
+    fields: dict[str, Any] = {"role": "user", "content": "the password is swordfish", **owner}
+    await house.publish(EventType.APPEND, SECRET, id=EVENT, state="running", **fields)
+
+
+class TestTwoAgents:
+    def test_the_attempts_cover_every_tool_and_route(self, house: House):
+        described = house.app.openapi()["paths"].items()
+        routes = {(method.upper(), path) for path, methods in described for method in methods}
+
+        assert routes == set(ROUTE_CALLS)
+        assert {tool.name for tool in TOOLS} == set(TOOL_CALLS)
+
+    @pytest.mark.parametrize(
+        "owner",
+        [
+            *({"agent": "anna"}, {"channel": "telegram.home"}, {"channel": "discord.club.x"}, {}),
+            {"agent": "anna", "channel": "discord.club"},
+        ],
+    )
+    @pytest.mark.parametrize("who", ["bert", "bert-reads"])
+    async def test_anothers_session_answers_as_one_that_does_not_exist(
+        self, house: House, owner: dict[str, str], who: str
+    ):
+        before = await attempts(house, who)
+        await keep_secret(house, **owner)
+        after = await attempts(house, who)
+
+        assert after == before
+        assert "swordfish" not in str(after)
+        assert await house.contents(SECRET) == ["the password is swordfish"]
+        [row] = (await house.data("sessions_list"))["sessions"]
+        assert (row["state"], row.get("name")) == ("running", None)
+
+    @pytest.mark.parametrize("owner", [{"agent": "anna"}, {"channel": "telegram.home"}])
+    async def test_the_owner_finds_all_of_it(self, house: House, owner: dict[str, str]):
+        await keep_secret(house, **owner)
+
+        found = await attempts(house, "anna-reads")
+
+        for way in ("sessions_list", "sessions_history", "sessions_search", "sessions_current"):
+            assert SECRET in found[way][1]
+        assert found["GET /api/outcomes/{event_id}"][0] == 200
+        assert SECRET in found["GET /api/sessions"][1]
+        assert "swordfish" in found["GET /api/sessions/{session_id}/messages"][1]
+        assert found["GET /api/sessions/{session_id}/state"][0] == 200
+
+    async def test_a_foreign_session_does_not_hide_an_own_one_of_the_same_id(self, house: House):
+        await house.say("abc", "anna's", agent="anna")
+        await house.say("gw_abc", "bert's", agent="bert")
+
+        data = await house.data("sessions_history", {"session_id": "abc"}, who="bert")
+
+        assert [message["content"] for message in data["messages"]] == ["bert's"]
+
+    async def test_lists_have_only_what_is_ones_own(self, house: House):
+        await house.say("owned", "x", agent="bert")
+        await house.say("in-channel", "x", channel="discord.club")
+        await house.say("annas", "x", agent="anna", channel="discord.club")
+        await house.say("nobodys", "x")
+
+        bert = await house.get("/api/sessions", who="bert")
+        as_anna = await house.get("/api/sessions", who="bert", agent="anna")
+        searched = await house.get("/api/sessions", who="bert", q="x")
+
+        assert [r["session_key"] for r in bert.json()["sessions"]] == ["in-channel", "owned"]
+        assert as_anna.json()["sessions"] == []
+        assert [r["session_key"] for r in searched.json()["sessions"]] == ["in-channel", "owned"]
+
+
+class TestNeighbours:
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        """The agents, of which bert may send to anna."""
+        agents = {name: agent.model_dump() for name, agent in settings.agents.items()}
+        agents["bert"]["may_send_to"] = ["anna"]
+        return Settings.model_validate({**settings.model_dump(), "agents": agents})
+
+    @pytest.mark.parametrize("owner", [{"agent": "anna"}, {"channel": "telegram.home"}])
+    async def test_sends_and_only_sends_cross(self, house: House, owner: dict[str, str]):
+        before = await attempts(house, "bert")
+        await keep_secret(house, **owner)
+        after = await attempts(house, "bert")
+
+        assert before.pop("sessions_send")[1] != after["sessions_send"][1]
+        assert f"Message sent to session '{SECRET}'." in after.pop("sessions_send")[1]
+        assert after == before
+        assert await house.contents(SECRET) == ["the password is swordfish", "hi"]
+
+    async def test_it_does_not_go_the_other_way(self, house: House):
+        await house.say("berts", "x", agent="bert")
+
+        text = await house.text(
+            "sessions_send", {"session_id": "berts", "message": "hi"}, who="anna"
+        )
+
+        assert text.startswith("Session 'berts' not found.")
+        assert await house.contents("berts") == ["x"]

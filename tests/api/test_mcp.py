@@ -1,0 +1,172 @@
+"""The tools over MCP: the same as over REST, as the official client sees them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+
+from sessions.serving import serve
+from tests.api.house import House
+
+# Both generations of the protocol: one request an exchange, and the one with a handshake.
+MODES = ("2026-07-28", "legacy")
+
+
+@pytest.fixture
+async def url(house: House) -> AsyncIterator[str]:
+    """The api on a port of its own."""
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(
+        serve(house.app, host="127.0.0.1", port=0, environ={}, on_ready=ready.set_result)
+    )
+    yield await ready
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+@asynccontextmanager
+async def connected(
+    url: str, token: str, *, mode: str = MODES[0], headers: Mapping[str, str] | None = None
+) -> AsyncIterator[Client]:
+    """A client of the tools with this token."""
+    given = {"Authorization": f"Bearer {token}", **(headers or {})}
+    async with (
+        httpx2.AsyncClient(headers=given) as http,
+        Client(streamable_http_client(f"{url}/mcp", http_client=http), mode=mode) as client,
+    ):
+        yield client
+
+
+async def call(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
+    """The structured answer of a tool, whose text must say the same."""
+    result = await client.call_tool(name, arguments)
+    body = result.structured_content
+    assert body is not None
+    [content] = result.content
+    assert content.type == "text"
+    assert content.text == (body["output"] if body["success"] else body["error"])
+    assert result.is_error is not body["success"]
+    return body
+
+
+@pytest.mark.parametrize("mode", MODES)
+class TestBothGenerations:
+    async def test_the_tools_are_those_of_rest(self, house: House, url: str, mode: str):
+        rest = (await house.get("/api/tools")).json()["tools"]
+
+        async with connected(url, house.tokens["admin"], mode=mode) as client:
+            listed = (await client.list_tools()).tools
+
+        assert [
+            {"name": tool.name, "description": tool.description, "parameters": tool.input_schema}
+            for tool in listed
+        ] == [tool["function"] for tool in rest]
+
+    async def test_they_answer_as_over_rest(self, house: House, url: str, mode: str):
+        await house.say("gw_abc", "hello")
+        asked = {"session_id": "abc"}
+
+        async with connected(url, house.tokens["admin"], mode=mode) as client:
+            over_mcp = await call(client, "sessions_history", **asked)
+            over_rest = await house.answer("sessions_history", asked)
+            sent = await call(client, "sessions_send", **asked, message="hi")
+
+        assert over_mcp == over_rest
+        assert sent["output"] == "Message sent to session 'gw_abc' (requested 'abc')."
+        assert await house.contents("gw_abc") == ["hello", "hi"]
+
+    async def test_the_caller_is_known_by_its_headers(self, house: House, url: str, mode: str):
+        await house.say("berts", "hello", agent="bert")
+        inside = {"X-Turnstream-Session": "berts"}
+
+        async with connected(url, house.tokens["bert"], mode=mode, headers=inside) as client:
+            own = await call(client, "sessions_current")
+        async with connected(url, house.tokens["anna"], mode=mode, headers=inside) as client:
+            foreign = await call(client, "sessions_current")
+            listed = await call(client, "sessions_list")
+
+        assert own["output"] == "Current session: berts\nMessages: 1\n"
+        assert foreign["output"] == "Current session: berts\n"
+        assert listed["output"] == "No active sessions found."
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("who", "name", "arguments", "code"),
+        [
+            ("anna-reads", "sessions_send", {"session_id": "s", "message": "x"}, "forbidden"),
+            ("anna", "sessions_history", {}, "invalid_argument"),
+            ("anna", "sessions_list", {"limit": "5"}, "invalid_argument"),
+        ],
+    )
+    async def test_they_are_told_to_the_model(
+        self, house: House, url: str, who: str, name: str, arguments: dict[str, Any], code: str
+    ):
+        async with connected(url, house.tokens[who]) as client:
+            body = await call(client, name, **arguments)
+
+        assert (body["success"], body["code"]) == (False, code)
+
+    async def test_a_tools_own_one_is_an_error_too(self, house: House, url: str):
+        async with connected(url, house.tokens["admin"]) as client:
+            body = await call(client, "sessions_send", session_id="nobody", message="x")
+
+        assert body["error"].startswith("Session 'nobody' not found.")
+
+    async def test_an_unknown_tool_is_an_error_of_the_protocol(self, house: House, url: str):
+        async with connected(url, house.tokens["admin"]) as client:
+            with pytest.raises(MCPError, match="there is no tool 'sessions_spawn'"):
+                await client.call_tool("sessions_spawn", {})
+
+    async def test_without_a_token_there_is_no_door(self, house: House, url: str):
+        async with httpx2.AsyncClient() as http:
+            response = await http.post(f"{url}/mcp", json={})
+
+        assert response.status_code == 401
+
+
+class TestTheEndpoint:
+    async def test_answers_carry_the_position(self, house: House, url: str):
+        await house.say("s", "hello")
+        request = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+        params = {"name": "sessions_list", "arguments": {}}
+        headers = {"Authorization": f"Bearer {house.tokens['admin']}"}
+        headers["Accept"] = "application/json, text/event-stream"
+
+        async with httpx2.AsyncClient(headers=headers) as http:
+            response = await http.post(f"{url}/mcp", json={**request, "params": params})
+
+        body = response.json()["result"]["structuredContent"]
+        assert response.headers["x-turnstream-position"] == body["position"]
+        assert response.headers["cache-control"] == "no-store"
+
+    @pytest.mark.parametrize("method", ["GET", "DELETE"])
+    async def test_there_is_no_stream_to_open_or_close(self, house: House, method: str):
+        response = await house.call(method, "/mcp")
+
+        assert response.status_code == 405
+
+    @pytest.mark.parametrize(
+        ("body", "status"),
+        [(b"{", 400), (b"[" * 200_000, 400), (b" " * 2_000_000, 413), (b'"\\ud800"', 400)],
+    )
+    async def test_what_is_no_request_is_refused(
+        self, house: House, url: str, body: bytes, status: int
+    ):
+        headers = {
+            "Authorization": f"Bearer {house.tokens['admin']}",
+            "Accept": "application/json, text/event-stream",
+            "Content-Type": "application/json",
+        }
+        async with httpx2.AsyncClient(headers=headers) as http:
+            response = await http.post(f"{url}/mcp", content=body)
+
+        assert response.status_code == status
