@@ -185,6 +185,8 @@ class EmbeddedRedis:
             "unixsocketperm": "700",
             "daemonize": "no",
             "logfile": "",
+            # Its own starting and loading is not what people watch this log for.
+            "loglevel": "warning",
         }
         flags = [word for name, value in options.items() for word in (f"--{name}", value)]
         return (self.program, *flags)

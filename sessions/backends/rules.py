@@ -141,7 +141,10 @@ def take_state(session: SessionRow, event: Event, moment: int) -> None:
 def rollback_refusal(target: EventRow, session: SessionRow | None, key: str) -> Reason | None:
     """Why a target with an outcome cannot be taken back, short of being answered [3]."""
     if target.session_id is None:
-        return Reason.NOT_APPLIED if target.session == key else Reason.WRONG_SESSION
+        if target.session != key:
+            return Reason.WRONG_SESSION
+        # A rollback that came before its session is applied, and is no user append.
+        return Reason.NOT_USER_APPEND if target.outcome == APPLIED else Reason.NOT_APPLIED
     if session is None or target.session_id != session.id:
         return Reason.WRONG_SESSION
     if target.gone is not None:

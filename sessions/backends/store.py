@@ -168,7 +168,8 @@ def statements(name: str) -> Iterator[str]:
 def _make_private(path: Path) -> None:
     """Make the file and its directory, for this user only."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (path.parent.parent, path.parent):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise ConfigError(
