@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -41,15 +43,26 @@ class Choice:
 def choose() -> Choice:
     """A container where an engine answers and has the image (or can get it)."""
     server = find_server()
+    with warnings.catch_warnings():
+        # Where no engine listens, docker's client forgets to close the socket that it tried.
+        warnings.simplefilter("ignore", ResourceWarning)
+        refusal = _refusal()
+        gc.collect()
+    if refusal is None:
+        return Choice(True, f"{IMAGE} by testcontainers")
     embedded = f"{Path(server.path).name} {server.version} ({server.origin})"
+    return Choice(False, f"{embedded}, because Docker gave none: {refusal}")
+
+
+def _refusal() -> str | None:
+    """Why no container can be had; None where one can."""
     try:
         with closing(docker.from_env(timeout=_ENGINE_TIMEOUT)) as engine:
-            version = engine.version()["Version"]
             if not engine.images.list(IMAGE):
                 engine.images.pull(IMAGE)
     except DockerException as error:
-        return Choice(False, f"{embedded}, because Docker gave none: {str(error)[:80]}")
-    return Choice(True, f"{IMAGE} by testcontainers on Docker {version}")
+        return str(error)[:80]
+    return None
 
 
 @contextmanager

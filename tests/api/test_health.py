@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import httpx
 import pytest
 
@@ -11,8 +9,6 @@ from api import readiness
 from sessions.models import Event, EventType
 from tests.api.house import House
 from tests.helpers import wait_until
-
-Quick = Callable[..., None]
 
 
 @pytest.fixture
@@ -31,6 +27,7 @@ async def test_the_process_is_healthy_whatever_else_is(house: House):
 
 
 class TestReadiness:
+    @pytest.mark.usefixtures("quick")
     async def test_a_writer_that_works_makes_it_ready(self, house: House):
         await house.get("/readyz", who=None)
         await house.leading.backend.renew()
