@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -55,11 +55,21 @@ class Judgement:
         return Counter(finding.fault for finding in self.findings)
 
 
-def check(told: Told, stored: Stored, leftovers: Leftovers | None) -> Judgement:
-    """Judge a finished run; without leftovers the counts of Redis are not compared."""
+def check(
+    told: Told,
+    stored: Stored,
+    leftovers: Leftovers | None,
+    *,
+    excused: Collection[str] = frozenset(),
+) -> Judgement:
+    """Judge a finished run; without leftovers the counts of Redis are not compared.
+
+    `excused` sessions lost entries by the nature of an accident and are not looked into.
+    """
     judgement = Judgement(told.accepted, len(told.sessions))
     for key, operations in told.sessions.items():
-        judgement.findings += _check_session(key, operations, stored, leftovers)
+        if key not in excused:
+            judgement.findings += _check_session(key, operations, stored, leftovers)
     judgement.findings += _check_strangers(told, stored)
     judgement.findings += [Finding(Fault.DAMAGE, text) for text in stored.damage]
     if leftovers is not None:

@@ -45,16 +45,14 @@ class Stored:
 
 @dataclass
 class Leftovers:
-    """What Redis has at the end: entries by event id, and its own count of all it ever took."""
+    """What Redis has at the end: entries by event id, and its own count of all it ever took.
+
+    They are `whole` where nothing that was ever published is missing.
+    """
 
     added: int
-    length: int
+    whole: bool
     entries: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def whole(self) -> bool:
-        """Whether nothing was trimmed."""
-        return self.length == self.added
 
 
 def database_of(workspace: Path, backend: str) -> Path:

@@ -51,12 +51,19 @@ class Injected:
 class Schedule:
     """How often which fault comes (by weight), and the mean pause between two, in seconds.
 
-    What is not recovered from after `patience` seconds never will be.
+    While `overlap` faults are not recovered from there is no other. What is not recovered from
+    after `patience` seconds never will be.
     """
 
     weights: dict[str, float]
     pause: float = 0.15
+    overlap: int = 3
     patience: float = 40.0
+
+    @property
+    def cuts_power(self) -> bool:
+        """Whether a disk that forgets is needed."""
+        return "power cut" in self.weights
 
 
 EVERYTHING: Final = Schedule(
@@ -78,6 +85,10 @@ EVERYTHING: Final = Schedule(
         f"{Trouble.HALF_OPEN} (publisher)": 1,
     }
 )
+
+
+# Both workers die at once and session files lose what was not synced.
+POWER_CUTS: Final = Schedule({"power cut": 1}, overlap=1)
 
 
 @dataclass
@@ -119,7 +130,9 @@ class Nemesis:
     async def _one(self, deadline: float) -> None:
         """Wait for a backlog, and inject the next fault."""
         [kind] = self.chance.choices([*self.schedule.weights], [*self.schedule.weights.values()])
-        while (waiting := await self.backlog()) is None:
+        while (
+            len(self._waiting) >= self.schedule.overlap or (waiting := await self.backlog()) is None
+        ):
             if time.monotonic() > deadline:
                 return
             await asyncio.sleep(_LOOK)

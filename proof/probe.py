@@ -88,10 +88,23 @@ class StreamProbe:
         with contextlib.suppress(RedisError, *UNAVAILABLE):
             await self.redis.execute_command("CONFIG SET", "maxmemory", limit)
 
+    async def waiting(self, applied: StreamId, *, empty: bool = False) -> list[str]:
+        """The event ids behind a place, in order; with `empty` Redis forgets all, this instant."""
+        async with self.redis.pipeline(transaction=True) as pipe:
+            pipe.execute_command("XRANGE", _KEY, f"({applied}", "+")
+            if empty:
+                pipe.execute_command("FLUSHALL")
+            found = (await pipe.execute())[0]
+        return [fields[b"id"].decode() for _, fields in found]
+
+    async def shorten(self, length: int) -> None:
+        """Trim the stream behind the worker's back."""
+        await self.redis.execute_command("XTRIM", _KEY, "MAXLEN", length)
+
     async def leftovers(self) -> Leftovers:
         """All that the stream holds, and Redis' count of what it ever held."""
         info = await self.redis.execute_command("XINFO STREAM", _KEY)
-        found = Leftovers(info["entries-added"], info["length"])
+        found = Leftovers(info["entries-added"], info["entries-added"] == info["length"])
         place = "-"
         while chunk := await self.redis.execute_command(
             "XRANGE", _KEY, place, "+", "COUNT", _ALL_AT_ONCE

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NoReturn
 
+import cli.web
 import worker.__main__
 from proof import publisher, volatile
 from proof.plants import PLANTS
@@ -29,8 +30,6 @@ def _worker() -> int:
 
 
 def _web() -> int:
-    import cli.web
-
     return cli.web.main(os.environ)
 
 

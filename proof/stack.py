@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import tempfile
 import time
@@ -41,7 +42,7 @@ class Setup:
     seed: str
     rate: float = 150.0
     publishers: int = 2
-    web: bool = True
+    web: bool = False
     plant: str | None = None
     forgetful_disk: bool = False
 
@@ -95,8 +96,7 @@ class Stack:
     async def _start(self) -> None:
         await self.worker_proxy.start()
         await self.publisher_proxy.start()
-        await self._keep("redis", "program", *self.redis.server_argv())
-        await self.until(self._redis_answers, "Redis answers")
+        await self.start_redis()
         for name in WORKERS:
             await self._keep(name, "worker")
         if self._web is not None:
@@ -137,10 +137,37 @@ class Stack:
                 *([f"--web={self._web}"] if self._web else ()),
             )
 
+    async def start_redis(self) -> None:
+        """Start Redis, and wait until it has loaded what it has."""
+        await self._keep("redis", "program", *self.redis.server_argv())
+        await self.until(self._redis_answers, "Redis answers")
+
+    async def end_redis(self) -> None:
+        """End Redis in order; it is not started again by itself."""
+        await self.children.end("redis")
+
+    async def pause_publishers(self) -> None:
+        """Freeze the publishers, and wait until all they sent is applied."""
+        for name in self.publishers:
+            self.children.kill(name, signal.SIGSTOP)
+        await self.until(self._caught_up, "everything that was sent is applied")
+
+    def resume_publishers(self) -> None:
+        """Let the publishers go on."""
+        for name in self.publishers:
+            self.children.kill(name, signal.SIGCONT)
+
     async def _redis_answers(self) -> bool:
         return await self.stream.last_id() is not None
 
     # -- looking -----------------------------------------------------------------------------
+
+    async def waiting(self, *, empty: bool = False) -> list[str]:
+        """The ids that the store has not applied; with `empty` Redis forgets all, this instant."""
+        cursor = self.store.cursor()
+        if cursor is None:
+            raise Stuck("the store cannot be read")
+        return await self.stream.waiting(cursor.applied, empty=empty)
 
     def leader(self) -> str | None:
         """The name of the worker that leads, if it lives."""
@@ -177,7 +204,7 @@ class Stack:
         for end in await self.children.end(*services):
             if end.code != os.EX_OK:
                 raise Stuck(f"{end.name} was asked to end and ended with {end.code}")
-        await self.children.end("redis")
+        await self.end_redis()
         return leftovers
 
     async def _caught_up(self) -> bool:

@@ -7,21 +7,21 @@ the services themselves have no switch for any of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from proof.nemesis import Schedule
+from proof.nemesis import POWER_CUTS, Schedule
 from proof.plants import files, store, stream
 from proof.proxy import Trouble
 
 # Some of these bugs leave a worker that cannot start any more.
-_PATIENCE: Final = 12.0
+_PATIENCE: Final = 20.0
 _RETRIES: Final = Schedule(
     {f"{Trouble.CUT_AFTER} (publisher)": 1, "kill leader": 1}, patience=_PATIENCE
 )
-_KILLS: Final = Schedule({"kill leader": 3, "kill both workers": 1}, patience=_PATIENCE)
-_COMA: Final = Schedule({"coma of the leader": 1}, patience=_PATIENCE)
-_POWER: Final = Schedule({"power cut": 1}, pause=0.5, patience=_PATIENCE)
+_KILLS: Final = Schedule({"kill leader": 3, "kill both workers": 1}, overlap=1, patience=_PATIENCE)
+_COMA: Final = Schedule({"coma of the leader": 1}, overlap=1, patience=_PATIENCE)
+_POWER: Final = replace(POWER_CUTS, patience=_PATIENCE)
 
 
 @dataclass(frozen=True)

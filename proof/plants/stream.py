@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import worker.app
 from sessions.models import Entry, StreamCursor, StreamId
 from worker.consumer import Consumer
 from worker.upkeep import Upkeep
 
+# Seconds between the two steps in the wrong order, so that a short run has a kill in there.
+_BETWEEN = 0.02
 # Entries that the wrong trimming leaves: fewer than wait after a fault.
 _LENGTH = 20
 
@@ -15,6 +19,7 @@ class _AckFirst(Consumer):
     async def _apply(self, batch: list[Entry]) -> None:
         last = batch[-1].raw.stream_id
         await self._stream.trim(StreamId(last.ms, last.seq + 1))
+        await asyncio.sleep(_BETWEEN)
         await super()._apply(batch)
 
 

@@ -53,7 +53,7 @@ class Run:
     def faults(self) -> set[Fault]:
         """What the checker finds."""
         added = self.entries.total()
-        judgement = check(self.told, self.stored, Leftovers(added, added, self.entries))
+        judgement = check(self.told, self.stored, Leftovers(added, True, self.entries))
         return {finding.fault for finding in judgement.findings}
 
 
