@@ -108,11 +108,13 @@ class Desk:
 
     async def _placed(self, inbound: Inbound) -> Place:
         replica = self.lanes.replica
+        with contextlib.suppress(DeclaredDead):
+            return await self.lanes.enqueue(inbound.session, inbound.id, inbound.dump())
+        await self._begin_anew(replica)
         try:
             return await self.lanes.enqueue(inbound.session, inbound.id, inbound.dump())
-        except DeclaredDead:
-            await self._begin_anew(replica)
-            return await self.lanes.enqueue(inbound.session, inbound.id, inbound.dump())
+        except DeclaredDead as error:
+            raise Retryable("this replica cannot keep its lanes now; try again") from error
 
     # -- waiting -----------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ import api.app
 from ingest.agents.base import Agent, Reply
 from ingest.app import client_within, joined
 from ingest.failures import AgentError
+from ingest.gateway.chat import Allowance
 from ingest.gateway.outbox import Outbox, SlowReader
 from ingest.services import Services
 from sessions.models import Event, EventType
@@ -295,14 +296,17 @@ class TestErrors:
             for _ in range(8):
                 await client.until("done")
 
-    async def test_too_many_messages_in_a_moment_are_refused(self, gateway: Gateway):
-        gateway.agent.script = Gate()
-        async with gateway.client() as client:
-            await client.greet()
-            for number in range(30):
-                await client.say(f"m{number}")
-            while (await client.until("error"))["code"] != "RATE_LIMITED":
-                pass
+
+class TestAllowance:
+    async def test_a_client_may_send_a_burst_and_then_a_steady_rate(
+        self, monkeypatch: pytest.MonkeyPatch
+    ):
+        clock = [0.0]
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock[0])
+        allowance = Allowance()
+        assert [allowance.take() for _ in range(21)] == [True] * 20 + [False]
+        clock[0] = 1.0
+        assert [allowance.take() for _ in range(6)] == [True] * 5 + [False]
 
 
 class TestSurvival:

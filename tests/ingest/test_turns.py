@@ -386,6 +386,17 @@ class TestDeath:
         assert (await ended(await say(frozen, "again"))).ending is Ending.REPLIED
         assert living.agent.asked == []
 
+    async def test_a_replica_that_was_declared_dead_while_idle_takes_messages_again(
+        self, house: House
+    ):
+        replica, other = await house.replica(), await house.replica()
+        await replica.freeze()
+        beats = await other.lanes.beats()
+        await other.lanes.sweep({replica.lanes.replica: beats[replica.lanes.replica]})
+        turn = await say(replica, "hello")
+        await replica.thaw()
+        assert (await ended(turn)).ending is Ending.REPLIED
+
     async def test_a_message_whose_turn_was_not_opened_yet_runs_elsewhere(
         self, house: House, leading: Leading
     ):
