@@ -65,12 +65,16 @@ def _end_process_if_failed(task: asyncio.Task[None]) -> None:
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     loop = asyncio.get_running_loop()
+    failing = False
     while True:
         began = loop.time()
         try:
             await work()
+            failing = False
         except SessionError as error:
-            log.warning("the lanes cannot be kept now: %s", error)
+            # Once for each outage.
+            log.log(logging.DEBUG if failing else logging.WARNING, "lanes are not kept: %s", error)
+            failing = True
         await asyncio.sleep(max(0.0, began + seconds - loop.time()))
 
 

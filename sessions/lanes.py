@@ -154,9 +154,9 @@ class Lanes:
         )
 
     async def unregister(self) -> None:
-        """Leave: what still waits here is taken over at the others' next sweep."""
+        """Leave: what still waits here is taken over at the others' next sweep. Tried once."""
         await self._patiently(
-            lambda: self._redis.execute_command("HDEL", self._beats_key, self.replica)
+            lambda: self._redis.execute_command("HDEL", self._beats_key, self.replica), patience=0
         )
 
     # -- messages ----------------------------------------------------------------------------
