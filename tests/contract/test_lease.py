@@ -9,7 +9,7 @@ import pytest
 from sessions.backend import SessionBackend
 from sessions.errors import Fenced
 from sessions.models import STREAM_START, Lease, StreamCursor
-from tests.events import Stream, user
+from tests.events import Stream, context, rename, state, user
 from tests.stores import Clock, Leader, Open, lead
 
 WRITES: dict[str, Callable[[SessionBackend], Awaitable[object]]] = {
@@ -144,6 +144,21 @@ async def test_a_leader_that_was_replaced_can_lead_again(
     await store.apply(user("e3", "three"), user("e2", "two"))
     assert await store.texts() == ["one", "two", "three"]
     assert [message.seq for message in await store.messages()] == [1, 2, 3]
+
+
+async def test_a_leader_that_comes_back_remembers_nothing_of_its_own(
+    store: Leader, open_store: Open, clock: Clock
+) -> None:
+    await store.apply(user("e1"))
+    async with open_store("write") as opened:
+        successor = await lead(opened, clock)
+        await successor.apply(context("c", agent="main", room="kitchen"), state("x", "error"))
+    await store.backend.acquire("back", seen=None)
+    await store.apply(rename("n", "Home"))
+    session = await store.session()
+    assert (session.name, session.agent, session.room, session.state) == (
+        *("Home", "main", "kitchen", "error"),
+    )
 
 
 async def test_a_successor_goes_on_from_what_it_finds(
