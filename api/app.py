@@ -32,6 +32,7 @@ from sessions.asgi import HostGuard, allowed_names
 from sessions.backend import SessionReader
 from sessions.errors import ConfigError, Retryable
 from sessions.factory import make_session_backend
+from sessions.lanes import Lanes
 from sessions.redis import connect, redacted
 from sessions.settings import Settings
 from sessions.stream import TurnStream
@@ -44,7 +45,7 @@ DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, aborter: Aborter | None = None) -> AsyncGenerator[FastAPI]:
+async def opened(settings: Settings) -> AsyncGenerator[FastAPI]:
     """The app on the store and the stream of these settings, which are closed again.
 
     Redis and the store may be away now: the app then says so at each request. Raises ConfigError
@@ -65,7 +66,8 @@ async def opened(settings: Settings, *, aborter: Aborter | None = None) -> Async
             backend=backend,
             stream=stream,
             tokens=TokenFile(settings.workspace),
-            aborter=aborter,
+            # Whichever replica of ingest runs a turn hears of it through its lane.
+            aborter=Lanes(redis, url=url, prefix=settings.turnstream.prefix),
         )
 
 

@@ -44,7 +44,9 @@ async def metrics(request: Request, api: Here) -> Response:
         principal = await authenticate(api.tokens, request)
         if not principal.may(TokenScope.ADMIN):
             raise Forbidden("this needs the scope admin")
-    page = api.metrics.page(await _sizes(api.service))
+    report = await api.readiness.report()
+    sizes = {"ready": float(report.problem is None), **await _sizes(api.service)}
+    page = api.metrics.page(sizes)
     return Response(page, media_type=CONTENT_TYPE_LATEST)
 
 
@@ -57,7 +59,9 @@ def _is_local(request: Request) -> bool:
 async def _sizes(service: Service) -> dict[str, float]:
     """Sizes of this moment; NaN for what cannot be asked now."""
     sizes: dict[str, float] = {"waiting_readers": service.freshness.waiting}
-    sizes |= dict.fromkeys(("stream_epoch", "stream_entries", "lag_entries"), _UNKNOWN)
+    sizes |= dict.fromkeys(
+        ("stream_epoch", "stream_entries", "stream_entries_vanished", "lag_entries"), _UNKNOWN
+    )
     try:
         sizes |= await service.backend.counts()
         cursor = await service.backend.cursor()
@@ -67,5 +71,6 @@ async def _sizes(service: Service) -> dict[str, float]:
         return sizes
     behind = lag(cursor, facts)
     sizes["stream_entries"] = facts.length
+    sizes["stream_entries_vanished"] = float(facts.store.get("vanished", 0))
     sizes["lag_entries"] = _UNKNOWN if behind is None else behind
     return sizes

@@ -69,6 +69,7 @@ _HELP: Final = {
     "ready": "Whether the writer progresses and the store is the stream's.",
     "waiting_readers": "Readers that wait for the store to catch up.",
     "stream_entries": "Entries in the stream, applied ones that are kept included.",
+    "stream_entries_vanished": "Entries that were taken out of the stream before they were read.",
     "stream_epoch": "The stream epoch that the store has applied.",
     "lag_entries": "Entries that the store has not applied yet; NaN where Redis does not count.",
     "sessions": "Sessions in the store.",

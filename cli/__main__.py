@@ -11,7 +11,6 @@ from typing import Final
 import click
 
 from cli.options import Edge, Group
-from sessions.backends.connection import StoreDamaged
 from sessions.errors import ConfigError, Retryable, SessionError
 
 # The exit code of a program that Ctrl-C ended, as a shell gives it.
@@ -76,7 +75,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         return INTERRUPTED
     except BrokenPipeError:
         return _unread()
-    except (OSError, StoreDamaged) as error:
+    except OSError as error:
         click.echo(f"turnstream: {error}", err=True)
         return 1
 

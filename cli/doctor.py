@@ -21,7 +21,6 @@ from cli.integrity import database_of
 from cli.system import System
 from cli.up import free_port
 from sessions import make_session_backend
-from sessions.backends.connection import StoreDamaged
 from sessions.errors import ConfigError, SessionError
 from sessions.redis import UNAVAILABLE, RedisClient, RedisError, connect, explain, redacted
 from sessions.settings import Settings
@@ -135,7 +134,7 @@ async def _store(settings: Settings) -> Check:
             settings.workspace, settings.channels.session_backend
         ) as backend:
             store_id = await backend.store_id()
-    except (SessionError, StoreDamaged, OSError) as error:
+    except (SessionError, OSError) as error:
         return Check("store", Verdict.FAILED, str(error))
     name = settings.channels.session_backend
     if store_id is None:

@@ -9,7 +9,6 @@ from cli.client import ApiClient
 from cli.system import System
 from sessions import make_session_backend, times
 from sessions.backend import SessionReader
-from sessions.backends.connection import StoreDamaged
 from sessions.errors import SessionError
 from sessions.models import Position, StreamCursor
 from sessions.stream import StreamFacts, TurnStream
@@ -43,6 +42,7 @@ class Stream:
     """The stream now. `backlog` is in entries, the age of its oldest in seconds, memory in bytes.
 
     `backlog` is None where Redis does not count, or where no store was found to compare with.
+    `accidents` says what happened to the stream behind the worker's back, and what it waits for.
     """
 
     last_id: str
@@ -51,6 +51,8 @@ class Stream:
     backlog_age: float | None
     memory_used: int
     memory_limit: int
+    standbys: list[str]
+    accidents: list[str]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ async def look_at(system: System) -> Status:
         try:
             cursor = await backend.cursor()
             store = await _store(backend, cursor)
-        except (SessionError, StoreDamaged) as error:
+        except SessionError as error:
             problems["store"] = str(error)
     try:
         return Status(web, store, await _stream_of(system, cursor), problems)
@@ -126,7 +128,21 @@ async def _stream_of(system: System, cursor: StreamCursor | None) -> Stream:
             backlog_age=await _age(stream, cursor),
             memory_used=memory.used,
             memory_limit=memory.limit,
+            standbys=await stream.standbys(),
+            accidents=_accidents(facts),
         )
+
+
+def _accidents(facts: StreamFacts) -> list[str]:
+    """What the leader has noted beside its claim."""
+    noted: list[str] = []
+    if trouble := facts.store.get("trouble"):
+        noted.append(f"the worker waits: {trouble}")
+    if regressed := facts.store.get("regressed"):
+        noted.append(f"the stream went backwards: {regressed}")
+    if (vanished := int(facts.store.get("vanished", 0))) > 0:
+        noted.append(f"{vanished} entries vanished from the stream before they were read")
+    return noted
 
 
 def backlog(cursor: StreamCursor | None, facts: StreamFacts) -> int | None:

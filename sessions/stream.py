@@ -2,7 +2,8 @@
 
 The only file that spells the stream's commands. The cursor itself lives in the store (`backend`),
 never in Redis: no consumer group, nothing acknowledged. Keys: `{prefix}turns` is the stream,
-`{prefix}store` a hash that says which store it belongs to.
+`{prefix}store` a hash that says which store it belongs to and how the leader fares,
+`{prefix}standbys` one of who stood by when.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
 
-from sessions import wire
+from sessions import times, wire
 from sessions.errors import SessionError, StoreMismatch
 from sessions.models import Event, Position, RawEntry, StreamId
 from sessions.redis import UNAVAILABLE, RedisClient, RedisError, explain, patiently
@@ -22,6 +23,8 @@ from sessions.redis import UNAVAILABLE, RedisClient, RedisError, explain, patien
 # Seconds that a publisher goes on with the same ids before it says that Redis is away. Shorter
 # than the 15 s after which platforms give up on a webhook.
 PUBLISH_PATIENCE: Final = 8.0
+# Seconds after which a standby that was not heard of counts as gone: three of its notes.
+STANDBY_SEEN: Final = 6
 # Milliseconds that an idle reader blocks; less than the client's read timeout, and short enough
 # that a stop is quick and the lease is renewed in time.
 BLOCK_MS: Final = 1000
@@ -71,6 +74,7 @@ class TurnStream:
     ) -> None:
         self.key = f"{prefix}turns"
         self.store_key = f"{prefix}store"
+        self.standbys_key = f"{prefix}standbys"
         self._redis = redis
         self._url = url
         self._max_content = max_content
@@ -200,6 +204,20 @@ class TurnStream:
         """Write the leader's facts (`epoch`, `leader`) where publishers and readers see them."""
         pairs = [part for pair in facts.items() for part in pair]
         await self._ask(lambda: self._redis.execute_command("HSET", self.store_key, *pairs))
+
+    async def note_standby(self, holder: str) -> None:
+        """Note that this worker stands by now; it counts for STANDBY_SEEN seconds."""
+        await self._ask(
+            lambda: self._redis.execute_command(
+                "HSET", self.standbys_key, holder, times.now() // times.SECOND
+            )
+        )
+
+    async def standbys(self) -> list[str]:
+        """The workers that stood by a moment ago, and may be leading by now."""
+        noted = await self._ask(lambda: self._redis.execute_command("HGETALL", self.standbys_key))
+        oldest = times.now() // times.SECOND - STANDBY_SEEN
+        return sorted(name.decode() for name, seen in noted.items() if int(seen) >= oldest)
 
     async def memory(self) -> Memory:
         """How full Redis is."""

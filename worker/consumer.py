@@ -14,9 +14,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from sessions import wire
+from sessions import times, wire
 from sessions.backend import SessionBackend
-from sessions.errors import Fenced, Retryable, StreamFull
+from sessions.errors import Fenced, Retryable, StoreUnavailable, StreamFull
 from sessions.models import Entry, Event, EventType, StreamCursor
 from sessions.progress import ProgressReporter
 from sessions.stream import StreamFacts, TurnStream
@@ -75,7 +75,6 @@ class Consumer:
         self._next_check = 0.0
         self._turns = 0
         self._trouble: str | None = None
-        self._regressed: str | None = None
 
     @property
     def leading(self) -> bool:
@@ -108,6 +107,7 @@ class Consumer:
                 fenced=fenced,
                 stopping=self._stopping,
                 progress=self._progress,
+                show=self._show_standby,
             )
             if lease is None:
                 return
@@ -128,7 +128,11 @@ class Consumer:
         self._cursor, self._ahead = None, []
         while not self._stopping.is_set():
             await self._patiently(self._step)
-        await self._backend.release()
+        try:
+            await self._backend.release()
+        except StoreUnavailable as error:
+            # The kernel lets go of the lock that a standby also watches.
+            log.warning("the lease is left to lapse: %s", error)
 
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
         """Do the step again until nothing passing is in its way, or a stop is asked for."""
@@ -143,10 +147,13 @@ class Consumer:
                 if loop.time() - told >= _REPEAT_TROUBLE:
                     log.warning("waiting: %s", error)
                     told = loop.time()
+                    if isinstance(error, StoreUnavailable):
+                        await self._show(trouble=str(error))
             else:
                 if self._trouble is not None:
                     log.info("going on after %.1f s", loop.time() - began)
                     self._trouble = None
+                    await self._show(trouble="")
                 return
             finally:
                 self._turns += 1
@@ -209,6 +216,8 @@ class Consumer:
             await self._backend.renew(added=facts.added)
         await self._settle_claim(facts, cursor)
         self._watch_for_gaps(cursor, facts)
+        if facts.store.get("vanished", "0") != str(self._missing):
+            await self._show(vanished=self._missing)
         if under_pressure(await self._stream.memory()):
             await self._upkeep.trim(cursor)
         self._lock.take()
@@ -226,7 +235,7 @@ class Consumer:
         log.log(level, "stream epoch %d begins: %s", fresh.epoch, reason)
         self._claimed, self._missing, self._ahead = False, 0, []
         if cursor.epoch != 0:
-            self._regressed = reason
+            await self._show(regressed=f"{times.render(times.now())} {reason}")
         return fresh
 
     async def _settle_claim(self, facts: StreamFacts, cursor: StreamCursor) -> None:
@@ -240,6 +249,19 @@ class Consumer:
             log.warning("cannot register in Redis yet: %s", error)
         else:
             self._claimed = True
+
+    async def _show(self, **facts: str | int) -> None:
+        """Let `status` and the metrics see something; where that cannot be now, the log has it."""
+        try:
+            await self._stream.announce(**facts)
+        except Retryable as error:
+            log.debug("cannot show %s: %s", facts, error)
+
+    async def _show_standby(self) -> None:
+        try:
+            await self._stream.note_standby(self._holder)
+        except Retryable as error:
+            log.debug("cannot show that this worker stands by: %s", error)
 
     async def _check_claim(self) -> None:
         """Claim the stream for this store, or end: StoreMismatch says whose it is."""

@@ -13,6 +13,7 @@ import fcntl
 import logging
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -77,16 +78,18 @@ async def stand_by(
     fenced: bool,
     stopping: asyncio.Event,
     progress: ProgressReporter,
+    show: Callable[[], Awaitable[None]],
 ) -> Lease | None:
     """Watch the lease until it is ours; None where `stopping` was set first.
 
+    `show` is called every RENEWAL seconds, to tell others that somebody stands by.
     A worker that was just `fenced` off does not trust the lock until the lease has been still
     for a while: it was itself the one that held it.
     """
     loop = asyncio.get_running_loop()
     seen, since = await backend.lease(), loop.time()
     trusting_after = since + (1.5 * RENEWAL if fenced else 0.0)
-    announced = False
+    shown = float("-inf")
     while not stopping.is_set():
         lease = await backend.lease()
         if lease != seen:
@@ -98,9 +101,11 @@ async def stand_by(
             if taken is not None:
                 lock.take()
                 return taken
-        if not announced:
+        if shown < 0:
             log.info("standing by; %s leads under epoch %d", lease.holder, lease.epoch)
-            announced = True
+        if loop.time() - shown > RENEWAL:
+            shown = loop.time()
+            await show()
         progress.beat()
         progress.ready()
         await _pause(stopping, _LOOK)

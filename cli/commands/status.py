@@ -59,7 +59,8 @@ def _stream_lines(stream: Stream) -> dict[str, str]:
         "backlog": _backlog_text(stream),
         "stream": f"{counted(stream.length, 'entry')} kept, the last is {stream.last_id}",
         "redis": f"{_mebibytes(stream.memory_used)}{limit} of memory used",
-    }
+        "standby": ", ".join(stream.standbys) or "nobody stands by",
+    } | {f"accident {number}": text for number, text in enumerate(stream.accidents, start=1)}
 
 
 def _backlog_text(stream: Stream) -> str:

@@ -87,6 +87,9 @@ class Store(ReadingStore, WritingStore):
 
     async def _migrate(self, connection: WritingConnection) -> None:
         """Bring the store to this version; two workers that start at once do it one by one."""
+        # A standby that joins must not write beside the leader.
+        if _understood(await connection.run("PRAGMA user_version"), self._path) == VERSION:
+            return
         async with connection.transaction():
             version = _understood(await connection.run("PRAGMA user_version"), self._path)
             for number in range(version, VERSION):

@@ -13,6 +13,8 @@ async def test_a_second_worker_stands_by_and_says_who_leads(plant: Plant) -> Non
     leader = await plant.worker()
     standby = await plant.worker(leads=False)
     await standby.says(f":{leader.pid} leads under epoch 1")
+    [shown] = await wait_until(plant.stream.standbys)
+    assert shown.endswith(f":{standby.pid}")
 
 
 async def test_a_standby_leads_at_once_when_the_leader_is_killed(plant: Plant) -> None:

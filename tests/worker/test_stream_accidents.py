@@ -23,6 +23,7 @@ async def test_turns_published_after_flushall_are_applied_under_a_new_stream_epo
     assert await plant.texts() == ["one", "two"]
     facts = await wait_until(plant.stream.facts)
     assert facts.epoch == 2
+    assert facts.store["regressed"].endswith("or started without its data")
 
 
 async def test_ids_that_go_back_are_applied_all_the_same(plant: Plant) -> None:
@@ -100,6 +101,7 @@ async def test_entries_that_vanish_unread_are_counted_and_reported(plant: Plant)
     await plant.redis_says("XTRIM", STREAM, "MAXLEN", 2)
     worker = await plant.worker()
     await worker.says("3 stream entries vanished before they were read")
+    await wait_until(lambda: _shows(plant, "vanished", "3"))
 
 
 async def test_our_own_trimming_is_not_taken_for_a_loss(plant: Plant) -> None:
@@ -113,6 +115,10 @@ async def test_our_own_trimming_is_not_taken_for_a_loss(plant: Plant) -> None:
     await plant.outcome("e5")
     await worker.stop()
     assert "vanished" not in worker.log
+
+
+async def _shows(plant: Plant, name: str, value: str) -> bool:
+    return (await plant.stream.facts()).store.get(name) == value
 
 
 async def _noted(plant: Plant, added: int) -> bool:
