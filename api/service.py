@@ -42,9 +42,10 @@ T = TypeVar("T")
 MAX_LIMIT: Final = 1000
 # Characters of text in one page, whatever its limit: a thousand messages of 256 KiB would be
 # 256 MB of memory. The page then ends early and its cursor goes on.
-PAGE_TEXT: Final = 4 * 1024 * 1024
-# Messages read in one go, which bounds what a page can exceed PAGE_TEXT by.
-_CHUNK: Final = 50
+PAGE_TEXT: Final = 2 * 1024 * 1024
+# Items read in the first and in the largest go, which bounds what a page can have beyond that.
+_FIRST_READ: Final = 8
+_LARGEST_READ: Final = 64
 # Dead letters looked through for one of a moment ago.
 _RECENT_LETTERS: Final = 20
 _GONE: Final = frozenset({Reason.NO_SESSION, Reason.SESSION_DELETED})
@@ -297,12 +298,16 @@ async def _bounded(
 ) -> tuple[Sequence[list[T]], str | None]:
     """Pages of together `limit` items at most, none begun beyond PAGE_TEXT; the next cursor."""
     pages: list[list[T]] = []
-    room = PAGE_TEXT
+    room, ask = PAGE_TEXT, _FIRST_READ
     while True:
-        page = await fetch(min(limit, _CHUNK), cursor)
+        page = await fetch(min(limit, ask), cursor)
         pages.append(page.items)
         cursor = page.next_cursor
         limit -= len(page.items)
-        room -= sum(map(size, page.items))
+        taken = sum(map(size, page.items))
+        room -= taken
         if cursor is None or limit <= 0 or room <= 0:
             return pages, cursor
+        # As many more as fit, judged by the last ones.
+        average = taken // max(1, len(page.items)) + 1
+        ask = max(1, min(room // average, _LARGEST_READ))

@@ -82,6 +82,7 @@ class TestReadiness:
         assert (response.status_code, response.json()["code"]) == (503, "no_leader")
 
 
+@pytest.mark.usefixtures("quick")
 class TestMetrics:
     async def test_they_count_requests_by_route_and_tools_by_door(self, house: House):
         await house.say("s", "hello")
