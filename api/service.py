@@ -232,6 +232,7 @@ class Service:
         self.stream = stream
         self.access = Access(settings.agents)
         self.freshness = Freshness(backend, stream, patience=patience)
+        self._patience = patience
         self.aborter = aborter or NoAborter()
 
     async def look(self, caller: Caller) -> View:
@@ -257,7 +258,7 @@ class Service:
         base = Event(id=caller.key or new_id(), type=event_type, if_exists=True)
         event = base._replace(**fields)
         try:
-            [position] = await self.stream.publish([event])
+            [position] = await self.stream.publish([event], patience=self._patience)
         except StreamUnavailable as error:
             raise NotConfirmed(event.id) from error
         caller.position = position

@@ -320,6 +320,14 @@ class TestTrouble:
         yield TurnStream(redis, url=url, prefix=settings.turnstream.prefix)
         await redis.aclose()
 
+    @pytest.fixture
+    async def stored(self, house: House) -> House:
+        """A session with one message in the store."""
+        await house.leading.pause()
+        await house.say("s", "one")
+        await house.leading.catch_up()
+        return house
+
     async def test_without_redis_nothing_is_fresh(self, house: House, settings: Settings):
         response = await house.tool("sessions_list")
 
@@ -327,12 +335,23 @@ class TestTrouble:
         assert "retry-after" in response.headers
         assert str(settings.workspace) not in response.text
 
-    async def test_without_redis_the_store_can_be_read_as_it_is(self, house: House):
-        await house.say("s", "one")
-        await house.leading.pause()
-        await house.leading.catch_up()
+    async def test_without_redis_the_store_can_be_read_as_it_is(self, stored: House):
+        data = await stored.data("sessions_list", consistency="any")
 
-        assert await house.data("sessions_list", consistency="any")
+        assert len(data["sessions"]) == 1
+
+    @IMPATIENT
+    async def test_a_change_that_redis_does_not_confirm_can_be_sent_again(self, stored: House):
+        asked = {"session_id": "s", "message": "two"}
+
+        response = await stored.tool("sessions_send", asked, consistency="any")
+        again = await stored.tool(
+            "sessions_send", asked, consistency="any", headers={"Idempotency-Key": "mine"}
+        )
+
+        assert (response.status_code, response.json()["code"]) == (503, "not_confirmed")
+        assert response.json()["id"] in response.json()["error"]
+        assert again.json()["id"] == "mine"
 
 
 class TestTheWrongStore:
