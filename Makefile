@@ -13,7 +13,7 @@ COMPILE = .venv/bin/uv pip compile -q pyproject.toml --universal --python-versio
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test check bench lock clean
+.PHONY: help run test check bench proof lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ check: .venv/.dev ## format, lint, types, import arrows, and that the docs agree
 
 bench: .venv/.run ## measure on this machine, against plain SQLite with the same schema
 	@.venv/bin/python -m bench $(ARGS)
+
+proof: .venv/.run ## kill everything and see that nothing is lost, about 10 minutes; ARGS='--minutes 2'
+	@.venv/bin/python -m proof $(ARGS)
 
 lock: .venv/.created ## write the locks anew from pyproject.toml; ARGS=--upgrade takes newer versions
 	$(PIP) uv==0.13.9

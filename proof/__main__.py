@@ -161,7 +161,7 @@ async def _all(jobs: Sequence[Job], at_a_time: int, summary: Summary, console: C
             report = await job.run_apart()
         finished = Finished(job, report)
         summary.finished.append(finished)
-        console.print(finished.line(), highlight=False)
+        console.print(finished.line(), highlight=False, soft_wrap=True)
         return report
 
     await asyncio.gather(*map(one, jobs))

@@ -26,6 +26,8 @@ from proof.volatile import order_power_cut
 
 # Seconds between two looks for a backlog, and at the cursor after a fault.
 _LOOK: Final = 0.004
+# Seconds from the sight of a backlog to the fault, at most: about what a batch takes.
+_MOMENT: Final = 0.03
 # Seconds in which a disturbed connection must have been used.
 _TRAFFIC: Final = 1.5
 # Seconds that a leader is frozen, below the silence after which a standby takes over, or above.
@@ -130,9 +132,7 @@ class Nemesis:
     async def _one(self, deadline: float) -> None:
         """Wait for a backlog, and inject the next fault."""
         [kind] = self.chance.choices([*self.schedule.weights], [*self.schedule.weights.values()])
-        while (
-            len(self._waiting) >= self.schedule.overlap or (waiting := await self.backlog()) is None
-        ):
+        while (waiting := await self._moment()) is None:
             if time.monotonic() > deadline:
                 return
             await asyncio.sleep(_LOOK)
@@ -140,6 +140,17 @@ class Nemesis:
         if await self._faults[kind]():
             self.injected.append(fault)
             self._waiting.append(fault)
+
+    async def _moment(self) -> Cursor | None:
+        """The newest entry, if something waits and goes on waiting a moment later; else None.
+
+        Without that moment every fault would come as a burst arrives, and none while the leader
+        is at it.
+        """
+        if len(self._waiting) >= self.schedule.overlap or await self.backlog() is None:
+            return None
+        await asyncio.sleep(self.chance.uniform(0, _MOMENT))
+        return await self.backlog()
 
     async def backlog(self) -> Cursor | None:
         """The newest entry, if the store has not applied it; None where nothing waits.

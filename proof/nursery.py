@@ -78,6 +78,7 @@ class Nursery:
                     key.data()
                 self._kill_the_silent()
         except EOFError:
+            signal.set_wakeup_fd(-1)
             self._kill_all()
 
     # -- requests ----------------------------------------------------------------------------

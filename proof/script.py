@@ -14,7 +14,10 @@ from proof.history import Fields, Step
 _TEXTS: Final = ("ok", "yes", "no", "again?", "please", "Grüße", "好的", "line\nbreak", "")
 # Session keys: pairs that are one file name once sanitised or case-folded, and a very long one.
 _KEYS: Final = ("{0}.{1}", "{0}_{1}", "{0}/Case/{1}", "{0}/case/{1}", "{0} ключ {1}", "{0}" * 20)
+# Shares: of texts that are all the same, of replies to the latest question, and of rollbacks of it.
+_SAME_TEXT: Final = 0.5
 _REPLY_TO_LATEST: Final = 0.8
+_ROLLBACK_OF_LATEST: Final = 0.5
 
 
 def session_key(tag: str, number: int) -> str:
@@ -80,21 +83,22 @@ class SessionScript:
         return Step(fields)
 
     def _text(self) -> str:
-        return self._chance.choice(_TEXTS)
+        return _TEXTS[0] if self._chance.random() < _SAME_TEXT else self._chance.choice(_TEXTS)
 
     def _reply(self) -> Step:
-        turn = self._target()
+        turn = self._target(_REPLY_TO_LATEST)
         if self._chance.random() < 0.1:
             return Step(self._fields("append", role="assistant", content=self._text()))
         role = self._chance.choice(("assistant", "assistant", "tool"))
         return Step(self._fields("append", role=role, content=self._text(), turn=turn))
 
-    def _target(self) -> str:
-        latest = self._chance.random() < _REPLY_TO_LATEST
-        return self._users[-1] if latest else self._chance.choice(self._users)
+    def _target(self, latest: float) -> str:
+        wants_latest = self._chance.random() < latest
+        return self._users[-1] if wants_latest else self._chance.choice(self._users)
 
     def _take_back(self) -> Step:
-        return Step(self._fields("rollback", target=self._target(), **self._closing()))
+        target = self._target(_ROLLBACK_OF_LATEST)
+        return Step(self._fields("rollback", target=target, **self._closing()))
 
     def _take_back_early(self) -> Step:
         """A rollback that overtakes its target: the next user append."""

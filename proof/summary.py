@@ -9,11 +9,13 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from proof.checker import Fault
 from proof.job import Job, Kind
 from proof.report import Report
 
 # What is counted by name; the rest is told as `other`.
 _PROMISES: Final = ("lost", "duplicated", "reordered", "resurrected")
+_BROKEN: Final = frozenset({Fault.DUPLICATED, Fault.ALTERED, Fault.DAMAGE})
 # Seconds within which 99 of 100 faults must be recovered from.
 _RECOVERY: Final = 10.0
 
@@ -28,8 +30,11 @@ class Finished:
     @property
     def caught(self) -> bool:
         """Whether the checker saw the planted bug, or the worker refused to go on for its sake."""
-        found, ends = self.report.found, self.report.ends
-        return bool(found) and ("stuck" not in found or bool(ends))
+        found = self.report.found
+        if "stuck" not in found:
+            return bool(found)
+        # What was not applied yet looks lost; what is broken is broken.
+        return bool(self.report.ends) or not _BROKEN.isdisjoint(found)
 
     @property
     def good(self) -> bool:

@@ -19,7 +19,7 @@ _PATIENCE: Final = 20.0
 _RETRIES: Final = Schedule(
     {f"{Trouble.CUT_AFTER} (publisher)": 1, "kill leader": 1}, patience=_PATIENCE
 )
-_KILLS: Final = Schedule({"kill leader": 3, "kill both workers": 1}, overlap=1, patience=_PATIENCE)
+_KILLS: Final = Schedule({"kill leader": 3, "kill both workers": 1}, overlap=2, patience=_PATIENCE)
 _COMA: Final = Schedule({"coma of the leader": 1}, overlap=1, patience=_PATIENCE)
 _POWER: Final = replace(POWER_CUTS, patience=_PATIENCE)
 
@@ -60,7 +60,10 @@ PLANTS: Final[dict[str, Plant]] = {
     ),
     "whole-batch-poison": Plant("one bad entry condemns its batch", store.whole_batch_poison),
     "torn-tail-kept": Plant(
-        "lines are appended behind what a crash left over", files.torn_tail_kept, backend="jsonl"
+        "lines are appended behind what a crash left over",
+        files.torn_tail_kept,
+        backend="jsonl",
+        seconds=8.0,
     ),
     "index-before-sync": Plant(
         "the index commits before the file is synced",

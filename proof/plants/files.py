@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Mapping, Sequence
 
 from sessions.backends import files, jsonl
 from sessions.backends.files import FileRow, SessionFiles
+from sessions.backends.jsonl import TextsInFiles
+from sessions.backends.rows import MessageRow
+
+# Seconds between the files' sync and the COMMIT, so that a short run has a kill in there.
+_BEFORE_COMMIT = 0.02
 
 
 class _Uncut(SessionFiles):
@@ -20,9 +27,17 @@ class _Uncut(SessionFiles):
         return True
 
 
+class _Slow(TextsInFiles):
+    async def store(self, messages: Sequence[MessageRow], keys: Mapping[int, str]) -> None:
+        await super().store(messages, keys)
+        if len(messages) > 1:
+            await asyncio.sleep(_BEFORE_COMMIT)
+
+
 def torn_tail_kept() -> None:
     """Append to the end of the file, wherever that is."""
     jsonl.SessionFiles = _Uncut
+    jsonl.TextsInFiles = _Slow
 
 
 def index_before_sync() -> None:
