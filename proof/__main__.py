@@ -34,6 +34,8 @@ _STACKS: Final = 2
 _RATE: Final = 120.0
 # Seconds of power cuts.
 _POWER: Final = 12.0
+# Seconds that a stack takes to start, to finish and to be judged.
+_AROUND: Final = 25.0
 # Seconds of chaos that a run has at least, whatever the rest of it took.
 _LEAST: Final = 10.0
 # Short runs at the same time.
@@ -83,7 +85,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _command(given: argparse.Namespace) -> str:
     """The arguments that do the same again."""
-    words = [f"--seed {given.seed}", f"--minutes {given.minutes:g}", f"--stacks {given.stacks}"]
+    given_numbers = ("seed", "minutes", "stacks", "rate")
+    words = [f"--{name} {getattr(given, name)}" for name in given_numbers]
     words += [f"--backend {given.backend}"] if given.backend else []
     words += [f"--{name}" for name in ("planted", "chaos") if getattr(given, name)]
     return " ".join(words)
@@ -98,7 +101,7 @@ async def _run(given: argparse.Namespace, folder: Path, console: Console) -> Sum
         wanted = [job for job in short if job.backend in backends]
         await _all(wanted, _SHORT_ONES, summary, console)
     if not given.planted:
-        left = given.minutes * 60 - (time.monotonic() - began)
+        left = given.minutes * 60 - (time.monotonic() - began) - _AROUND
         jobs = _chaos(given, folder, backends, max(_LEAST, left))
         await _all(jobs, len(jobs), summary, console)
     summary.seconds = time.monotonic() - began

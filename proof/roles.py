@@ -26,6 +26,7 @@ def _worker() -> int:
     if disk := os.environ.get(DISK_VARIABLE):
         workspace = load_settings(None, os.environ).workspace
         volatile.power_on(Path(disk), workspace / "sessions")
+        volatile.watch(Path(disk))
     return worker.__main__.main()
 
 

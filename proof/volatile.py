@@ -16,7 +16,7 @@ from typing import Any, Final
 from sessions.backends.files import SUFFIX
 
 _MARK: Final = "power-cut"
-_JOURNAL: Final = "unsynced.journal"
+JOURNAL: Final = "unsynced.journal"
 
 
 def order_power_cut(folder: Path) -> None:
@@ -25,14 +25,18 @@ def order_power_cut(folder: Path) -> None:
 
 
 def power_on(folder: Path, sessions: Path) -> None:
-    """Drop what was not synced, if the power was cut, and watch this process from now on."""
-    with (folder / _JOURNAL).open("a") as journal:
+    """Drop what was not synced, where the power was cut."""
+    with (folder / JOURNAL).open("a") as journal:
         # Two workers start at the same time.
         fcntl.flock(journal, fcntl.LOCK_EX)
         if (folder / _MARK).exists():
-            _drop_unsynced(folder / _JOURNAL, sessions)
+            _drop_unsynced(folder / JOURNAL, sessions)
             (folder / _MARK).unlink()
-    _Watch(os.open(folder / _JOURNAL, os.O_WRONLY | os.O_APPEND)).begin()
+
+
+def watch(folder: Path) -> None:
+    """Note in the journal, from now on, what this process does to session files."""
+    _Watch(os.open(folder / JOURNAL, os.O_WRONLY | os.O_APPEND)).begin()
 
 
 def _drop_unsynced(journal: Path, sessions: Path) -> None:
