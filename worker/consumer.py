@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 BATCH_COUNT: Final = 500
 # Bytes in one transaction, which bounds the worker's memory: text is held about five times.
 BATCH_BYTES: Final = 4 * 1024 * 1024
-# A batch at least this long comes out of a backlog, so that reading ahead finds something.
-_BACKLOG: Final = 64
 # Seconds between two tries while something passing is in the way.
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
@@ -69,7 +67,6 @@ class Consumer:
         self._stopping = asyncio.Event()
         self._leading = False
         self._cursor: StreamCursor | None = None
-        self._ahead: list[Entry] = []
         self._claimed = False
         self._missing = 0
         self._next_check = 0.0
@@ -125,7 +122,7 @@ class Consumer:
 
     async def _lead(self) -> None:
         self._leading = True
-        self._cursor, self._ahead = None, []
+        self._cursor = None
         while not self._stopping.is_set():
             await self._patiently(self._step)
         try:
@@ -168,35 +165,19 @@ class Consumer:
         """One round: look after the stream if it is time, then a batch, or else a chore."""
         cursor = await self._checked()
         self._progress.ready()
-        batch = self._ahead or await self._fetch(cursor)
-        self._ahead = []
-        if batch:
-            await self._apply(batch)
+        raw = await self._stream.read(cursor.applied, count=BATCH_COUNT, size=BATCH_BYTES)
+        if raw:
+            await self._apply([wire.decode(entry, max_content=self._max_content) for entry in raw])
         if self._upkeep.waiting:
             await self._upkeep.do_one(self._cursor or cursor)
-        elif not batch:
+        elif not raw:
             await self._stream.wait(cursor.applied)
         self._progress.beat()
 
-    async def _fetch(self, after: StreamCursor | Entry) -> list[Entry]:
-        """The next batch behind the cursor, or behind the last entry of the batch in hand."""
-        place = after.applied if isinstance(after, StreamCursor) else after.raw.stream_id
-        raw = await self._stream.read(place, count=BATCH_COUNT, size=BATCH_BYTES)
-        return [wire.decode(entry, max_content=self._max_content) for entry in raw]
-
     async def _apply(self, batch: list[Entry]) -> None:
-        """Apply a batch, and read the next one meanwhile where there is a backlog."""
-        applying = asyncio.create_task(self._backend.apply(batch), name="apply")
-        ahead: list[Entry] = []
-        try:
-            if len(batch) >= _BACKLOG:
-                ahead = await self._fetch(batch[-1])
-        except Retryable as error:
-            # The next step asks again, and waits if it has to.
-            log.debug("nothing read ahead: %s", error)
-        finally:
-            self._cursor = await applying
-        self._ahead = ahead
+        # Nothing is read meanwhile: SQLite's thread needs the interpreter's lock for every row,
+        # and reading ahead beside it made both slower, by 8 % together.
+        self._cursor = await self._backend.apply(batch)
         if any(map(_erases, batch)):
             self._upkeep.ask(Chore.TIDY)
 
@@ -233,7 +214,7 @@ class Consumer:
         fresh = await self._backend.begin_epoch(skipped=gone, above=facts.epoch)
         level = logging.INFO if cursor.epoch == 0 else logging.ERROR
         log.log(level, "stream epoch %d begins: %s", fresh.epoch, reason)
-        self._claimed, self._missing, self._ahead = False, 0, []
+        self._claimed, self._missing = False, 0
         if cursor.epoch != 0:
             await self._show(regressed=f"{times.render(times.now())} {reason}")
         return fresh
