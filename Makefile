@@ -22,7 +22,7 @@ run: .venv/.run ## start everything on this machine (turnstream up); Ctrl-C stop
 	@.venv/bin/turnstream up $(ARGS)
 
 test: .venv/.dev ## run the tests
-	@.venv/bin/pytest $(ARGS)
+	@.venv/bin/pytest -n 2 $(ARGS)
 
 check: .venv/.dev ## format, lint, types, import arrows, and that the docs agree with the code
 	.venv/bin/ruff format --check .

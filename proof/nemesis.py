@@ -25,9 +25,11 @@ from proof.stack import WORKERS, Stack
 from proof.volatile import order_power_cut
 
 # Seconds between two looks for a backlog, and at the cursor after a fault.
-_LOOK: Final = 0.004
+_LOOK: Final = 0.003
+# Seconds between two calls for a backlog.
+_CALL: Final = 0.05
 # Seconds from the sight of a backlog to the fault, at most: about what a batch takes.
-_MOMENT: Final = 0.03
+_MOMENT: Final = 0.012
 # Seconds in which a disturbed connection must have been used.
 _TRAFFIC: Final = 1.5
 # Seconds that a leader is frozen, below the silence after which a standby takes over, or above.
@@ -106,6 +108,7 @@ class Nemesis:
         self._faults = self._table()
         self._waiting: list[Injected] = []
         self._over = False
+        self._next_call = 0.0
 
     async def run(self, seconds: float) -> None:
         """Inject for so long, heal everything, and see the stack recover; raises Stuck."""
@@ -133,13 +136,21 @@ class Nemesis:
         """Wait for a backlog, and inject the next fault."""
         [kind] = self.chance.choices([*self.schedule.weights], [*self.schedule.weights.values()])
         while (waiting := await self._moment()) is None:
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > deadline:
                 return
+            if now > self._next_call and len(self._waiting) < self.schedule.overlap:
+                self._call(now)
             await asyncio.sleep(_LOOK)
         fault = Injected(kind, time.monotonic(), waiting)
         if await self._faults[kind]():
             self.injected.append(fault)
             self._waiting.append(fault)
+
+    def _call(self, now: float) -> None:
+        """Let a publisher publish something: the next fault wants a backlog."""
+        self.stack.children.kill(self.chance.choice(self.stack.publishers), signal.SIGUSR1)
+        self._next_call = now + _CALL
 
     async def _moment(self) -> Cursor | None:
         """The newest entry, if something waits and goes on waiting a moment later; else None.

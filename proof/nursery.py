@@ -181,6 +181,8 @@ class Nursery:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
+            # A publisher may be called before it can hear.
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
             _redirect_output(request["log"])
             os.environ.update(request["env"])
             os.environ[PROGRESS_VARIABLE] = str(progress)

@@ -1,6 +1,7 @@
 """`publisher`: a process that publishes seeded sessions and keeps a history of what it was told.
 
-Each of its tasks has a door of its own and sessions of its own. A session never has more than one
+Each of its tasks has a door of its own and sessions of its own, and publishes at a rate; SIGUSR1
+calls for a burst at once. A session never has more than one
 burst unconfirmed: the same ids are sent again until somebody confirms them, and only at a stop, or
 when the process is killed, is a burst left in doubt.
 """
@@ -26,12 +27,43 @@ from sessions.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
 # Sessions that a task talks in at the same time, and how long each of them gets.
 _OPEN_SESSIONS: Final = 40
 _LONGEST_SESSION: Final = 60
-# Sizes of bursts, and how often each comes: mostly small, sometimes a batch of the worker's own.
+# Sizes of bursts, and how often each comes: mostly small, sometimes nearly a batch of the worker.
 _BURSTS: Final = ((1, 4), (10, 4), (40, 2), (200, 1))
+# Size of a burst that was called for: some ten milliseconds of work.
+_CALLED: Final = 60
 # Seconds between two tries with the same ids.
 _PAUSE: Final = 0.05
+# Seconds between two looks at the tasks.
+_LOOK: Final = 0.2
 # Seconds after a stop within which a burst in doubt is still sent again.
 _LAST_TRIES: Final = 20.0
+
+
+class Signs:
+    """What a publisher is told from outside: to publish now, or to stop."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._sign = asyncio.Event()
+
+    def stop(self) -> None:
+        """Publish no more."""
+        self.stopping = True
+        self._sign.set()
+
+    def call(self) -> None:
+        """Publish something now."""
+        self._sign.set()
+
+    async def called(self, *, within: float) -> bool:
+        """Wait so many seconds, or until somebody calls; whether it was a call to publish."""
+        try:
+            await asyncio.wait_for(self._sign.wait(), within)
+        except TimeoutError:
+            return False
+        if not self.stopping:
+            self._sign.clear()
+        return not self.stopping
 
 
 class Publisher:
@@ -41,7 +73,7 @@ class Publisher:
         self,
         door: Door,
         history: HistoryWriter,
-        stopping: asyncio.Event,
+        signs: Signs,
         *,
         tag: str,
         seed: str,
@@ -49,7 +81,7 @@ class Publisher:
     ) -> None:
         self._door = door
         self._history = history
-        self._stopping = stopping
+        self._signs = signs
         self._tag = tag
         self._chance = random.Random(seed)
         self._rate = rate
@@ -58,18 +90,18 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish bursts at the rate until it is time to stop."""
-        while not self._stopping.is_set():
-            burst = self._burst()
-            await self._deliver(burst)
+        while not self._signs.stopping:
+            sizes, weights = zip(*_BURSTS, strict=True)
+            [most] = self._chance.choices(sizes, weights)
+            size = self._chance.randint(1, most)
+            await self._deliver(self._burst(size))
             if self._door.atomic and self._chance.random() < 0.05:
                 await self._deliver([self._script().invalid()])
-            await _within(self._stopping, len(burst) / self._rate)
+            while await self._signs.called(within=size / self._rate):
+                await self._deliver(self._burst(self._chance.randint(1, _CALLED)))
 
-    def _burst(self) -> list[Step]:
+    def _burst(self, size: int) -> list[Step]:
         """The next steps: of atomic doors several of a session, else one of each at most."""
-        sizes, weights = zip(*_BURSTS, strict=True)
-        [most] = self._chance.choices(sizes, weights)
-        size = self._chance.randint(1, most)
         if self._door.atomic:
             return [self._script().next() for _ in range(size)]
         scripts = {id(script): script for script in (self._script() for _ in range(size))}
@@ -107,18 +139,13 @@ class Publisher:
                 return
 
 
-async def _within(stopping: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stopping.wait(), seconds)
-    except TimeoutError:
-        return
-
-
 async def run(arguments: argparse.Namespace) -> None:
     """Publish until SIGTERM, and then until nothing is in doubt."""
-    stopping = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    watch_parent(inherited_pipe(os.environ, LIFELINE_VARIABLE), stopping.set)
+    signs = Signs()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, signs.stop)
+    loop.add_signal_handler(signal.SIGUSR1, signs.call)
+    watch_parent(inherited_pipe(os.environ, LIFELINE_VARIABLE), signs.stop)
     # A publisher that was killed is another one when it comes back, with sessions of its own.
     life = len([*arguments.folder.glob(f"{arguments.name}-*")])
     name = f"{arguments.name}-{life}"
@@ -127,10 +154,10 @@ async def run(arguments: argparse.Namespace) -> None:
     rate = arguments.rate / len(doors)
     seeds = [f"{arguments.seed}/{name}/{number}" for number in range(len(doors))]
     tasks = [
-        asyncio.create_task(_publish(door, history, stopping, f"{name}.{number}", seed, rate))
+        asyncio.create_task(_publish(door, history, signs, f"{name}.{number}", seed, rate))
         for number, (door, seed) in enumerate(zip(doors, seeds, strict=True))
     ]
-    await _finish(tasks, stopping)
+    await _finish(tasks, signs)
 
 
 def _doors(arguments: argparse.Namespace) -> Sequence[AbstractAsyncContextManager[Door]]:
@@ -143,20 +170,22 @@ def _doors(arguments: argparse.Namespace) -> Sequence[AbstractAsyncContextManage
 async def _publish(
     opened: AbstractAsyncContextManager[Door],
     history: HistoryWriter,
-    stopping: asyncio.Event,
+    signs: Signs,
     tag: str,
     seed: str,
     rate: float,
 ) -> None:
     async with opened as door:
-        await Publisher(door, history, stopping, tag=tag, seed=seed, rate=rate).run()
+        await Publisher(door, history, signs, tag=tag, seed=seed, rate=rate).run()
 
 
-async def _finish(tasks: Sequence[asyncio.Task[None]], stopping: asyncio.Event) -> None:
+async def _finish(tasks: Sequence[asyncio.Task[None]], signs: Signs) -> None:
     """Wait for the stop or the first error; then for what is still in doubt, for a while."""
-    stop = asyncio.create_task(stopping.wait())
-    await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    stopping.set()
+    pending = set(tasks)
+    while pending and not signs.stopping:
+        done, pending = await asyncio.wait(pending, timeout=_LOOK)
+        if any(task.exception() for task in done):
+            signs.stop()
     _, late = await asyncio.wait(tasks, timeout=_LAST_TRIES)
     for task in late:
         task.cancel()
