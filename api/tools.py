@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
 
 import regex
@@ -368,7 +369,7 @@ class Tool(Generic[A]):
     scope: TokenScope
     answer: Callable[[Service, Caller, A], Awaitable[Answer]]
 
-    @property
+    @cached_property
     def schema(self) -> dict[str, Any]:
         """The JSON schema of the arguments, for function calling."""
         schema = self.arguments.model_json_schema()
