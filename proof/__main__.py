@@ -30,8 +30,8 @@ from proof.summary import Finished, Summary
 BACKENDS: Final = ("sqlite", "jsonl")
 # Stacks of one backend side by side: most of a fault is waiting.
 _STACKS: Final = 2
-# Events a second of a stack, so that it is busy and still has two cores to share.
-_RATE: Final = 120.0
+# Events a second of a stack, beside the bursts that faults call for.
+_RATE: Final = 60.0
 # Seconds of power cuts.
 _POWER: Final = 12.0
 # Seconds that a stack takes to start, to finish and to be judged.

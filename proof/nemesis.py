@@ -27,7 +27,7 @@ from proof.volatile import order_power_cut
 # Seconds between two looks for a backlog, and at the cursor after a fault.
 _LOOK: Final = 0.003
 # Seconds between two calls for a backlog.
-_CALL: Final = 0.05
+_CALL: Final = 0.12
 # Seconds from the sight of a backlog to the fault, at most: about what a batch takes.
 _MOMENT: Final = 0.012
 # Seconds in which a disturbed connection must have been used.
@@ -136,21 +136,22 @@ class Nemesis:
         """Wait for a backlog, and inject the next fault."""
         [kind] = self.chance.choices([*self.schedule.weights], [*self.schedule.weights.values()])
         while (waiting := await self._moment()) is None:
-            now = time.monotonic()
-            if now > deadline:
+            if time.monotonic() > deadline:
                 return
-            if now > self._next_call and len(self._waiting) < self.schedule.overlap:
-                self._call(now)
+            if len(self._waiting) < self.schedule.overlap:
+                self._call()
             await asyncio.sleep(_LOOK)
         fault = Injected(kind, time.monotonic(), waiting)
         if await self._faults[kind]():
             self.injected.append(fault)
             self._waiting.append(fault)
 
-    def _call(self, now: float) -> None:
-        """Let a publisher publish something: the next fault wants a backlog."""
-        self.stack.children.kill(self.chance.choice(self.stack.publishers), signal.SIGUSR1)
-        self._next_call = now + _CALL
+    def _call(self) -> None:
+        """Let a publisher publish something, but not all the time: faults want a backlog."""
+        now = time.monotonic()
+        if now >= self._next_call:
+            self.stack.children.kill(self.chance.choice(self.stack.publishers), signal.SIGUSR1)
+            self._next_call = now + _CALL
 
     async def _moment(self) -> Cursor | None:
         """The newest entry, if something waits and goes on waiting a moment later; else None.
@@ -265,4 +266,8 @@ class Nemesis:
 
     async def _disturb(self, trouble: Trouble, who: str) -> bool:
         proxy: Proxy = self.stack.worker_proxy if who == "worker" else self.stack.publisher_proxy
-        return await proxy.disturb(trouble, self.chance, within=_TRAFFIC)
+        disturbing = asyncio.create_task(proxy.disturb(trouble, self.chance, within=_TRAFFIC))
+        while not disturbing.done():
+            self._call()
+            await asyncio.wait([disturbing], timeout=_CALL)
+        return disturbing.result()

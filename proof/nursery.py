@@ -70,6 +70,8 @@ class Nursery:
             end.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        # A publisher may be called before it can hear.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         self._selector.register(self.control, selectors.EVENT_READ, self._obey)
         self._selector.register(deaths, selectors.EVENT_READ, lambda: self._reap(deaths))
         try:
@@ -181,8 +183,6 @@ class Nursery:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
-            # A publisher may be called before it can hear.
-            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
             _redirect_output(request["log"])
             os.environ.update(request["env"])
             os.environ[PROGRESS_VARIABLE] = str(progress)

@@ -10,11 +10,14 @@ import asyncio
 import contextlib
 import itertools
 import random
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 _CHUNK: Final = 64 * 1024
+# Seconds without bytes after which a connection counts as unused.
+_IDLE: Final = 0.8
 # Seconds that delayed bytes are held back: longer than a worker's round, shorter than a timeout.
 _DELAY: Final = 0.4
 
@@ -64,7 +67,9 @@ class Proxy:
 
     async def disturb(self, trouble: Trouble, chance: random.Random, *, within: float) -> bool:
         """Let a connection suffer; whether it did, `within` so many seconds, for want of bytes."""
-        links = [link for link in self._links.values() if link.trouble is None]
+        sound = [link for link in self._links.values() if link.trouble is None]
+        # Connections that nobody uses now would only be waited for.
+        links = [link for link in sound if link.idle < _IDLE] or sound
         return bool(links) and await chance.choice(links).suffer(trouble, within)
 
     def heal(self) -> None:
@@ -102,8 +107,14 @@ class _Link:
         self._client = client
         self._server = server
         self._asked = False
+        self._used = time.monotonic()
         self._happened = asyncio.Event()
         self._over = asyncio.Event()
+
+    @property
+    def idle(self) -> float:
+        """Seconds since the last bytes from the client."""
+        return time.monotonic() - self._used
 
     async def run(self) -> None:
         """Pass bytes on until one side ends or is cut off."""
@@ -147,6 +158,7 @@ class _Link:
 
     async def _upwards(self) -> None:
         while data := await self._client[0].read(_CHUNK):
+            self._used = time.monotonic()
             if self.trouble is Trouble.CUT_BEFORE:
                 self._happened.set()
                 return

@@ -30,7 +30,7 @@ _LONGEST_SESSION: Final = 60
 # Sizes of bursts, and how often each comes: mostly small, sometimes nearly a batch of the worker.
 _BURSTS: Final = ((1, 4), (10, 4), (40, 2), (200, 1))
 # Size of a burst that was called for: some ten milliseconds of work.
-_CALLED: Final = 60
+_CALLED: Final = 30
 # Seconds between two tries with the same ids.
 _PAUSE: Final = 0.05
 # Seconds between two looks at the tasks.

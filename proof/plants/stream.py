@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import worker.app
-from sessions.models import Entry, StreamCursor, StreamId
+from sessions.models import Entry, RawEntry, StreamId
+from sessions.stream import TurnStream
 from worker.consumer import Consumer
-from worker.upkeep import Upkeep
 
 # Seconds between the two steps in the wrong order, so that a short run has a kill in there.
 _BETWEEN = 0.02
@@ -28,20 +28,12 @@ def ack_before_commit() -> None:
     worker.app.Consumer = _AckFirst
 
 
-class _EagerToTrim(Consumer):
-    async def _fetch(self, after: StreamCursor | Entry) -> list[Entry]:
-        if self._cursor is not None:
-            await self._upkeep.trim(self._cursor)
-        return await super()._fetch(after)
-
-
-class _ByLength(Upkeep):
-    async def trim(self, cursor: StreamCursor) -> None:
-        stream = self._stream
-        await stream._redis.execute_command("XTRIM", stream.key, "MAXLEN", _LENGTH)
+class _ByLength(TurnStream):
+    async def read(self, cursor: StreamId, *, count: int, size: int) -> list[RawEntry]:
+        await self._redis.execute_command("XTRIM", self.key, "MAXLEN", _LENGTH)
+        return await super().read(cursor, count=count, size=size)
 
 
 def trim_by_length() -> None:
-    """XTRIM MAXLEN, and before every batch, since a run is short."""
-    worker.app.Consumer = _EagerToTrim
-    worker.app.Upkeep = _ByLength
+    """XTRIM MAXLEN, whatever is read; before every batch, since a run is short."""
+    worker.app.TurnStream = _ByLength
