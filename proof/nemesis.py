@@ -8,6 +8,7 @@ measured for each.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import resource
 import signal
@@ -35,6 +36,12 @@ _TRAFFIC: Final = 1.5
 # Seconds that a leader is frozen, below the silence after which a standby takes over, or above.
 _NAP: Final = (0.1, 1.5)
 _COMA: Final = (6.5, 9.0)
+# Seconds in which the parent kills a leader without progress, with some to spare.
+_KILLED_WITHIN: Final = 12.0
+# Tries to freeze the leader at the wanted moment.
+_FREEZINGS: Final = 100
+# Seconds in which a leader that woke up may do harm, where that is what is looked for.
+_AFTER: Final = 4.0
 # Seconds that a disk or a memory stays full.
 _FULL: Final = (0.1, 1.0)
 # Bytes that still fit into files of a full disk; most of the time not even the log's next page.
@@ -79,7 +86,8 @@ EVERYTHING: Final = Schedule(
         "kill web": 4,
         "kill publisher": 3,
         "nap of the leader": 5,
-        "coma of the leader": 0.7,
+        "coma of the leader": 0.8,
+        "coma of the leader while writing": 0.1,
         "disk full": 5,
         "redis disk full": 2,
         "memory full": 4,
@@ -198,8 +206,10 @@ class Nemesis:
             "kill redis": lambda: kill("redis"),
             "kill web": lambda: kill("web"),
             "kill publisher": lambda: kill(self.chance.choice(self.stack.publishers)),
-            "nap of the leader": partial(self._freeze, _NAP),
+            "nap of the leader": self._nap,
             "coma of the leader": self._coma,
+            "coma and after": self._coma_and_after,
+            "coma of the leader while writing": self._coma_while_writing,
             "disk full": self._disk_full,
             "redis disk full": self._redis_disk_full,
             "memory full": self._memory_full,
@@ -219,17 +229,63 @@ class Nemesis:
         order_power_cut(self.stack.setup.folder)
         return await self._kill(*WORKERS)
 
-    async def _freeze(self, times: tuple[float, float]) -> bool:
+    async def _nap(self) -> bool:
+        """Freeze the leader for less than its lease lasts."""
         leader = self.stack.leader()
         if leader is None or not self.stack.children.kill(leader, signal.SIGSTOP):
             return False
-        await asyncio.sleep(self.chance.uniform(*times))
-        self.stack.children.kill(leader, signal.SIGCONT)
+        await self._sleep_of(leader, self.chance.uniform(*_NAP))
         return True
 
     async def _coma(self) -> bool:
         """Freeze the leader past its lease; it wakes up when the other one leads."""
-        return self.stack.standby() is not None and await self._freeze(_COMA)
+        leader = await self._frozen(writing=False)
+        if leader is None:
+            return False
+        await self._sleep_of(leader, self.chance.uniform(*_COMA))
+        return True
+
+    async def _coma_and_after(self) -> bool:
+        """The same, and then turns for both of them."""
+        if not await self._coma():
+            return False
+        awake = time.monotonic()
+        while time.monotonic() < awake + _AFTER:
+            self._call()
+            await asyncio.sleep(_CALL)
+        return True
+
+    async def _coma_while_writing(self) -> bool:
+        """Freeze the leader with the store's lock in its hand: only its parent can help."""
+        leader = await self._frozen(writing=True)
+        if leader is None:
+            return False
+        pid = self.stack.children.pids[leader]
+        with contextlib.suppress(Stuck):
+            await self.stack.until(
+                lambda: self.stack.children.pids.get(leader) != pid, "it is killed", _KILLED_WITHIN
+            )
+        self.stack.children.kill(leader, signal.SIGCONT)
+        return True
+
+    async def _frozen(self, *, writing: bool) -> str | None:
+        """Freeze the leader while it is in a transaction, or is in none; None where that fails."""
+        for _ in range(_FREEZINGS):
+            leader = self.stack.leader()
+            if self.stack.standby() is None or leader is None:
+                return None
+            self.stack.children.kill(leader, signal.SIGSTOP)
+            await asyncio.sleep(_LOOK)
+            if self.stack.is_writing(leader) is writing:
+                return leader
+            self.stack.children.kill(leader, signal.SIGCONT)
+            self._call()
+            await asyncio.sleep(self.chance.uniform(0, _MOMENT))
+        return None
+
+    async def _sleep_of(self, name: str, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self.stack.children.kill(name, signal.SIGCONT)
 
     async def _disk_full(self) -> bool:
         leader = self.stack.leader()

@@ -14,6 +14,8 @@ from sessions.redis import UNAVAILABLE, RedisClient, RedisError
 
 _KEY: Final = f"{PREFIX}turns"
 _ALL_AT_ONCE: Final = 5000
+# The byte of SQLite's shared-memory file that a writer locks (WAL_WRITE_LOCK).
+_WRITE_LOCK: Final = 120
 
 
 class Cursor(NamedTuple):
@@ -50,6 +52,26 @@ class StoreProbe:
         """The process id of the leader."""
         row = self._row("SELECT holder FROM lease")
         return int(row[0].rpartition(":")[2]) if row is not None and row[0] else None
+
+    def is_locked_by(self, pid: int) -> bool | None:
+        """Whether the process is inside a writing transaction; None where no /proc tells.
+
+        SQLite marks it by a lock on one byte of the shared-memory file. Asking the file itself
+        would mean to open it, and closing it again would drop the locks of our own connection.
+        """
+        try:
+            inode = Path(f"{self._database}-shm").stat().st_ino
+            locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        except OSError:
+            return None
+        return any(
+            fields[3] == "WRITE"
+            and int(fields[4]) == pid
+            and int(fields[5].rpartition(":")[2]) == inode
+            and int(fields[6]) <= _WRITE_LOCK <= int(fields[7])
+            for fields in locks
+            if len(fields) == 8 and fields[7].isdecimal()
+        )
 
     def _row(self, sql: str) -> tuple[Any, ...] | None:
         try:

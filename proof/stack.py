@@ -180,6 +180,11 @@ class Stack:
         names = [name for name in WORKERS if name != leader and name in self.children.pids]
         return names[0] if leader is not None and names else None
 
+    def is_writing(self, name: str) -> bool | None:
+        """Whether a worker is inside a writing transaction; None where that cannot be known."""
+        pid = self.children.pids.get(name)
+        return None if pid is None else self.store.is_locked_by(pid)
+
     async def until(
         self, holds: Callable[[], bool | Awaitable[bool]], what: str, within: float = QUIET_WITHIN
     ) -> None:

@@ -20,7 +20,7 @@ _RETRIES: Final = Schedule(
     {f"{Trouble.CUT_AFTER} (publisher)": 1, "kill leader": 1}, patience=_PATIENCE
 )
 _KILLS: Final = Schedule({"kill leader": 3, "kill both workers": 1}, overlap=2, patience=_PATIENCE)
-_COMA: Final = Schedule({"coma of the leader": 1}, overlap=1, patience=_PATIENCE)
+_COMA: Final = Schedule({"coma and after": 1}, overlap=1, patience=_PATIENCE)
 _POWER: Final = replace(POWER_CUTS, patience=_PATIENCE)
 
 
@@ -52,7 +52,7 @@ PLANTS: Final[dict[str, Plant]] = {
         "a leader that lost its lease goes on writing",
         store.no_fence,
         _COMA,
-        seconds=12.0,
+        seconds=10.0,
     ),
     "or-ignore": Plant("what cannot be inserted is ignored", store.or_ignore, _RETRIES),
     "dedupe-lost-at-delete": Plant(
