@@ -150,9 +150,12 @@ class Nemesis:
                 self._call()
             await asyncio.sleep(_LOOK)
         fault = Injected(kind, time.monotonic(), waiting)
+        # Some faults last, and recovery need not wait for their end.
+        self._waiting.append(fault)
         if await self._faults[kind]():
             self.injected.append(fault)
-            self._waiting.append(fault)
+        elif fault.recovered is None:
+            self._waiting.remove(fault)
 
     def _call(self) -> None:
         """Let a publisher publish something, but not all the time: faults want a backlog."""
