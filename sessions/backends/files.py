@@ -198,6 +198,20 @@ class SessionFiles:
                 if path.name not in kept:
                     path.unlink(missing_ok=True)
 
+    def set_strays_aside(self, known: set[str]) -> None:
+        """Rename files of ours that no commit knows to `.torn`: a leader died as it made them.
+
+        `known` holds the names, without suffix, of the index. What is in such a file is still in
+        the stream. A file that another program wrote stays where it is.
+        """
+        for path in self._directory.glob(f"*{SUFFIX}"):
+            if path.stem in known:
+                continue
+            with path.open("rb") as file:
+                fields = parsed(file.readline())
+            if fields is not None and {"id", "seq", "session"} <= fields.keys():
+                os.replace(path, path.with_name(f"{path.name}.torn"))
+
     def is_foreign(self, name: str, key: str) -> bool:
         """Whether a file has that name which the index does not know and which is not ours.
 

@@ -295,6 +295,8 @@ class TextsInFiles:
             )
         kept = {self._files.successor(row).name for row in rows if row.state is State.SUCCEEDED}
         await self._each(lambda _: self._files.remove_drafts(kept), [None])
+        names = {row.name for row in rows}
+        await self._each(lambda _: self._files.set_strays_aside(names), [None])
 
     # -- reading -----------------------------------------------------------------------------
 

@@ -247,3 +247,17 @@ async def test_an_index_is_rebuilt_from_files_that_another_program_wrote(
         assert await after.texts("telegram_42") == ["hi", "ho"]
         await after.apply(user("e1", session="telegram_42", content="new"))
         assert await after.texts("telegram_42") == ["hi", "ho", "new"]
+
+
+async def test_a_file_that_a_dead_leader_did_not_commit_is_set_aside(
+    store: Leader, workspace: Path
+) -> None:
+    await store.apply(user("e1", content="one"))
+    path = workspace / "sessions" / "s.jsonl"
+    stray = path.with_name("a_b.jsonl")
+    stray.write_bytes(path.read_bytes().replace(b'"session":"s"', b'"session":"a.b"'))
+    async with again(store, workspace) as after:
+        await after.apply(user("e2", session="a.b"), user("e3", session="a_b"))
+        assert len(await after.texts("a.b")) == len(await after.texts("a_b")) == 1
+    assert stray.with_name("a_b.jsonl.torn").exists()
+    assert sorted(len(lines) for lines in files(workspace).values()) == [1, 1, 1]
