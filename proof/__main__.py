@@ -49,15 +49,15 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="turnstream-proof-"))
     console.print(f"seed {given.seed}, in {folder}", highlight=False)
     summary = asyncio.run(_run(given, folder, console))
+    _tidy(folder, summary)
     if given.json:
         print(json.dumps(summary.as_json(), indent=2))
     else:
         summary.show(console)
-    _tidy(folder, summary)
     for finished in summary.failed:
         console.print(f"[red]{finished.job.name} failed[/]; it is repeated by:")
-        console.print(f"  make proof ARGS='{_command(given)}'")
-        console.print(f"  stores, histories and logs: {finished.job.folder}")
+        console.print(f"  make proof ARGS='{_command(given, finished.job)}'", soft_wrap=True)
+        console.print(f"  stores, histories and logs: {finished.job.folder}", soft_wrap=True)
     return 1 if summary.failed else 0
 
 
@@ -83,12 +83,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _command(given: argparse.Namespace) -> str:
-    """The arguments that do the same again."""
+def _command(given: argparse.Namespace, job: Job) -> str:
+    """The arguments that do the same again, with nothing else beside it."""
     given_numbers = ("seed", "minutes", "stacks", "rate")
     words = [f"--{name} {getattr(given, name)}" for name in given_numbers]
-    words += [f"--backend {given.backend}"] if given.backend else []
-    words += [f"--{name}" for name in ("planted", "chaos") if getattr(given, name)]
+    words += [f"--backend {job.backend}"]
+    words += [f"--{job.kind}"] if job.kind in (Kind.CHAOS, Kind.PLANTED) else []
     return " ".join(words)
 
 

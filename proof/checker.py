@@ -31,6 +31,7 @@ class Fault(StrEnum):
     SESSION = "session"
     COUNT = "count"
     DAMAGE = "damage"
+    STALE = "stale"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Judgement:
 
     events: int = 0
     sessions: int = 0
+    reads: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -66,12 +68,15 @@ def check(
 
     `excused` sessions lost entries by the nature of an accident and are not looked into.
     """
-    judgement = Judgement(told.accepted, len(told.sessions))
+    judgement = Judgement(told.accepted, len(told.sessions), told.reads)
     for key, operations in told.sessions.items():
         if key not in excused:
             judgement.findings += _check_session(key, operations, stored, leftovers)
     judgement.findings += _check_strangers(told, stored)
     judgement.findings += [Finding(Fault.DAMAGE, text) for text in stored.damage]
+    judgement.findings += [
+        Finding(Fault.STALE, f"a fresh read did not show {event_id}") for event_id in told.stale
+    ]
     if leftovers is not None:
         judgement.findings += _check_counts(stored, leftovers)
     return judgement

@@ -38,6 +38,10 @@ class Door(Protocol):
         """Publish; the stream ids. Raises Refused or Unknown."""
         ...
 
+    async def shows(self, event_id: str) -> bool | None:
+        """Whether a fresh read shows a confirmed event; None where there is no answer."""
+        ...
+
 
 class ClientDoor:
     """`TurnStream.publish`, as our own services use it."""
@@ -66,6 +70,10 @@ class ClientDoor:
             raise Unknown(str(error)) from error
         return [str(position.stream_id) for position in positions]
 
+    async def shows(self, event_id: str) -> bool | None:
+        """Nothing is read here."""
+        return None
+
 
 class PlainDoor:
     """XADD as any program spells it, in a pipeline without a transaction."""
@@ -91,6 +99,10 @@ class PlainDoor:
                 return [reply.decode() for reply in await pipe.execute()]
         except (RedisError, *UNAVAILABLE) as error:
             raise Unknown(str(error)) from error
+
+    async def shows(self, event_id: str) -> bool | None:
+        """Nothing is read here."""
+        return None
 
 
 class WebDoor:
@@ -123,6 +135,15 @@ class WebDoor:
         answer: dict[str, Any] = response.json()
         positions = [Position.parse(event["position"]) for event in answer["events"]]
         return [str(position.stream_id) for position in positions]
+
+    async def shows(self, event_id: str) -> bool | None:
+        """Ask for the event's outcome, without saying what to wait for."""
+        try:
+            response = await self._client.get(f"/api/outcomes/{event_id}")
+        except httpx.HTTPError:
+            return None
+        answered = response.status_code in (httpx.codes.OK, httpx.codes.NOT_FOUND)
+        return response.status_code == httpx.codes.OK if answered else None
 
 
 def _raw(step: Step) -> list[bytes]:

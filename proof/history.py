@@ -2,7 +2,8 @@
 
 A file is a list of JSON objects, one a line. `invoke` is written before an event is first sent and
 has its fields; `ok` (with stream ids), `info` (nobody knows) or `fail` (certainly refused) follow,
-for the operations that they name. What has neither `ok` nor `fail` may have happened or not.
+for the operations that they name. What has neither `ok` nor `fail` may have happened or not. `read`
+says whether a reader was shown an event that had been confirmed.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 Fields = dict[str, str]
+
+_READ: Final = "read"
 
 
 class Known(StrEnum):
@@ -56,9 +59,14 @@ class Operation:
 
 @dataclass
 class Told:
-    """All operations of all publishers, each session's in the order in which they were made."""
+    """All operations of all publishers, each session's in the order in which they were made.
+
+    `stale` has the ids of confirmed events that a fresh read did not show.
+    """
 
     sessions: dict[str, list[Operation]] = field(default_factory=dict)
+    reads: int = 0
+    stale: list[str] = field(default_factory=list)
 
     @property
     def accepted(self) -> int:
@@ -104,6 +112,10 @@ class HistoryWriter:
         """Note that they were certainly not taken."""
         self._write([{"what": Known.REFUSED, "ops": numbers, "why": why}])
 
+    def read(self, event_id: str, *, shown: bool) -> None:
+        """Note what a fresh read showed of a confirmed event."""
+        self._write([{"what": _READ, "id": event_id, "shown": shown}])
+
     def _write(self, records: Iterable[dict[str, Any]]) -> None:
         moment = time.monotonic()
         lines = [json.dumps({**record, "t": moment}) + "\n" for record in records]
@@ -123,6 +135,10 @@ def _read(path: Path, told: Told) -> None:
     operations: dict[int, Operation] = {}
     for line in path.read_bytes().split(b"\n")[:-1]:
         record = json.loads(line)
+        if record["what"] == _READ:
+            told.reads += 1
+            told.stale += [] if record["shown"] else [record["id"]]
+            continue
         if record["what"] == "invoke":
             operation = Operation(Step(record["fields"], record["poison"]))
             operations[record["op"]] = operation

@@ -31,6 +31,8 @@ _LONGEST_SESSION: Final = 60
 _BURSTS: Final = ((1, 4), (10, 4), (40, 2), (200, 1))
 # Size of a burst that was called for: some ten milliseconds of work.
 _CALLED: Final = 30
+# Share of bursts after which the publisher reads what it has published.
+_READ_BACK: Final = 0.3
 # Seconds between two tries with the same ids.
 _PAUSE: Final = 0.05
 # Seconds between two looks at the tasks.
@@ -136,7 +138,15 @@ class Publisher:
                 await asyncio.sleep(_PAUSE)
             else:
                 self._history.accepted(numbers, stream_ids)
+                await self._read_back(steps[-1])
                 return
+
+    async def _read_back(self, step: Step) -> None:
+        """Now and then, look whether what was just confirmed can be read."""
+        if self._chance.random() < _READ_BACK:
+            shown = await self._door.shows(step.id)
+            if shown is not None:
+                self._history.read(step.id, shown=shown)
 
 
 async def run(arguments: argparse.Namespace) -> None:

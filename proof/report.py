@@ -27,6 +27,7 @@ class Report:
     seconds: float = 0.0
     events: int = 0
     sessions: int = 0
+    reads: int = 0
     faults: list[tuple[str, float]] = field(default_factory=list)
     found: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
@@ -45,6 +46,7 @@ class Report:
     def judge(self, judgement: Judgement) -> None:
         """Take over what the checker found."""
         self.events, self.sessions = judgement.events, judgement.sessions
+        self.reads = judgement.reads
         self.found |= Counter(str(finding.fault) for finding in judgement.findings)
         told = [f"{finding.fault}: {finding.text}" for finding in judgement.findings]
         self.examples += told[:_EXAMPLES]

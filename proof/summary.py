@@ -14,7 +14,7 @@ from proof.job import Job, Kind
 from proof.report import Report
 
 # What is counted by name; the rest is told as `other`.
-_PROMISES: Final = ("lost", "duplicated", "reordered", "resurrected")
+_PROMISES: Final = ("lost", "duplicated", "reordered", "resurrected", "stale")
 _BROKEN: Final = frozenset({Fault.DUPLICATED, Fault.ALTERED, Fault.DAMAGE})
 # Seconds within which 99 of 100 faults must be recovered from.
 _RECOVERY: Final = 10.0
@@ -114,6 +114,7 @@ def _figures(reports: list[Report]) -> dict[str, Any]:
     return {
         "events": sum(report.events for report in reports),
         "sessions": sum(report.sessions for report in reports),
+        "reads": sum(report.reads for report in reports),
         "faults": len(times),
         **{what: found[what] for what in _PROMISES},
         "other": found.total() - sum(found[what] for what in _PROMISES),

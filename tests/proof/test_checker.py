@@ -188,6 +188,13 @@ def test_entries_that_nobody_resolved_are_counted() -> None:
     assert run.faults() == {Fault.COUNT}
 
 
+def test_a_read_without_what_was_confirmed_before_it_is_stale() -> None:
+    """Whoever publishes and then reads sees it, or is told to wait."""
+    run = Run(*TALK)
+    run.told.stale.append("u2")
+    assert run.faults() == {Fault.STALE}
+
+
 def test_damage_is_reported() -> None:
     """A file that SQLite calls damaged is no proof of anything."""
     run = Run(*TALK)
