@@ -75,6 +75,7 @@ class Job:
                 output, _ = await process.communicate()
         except TimeoutError:
             process.kill()
+            await process.wait()
             output = b""
         return self._read(output)
 
