@@ -21,6 +21,11 @@ from ingest import rest
 from ingest.access import ApiTokens
 from ingest.agents.factory import opened_agents
 from ingest.agents.tools import SessionTools, tokens_for
+from ingest.channels import door as channel_door
+from ingest.channels.dispatch import Dispatch
+from ingest.channels.factory import opened_channels
+from ingest.channels.listening import listening
+from ingest.channels.reception import Reception
 from ingest.desk import Desk
 from ingest.gateway import door
 from ingest.keeper import keeping
@@ -90,16 +95,24 @@ async def _served(
     async with (
         aclosing(connect(url)) as redis,
         opened_agents(settings.agents, tools=tools, environ=os.environ) as agents,
+        opened_channels(settings, environ=os.environ, tokens=tokens) as channels,
     ):
         limits = {"url": url, "prefix": own.prefix}
         stream = TurnStream(redis, **limits, max_content=own.max_content_bytes)
         lanes = Lanes(redis, **limits, max_content=own.max_content_bytes)
         reads = ApiReads(api)
-        async with Desk(lanes, TurnRunner(lanes, reads, agents)) as desk, keeping(desk):
-            app.state.ingest = Services(settings, stream, tokens, api, desk, reads, agents)
-            app.include_router(rest.router)
-            app.include_router(door.router)
-            yield
+        dispatch = Dispatch(
+            channels, reads=reads, lanes=lanes, redis=redis, url=url, prefix=own.prefix
+        )
+        async with Desk(lanes, TurnRunner(lanes, reads, agents), dispatch) as desk, keeping(desk):
+            reception = Reception(desk, settings, max_content=own.max_content_bytes)
+            app.state.ingest = Services(
+                settings, stream, tokens, api, desk, reads, agents, channels, reception
+            )
+            for part in (rest, door, channel_door):
+                app.include_router(part.router)
+            async with listening(channels, reception):
+                yield
 
 
 def api_client(url: str, token: str | None) -> httpx.AsyncClient:

@@ -18,12 +18,15 @@ from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.tasks import end_all
 from ingest.turn import TurnRunner
 from sessions.errors import DeclaredDead, LaneTimeout, Retryable, SessionError
-from sessions.lanes import Hold, Lanes, Place, Stage
+from sessions.lanes import DEPTH, Hold, Lanes, Place, Stage
 
 log = logging.getLogger(__name__)
 
 # Seconds that a person's message waits for the turns before it: what upstream's gateway allows.
 WAIT: Final = 30.0
+# Places that a lane has for commands beside those for messages: to begin anew must be possible
+# in a session that is stuck.
+_COMMANDS: Final = 8
 # Seconds for running turns to end by themselves once the process is to stop.
 STOP_GRACE: Final = 3.0
 # Seconds that closing the others may take; what is not closed then is closed by who takes over.
@@ -109,12 +112,19 @@ class Desk:
     async def _placed(self, inbound: Inbound) -> Place:
         replica = self.lanes.replica
         with contextlib.suppress(DeclaredDead):
-            return await self.lanes.enqueue(inbound.session, inbound.id, inbound.dump())
+            return await self._in_lane(inbound)
         await self._begin_anew(replica)
         try:
-            return await self.lanes.enqueue(inbound.session, inbound.id, inbound.dump())
+            return await self._in_lane(inbound)
         except DeclaredDead as error:
             raise Retryable("this replica cannot keep its lanes now; try again") from error
+
+    async def _in_lane(self, inbound: Inbound) -> Place:
+        urgent = inbound.command is not None
+        depth = DEPTH + _COMMANDS if urgent else DEPTH
+        return await self.lanes.enqueue(
+            inbound.session, inbound.id, inbound.dump(), depth=depth, urgent=urgent
+        )
 
     # -- waiting -----------------------------------------------------------------------------
 

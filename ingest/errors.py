@@ -40,6 +40,18 @@ class NotFound(SessionError):
     """There is no such channel."""
 
 
+class WrongSignature(SessionError):
+    """The request does not prove that it comes from the channel's platform."""
+
+
+class OldTimestamp(SessionError):
+    """The request was signed too long ago, or its sender's clock is wrong."""
+
+
+class BrokenPayload(SessionError):
+    """The body is not what the channel's platform sends."""
+
+
 class InvalidBody(SessionError):
     """The body is JSON, but no event and no list of events."""
 
@@ -62,9 +74,12 @@ class RefusedEvent(SessionError):
 _TABLE: Final[tuple[tuple[type[Exception], int, str, str | None], ...]] = (
     (Unauthorized, 401, "unauthorized", None),
     (Forbidden, 403, "forbidden", None),
+    (WrongSignature, 401, "wrong_signature", None),
+    (OldTimestamp, 401, "old_timestamp", None),
     (NotFound, 404, "not_found", None),
     (BodyTooLarge, 413, "body_too_large", None),
     (InvalidJson, 400, "invalid_json", None),
+    (BrokenPayload, 400, "broken_payload", None),
     (InvalidBody, 422, "invalid_body", None),
     (LaneFull, 429, "session_queue_full", None),
     (StreamFull, 503, "stream_full", None),

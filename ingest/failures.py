@@ -10,6 +10,8 @@ FAILED: Final = "[Task failed — not continuing this request]"
 TIMED_OUT: Final = "[Task timed out — not continuing this request]"
 INTERRUPTED: Final = "[Session interrupted — not continuing this request]"
 ABORTED: Final = "[interrupted by user]"
+# What is said to whoever began a session anew.
+CLEARED: Final = "Conversation history cleared. Starting fresh."
 
 # Statuses of the 400s that pass by themselves.
 _PASSING: Final = frozenset({408, 429})

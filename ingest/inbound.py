@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Self
 
 from sessions.models import Event, EventType
@@ -16,7 +17,9 @@ class Inbound:
     `id` is the turn's id: derived from the platform's own ids, so that a redelivery is the same
     message. `owner` is the agent that claims the session; channels claim none, their sessions
     belong to whoever has the channel. `at` is when it was written, in microseconds. `reply_to`
-    names the channel (`type.alias`) that delivers the answer, and `room` where to.
+    names the channel (`type.alias`) that delivers the answer, and `address` where to, in that
+    channel's words. Until `due` (microseconds) its turn waits for messages to join it; 0 joins
+    none. `command` is set where it asks for something else than an answer.
     """
 
     id: str
@@ -29,6 +32,9 @@ class Inbound:
     room: str | None = None
     sender: str | None = None
     reply_to: str | None = None
+    address: str | None = None
+    due: int = 0
+    command: str | None = None
 
     def dump(self) -> str:
         """The text that the lane keeps."""
@@ -55,6 +61,21 @@ class Inbound:
             sender=self.sender,
             at=self.at,
         )
+
+    def joined_with(self, followers: Sequence[Self]) -> Self:
+        """This message and those after it as one, told as the last of them was."""
+        if not followers:
+            return self
+        text = "\n".join([self.text, *(follower.text for follower in followers)])
+        return replace(followers[-1], id=self.id, text=text)
+
+    def joining(self, turn: str) -> Event:
+        """What makes the id of a message known that became a part of another one's turn."""
+        return Event(self.id, EventType.STATE, session=self.session, turn=turn, state="running")
+
+    def clearing(self) -> Event:
+        """What the command to begin anew publishes."""
+        return Event(self.id, EventType.DELETE, session=self.session)
 
     def answer(
         self, suffix: str, role: str, content: str, *, at: int, state: str | None = None

@@ -71,12 +71,13 @@ class LiveTurn:
     `attended` is true while a person waits for it who can be told to try again; what a platform
     was answered 200 for is not attended. Agents tell it their progress. `accepted` is done when
     the message is in its lane, `begun` when it does not wait any more, `end` when the turn is over
-    as far as this replica has to do with it.
+    as far as this replica has to do with it. `joined` are the messages that became a part of it.
     """
 
     def __init__(self, inbound: Inbound, *, attended: bool) -> None:
         self.inbound = inbound
         self.attended = attended
+        self.joined: list[Inbound] = []
         self.listeners: set[Listener] = set()
         self.interruption: Interruption | None = None
         loop = asyncio.get_running_loop()
@@ -104,6 +105,11 @@ class LiveTurn:
                 await self._interrupted.wait()
         except TimeoutError:
             return
+
+    def join(self, followers: list[Inbound]) -> None:
+        """Take the messages that wait behind this one into its turn."""
+        self.joined = followers
+        self.inbound = self.inbound.joined_with(followers)
 
     def conclude(self, end: TurnEnd) -> None:
         """Tell everybody how it ended; only the first time counts."""

@@ -9,6 +9,8 @@ import httpx
 from fastapi import WebSocket
 
 from ingest.agents.base import Agent
+from ingest.channels.base import Channel
+from ingest.channels.reception import Reception
 from ingest.desk import Desk
 from ingest.reads import SessionReads
 from sessions.errors import SessionError
@@ -28,6 +30,8 @@ class Services:
     desk: Desk
     reads: SessionReads
     agents: Mapping[str, Agent]
+    channels: Mapping[str, Channel]
+    reception: Reception
     clients: set[WebSocket] = field(default_factory=set[WebSocket])
 
     async def missing(self) -> list[str]:

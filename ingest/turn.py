@@ -10,6 +10,7 @@ opened ends, something closes it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from ingest.agents.base import Agent, Reply
 from ingest.errors import ApiUnavailable
 from ingest.failures import (
     ABORTED,
+    CLEARED,
     FAILED,
     INTERRUPTED,
     TIMED_OUT,
@@ -27,6 +29,7 @@ from ingest.failures import (
     is_context_overflow,
     should_roll_back,
 )
+from ingest.joining import find_followers, wait_until_due
 from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.prompt import Line, Said, build, compacted
 from ingest.reads import SessionReads, fresh_history
@@ -86,6 +89,8 @@ class TurnRunner:
         holder closes the turn, and the end is `ELSEWHERE`.
         """
         try:
+            if hold.stage is Stage.TAKEN and turn.inbound.command:
+                return await self._clear(turn, hold)
             if hold.stage is Stage.TAKEN:
                 return await self._whole(turn, hold)
             if hold.stage is Stage.OPENED:
@@ -97,37 +102,73 @@ class TurnRunner:
         except PositionLost:
             log.warning("turn %s was lost with its stream", turn.inbound.id)
             return TurnEnd(Ending.FAILED, _LOST_TEXT, "AGENT_ERROR")
+        except _RunBefore:
+            log.info("message %s came again: it is not answered twice", turn.inbound.id)
         return TurnEnd(Ending.ELSEWHERE)
 
     # -- a whole turn ------------------------------------------------------------------------
 
     async def _whole(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
         try:
-            lines = await self._patiently(turn, lambda: self._prompt(turn))
+            lines = await self._patiently(turn, lambda: self._prompt(turn, hold))
             if turn.interruption is Interruption.ABORT:
                 return TurnEnd(Ending.ABORTED)
             _stay(turn)
             opened = await self._open(turn, hold)
         except Retryable as error:
+            if not turn.attended:
+                # Its sender was told that it was taken, and does not send it again.
+                _stay(turn)
             return _refused(error)
         outcome = await self._outcome_of(turn, opened)
         if not _is_from(outcome, opened):
-            return _not_ours(outcome)
+            return _not_ours(turn, outcome, opened)
+        await self._let_go_of_joined(turn, hold)
         conclusion = await self._work(turn, lines)
         return await self._close(turn, hold, conclusion)
 
-    async def _prompt(self, turn: LiveTurn) -> list[Line]:
+    async def _prompt(self, turn: LiveTurn, hold: Hold) -> list[Line]:
+        waits = turn.inbound.due > 0
+        if waits:
+            await wait_until_due(self._lanes, turn, hold)
+        history = await fresh_history(self._reads, self._lanes, turn.inbound.session)
+        if waits:
+            await self._join(turn, hold, history.position)
         inbound = turn.inbound
-        history = await fresh_history(self._reads, self._lanes, inbound.session)
         return build(history.messages, Said("user", inbound.text, inbound.at))
+
+    async def _join(self, turn: LiveTurn, hold: Hold, read_at: Position) -> None:
+        # A joined message has another text than it came with, so that its id alone tells.
+        if await self._reads.outcome(turn.inbound.id, read_at) is not None:
+            raise _RunBefore
+        turn.join(await find_followers(self._lanes, self._reads, turn, hold, read_at))
+
+    async def _let_go_of_joined(self, turn: LiveTurn, hold: Hold) -> None:
+        """Free the places of the messages that became a part of this turn.
+
+        One that stays is known when its own turn comes.
+        """
+        for follower in turn.joined:
+            with contextlib.suppress(Retryable):
+                await self._lanes.withdraw(hold.session, follower.id)
 
     async def _open(self, turn: LiveTurn, hold: Hold) -> Position:
         # Whether a cut connection took the entry is not known, so this goes on until it is; what
         # Redis refused for want of room is surely not on the stream.
-        events = [turn.inbound.opening()]
+        events = [turn.inbound.opening(), *(one.joining(hold.id) for one in turn.joined)]
         tolerated = (StreamUnavailable,) if turn.attended else (StreamUnavailable, StreamFull)
-        [position] = await self._insist(turn, hold, events, Stage.OPENED, tolerated)
-        return position
+        positions = await self._insist(turn, hold, events, Stage.OPENED, tolerated)
+        return positions[0]
+
+    async def _clear(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
+        """Begin the session anew, once for each command."""
+        tolerated = (StreamUnavailable, StreamFull)
+        events = [turn.inbound.clearing()]
+        [position] = await self._insist(turn, hold, events, Stage.ENDED, tolerated)
+        outcome = await self._outcome_of(turn, position)
+        if outcome.position.stream_id != position.stream_id:
+            raise _RunBefore
+        return TurnEnd(Ending.REPLIED, CLEARED)
 
     async def _patiently(self, turn: LiveTurn, call: Callable[[], Awaitable[R]]) -> R:
         """Once where a person waits and can try again; else until it works."""
@@ -229,13 +270,17 @@ class TurnRunner:
         opened = Position(0, hold.opened, turn.inbound.id)
         outcome = await self._outcome_of(turn, opened)
         if not _is_from(outcome, opened):
-            return _not_ours(outcome)
+            return _not_ours(turn, outcome, opened)
         log.warning("turn %s is closed: its replica died", turn.inbound.id)
         return await self._close(turn, hold, _marked(turn, INTERRUPTED, "idle"))
 
 
 class _Left(Exception):
     """The process ends; whoever takes the lane over goes on from here."""
+
+
+class _RunBefore(Exception):
+    """The message was taken care of before: it was delivered again."""
 
 
 def _stay(turn: LiveTurn) -> None:
@@ -247,9 +292,12 @@ def _is_from(outcome: Outcome, opened: Position) -> bool:
     return outcome.outcome is OutcomeKind.APPLIED and outcome.position.stream_id == opened.stream_id
 
 
-def _not_ours(outcome: Outcome) -> TurnEnd:
+def _not_ours(turn: LiveTurn, outcome: Outcome, opened: Position) -> TurnEnd:
     """The end of a turn whose user append had no effect from this entry."""
     if outcome.outcome is OutcomeKind.APPLIED:
+        return TurnEnd(Ending.ELSEWHERE)
+    if outcome.position.stream_id != opened.stream_id and not turn.attended:
+        # A platform that delivers again what was refused has been told so already.
         return TurnEnd(Ending.ELSEWHERE)
     text = outcome.detail or f"the message was not taken: {outcome.reason}"
     return TurnEnd(Ending.REFUSED, text, "AGENT_ERROR")

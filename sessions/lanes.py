@@ -142,7 +142,7 @@ class Lanes:
         self._redis = redis
         self._url = url
         self._prefix = prefix
-        self._max_content = max_content
+        self.max_content = max_content
         self._scripts = {name: redis.register_script(_script(name)) for name in _NAMES}
 
     async def register(self, *, patience: float = PATIENCE) -> None:
@@ -161,14 +161,17 @@ class Lanes:
 
     # -- messages ----------------------------------------------------------------------------
 
-    async def enqueue(self, session: str, id: str, message: str, *, depth: int = DEPTH) -> Place:
+    async def enqueue(
+        self, session: str, id: str, message: str, *, depth: int = DEPTH, urgent: bool = False
+    ) -> Place:
         """Put a message at the end of the session's lane, once; take the lane if it is free.
 
-        A message that is in the lane already stays where it is. Raises LaneFull where `depth`
+        A message that is in the lane already stays where it is. With `urgent` the turn at work
+        is asked to end, the first time that the message comes. Raises LaneFull where `depth`
         messages are in the lane, DeclaredDead where the others gave this replica up: in both
         cases nothing was stored.
         """
-        word, *rest = await self._run("enqueue", session, id, message, depth)
+        word, *rest = await self._run("enqueue", session, id, message, depth, int(urgent))
         if word == b"stranger":
             raise DeclaredDead(_DEAD)
         if word == b"full":
@@ -194,6 +197,13 @@ class Lanes:
             next=_hold(rest[0]) if rest else None,
         )
 
+    async def waiting(self, hold: Hold) -> list[str]:
+        """The messages behind the one at work, first come first; raises LaneLost."""
+        word, *rest = await self._run("waiting", hold.session, hold.token)
+        if word == b"lost":
+            raise LaneLost(_LOST.format(session=hold.session))
+        return [message.decode() for message in rest[0]]
+
     # -- a turn ------------------------------------------------------------------------------
 
     async def publish(
@@ -208,7 +218,7 @@ class Lanes:
         arguments: list[str | int] = []
         for event in events:
             fields = wire.encode(event)
-            wire.parse(fields, max_content=self._max_content)
+            wire.parse(fields, max_content=self.max_content)
             arguments += [2 * len(fields), *(part for pair in fields.items() for part in pair)]
         epoch, *rest = await self._run(
             *("publish", hold.session, hold.token, stage),
@@ -235,9 +245,12 @@ class Lanes:
         found = await self._run("at_work", session)
         return _running(found)
 
-    async def request_abort(self, session: str) -> Running | None:
-        """Ask for the turn at work to be aborted, wherever it runs; None where there is none."""
-        return _running(await self._run("abort", session))
+    async def request_abort(self, session: str, *, once: str = "") -> Running | None:
+        """Ask for the turn at work to be aborted, wherever it runs; None where there is none.
+
+        `once` is the id of the message that asks: delivered again it asks for nothing.
+        """
+        return _running(await self._run("abort", session, once))
 
     async def abort(self, key: str, *, patience: float = ABORT_PATIENCE) -> bool:
         """Abort the turn at work in a session; False where there is none.
@@ -416,7 +429,7 @@ def _script(name: str) -> str:
 
 
 _NAMES: Final = (
-    *("enqueue", "take", "withdraw", "publish", "finish", "abort", "at_work"),
+    *("enqueue", "take", "withdraw", "waiting", "publish", "finish", "abort", "at_work"),
     *("beat", "sweep", "newest"),
 )
 _DEAD: Final = "the other replicas took this one for dead; it must register under a new name"

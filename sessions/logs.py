@@ -8,8 +8,9 @@ from typing import Final
 
 _FORMAT: Final = "%(asctime)s.%(msecs)03dZ %(levelname)-7s {service} %(message)s"
 
-# Chatty or repetitive at INFO, and none of it about turns.
-_QUIET: Final = ("arq", "httpx", "httpcore", "aiosqlite", "mcp", "asyncio")
+# Chatty or repetitive at INFO, and none of it about turns; some of them log URLs with tokens, or
+# what was said.
+_QUIET: Final = ("arq", "httpx", "httpcore", "aiosqlite", "mcp", "asyncio", "openai", "telegram")
 
 
 def configure_logging(service: str, level: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from sessions.errors import ConfigError
 from sessions.wire import DEFAULT_MAX_CONTENT
@@ -21,6 +21,8 @@ ENV_PREFIX: Final = "TURNSTREAM_"
 # Upstream's gateway port, so that clients which know no other find us.
 DEFAULT_PORT: Final = 42617
 BACKENDS: Final = ("sqlite", "jsonl")
+# Milliseconds that a message may wait for the next one: a minute is a long time in a chat.
+MAX_DEBOUNCE: Final = 60_000
 
 
 class _Section(BaseModel):
@@ -39,12 +41,43 @@ class AgentSettings(_Section):
     may_send_to: tuple[str, ...] = ()
 
 
+class TelegramSettings(_Section):
+    """One `[channels.telegram.<alias>]`: a bot. Milliseconds.
+
+    A secret stands here, or in the variable of the environment that the name with `_env` names.
+    """
+
+    enabled: bool = True
+    bot_token: SecretStr | None = None
+    bot_token_env: str | None = None
+    mode: Literal["polling", "webhook"] = "polling"
+    secret_token: SecretStr | None = None
+    secret_token_env: str | None = None
+    webhook_url: str | None = None
+    allowed_users: tuple[str | int, ...] = ()
+    debounce_ms: int = Field(default=0, ge=0, le=MAX_DEBOUNCE)
+    api_base_url: str = "https://api.telegram.org"
+
+
+class WebhookSettings(_Section):
+    """One `[channels.webhook.<alias>]`: a program that posts signed messages. Secrets as above."""
+
+    enabled: bool = True
+    secret: SecretStr | None = None
+    secret_env: str | None = None
+    previous_secret: SecretStr | None = None
+    previous_secret_env: str | None = None
+    send_url: str | None = None
+
+
 class ChannelSettings(_Section):
     """`[channels]`: the store and what all channels share. Hours and milliseconds."""
 
     session_backend: str = "sqlite"
     session_ttl_hours: int = Field(default=0, ge=0)
-    debounce_ms: int = Field(default=0, ge=0)
+    debounce_ms: int = Field(default=0, ge=0, le=MAX_DEBOUNCE)
+    telegram: dict[str, TelegramSettings] = Field(default_factory=dict[str, TelegramSettings])
+    webhook: dict[str, WebhookSettings] = Field(default_factory=dict[str, WebhookSettings])
 
 
 class GatewaySettings(_Section):

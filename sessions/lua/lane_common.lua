@@ -4,6 +4,7 @@
 --   {prefix}queue:{session}  list of `{id} {owner}`, the first is at work or next
 --   {prefix}lane_beats       hash: replica -> beats so far; a replica that is not in it is dead
 --   {prefix}lane_token       counter of fencing tokens
+--   {prefix}lane_once:{id}   a message that has aborted a turn, or found none, and must not again
 local PREFIX, ME = ARGV[1], ARGV[2]
 local BEATS = PREFIX .. 'lane_beats'
 
@@ -79,4 +80,15 @@ local function advance(session)
         signal('free', session)
     end
     return {}
+end
+
+-- Whether that message asks for an abort the first time. It is remembered for longer than any
+-- platform goes on delivering a message again.
+local function first_time(id)
+    return redis.call('SET', PREFIX .. 'lane_once:' .. id, '1', 'NX', 'EX', 172800)
+end
+
+local function abort(session)
+    redis.call('HSET', lane(session), 'abort', '1')
+    signal('abort', session)
 end

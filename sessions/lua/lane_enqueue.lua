@@ -1,7 +1,8 @@
--- Put a message at the end of its lane. ARGV: …, session, id, message, depth.
+-- Put a message at the end of its lane. ARGV: …, session, id, message, depth, and '1' where the
+-- turn at work shall be aborted for it, the first time that it comes.
 -- Answers 'taken' + holding, 'waiting' + place, 'known' where another replica has the message,
 -- 'full' + places, or 'stranger' where this replica was declared dead.
-local session, id, message, depth = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local session, id, message, depth, urgent = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7]
 if not alive(ME) then
     return {'stranger'}
 end
@@ -21,6 +22,9 @@ end
 redis.call('HSET', lane(session), '+' .. id, message)
 redis.call('RPUSH', queue(session), id .. ' ' .. ME)
 redis.call('SADD', KEYS[1], session)
+if urgent == '1' and first_time(id) and redis.call('HEXISTS', lane(session), 'token') == 1 then
+    abort(session)
+end
 if length == 0 then
     return {'taken', hold(session)}
 end

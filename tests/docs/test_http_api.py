@@ -15,6 +15,7 @@ from api.metrics import Metrics
 from api.tools import TOOLS, Tool
 from ingest import errors as ingest_errors
 from ingest import rest as ingest_rest
+from ingest.channels import door as channel_door
 from sessions.backends.memory import MemoryBackend
 from sessions.redis import connect
 from sessions.settings import Settings
@@ -37,6 +38,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
         tokens=TokenFile(tmp_path_factory.mktemp("workspace")),
     )
     app.include_router(ingest_rest.router)
+    app.include_router(channel_door.router)
     return app
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -143,11 +143,11 @@ class House:
         return (await self.api.get(f"/api/sessions/{session}/state")).json()["state"]
 
 
-def message(text: str, *, session: str = "s", id: str | None = None, **more: str) -> Inbound:
+def message(text: str, *, session: str = "s", id: str | None = None, **more: Any) -> Inbound:
     return Inbound(id or new_id(), session, text, "main", times.now(), **more)
 
 
-async def say(replica: Replica, text: str, *, attended: bool = True, **more: str) -> LiveTurn:
+async def say(replica: Replica, text: str, *, attended: bool = True, **more: Any) -> LiveTurn:
     """Accept a message there; its turn is not waited for."""
     return await replica.desk.accept(message(text, **more), attended=attended)
 

@@ -1,0 +1,136 @@
+"""What a channel is: it verifies and reads what its platform brings, and sends replies there.
+
+A new kind of channel is one file with a class that has these methods, and a line in factory.py.
+Lanes, turns, commands, redelivery and retries are not its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from sessions.errors import SessionError
+from sessions.text import sanitize_key
+
+
+class Undeliverable(SessionError):
+    """The platform will never take this reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A request as it came. `headers` have lower-case names, `body` is what was signed."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message in no platform's words.
+
+    `id` is derived from the platform's own ids. `target` is where replies go as session keys name
+    it, `address` the same as the channel's `send` wants it. `at` is in microseconds. With
+    `by_room` everybody who writes to the target shares one session.
+    """
+
+    id: str
+    text: str
+    sender: str
+    target: str
+    address: str
+    at: int
+    thread: str | None = None
+    by_room: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What a request brought; `answer` where the platform wants to read something of its own."""
+
+    arrivals: Sequence[Arrival]
+    answer: Mapping[str, Any] | None = None
+
+
+class ReplyStatus(StrEnum):
+    """How the turn ended that is replied to."""
+
+    REPLIED = "replied"
+    FAILED = "failed"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A reply on its way. `id` is the same for every try, `turn` the message that it answers."""
+
+    id: str
+    turn: str
+    session: str
+    text: str
+    status: ReplyStatus
+    address: str
+    sender: str
+
+
+Take = Callable[[Arrival], Awaitable[None]]
+
+
+class Channel(Protocol):
+    """One configured channel. Safe for concurrent use."""
+
+    @property
+    def type(self) -> str:
+        """The kind, such as `telegram`."""
+        ...
+
+    @property
+    def alias(self) -> str:
+        """Which one of that kind."""
+        ...
+
+    @property
+    def delivers(self) -> bool:
+        """Whether `send` can bring replies anywhere."""
+        ...
+
+    async def open(self, post: Post) -> Parcel:
+        """Verify a request over its raw body, then read it.
+
+        Raises NotFound where the channel takes none, Unauthorized, WrongSignature, OldTimestamp,
+        InvalidJson or BrokenPayload.
+        """
+        ...
+
+    def split(self, text: str) -> Sequence[str]:
+        """The text in pieces that the platform takes."""
+        ...
+
+    async def send(self, reply: Outgoing) -> None:
+        """Send one piece, once; raises Retryable, or Undeliverable."""
+        ...
+
+    async def listen(self, take: Take) -> None:
+        """Fetch messages for ever where the platform does not push them; else return at once.
+
+        `take` returns when Redis has the message, and raises as `Reception.take` does.
+        """
+        ...
+
+
+def name_of(channel: Channel) -> str:
+    """The channel's name in settings, events and sessions: `type.alias`."""
+    return f"{channel.type}.{channel.alias}"
+
+
+def session_key(channel: str, arrival: Arrival) -> str:
+    """The session of a message, as upstream's `conversation_history_key` makes it."""
+    if arrival.by_room:
+        parts = [channel, arrival.target]
+    elif arrival.thread and not channel.startswith("matrix."):
+        parts = [channel, arrival.target, arrival.thread, arrival.sender]
+    else:
+        parts = [channel, arrival.target, arrival.sender]
+    return sanitize_key("_".join(parts))

@@ -1,0 +1,35 @@
+"""What users ask of the channel itself, in the same words on every channel."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Final
+
+_WORD: Final = re.compile(r"/(new|clear|stop)(?:@\S+)?(?=\s|$)", re.IGNORECASE)
+
+
+class Command(StrEnum):
+    """A message that no agent is asked about."""
+
+    NEW = "new"
+    """Begin the session anew; whatever is being answered is stopped."""
+    STOP = "stop"
+    """Stop what is being answered."""
+
+
+def command_of(text: str) -> Command | None:
+    """The command that the text is: `/new` with anything behind it, bare `/clear` or `/stop`.
+
+    A bot's name may follow (`/new@bot`); with other words `/clear` and `/stop` are messages.
+    """
+    text = text.strip()
+    found = _WORD.match(text)
+    if found is None:
+        return None
+    word = found[1].lower()
+    if word == "new":
+        return Command.NEW
+    if found.end() < len(text):
+        return None
+    return Command.STOP if word == "stop" else Command.NEW

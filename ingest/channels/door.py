@@ -1,0 +1,41 @@
+"""`POST /channels/{type}/{alias}`: what platforms push."""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from ingest.channels.base import Parcel, Post
+from ingest.channels.reception import Taken
+from ingest.errors import GuardedRoute, NotFound
+from ingest.services import Services
+from sessions.asgi import read_body
+
+# Bytes of a request: a platform's largest are some 10 KiB, a text of ours has 256 KiB at most.
+MAX_BODY: Final = 1024 * 1024
+
+router = APIRouter(route_class=GuardedRoute)
+
+
+@router.post("/channels/{type}/{alias}", summary="Take in what a platform pushes")
+async def take_post(type: str, alias: str, request: Request) -> JSONResponse:
+    """Verify and take a platform's request; 200 means that Redis has all of its messages."""
+    services = cast("Services", request.app.state.ingest)
+    channel = services.channels.get(f"{type}.{alias}")
+    if channel is None:
+        raise NotFound(f"there is no channel {type}.{alias}")
+    body = await read_body(request.stream(), MAX_BODY)
+    parcel = await channel.open(Post(request.headers, body))
+    taken = [await services.reception.take(channel, arrival) for arrival in parcel.arrivals]
+    return JSONResponse(_answer(parcel, [_shown(one) for one in taken]))
+
+
+def _answer(parcel: Parcel, taken: list[dict[str, Any]]) -> dict[str, Any]:
+    return dict(parcel.answer) if parcel.answer is not None else {"accepted": taken}
+
+
+def _shown(taken: Taken) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": taken.id, "session": taken.session}
+    return found if taken.command is None else {**found, "command": taken.command}

@@ -1,0 +1,112 @@
+"""The only place where channels are made of settings, by their type."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import SecretStr
+
+from ingest.channels.base import Channel, name_of
+from ingest.channels.cli import CliChannel
+from ingest.channels.reception import seat_on
+from ingest.channels.webhook import SEND_TIMEOUT, WebhookChannel, key_of
+from sessions.errors import ConfigError
+from sessions.settings import Settings
+from sessions.tokens import TokenVerifier
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What channels are made of. `stack` closes what they open."""
+
+    settings: Settings
+    environ: Mapping[str, str]
+    tokens: TokenVerifier
+    stack: AsyncExitStack
+
+
+@asynccontextmanager
+async def opened_channels(
+    settings: Settings, *, environ: Mapping[str, str], tokens: TokenVerifier
+) -> AsyncGenerator[dict[str, Channel]]:
+    """All channels of the settings by their names (`type.alias`).
+
+    Raises ConfigError for one that cannot be used as it is configured.
+    """
+    async with AsyncExitStack() as stack:
+        parts = Parts(settings, environ, tokens, stack)
+        found = [channel for make in _TYPES.values() for channel in make(parts)]
+        for channel in found:
+            seat_on(name_of(channel), settings.agents)
+        yield {name_of(channel): channel for channel in found}
+
+
+def secret_of(
+    where: str, given: SecretStr | None, variable: str | None, environ: Mapping[str, str]
+) -> str | None:
+    """A secret of the settings or of the variable that they name; None where neither is set.
+
+    Raises ConfigError for both, and for a variable that is not set.
+    """
+    if given is not None and variable is not None:
+        raise ConfigError(f"{where} and {where}_env: set one of them")
+    if variable is None:
+        return given.get_secret_value() if given is not None else None
+    value = environ.get(variable)
+    if not value:
+        raise ConfigError(f"{where}_env: the variable {variable} is not set")
+    return value
+
+
+def _webhooks(parts: Parts) -> Iterator[Channel]:
+    for alias, own in parts.settings.channels.webhook.items():
+        if not own.enabled:
+            continue
+        where = f"channels.webhook.{alias}"
+        given = {
+            f"{where}.secret": (own.secret, own.secret_env),
+            f"{where}.previous_secret": (own.previous_secret, own.previous_secret_env),
+        }
+        keys = [
+            key_of(secret, name)
+            for name, (value, variable) in given.items()
+            if (secret := secret_of(name, value, variable, parts.environ)) is not None
+        ]
+        if own.secret is None and own.secret_env is None:
+            raise ConfigError(f"{where}: set secret or secret_env; nothing unsigned is taken")
+        url = checked_url(own.send_url, f"{where}.send_url")
+        client = httpx.AsyncClient(timeout=SEND_TIMEOUT, follow_redirects=False)
+        parts.stack.push_async_callback(client.aclose)
+        yield WebhookChannel(alias, keys, send_url=url, client=client)
+
+
+def _terminals(parts: Parts) -> Iterator[Channel]:
+    for agent in parts.settings.agents:
+        yield CliChannel(agent, parts.tokens)
+
+
+def checked_url(url: str | None, where: str) -> str | None:
+    """The URL, if it is one of http or https; raises ConfigError."""
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigError(f"{where} must be a URL that begins with http:// or https://")
+    return url
+
+
+_TYPES: Final[Mapping[str, Callable[[Parts], Iterator[Channel]]]] = {
+    "cli": _terminals,
+    "webhook": _webhooks,
+}
+
+__all__ = ["checked_url", "opened_channels", "secret_of"]

@@ -1,0 +1,188 @@
+"""The generic webhook: any program that can sign a request, in the form of Standard Webhooks.
+
+Three headers, `webhook-id`, `webhook-timestamp` (seconds) and `webhook-signature`, which holds
+`v1,` and the base64 of the HMAC-SHA256 of `{id}.{timestamp}.{body}`. Replies go out signed
+likewise, under an id that is the same for every try.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any, Final, cast
+
+import httpx
+
+from ingest.channels.base import (
+    Arrival,
+    Outgoing,
+    Parcel,
+    Post,
+    Take,
+    Undeliverable,
+)
+from ingest.errors import BrokenPayload, OldTimestamp, WrongSignature
+from ingest.ids import derived_id
+from sessions import times
+from sessions.asgi import parse_json
+from sessions.errors import ConfigError, Retryable
+
+# Seconds that a signature is good for, into the future too: what Standard Webhooks advises.
+TOLERANCE: Final = 300
+# Characters of a secret at least; a shorter one can be guessed.
+SHORTEST_SECRET: Final = 16
+# Seconds for the receiver of a reply to answer.
+SEND_TIMEOUT: Final = 15.0
+
+_ID: Final = re.compile(r"[\x21-\x7e]{1,256}")
+# Statuses that pass by themselves.
+_PASSING: Final = frozenset({408, 425, 429})
+
+
+def key_of(secret: str, where: str) -> bytes:
+    """The key of a secret: the base64 behind `whsec_`, else its own bytes. Raises ConfigError."""
+    if len(secret) < SHORTEST_SECRET:
+        raise ConfigError(f"{where} must have {SHORTEST_SECRET} characters at least")
+    if not secret.startswith("whsec_"):
+        return secret.encode()
+    try:
+        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        raise ConfigError(f"{where}: what follows whsec_ must be base64") from None
+
+
+def sign(key: bytes, id: str, timestamp: str, body: bytes) -> str:
+    """The signature header of a message."""
+    digest = hmac.digest(key, f"{id}.{timestamp}.".encode() + body, sha256)
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+class WebhookChannel:
+    """One program that posts messages, and may be posted the replies."""
+
+    type: str = "webhook"
+
+    def __init__(
+        self,
+        alias: str,
+        keys: Sequence[bytes],
+        *,
+        send_url: str | None,
+        client: httpx.AsyncClient,
+    ) -> None:
+        """`keys`: the first signs replies, each of them is accepted on requests."""
+        self.alias = alias
+        self._keys = keys
+        self._send_url = send_url
+        self._client = client
+
+    @property
+    def delivers(self) -> bool:
+        """Whether there is an address for replies."""
+        return self._send_url is not None
+
+    async def open(self, post: Post) -> Parcel:
+        """The message of a request that is signed with one of the keys, and of now."""
+        message_id = self._verified(post)
+        fields = _fields(parse_json(post.body))
+        sender, thread = fields["sender"], fields.get("thread_id")
+        target = thread or sender
+        arrival = Arrival(
+            id=derived_id("wh", self.alias, message_id),
+            text=fields["content"],
+            sender=sender,
+            target=target,
+            address=thread or "",
+            at=times.now(),
+            thread=thread,
+        )
+        return Parcel([arrival])
+
+    def _verified(self, post: Post) -> str:
+        message_id = post.headers.get("webhook-id", "")
+        timestamp = post.headers.get("webhook-timestamp", "")
+        given = post.headers.get("webhook-signature", "").split(" ")
+        if not _ID.fullmatch(message_id) or not re.fullmatch(r"[0-9]{1,12}", timestamp):
+            raise WrongSignature("webhook-id and webhook-timestamp must be there and be signed")
+        right = [sign(key, message_id, timestamp, post.body) for key in self._keys]
+        # All are compared, and each in constant time, so that time tells nothing.
+        matches = [
+            hmac.compare_digest(a.encode(), b.encode("utf-8", "replace"))
+            for a in right
+            for b in given
+        ]
+        if not any(matches):
+            raise WrongSignature("webhook-signature does not match this id, timestamp and body")
+        if abs(time.time() - int(timestamp)) > TOLERANCE:
+            raise OldTimestamp(f"webhook-timestamp is more than {TOLERANCE} s away from now")
+        return message_id
+
+    def split(self, text: str) -> Sequence[str]:
+        """All of it: programs have no limit that we know of."""
+        return [text]
+
+    async def send(self, reply: Outgoing) -> None:
+        """Post the reply, signed."""
+        assert self._send_url is not None
+        body = json.dumps(_body(reply), ensure_ascii=False).encode()
+        timestamp = str(int(time.time()))
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": reply.id,
+            "webhook-timestamp": timestamp,
+            "webhook-signature": sign(self._keys[0], reply.id, timestamp, body),
+        }
+        try:
+            answer = await self._client.post(self._send_url, content=body, headers=headers)
+        except httpx.HTTPError as error:
+            raise Retryable(f"send_url does not answer: {type(error).__name__}") from error
+        _check(answer)
+
+    async def listen(self, take: Take) -> None:
+        """Nothing to fetch: messages are pushed."""
+
+
+def _fields(document: Any) -> Mapping[str, str]:
+    found = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    for name in ("sender", "content"):
+        value = found.get(name)
+        if not isinstance(value, str) or not value.strip():
+            raise BrokenPayload(f'"{name}" must be a text that is not empty')
+    thread = found.get("thread_id")
+    if not isinstance(thread, str | None):
+        raise BrokenPayload('"thread_id" must be a text, where it is there')
+    return {name: found[name] for name in ("sender", "content", "thread_id") if found.get(name)}
+
+
+def _body(reply: Outgoing) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "content": reply.text,
+        "recipient": reply.sender,
+        "status": reply.status,
+        "turn": reply.turn,
+        "session": reply.session,
+    }
+    return {**body, "thread_id": reply.address} if reply.address else body
+
+
+def _check(answer: httpx.Response) -> None:
+    if answer.is_success:
+        return
+    status = answer.status_code
+    if status >= 500 or status in _PASSING:
+        raise Retryable(f"send_url answered {status}", retry_after=_seconds(answer))
+    raise Undeliverable(f"send_url answered {status}")
+
+
+def _seconds(answer: httpx.Response) -> float:
+    told = answer.headers.get("retry-after", "")
+    return min(float(told), 3600.0) if re.fullmatch(r"[0-9]{1,9}", told) else 0.0
+
+
+__all__ = ["TOLERANCE", "WebhookChannel", "key_of", "sign"]

@@ -1,0 +1,67 @@
+"""Several messages as one turn: whoever writes in pieces is answered once.
+
+Every message lies in the lane before its sender is told that it was taken, so the waiting is done
+here, by whoever holds the lane, and is taken up by another replica like anything else. The turn
+has the first message's id. The ids of the others are published with it, as events of their own,
+so that each of them is known when it is delivered again.
+"""
+
+from __future__ import annotations
+
+from ingest.inbound import Inbound
+from ingest.live import LiveTurn
+from ingest.reads import SessionReads
+from sessions import times
+from sessions.lanes import Hold, Lanes
+from sessions.models import Position
+from sessions.settings import MAX_DEBOUNCE
+
+
+async def wait_until_due(lanes: Lanes, turn: LiveTurn, hold: Hold) -> None:
+    """Return when no message has come for as long as the channel waits, or on an interruption.
+
+    Raises Retryable where Redis is away, LaneLost where the lane is.
+    """
+    while turn.interruption is None:
+        behind = await _behind(lanes, turn.inbound, hold)
+        due = max(inbound.due for inbound in (turn.inbound, *behind))
+        # Another replica's clock may be far from ours.
+        seconds = min((due - times.now()) / times.SECOND, MAX_DEBOUNCE / 1000)
+        if seconds <= 0:
+            return
+        await turn.wait_interrupted(seconds)
+
+
+async def find_followers(
+    lanes: Lanes, reads: SessionReads, turn: LiveTurn, hold: Hold, read_at: Position
+) -> list[Inbound]:
+    """The messages behind this one that belong to its turn: new ones, as many as fit into one text.
+
+    `read_at` is how far the store was read for this session. Raises as `wait_until_due` does.
+    """
+    room = lanes.max_content - _size(turn.inbound)
+    followers: list[Inbound] = []
+    for inbound in await _behind(lanes, turn.inbound, hold):
+        room -= _size(inbound) + 1
+        if room < 0 or await reads.outcome(inbound.id, read_at) is not None:
+            break
+        followers.append(inbound)
+    return followers
+
+
+async def _behind(lanes: Lanes, first: Inbound, hold: Hold) -> list[Inbound]:
+    """What waits directly behind and came by the same channel to be joined."""
+    found: list[Inbound] = []
+    for message in await lanes.waiting(hold):
+        inbound = Inbound.load(message)
+        if not inbound.due or inbound.command or inbound.channel != first.channel:
+            break
+        found.append(inbound)
+    return found
+
+
+def _size(inbound: Inbound) -> int:
+    return len(inbound.text.encode())
+
+
+__all__ = ["find_followers", "wait_until_due"]

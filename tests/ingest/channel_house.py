@@ -1,0 +1,181 @@
+"""Web processes with channels, on real ports, and programs that talk with them as platforms do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+import api.app
+from ingest.agents.base import Agent
+from ingest.app import client_within, joined
+from ingest.channels.dispatch import Dispatch
+from ingest.channels.webhook import sign
+from ingest.ids import new_id
+from ingest.services import Services
+from sessions.redis import connect
+from sessions.settings import Settings
+from sessions.tokens import TokenFile, ensure_admin_token
+from tests.helpers import wait_until
+from tests.ingest.replicas import ScriptedAgent
+from tests.ingest.serving import serving
+
+SECRET: Final = "a secret of thirty-two characters"
+
+
+@dataclass
+class Site:
+    """One ingest process: its address, its services, and the agent that answers in it."""
+
+    url: str
+    services: Services
+    agent: ScriptedAgent
+    http: httpx.AsyncClient
+
+    async def post(
+        self,
+        content: str = "hello",
+        *,
+        id: str | None = None,
+        alias: str = "shop",
+        secret: str = SECRET,
+        at: float | None = None,
+        **more: str,
+    ) -> httpx.Response:
+        """Post a message to a webhook channel, signed."""
+        body = httpx.Request("POST", "http://_", json={"sender": "ada", "content": content, **more})
+        raw = body.content
+        headers = signed(raw, id=id or new_id(), secret=secret, at=at)
+        return await self.http.post(f"/channels/webhook/{alias}", content=raw, headers=headers)
+
+
+def signed(raw: bytes, *, id: str, secret: str = SECRET, at: float | None = None) -> dict[str, str]:
+    stamp = str(int(time.time() if at is None else at))
+    return {
+        "webhook-id": id,
+        "webhook-timestamp": stamp,
+        "webhook-signature": sign(secret.encode(), id, stamp, raw),
+        "content-type": "application/json",
+    }
+
+
+@dataclass
+class Shop:
+    """A program that takes replies; `refusals` are the statuses that it answers first."""
+
+    refusals: list[int] = field(default_factory=list)
+    tries: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    replies: list[dict[str, Any]] = field(default_factory=list)
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+        app.add_api_route("/replies", self._take, methods=["POST"])
+        return app
+
+    async def _take(self, request: Request) -> JSONResponse:
+        raw = await request.body()
+        self.tries.append((dict(request.headers), raw))
+        if self.refusals:
+            return JSONResponse({}, self.refusals.pop(0))
+        self.replies.append(await request.json())
+        return JSONResponse({})
+
+    @property
+    def texts(self) -> list[str]:
+        return [reply["content"] for reply in self.replies]
+
+
+@dataclass
+class ChannelHouse:
+    """The api and any number of ingest processes on one store, all with the same channels."""
+
+    settings: Settings
+    admin: httpx.AsyncClient
+    stack: AsyncExitStack
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, settings: Settings) -> AsyncIterator[ChannelHouse]:
+        token = ensure_admin_token(settings.workspace)
+        async with (
+            api.app.opened(settings) as app,
+            client_within(app, token) as admin,
+            AsyncExitStack() as stack,
+        ):
+            yield cls(settings, admin, stack)
+
+    async def site(self, *, agent: str = "anna", settings: Settings | None = None) -> Site:
+        app = FastAPI()
+        tokens = TokenFile(self.settings.workspace)
+        await self.stack.enter_async_context(
+            joined(app, settings or self.settings, tokens=tokens, api=self.admin)
+        )
+        address = await self.stack.enter_async_context(serving(app))
+        http = httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=30)
+        await self.stack.enter_async_context(http)
+        services: Services = app.state.ingest
+        scripted = ScriptedAgent()
+        agents: dict[str, Agent] = services.agents  # type: ignore[assignment]
+        agents[agent] = scripted
+        return Site(f"http://{address}", services, scripted, http)
+
+    async def rows(self, session: str) -> list[dict[str, Any]]:
+        answer = await self.admin.post(
+            "/api/tools/sessions_history", json={"session_id": session, "limit": 1000}
+        )
+        return answer.json()["data"]["messages"]
+
+    async def messages(self, session: str) -> list[tuple[str, str]]:
+        """The stored messages as (role, content), oldest first, with all that was published."""
+        return [(row["role"], row["content"]) for row in await self.rows(session)]
+
+    async def row(self, session: str) -> dict[str, Any]:
+        """The session as lists show it."""
+        answer = await self.admin.get("/api/sessions", params={"limit": 1000})
+        return next(r for r in answer.json()["sessions"] if r["session_key"] == session)
+
+    async def dead_letters(self) -> list[dict[str, Any]]:
+        return (await self.admin.get("/api/dead-letters")).json()["dead_letters"]
+
+
+def with_channels(settings: Settings, *, anna: tuple[str, ...] = (), **channels: Any) -> Settings:
+    """The settings with these `[channels]`, where anna has what the second argument lists."""
+    document = settings.model_dump()
+    document["channels"].update(channels)
+    document["agents"]["anna"]["channels"] = ("telegram.home", "webhook.shop", *anna)
+    return Settings.model_validate(document)
+
+
+async def free(site: Site, session: str) -> None:
+    """Wait until nothing runs or waits in the session."""
+
+    async def is_free() -> bool:
+        return await site.services.desk.lanes.at_work(session) is None
+
+    await wait_until(is_free)
+
+
+@asynccontextmanager
+async def dispatching(house: ChannelHouse, site: Site) -> AsyncIterator[tuple[Dispatch, Any]]:
+    """Another replica's dispatch to the same channels, and the Redis that it notes things in."""
+    url, prefix = house.settings.redis_url, house.settings.turnstream.prefix
+    assert url is not None
+    services = site.services
+    async with aclosing(connect(url)) as redis:
+        yield (
+            Dispatch(
+                services.channels,
+                reads=services.reads,
+                lanes=services.desk.lanes,
+                redis=redis,
+                url=url,
+                prefix=prefix,
+            ),
+            redis,
+        )

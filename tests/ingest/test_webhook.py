@@ -1,0 +1,355 @@
+"""The generic webhook: what is taken, what is refused, and the one reply that goes out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ingest.failures import FAILED, AgentError
+from ingest.inbound import Inbound
+from sessions.errors import ConfigError
+from sessions.settings import Settings
+from tests.helpers import wait_until
+from tests.ingest.channel_house import (
+    SECRET,
+    ChannelHouse,
+    Shop,
+    Site,
+    dispatching,
+    free,
+    signed,
+    with_channels,
+)
+from tests.ingest.replicas import Gate
+from tests.ingest.serving import serving
+from tests.leading import Leading
+
+KEY = "webhook_shop_ada_ada"
+
+
+@pytest.fixture
+async def shop() -> Shop:
+    return Shop()
+
+
+@pytest.fixture
+async def house(settings: Settings, leading: Leading, shop: Shop) -> AsyncIterator[ChannelHouse]:
+    async with serving(shop.app()) as address:
+        changed = with_channels(
+            settings,
+            webhook={"shop": {"secret": SECRET, "send_url": f"http://{address}/replies"}},
+        )
+        async with ChannelHouse.of(changed) as house:
+            yield house
+
+
+@pytest.fixture
+async def site(house: ChannelHouse) -> Site:
+    return await house.site()
+
+
+class TestMessage:
+    async def test_a_signed_message_is_answered_and_the_reply_is_posted_back_signed(
+        self, house: ChannelHouse, site: Site, shop: Shop
+    ):
+        answer = await site.post("Is the kettle on?", id="msg_1")
+        assert answer.status_code == 200
+        [accepted] = answer.json()["accepted"]
+        assert accepted["session"] == KEY
+        await wait_until(lambda: shop.replies)
+
+        assert shop.replies == [
+            {
+                "content": "re: Is the kettle on?",
+                "recipient": "ada",
+                "status": "replied",
+                "turn": accepted["id"],
+                "session": KEY,
+            }
+        ]
+        [(headers, raw)] = shop.tries
+        assert headers["webhook-id"] == f"{accepted['id']}:reply"
+        text = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + raw
+        digest = hmac.new(SECRET.encode(), text, hashlib.sha256).digest()
+        assert headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
+        assert await house.messages(KEY) == [
+            ("user", "Is the kettle on?"),
+            ("assistant", "re: Is the kettle on?"),
+        ]
+
+    async def test_the_session_has_its_channel_room_and_sender_and_belongs_to_the_channels_agent(
+        self, house: ChannelHouse, site: Site, shop: Shop
+    ):
+        await site.post(thread_id="t1")
+        await wait_until(lambda: shop.replies)
+        assert shop.replies[0]["thread_id"] == "t1"
+        row = await house.row("webhook_shop_t1_t1_ada")
+        assert (row["channel_id"], row["room_id"], row["sender_id"], row["agent_alias"]) == (
+            *("webhook.shop", "t1", "ada", "anna"),
+        )
+
+    async def test_the_answer_comes_when_redis_has_the_message_not_when_the_agent_is_done(
+        self, site: Site, shop: Shop
+    ):
+        gate = Gate()
+        site.agent.script = gate
+        assert (await site.post()).status_code == 200
+        await wait_until(lambda: gate.waiting)
+        assert shop.replies == []
+        gate.open()
+        await wait_until(lambda: shop.replies)
+
+    async def test_a_failure_is_told_without_the_providers_words(
+        self, house: ChannelHouse, site: Site, shop: Shop
+    ):
+        async def script(*_: Any) -> Any:
+            raise AgentError("Incorrect API key provided: sk-secret", status=401)
+
+        site.agent.script = script
+        await site.post()
+        await wait_until(lambda: shop.replies)
+        assert (shop.replies[0]["content"], shop.replies[0]["status"]) == (FAILED, "failed")
+        assert await house.messages(KEY) == []
+
+
+class TestRefusal:
+    async def test_an_unknown_type_or_alias_is_404(self, site: Site):
+        assert (await site.post(alias="other")).status_code == 404
+        assert (await site.http.post("/channels/pigeon/home")).status_code == 404
+
+    async def test_a_wrong_or_missing_signature_is_401_and_stores_nothing(
+        self, house: ChannelHouse, site: Site
+    ):
+        wrong = await site.post(secret="some other secret of some length")
+        assert (wrong.status_code, wrong.json()["code"]) == (401, "wrong_signature")
+        missing = await site.http.post("/channels/webhook/shop", json={"content": "x"})
+        assert (missing.status_code, missing.json()["code"]) == (401, "wrong_signature")
+        assert await house.messages(KEY) == []
+
+    @pytest.mark.parametrize("seconds", [-301, 302])
+    async def test_a_timestamp_that_is_not_of_now_is_401(self, site: Site, seconds: int):
+        answer = await site.post(at=time.time() + seconds)
+        assert (answer.status_code, answer.json()["code"]) == (401, "old_timestamp")
+
+    async def test_a_body_that_is_sent_again_under_another_signature_is_refused(
+        self, site: Site, shop: Shop
+    ):
+        raw = json.dumps({"sender": "ada", "content": "pay 10"}).encode()
+        headers = signed(raw, id="msg_1")
+        path = "/channels/webhook/shop"
+        assert (await site.http.post(path, content=raw, headers=headers)).status_code == 200
+        await wait_until(lambda: shop.replies)
+        of_another_id = {**headers, "webhook-id": "msg_2"}
+        of_another_time = {**headers, "webhook-timestamp": str(int(time.time()) + 1)}
+        of_another_key = signed(raw, id="msg_1", secret="some other secret of some length")
+        for changed in (of_another_id, of_another_time, of_another_key):
+            answer = await site.http.post(path, content=raw, headers=changed)
+            assert (answer.status_code, answer.json()["code"]) == (401, "wrong_signature")
+        other = raw.replace(b"10", b"99")
+        answer = await site.http.post(path, content=other, headers=headers)
+        assert answer.status_code == 401
+        assert site.agent.asked == ["pay 10"]
+
+    @pytest.mark.parametrize(
+        ("raw", "code"),
+        [
+            (b"{", "invalid_json"),
+            (b"\xff\xfe", "invalid_json"),
+            (b"[]", "broken_payload"),
+            (b'{"sender": "ada"}', "broken_payload"),
+            (b'{"sender": "", "content": "x"}', "broken_payload"),
+            (b'{"sender": "ada", "content": 7}', "broken_payload"),
+            (b'{"sender": "ada", "content": "x", "thread_id": 7}', "broken_payload"),
+        ],
+    )
+    async def test_a_broken_body_is_400(self, site: Site, raw: bytes, code: str):
+        answer = await site.http.post(
+            "/channels/webhook/shop", content=raw, headers=signed(raw, id="msg_1")
+        )
+        assert (answer.status_code, answer.json()["code"]) == (400, code)
+
+    async def test_a_body_of_more_than_a_mebibyte_is_413(self, site: Site):
+        raw = b" " * (1024 * 1024 + 1)
+        answer = await site.http.post("/channels/webhook/shop", content=raw)
+        assert answer.status_code == 413
+
+    async def test_a_text_that_no_turn_could_hold_is_422(self, site: Site):
+        answer = await site.post("x" * (256 * 1024 + 1))
+        assert (answer.status_code, answer.json()["code"]) == (422, "too_large")
+
+    async def test_the_ninth_message_at_once_is_429_with_retry_after(self, site: Site):
+        gate = Gate()
+        site.agent.script = gate
+        answers = [await site.post(f"m{number}") for number in range(9)]
+        assert [answer.status_code for answer in answers] == [200] * 8 + [429]
+        assert int(answers[-1].headers["retry-after"]) >= 1
+        gate.open()
+
+    async def test_an_old_key_is_taken_while_it_is_configured(self, house: ChannelHouse):
+        before = "the secret that was used before"
+        document = house.settings.model_dump()
+        document["channels"]["webhook"]["shop"]["previous_secret"] = before
+        site = await house.site(settings=Settings.model_validate(document))
+        assert (await site.post(secret=before)).status_code == 200
+
+
+class TestRedelivery:
+    async def test_a_message_that_is_delivered_again_is_one_turn_and_one_reply(
+        self, house: ChannelHouse, site: Site, shop: Shop
+    ):
+        """Before the turn, while it runs, and after it; here, and at another replica."""
+        other = await house.site()
+        gate = Gate()
+        site.agent.script = other.agent.script = gate
+        assert (await site.post("first", id="m0")).status_code == 200
+        await wait_until(lambda: gate.waiting)
+        for place in (site, site, other):
+            assert (await place.post(id="m1")).status_code == 200
+        gate.open()
+        await wait_until(lambda: len(shop.replies) == 2)
+        for place in (site, other):
+            answer = await place.post(id="m1")
+            assert answer.status_code == 200
+            await free(place, KEY)
+        assert sorted([*site.agent.asked, *other.agent.asked]) == ["first", "hello"]
+        assert shop.texts == ["re: first", "re: hello"]
+        assert len(await house.messages(KEY)) == 4
+        assert await house.dead_letters() == []
+
+    async def test_a_message_whose_turn_failed_is_not_answered_again(
+        self, house: ChannelHouse, site: Site, shop: Shop
+    ):
+        async def script(*_: Any) -> Any:
+            raise AgentError("no such model", status=404)
+
+        site.agent.script = script
+        await site.post(id="m1")
+        await wait_until(lambda: shop.replies)
+        await free(site, KEY)
+        site.agent.script = None
+        await site.post(id="m1")
+        await free(site, KEY)
+        assert shop.texts == [FAILED]
+        assert await house.messages(KEY) == []
+
+
+class TestReply:
+    async def test_a_receiver_that_fails_is_tried_again_with_the_same_id(
+        self, site: Site, shop: Shop
+    ):
+        shop.refusals = [503, 429]
+        await site.post()
+        await wait_until(lambda: shop.replies)
+        assert len({headers["webhook-id"] for headers, _ in shop.tries}) == 1
+        assert len(shop.tries) == 3
+
+    async def test_a_receiver_that_refuses_is_not_asked_again_and_the_session_goes_on(
+        self, house: ChannelHouse, site: Site, shop: Shop
+    ):
+        shop.refusals = [410]
+        await site.post("one")
+        await site.post("two")
+        await wait_until(lambda: shop.replies)
+        assert shop.texts == ["re: two"]
+        assert ("assistant", "re: one") in await house.messages(KEY)
+
+    async def test_a_redirect_is_not_followed(self, site: Site, shop: Shop):
+        shop.refusals = [307]
+        await site.post()
+        await free(site, KEY)
+        assert (len(shop.tries), shop.replies) == (1, [])
+
+    async def test_a_reply_that_a_dead_replica_left_is_sent_from_the_store(
+        self, house: ChannelHouse, site: Site, shop: Shop
+    ):
+        answer = await site.post(id="m1")
+        await wait_until(lambda: shop.replies)
+        [taken] = answer.json()["accepted"]
+        inbound = Inbound(
+            *(taken["id"], KEY, "hello", "anna", 0),
+            reply_to="webhook.shop",
+            address="",
+            sender="ada",
+        )
+        async with dispatching(house, site) as (dispatch, redis):
+            await dispatch.deliver(inbound, None)
+            assert len(shop.tries) == 1, "it was noted as sent"
+            await redis.execute_command(
+                "DEL", f"{house.settings.turnstream.prefix}sent:{inbound.id}"
+            )
+            await dispatch.deliver(inbound, None)
+        assert shop.texts == ["re: hello", "re: hello"]
+        assert len({headers["webhook-id"] for headers, _ in shop.tries}) == 1
+
+    async def test_without_a_send_url_the_reply_is_read_through_the_api(
+        self, house: ChannelHouse, settings: Settings
+    ):
+        silent = with_channels(settings, webhook={"shop": {"secret": SECRET}})
+        site = await house.site(settings=silent)
+        [taken] = (await site.post()).json()["accepted"]
+
+        async def is_applied() -> bool:
+            answer = await house.admin.get(f"/api/outcomes/{taken['id']}:reply")
+            return answer.status_code == 200 and answer.json()["outcome"] == "applied"
+
+        await wait_until(is_applied)
+        messages = await house.rows(taken["session"])
+        assert messages[-1]["content"] == "re: hello"
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("own", "culprit"),
+        [
+            ({}, r"channels\.webhook\.shop: set secret"),
+            ({"secret": "short"}, r"channels\.webhook\.shop\.secret must have 16 characters"),
+            ({"secret": "whsec_not base64 at all"}, r"shop\.secret: what follows whsec_"),
+            ({"secret_env": "NO_SUCH_VARIABLE"}, r"the variable NO_SUCH_VARIABLE is not set"),
+            ({"secret": SECRET, "secret_env": "HOME"}, r"set one of them"),
+            ({"secret": SECRET, "send_url": "file:///etc/passwd"}, r"shop\.send_url must be"),
+        ],
+    )
+    async def test_a_channel_that_is_wrong_stops_the_start_and_says_where(
+        self, settings: Settings, leading: Leading, own: dict[str, str], culprit: str
+    ):
+        async with ChannelHouse.of(settings) as house:
+            with pytest.raises(ConfigError, match=culprit) as caught:
+                await house.site(settings=with_channels(settings, webhook={"shop": own}))
+        assert SECRET not in str(caught.value)
+
+    async def test_a_channel_that_no_agent_has_stops_the_start(
+        self, settings: Settings, leading: Leading
+    ):
+        changed = with_channels(settings, webhook={"lost": {"secret": SECRET}})
+        async with ChannelHouse.of(settings) as house:
+            with pytest.raises(ConfigError, match=r"no agent has webhook\.lost"):
+                await house.site(settings=changed)
+
+    async def test_a_channel_that_is_not_enabled_is_not_there(
+        self, settings: Settings, leading: Leading
+    ):
+        off = with_channels(settings, webhook={"shop": {"enabled": False}})
+        async with ChannelHouse.of(settings) as house:
+            site = await house.site(settings=off)
+            assert (await site.post()).status_code == 404
+
+    def test_nothing_that_is_printed_of_the_settings_shows_a_secret(self, settings: Settings):
+        changed = with_channels(
+            settings,
+            webhook={"shop": {"secret": SECRET}},
+            telegram={"home": {"bot_token": "123:SECRET", "secret_token": "SECRET"}},
+        )
+        assert "SECRET" not in repr(changed)
+        assert SECRET not in f"{changed} {changed.model_dump()}"
+
+    def test_a_value_of_the_wrong_kind_is_named_without_its_secret(self, settings: Settings):
+        with pytest.raises(ConfigError, match=r"debounce_ms") as caught:
+            settings.replace(debounce_ms="no number")
+        assert "SECRET" not in str(caught.value)
