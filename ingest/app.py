@@ -95,7 +95,9 @@ async def _served(
     async with (
         aclosing(connect(url)) as redis,
         opened_agents(settings.agents, tools=tools, environ=os.environ) as agents,
-        opened_channels(settings, environ=os.environ, tokens=tokens) as channels,
+        opened_channels(
+            settings, environ=os.environ, tokens=tokens, redis=redis, url=url
+        ) as channels,
     ):
         limits = {"url": url, "prefix": own.prefix}
         stream = TurnStream(redis, **limits, max_content=own.max_content_bytes)

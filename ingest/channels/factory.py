@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,11 +14,15 @@ from pydantic import SecretStr
 
 from ingest.channels.base import Channel, name_of
 from ingest.channels.cli import CliChannel
+from ingest.channels.lease import Lease
 from ingest.channels.reception import seat_on
 from ingest.channels.webhook import SEND_TIMEOUT, WebhookChannel, key_of
 from sessions.errors import ConfigError
-from sessions.settings import Settings
+from sessions.redis import RedisClient
+from sessions.settings import Settings, TelegramSettings
 from sessions.tokens import TokenVerifier
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +32,26 @@ class Parts:
     settings: Settings
     environ: Mapping[str, str]
     tokens: TokenVerifier
+    redis: RedisClient
+    url: str
     stack: AsyncExitStack
 
 
 @asynccontextmanager
 async def opened_channels(
-    settings: Settings, *, environ: Mapping[str, str], tokens: TokenVerifier
+    settings: Settings,
+    *,
+    environ: Mapping[str, str],
+    tokens: TokenVerifier,
+    redis: RedisClient,
+    url: str,
 ) -> AsyncGenerator[dict[str, Channel]]:
     """All channels of the settings by their names (`type.alias`).
 
     Raises ConfigError for one that cannot be used as it is configured.
     """
     async with AsyncExitStack() as stack:
-        parts = Parts(settings, environ, tokens, stack)
+        parts = Parts(settings, environ, tokens, redis, url, stack)
         found = [channel for make in _TYPES.values() for channel in make(parts)]
         for channel in found:
             seat_on(name_of(channel), settings.agents)
@@ -80,7 +92,9 @@ def _webhooks(parts: Parts) -> Iterator[Channel]:
         if own.secret is None and own.secret_env is None:
             raise ConfigError(f"{where}: set secret or secret_env; nothing unsigned is taken")
         url = checked_url(own.send_url, f"{where}.send_url")
-        client = httpx.AsyncClient(timeout=SEND_TIMEOUT, follow_redirects=False)
+        client = httpx.AsyncClient(
+            timeout=SEND_TIMEOUT, follow_redirects=False, trust_env=not is_loopback(url or "")
+        )
         parts.stack.push_async_callback(client.aclose)
         yield WebhookChannel(alias, keys, send_url=url, client=client)
 
@@ -88,6 +102,50 @@ def _webhooks(parts: Parts) -> Iterator[Channel]:
 def _terminals(parts: Parts) -> Iterator[Channel]:
     for agent in parts.settings.agents:
         yield CliChannel(agent, parts.tokens)
+
+
+def _telegram(parts: Parts) -> Iterator[Channel]:
+    for alias, own in parts.settings.channels.telegram.items():
+        if own.enabled:
+            yield _bot(parts, alias, own)
+
+
+def _bot(parts: Parts, alias: str, own: TelegramSettings) -> Channel:
+    # Imported where it is configured only: it takes a third of a second, and is an extra.
+    try:
+        from ingest.channels.telegram import TelegramChannel, checked_secret_token, make_bot
+    except ImportError as error:
+        raise ConfigError(
+            "[channels.telegram] needs: pip install 'turnstream[telegram]'"
+        ) from error
+    where, environ = f"channels.telegram.{alias}", parts.environ
+    token = secret_of(f"{where}.bot_token", own.bot_token, own.bot_token_env, environ)
+    if token is None:
+        raise ConfigError(f"{where}: set bot_token or bot_token_env")
+    base = checked_url(own.api_base_url, f"{where}.api_base_url") or ""
+    bot, requests = make_bot(token, base, direct=is_loopback(base), where=where)
+    for request in requests:
+        parts.stack.push_async_callback(request.shutdown)
+    shown = secret_of(f"{where}.secret_token", own.secret_token, own.secret_token_env, environ)
+    if own.mode == "webhook":
+        shown = checked_secret_token(shown, where)
+    if not own.allowed_users:
+        log.warning("%s: allowed_users is empty, so that nobody may write to the bot", where)
+    prefix = parts.settings.turnstream.prefix
+    return TelegramChannel(
+        alias,
+        bot,
+        mode=own.mode,
+        allowed=frozenset(str(user).removeprefix("@").lower() for user in own.allowed_users),
+        secret_token=shown,
+        webhook_url=checked_url(own.webhook_url, f"{where}.webhook_url"),
+        lease=Lease(parts.redis, url=parts.url, key=f"{prefix}poller:telegram.{alias}"),
+    )
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL means this machine, which no proxy has to do with."""
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
 def checked_url(url: str | None, where: str) -> str | None:
@@ -106,6 +164,7 @@ def checked_url(url: str | None, where: str) -> str | None:
 
 _TYPES: Final[Mapping[str, Callable[[Parts], Iterator[Channel]]]] = {
     "cli": _terminals,
+    "telegram": _telegram,
     "webhook": _webhooks,
 }
 
