@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "ingest": "services:ingest",
     "worker": "services:worker",
     "api": "services:api",
+    "chat": "chat:chat",
     "publish": "publish:publish",
     "redis-url": "publish:redis_url",
     "status": "status:status",

@@ -1,0 +1,97 @@
+"""A conversation on the command line, by the channel `cli` of an agent."""
+
+from __future__ import annotations
+
+import time
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+from cli.client import ApiClient, Json, NotThere
+from ingest.failures import CLEARED
+from sessions.errors import Retryable, SessionError
+from sessions.ids import new_id
+
+# Seconds that a reply is waited for: an agent has 300, and others may be before us.
+PATIENCE: Final = 600.0
+# Seconds for which a message that is refused for now is sent again.
+INSISTENCE: Final = 30.0
+# Seconds between two looks for the reply.
+_PAUSE: Final = 0.1
+# What the turn's own events are called behind its id, the last of which ends it.
+_ENDINGS: Final = ("reply", "rollback")
+# What is said where the store keeps nothing of a message that no repetition would mend.
+TAKEN_BACK: Final = (
+    "The agent could not answer; nothing of it is kept. The log of ingest tells why."
+)
+
+
+class Taken(NamedTuple):
+    """A message that the system has."""
+
+    id: str
+    session: str
+    command: str | None
+
+
+class Conversation:
+    """One person, one agent, one session. `ingest` takes the messages, `api` shows the replies."""
+
+    def __init__(self, ingest: ApiClient, api: ApiClient, *, agent: str, room: str) -> None:
+        self._ingest = ingest
+        self._api = api
+        self._path = f"/channels/cli/{quote(agent, safe='')}"
+        self._room = room
+
+    def send(self, text: str) -> Taken:
+        """Send a message; while it is refused for now, again. Raises SessionError."""
+        body: Json = {"id": new_id(), "content": text, "room": self._room}
+        deadline = time.monotonic() + INSISTENCE
+        while True:
+            try:
+                [taken] = self._ingest.post(self._path, body)["accepted"]
+                return Taken(taken["id"], taken["session"], taken.get("command"))
+            except Retryable as error:
+                if time.monotonic() + error.retry_after > deadline:
+                    raise
+                time.sleep(error.retry_after)
+
+    def reply_to(self, taken: Taken, *, patience: float = PATIENCE) -> str | None:
+        """What the message was answered, waited for; None where it asks for no answer.
+
+        Raises Retryable after `patience` seconds, SessionError where it was not taken.
+        """
+        if taken.command == "stop":
+            return None
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            found = self._look(taken)
+            if found is not None:
+                return found
+            time.sleep(_PAUSE)
+        raise Retryable(
+            f"no reply within {patience:g} s; `turnstream sessions show {taken.session}` shows it "
+            "when it is there"
+        )
+
+    def _look(self, taken: Taken) -> str | None:
+        own = self._outcome(taken.id)
+        if taken.command is not None or own is None:
+            return CLEARED if own is not None else None
+        if own["outcome"] != "applied":
+            raise SessionError(own["detail"] or f"the message was not taken: {own['reason']}")
+        for ending in _ENDINGS:
+            if self._outcome(f"{taken.id}:{ending}") is not None:
+                return self._stored(taken, f"{taken.id}:reply") or TAKEN_BACK
+        return None
+
+    def _outcome(self, event_id: str) -> Json | None:
+        path = f"/api/outcomes/{quote(event_id, safe='')}"
+        try:
+            return self._api.get(path, consistency="any")
+        except (NotThere, Retryable):
+            return None
+
+    def _stored(self, taken: Taken, event_id: str) -> str | None:
+        found = self._api.tool("sessions_history", session_id=taken.session, limit=100)
+        texts = {message["id"]: message["content"] for message in found["data"]["messages"]}
+        return texts.get(event_id)

@@ -1,0 +1,78 @@
+"""`chat`: talk with an agent."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Final
+
+import click
+
+from cli.chat import Conversation
+from cli.client import ApiClient
+from cli.options import Command, Edge, json_option, pass_edge
+from cli.output import Output
+from cli.system import System
+
+_LEAVING: Final = frozenset({"/quit", "/exit"})
+
+
+@click.command(cls=Command, example="turnstream chat 'Is the kettle on?'")
+@click.argument("message", required=False)
+@click.option("--agent", help="Who answers.  [default: the only agent, else main]")
+@click.option("--room", default="user", show_default=True, help="Which of your conversations.")
+@click.option("--ingest", metavar="URL", help="Where ingest is.  [default: where the api is]")
+@json_option
+@pass_edge
+def chat(edge: Edge, message: str | None, agent: str | None, room: str, ingest: str | None) -> None:
+    """Talk with an agent: one MESSAGE, or a line each from the terminal or a pipe.
+
+    /new begins anew, Ctrl-C stops an answer, /quit or Ctrl-D ends. The session is kept: the next
+    chat goes on with it.
+    """
+    system = System.find(edge.settings, edge.environ)
+    with ExitStack() as stack:
+        api = stack.enter_context(ApiClient(system))
+        there = api
+        if ingest is not None:
+            there = stack.enter_context(ApiClient(replace(system, api_url=ingest.rstrip("/"))))
+        named = agent or _only(system)
+        conversation = Conversation(there, api, agent=named, room=room)
+        for line in _lines(edge.output) if message is None else [message]:
+            _exchange(conversation, line, edge.output)
+
+
+def _only(system: System) -> str:
+    agents = [*system.settings.agents]
+    if len(agents) == 1 or "main" in agents:
+        return agents[0] if len(agents) == 1 else "main"
+    raise click.UsageError(f"name one with --agent: {', '.join(agents)}")
+
+
+def _lines(output: Output) -> Iterator[str]:
+    """What is typed or piped in, without blank lines."""
+    asks = sys.stdin.isatty() and output.on_terminal
+    while True:
+        try:
+            line = input("> " if asks else "").strip()
+        except EOFError:
+            return
+        if line in _LEAVING:
+            return
+        if line:
+            yield line
+
+
+def _exchange(conversation: Conversation, line: str, output: Output) -> None:
+    taken = conversation.send(line)
+    try:
+        reply = conversation.reply_to(taken)
+    except KeyboardInterrupt:
+        conversation.send("/stop")
+        reply = conversation.reply_to(taken)
+    if output.json:
+        output.row({"id": taken.id, "session": taken.session, "reply": reply})
+    elif reply is not None:
+        output.line(reply)
