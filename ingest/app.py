@@ -25,6 +25,7 @@ from ingest.channels import door as channel_door
 from ingest.channels.dispatch import Dispatch
 from ingest.channels.factory import opened_channels
 from ingest.channels.listening import listening
+from ingest.channels.presence import Presence
 from ingest.channels.reception import Reception
 from ingest.desk import Desk
 from ingest.gateway import door
@@ -106,8 +107,12 @@ async def _served(
         dispatch = Dispatch(
             channels, reads=reads, lanes=lanes, redis=redis, url=url, prefix=own.prefix
         )
-        async with Desk(lanes, TurnRunner(lanes, reads, agents), dispatch) as desk, keeping(desk):
-            reception = Reception(desk, settings, max_content=own.max_content_bytes)
+        async with (
+            Desk(lanes, TurnRunner(lanes, reads, agents), dispatch) as desk,
+            keeping(desk),
+            Presence.opened() as presence,
+        ):
+            reception = Reception(desk, settings, presence)
             app.state.ingest = Services(
                 settings, stream, tokens, api, desk, reads, agents, channels, reception
             )

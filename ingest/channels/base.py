@@ -112,6 +112,10 @@ class Channel(Protocol):
         """Send one piece, once; raises Retryable, or Undeliverable."""
         ...
 
+    async def show_work(self, address: str) -> None:
+        """Show for some seconds that an answer is being worked on, if that is possible."""
+        ...
+
     async def listen(self, take: Take) -> None:
         """Fetch messages for ever where the platform does not push them; else return at once.
 

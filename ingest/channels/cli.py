@@ -66,6 +66,9 @@ class CliChannel:
         """Never: the client reads what is stored."""
         raise Undeliverable("the command line reads replies itself")
 
+    async def show_work(self, address: str) -> None:
+        """There is no sign for that."""
+
     async def listen(self, take: Take) -> None:
         """Nothing to fetch: lines are posted."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ingest.channels.base import Arrival, Channel, name_of, session_key
 from ingest.channels.commands import Command, command_of
+from ingest.channels.presence import Presence
 from ingest.desk import Desk
 from ingest.inbound import Inbound
 from sessions import times, wire
@@ -34,10 +35,10 @@ class Seat:
 class Reception:
     """Takes messages in."""
 
-    def __init__(self, desk: Desk, settings: Settings, *, max_content: int) -> None:
+    def __init__(self, desk: Desk, settings: Settings, presence: Presence) -> None:
         self._desk = desk
         self._settings = settings
-        self._max_content = max_content
+        self._presence = presence
 
     async def take(self, channel: Channel, arrival: Arrival) -> Taken:
         """Return when Redis has the message, or what it asked for was done.
@@ -46,12 +47,13 @@ class Reception:
         LaneFull, StreamFull, StreamUnavailable.
         """
         inbound = self._inbound(channel, arrival)
-        wire.parse(wire.encode(inbound.opening()), max_content=self._max_content)
+        wire.parse(wire.encode(inbound.opening()), max_content=self._desk.lanes.max_content)
         command = command_of(arrival.text)
         if command is Command.STOP:
             await self._desk.lanes.request_abort(inbound.session, once=inbound.id)
         else:
-            await self._desk.accept(inbound, attended=False)
+            turn = await self._desk.accept(inbound, attended=False)
+            self._presence.follow(channel, arrival, turn)
         return Taken(inbound.id, inbound.session, command)
 
     def _inbound(self, channel: Channel, arrival: Arrival) -> Inbound:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import logging
 import re
@@ -11,6 +12,7 @@ from datetime import timedelta
 from typing import Any, Final, Literal, cast
 
 from telegram import Bot, Message, Update
+from telegram.constants import ChatAction
 from telegram.error import (
     BadRequest,
     ChatMigrated,
@@ -131,6 +133,14 @@ class TelegramChannel:
             )
         except TelegramError as error:
             raise self.explained(error) from None
+
+    async def show_work(self, address: str) -> None:
+        """Show that the bot is typing."""
+        chat, _, thread = address.partition(":")
+        with contextlib.suppress(TelegramError):
+            await self._bot.send_chat_action(
+                int(chat), ChatAction.TYPING, message_thread_id=int(thread) if thread else None
+            )
 
     def explained(self, error: TelegramError) -> Retryable | Undeliverable:
         """The error of ours for one of the library's, whose text may hold the token."""

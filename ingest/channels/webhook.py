@@ -144,6 +144,9 @@ class WebhookChannel:
             raise Retryable(f"send_url does not answer: {type(error).__name__}") from error
         _check(answer)
 
+    async def show_work(self, address: str) -> None:
+        """There is no sign for that."""
+
     async def listen(self, take: Take) -> None:
         """Nothing to fetch: messages are pushed."""
 

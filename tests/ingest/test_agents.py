@@ -20,7 +20,6 @@ from ingest.reads import fresh_history
 from ingest.services import Services
 from sessions import times
 from sessions.errors import ConfigError
-from sessions.models import Event, EventType
 from sessions.settings import Settings
 from sessions.tokens import TokenFile, ensure_admin_token, list_tokens
 from tests.ingest.model_server import ModelServer, Script, failure, model_server
@@ -66,36 +65,6 @@ async def house(settings: Settings, script: Script) -> AsyncIterator[House]:
 
 def last(request: dict[str, Any]) -> dict[str, Any]:
     return request["messages"][-1]
-
-
-def written(session: str, *, channel: str) -> Event:
-    """A message that came in by another channel."""
-    return Event(
-        new_id(), EventType.APPEND, session=session, role="user", content="hi", channel=channel
-    )
-
-
-async def test_an_agent_sees_the_sessions_of_its_other_channels(
-    settings: Settings, leading: Leading
-):
-    """Agents used to be told `No active sessions found` and made ids up; this is why we exist."""
-
-    def script(request: dict[str, Any]) -> Any:
-        if last(request)["role"] == "tool":
-            return f"I see: {last(request)['content']}"
-        return [("sessions_list", {})]
-
-    await leading.publish(
-        written("telegram_home_42_ada", channel="telegram.home"),
-        written("discord_club_7_eve", channel="discord.club"),
-    )
-    async with house(settings, script) as place:
-        end = await place.chat("who else talks to you?")
-    assert end.ending is Ending.REPLIED
-    assert "Found 2 session(s)" in end.text
-    assert "telegram_home_42_ada" in end.text
-    assert "gw_chat" in end.text
-    assert "discord_club_7_eve" not in end.text
 
 
 async def test_the_tools_and_what_they_said_are_stored_between_message_and_reply(

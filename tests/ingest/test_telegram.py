@@ -172,6 +172,16 @@ class TestReply:
             ("".join(paragraphs) + "\U0001f600" * 3000).split()
         )
 
+    async def test_the_bot_is_typing_while_the_agent_works(self, site: Site, bot: BotApi):
+        gate = Gate()
+        site.agent.script = gate
+        await push(site.http, update(), SECRET_TOKEN)
+        shown = ("sendChatAction", {"chat_id": str(CHAT), "action": "typing"})
+        await wait_until(lambda: shown in bot.calls)
+        assert bot.sent == []
+        gate.open()
+        await wait_until(lambda: bot.sent)
+
     async def test_a_pause_that_telegram_asks_for_is_kept(self, site: Site, bot: BotApi):
         bot.refusals = [flooded(1), failed(502, "Bad Gateway")]
         loop = asyncio.get_running_loop()

@@ -1,0 +1,150 @@
+"""What holds for every channel: refusals that pass, the command line's door, a stop in between."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from ingest.channels.base import Arrival, session_key
+from ingest.channels.reception import Seat, seat_on
+from sessions.errors import ConfigError
+from sessions.models import Event, EventType
+from sessions.redis import connect
+from sessions.settings import AgentSettings, Settings
+from sessions.tokens import TokenScope, create_token, ensure_admin_token
+from tests.helpers import wait_until
+from tests.ingest.channel_house import SECRET, ChannelHouse, Site, with_channels
+from tests.ingest.replicas import House, say
+from tests.leading import Leading
+
+
+@pytest.fixture
+async def house(settings: Settings, leading: Leading) -> AsyncIterator[ChannelHouse]:
+    changed = with_channels(settings, webhook={"shop": {"secret": SECRET}})
+    async with ChannelHouse.of(changed) as house:
+        yield house
+
+
+@pytest.fixture
+async def site(house: ChannelHouse) -> Site:
+    return await house.site()
+
+
+class TestRefusal:
+    async def test_a_full_redis_is_503_with_retry_after_and_stores_nothing(
+        self, house: ChannelHouse, site: Site, redis_url: str
+    ):
+        redis = connect(redis_url)
+        await redis.execute_command("CONFIG", "SET", "maxmemory", "1")
+        try:
+            answer = await site.post(id="m1")
+            assert (answer.status_code, answer.json()["code"]) == (503, "stream_full")
+            assert int(answer.headers["retry-after"]) >= 1
+        finally:
+            await redis.execute_command("CONFIG", "SET", "maxmemory", "0")
+            await redis.aclose()
+        assert (await site.post(id="m1")).status_code == 200
+        await wait_until(lambda: site.agent.asked == ["hello"])
+
+    async def test_without_redis_it_is_503_with_retry_after(self, house: ChannelHouse):
+        away = house.settings.replace(redis_url="redis://127.0.0.1:1/0")
+        site = await house.site(settings=away)
+        answer = await site.post()
+        assert (answer.status_code, answer.json()["code"]) == (503, "stream_unavailable")
+        assert int(answer.headers["retry-after"]) >= 1
+
+
+class TestStop:
+    async def test_an_acknowledged_message_is_not_lost_with_a_process_that_could_not_begin(
+        self, settings: Settings, leading: Leading
+    ):
+        async with House.of(settings) as house:
+            async with House.of(settings) as closing:
+                leaving = await closing.replica()
+                await leading.pause()
+                await leading.publish(
+                    Event("x", EventType.APPEND, session="s", role="user", content="before")
+                )
+                await say(leaving, "hello", attended=False)
+                await wait_until(lambda: leaving.desk.running("s"))
+            living = await house.replica()
+            await leading.resume()
+            await wait_until(lambda: living.agent.asked)
+            assert ("user", "hello") in await house.messages()
+
+
+class TestCommandLine:
+    async def post(self, site: Site, token: str | None, **body: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        given = {"id": "1", "content": "hello", **body}
+        return await site.http.post("/channels/cli/anna", json=given, headers=headers)
+
+    async def test_it_wants_a_token_of_its_agent(self, house: ChannelHouse, site: Site):
+        workspace = house.settings.workspace
+        read, _ = create_token(workspace, scope=TokenScope.READ, agent="anna")
+        other, _ = create_token(workspace, scope=TokenScope.SEND, agent="bert")
+        own, _ = create_token(workspace, scope=TokenScope.SEND, agent="anna")
+        assert (await self.post(site, None)).status_code == 401
+        assert (await self.post(site, "nobody's")).status_code == 401
+        assert (await self.post(site, read)).status_code == 403
+        assert (await self.post(site, other)).status_code == 403
+        assert (await self.post(site, own)).status_code == 200
+
+    async def test_a_line_that_is_sent_again_is_one_turn_and_owned_by_the_agent(
+        self, house: ChannelHouse, site: Site
+    ):
+        token = ensure_admin_token(house.settings.workspace)
+        answers = [await self.post(site, token) for _ in range(3)]
+        assert len({answer.text for answer in answers}) == 1
+
+        async def is_answered() -> bool:
+            return len(await house.messages("cli_anna_user_user")) == 2
+
+        await wait_until(is_answered)
+        assert site.agent.asked == ["hello"]
+        assert (await house.row("cli_anna_user_user"))["agent_alias"] == "anna"
+
+    @pytest.mark.parametrize("body", [{"id": "a b"}, {"content": " "}, {"room": ""}, {"id": 7}])
+    async def test_a_broken_line_is_400(
+        self, house: ChannelHouse, site: Site, body: dict[str, Any]
+    ):
+        token = ensure_admin_token(house.settings.workspace)
+        assert (await self.post(site, token, **body)).status_code == 400
+
+
+class TestKeys:
+    @pytest.mark.parametrize(
+        ("channel", "more", "key"),
+        [
+            ("telegram.home", {}, "telegram_home_C1_ada"),
+            ("slack.work", {"thread": "1.2", "sender": "user one"}, "slack_work_C1_1_2_user_one"),
+            ("matrix.home", {"thread": "$event"}, "matrix_home_C1_ada"),
+            (
+                "wecom_ws.work",
+                {"target": "group--room-1", "by_room": True},
+                "wecom_ws_work_group--room-1",
+            ),
+            ("telegram.home", {"sender": "Алиса"}, "telegram_home_C1_Алиса"),
+        ],
+    )
+    def test_a_session_is_called_as_upstream_calls_it(
+        self, channel: str, more: dict[str, Any], key: str
+    ):
+        given = {"sender": "ada", "target": "C1", **more}
+        assert session_key(channel, Arrival("i", "text", address="", at=0, **given)) == key
+
+
+class TestSeat:
+    def test_the_agent_of_a_channel_has_its_name_or_its_type_or_is_the_only_one(self):
+        agents = {
+            "anna": AgentSettings(channels=("telegram",)),
+            "bert": AgentSettings(channels=("telegram.club",)),
+        }
+        assert seat_on("telegram.club", agents) == Seat("bert", None)
+        assert seat_on("telegram.home", agents) == Seat("anna", "anna")
+        assert seat_on("webhook.x", {"main": AgentSettings()}) == Seat("main", "main")
+        with pytest.raises(ConfigError, match=r"no agent has webhook\.x"):
+            seat_on("webhook.x", agents)
