@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -117,6 +120,22 @@ class TestMessage:
         await wait_until(lambda: shop.replies)
         assert (shop.replies[0]["content"], shop.replies[0]["status"]) == (FAILED, "failed")
         assert await house.messages(KEY) == []
+
+
+@pytest.mark.skipif(
+    not (which("curl") and which("openssl")), reason="the example is for curl and openssl"
+)
+async def test_the_example_of_the_page_works_as_it_stands(house: ChannelHouse, site: Site):
+    page = (Path(__file__).parents[2] / "docs" / "channels.md").read_text(encoding="utf-8")
+    script = page.partition("```sh\n")[2].partition("```")[0]
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", script.replace("http://127.0.0.1:42617", site.url)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    [taken] = json.loads(out)["accepted"]
+    assert taken["session"] == KEY
+    await wait_until(lambda: site.agent.asked == ["Is it open?"])
 
 
 class TestRefusal:
