@@ -22,8 +22,8 @@ POLL_SECONDS: Final = 5
 _LOOK: Final = 2.0
 # Seconds until an update that was refused is tried again.
 _AGAIN: Final = 1.0
-# Seconds after an error that does not pass by itself, such as a token that was revoked.
-_LONG_PAUSE: Final = 30.0
+# Seconds between two tries at most, while Telegram is away or does not know the token.
+_LONGEST_PAUSE: Final = 30.0
 
 
 class Source(Protocol):
@@ -46,29 +46,47 @@ class Source(Protocol):
 
 async def poll(source: Source, lease: Lease, take: Take) -> None:
     """Poll for ever while the lease is ours; whatever fails is tried again."""
+    pauses = _Pauses(source.alias)
     try:
         while True:
             try:
                 if await lease.take():
-                    await _poll_on(source, lease, take)
+                    await _poll_on(source, lease, take, pauses)
                 pause = _LOOK
-            except Retryable as error:
-                log.warning("telegram.%s cannot be polled now: %s", source.alias, error)
-                pause = max(_LOOK, error.retry_after)
-            except Undeliverable as error:
-                log.error("telegram.%s: %s", source.alias, error)  # noqa: TRY400 - no trace needed
-                pause = _LONG_PAUSE
+            except (Retryable, Undeliverable) as error:
+                pause = pauses.after(error)
             await asyncio.sleep(pause)
     finally:
         await lease.release()
 
 
-async def _poll_on(source: Source, lease: Lease, take: Take) -> None:
+class _Pauses:
+    """How long to wait after errors, which are logged once for each outage."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._next = _LOOK
+
+    def after(self, error: Retryable | Undeliverable) -> float:
+        """Seconds until the next try: more with each error, and what the error asks for."""
+        level = logging.WARNING if self._next == _LOOK else logging.DEBUG
+        log.log(level, "telegram.%s cannot be polled now: %s", self._alias, error)
+        pause = max(self._next, getattr(error, "retry_after", 0.0))
+        self._next = min(2 * self._next, _LONGEST_PAUSE)
+        return pause
+
+    def reset(self) -> None:
+        """The outage is over."""
+        self._next = _LOOK
+
+
+async def _poll_on(source: Source, lease: Lease, take: Take, pauses: _Pauses) -> None:
     """Poll until the lease is another one's. Raises what the source raises."""
     await source.begin_polling()
     intake = Intake(source, take)
     while await lease.take():
         updates = await source.updates(intake.offset)
+        pauses.reset()
         if not await intake.accept(updates):
             # What waits makes Telegram answer at once.
             await asyncio.sleep(_AGAIN)

@@ -16,7 +16,6 @@ from telegram.constants import ChatAction
 from telegram.error import (
     BadRequest,
     ChatMigrated,
-    Conflict,
     Forbidden,
     InvalidToken,
     RetryAfter,
@@ -149,7 +148,7 @@ class TelegramChannel:
             return Retryable(text, retry_after=_seconds(error))
         if isinstance(error, BadRequest | Forbidden | InvalidToken | ChatMigrated):
             return Undeliverable(text)
-        return Retryable(text, retry_after=5.0 if isinstance(error, Conflict) else 1.0)
+        return Retryable(text)
 
     # -- fetching ----------------------------------------------------------------------------
 

@@ -54,12 +54,16 @@ def update(
 
 @dataclass
 class BotApi:
-    """One bot as Telegram's servers know it."""
+    """One bot as Telegram's servers know it.
+
+    `refusals` are the answers to the next messages that it sends, `outages` those to its polls.
+    """
 
     queue: list[dict[str, Any]] = field(default_factory=list)
     sent: list[dict[str, str]] = field(default_factory=list)
     calls: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     refusals: list[JSONResponse] = field(default_factory=list)
+    outages: list[JSONResponse] = field(default_factory=list)
     webhook: dict[str, str] | None = None
     pollers: int = 0
     most_pollers: int = 0
@@ -93,6 +97,8 @@ class BotApi:
         return await handle(given) if handle is not None else failed(404, "Not Found")
 
     async def _getUpdates(self, given: dict[str, str]) -> JSONResponse:
+        if self.outages:
+            return self.outages.pop(0)
         if self.webhook is not None:
             return failed(409, "Conflict: can't use getUpdates method while webhook is active")
         self.pollers += 1

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from ingest.failures import ABORTED, CLEARED
 from ingest.inbound import Inbound
 from sessions.errors import ConfigError
 from sessions.logs import configure_logging
+from sessions.redis import connect
 from sessions.settings import Settings
 from tests.helpers import wait_until
 from tests.ingest.botapi import CHAT, TOKEN, BotApi, bot_api, failed, flooded, push, update
@@ -435,6 +436,32 @@ class TestPolling:
         bot.say("other", message=2)
         await wait_until(lambda: len(bot.sent) == 2)
         assert bot.texts == ["re: hello", "re: other"]
+
+    async def test_an_outage_is_logged_once_and_sat_out(
+        self, house: ChannelHouse, site: Site, bot: BotApi, caplog: pytest.LogCaptureFixture
+    ):
+        await wait_until(lambda: bot.pollers)
+        bot.outages = [failed(502, "Bad Gateway"), failed(502, "Bad Gateway")]
+        bot.say("hello")
+        await wait_until(lambda: bot.texts == ["re: hello"])
+        await wait_until(lambda: not bot.outages)
+        bot.say("again")
+        await wait_until(lambda: bot.texts == ["re: hello", "re: again"])
+        told = [record for record in caplog.records if "cannot be polled" in record.message]
+        assert [record.levelname for record in told].count("WARNING") == 1
+
+    async def test_a_replica_that_died_leaves_the_bot_to_another_when_its_lease_ends(
+        self, house: ChannelHouse, bot: BotApi, redis_url: str
+    ):
+        prefix = house.settings.turnstream.prefix
+        key = f"{prefix}poller:telegram.home"
+        async with aclosing(connect(redis_url)) as redis:
+            await redis.execute_command("SET", key, "a replica that is dead")
+            await house.site()
+            bot.say("hello")
+            assert bot.most_pollers == 0
+            await redis.execute_command("PEXPIRE", key, 1)
+            await wait_until(lambda: bot.texts == ["re: hello"])
 
     async def test_a_bot_that_polls_takes_no_posts(self, site: Site):
         assert (await push(site.http, update(), SECRET_TOKEN)).status_code == 404
