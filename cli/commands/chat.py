@@ -17,6 +17,8 @@ from cli.output import Output
 from cli.system import System
 
 _LEAVING: Final = frozenset({"/quit", "/exit"})
+# Seconds that a stopped answer may take to end; one that had not begun leaves nothing to wait for.
+_AFTER_STOP: Final = 20.0
 
 
 @click.command(cls=Command, example="turnstream chat 'Is the kettle on?'")
@@ -71,7 +73,7 @@ def _exchange(conversation: Conversation, line: str, output: Output) -> None:
         reply = conversation.reply_to(taken)
     except KeyboardInterrupt:
         conversation.send("/stop")
-        reply = conversation.reply_to(taken)
+        reply = conversation.reply_to(taken, patience=_AFTER_STOP)
     if output.json:
         output.row({"id": taken.id, "session": taken.session, "reply": reply})
     elif reply is not None:

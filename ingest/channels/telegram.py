@@ -8,6 +8,7 @@ import hmac
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, Literal, cast
 
@@ -127,11 +128,15 @@ class TelegramChannel:
         """Send one message."""
         chat, _, thread = reply.address.partition(":")
         try:
-            await self._bot.send_message(
-                int(chat), reply.text, message_thread_id=int(thread) if thread else None
-            )
+            await self._say(int(chat), thread, reply.text)
+        except ChatMigrated as moved:
+            # A group that became a supergroup has another id from then on.
+            await self.send(replace(reply, address=str(moved.new_chat_id)))
         except TelegramError as error:
             raise self.explained(error) from None
+
+    async def _say(self, chat: int, thread: str, text: str) -> None:
+        await self._bot.send_message(chat, text, message_thread_id=int(thread) if thread else None)
 
     async def show_work(self, address: str) -> None:
         """Show that the bot is typing."""
@@ -146,7 +151,7 @@ class TelegramChannel:
         text = f"the Bot API: {type(error).__name__}: {error}".replace(self._bot.token, "***")
         if isinstance(error, RetryAfter):
             return Retryable(text, retry_after=_seconds(error))
-        if isinstance(error, BadRequest | Forbidden | InvalidToken | ChatMigrated):
+        if isinstance(error, BadRequest | Forbidden | InvalidToken):
             return Undeliverable(text)
         return Retryable(text)
 

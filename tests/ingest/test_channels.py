@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import hmac
+import json
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
 import pytest
 
-from ingest.channels.base import Arrival, session_key
+from ingest.channels.base import Arrival, Channel, Outgoing, Parcel, Post, Take, session_key
 from ingest.channels.reception import Seat, seat_on
+from ingest.errors import WrongSignature
+from ingest.ids import derived_id
 from sessions.errors import ConfigError
 from sessions.models import Event, EventType
 from sessions.redis import connect
 from sessions.settings import AgentSettings, Settings
 from sessions.tokens import TokenScope, create_token, ensure_admin_token
 from tests.helpers import wait_until
-from tests.ingest.channel_house import SECRET, ChannelHouse, Site, with_channels
+from tests.ingest.channel_house import SECRET, ChannelHouse, Site, free, with_channels
 from tests.ingest.replicas import House, say
 from tests.leading import Leading
 
@@ -55,6 +59,83 @@ class TestRefusal:
         answer = await site.post()
         assert (answer.status_code, answer.json()["code"]) == (503, "stream_unavailable")
         assert int(answer.headers["retry-after"]) >= 1
+
+
+class SlackLike:
+    """A channel as Slack's Events API would want it, written with nothing but the seam."""
+
+    type: str = "slack"
+    alias: str = "work"
+    delivers: bool = True
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str]] = []
+
+    async def open(self, post: Post) -> Parcel:
+        stamp = post.headers.get("x-slack-request-timestamp", "")
+        text = f"v0:{stamp}:".encode() + post.body
+        right = f"v0={hmac.new(SECRET.encode(), text, 'sha256').hexdigest()}"
+        if not hmac.compare_digest(post.headers.get("x-slack-signature", ""), right):
+            raise WrongSignature("not Slack's")
+        body = json.loads(post.body)
+        if body["type"] == "url_verification":
+            return Parcel([], {"challenge": body["challenge"]})
+        said = body["event"]
+        arrival = Arrival(
+            id=derived_id("slack", self.alias, body["event_id"]),
+            text=said["text"],
+            sender=said["user"],
+            target=said["channel"],
+            address=said["channel"],
+            at=int(float(said["ts"]) * 1_000_000),
+        )
+        return Parcel([arrival])
+
+    def split(self, text: str) -> Sequence[str]:
+        return [text]
+
+    async def send(self, reply: Outgoing) -> None:
+        self.sent.append((reply.address, reply.text))
+
+    async def show_work(self, address: str) -> None: ...
+
+    async def listen(self, take: Take) -> None: ...
+
+
+class TestSeam:
+    """Another kind of channel needs no more than the methods of `Channel`."""
+
+    async def post(self, site: Site, body: dict[str, Any]) -> httpx.Response:
+        raw = json.dumps(body).encode()
+        stamp = "1531420618"
+        digest = hmac.new(SECRET.encode(), f"v0:{stamp}:".encode() + raw, "sha256").hexdigest()
+        headers = {"x-slack-request-timestamp": stamp, "x-slack-signature": f"v0={digest}"}
+        return await site.http.post("/channels/slack/work", content=raw, headers=headers)
+
+    async def test_it_answers_a_challenge_takes_messages_and_sends_replies(
+        self, house: ChannelHouse
+    ):
+        with_slack = with_channels(house.settings, anna=("slack.work",))
+        site = await house.site(settings=with_slack)
+        channel = SlackLike()
+        channels: dict[str, Channel] = site.services.channels  # type: ignore[assignment]
+        channels["slack.work"] = channel
+        asked = {"token": "t", "challenge": "3eZbrw1aBm2rZgRNFdxV", "type": "url_verification"}
+        assert (await self.post(site, asked)).json() == {"challenge": "3eZbrw1aBm2rZgRNFdxV"}
+        said = {"type": "message", "channel": "C2147483705", "user": "U2147483697"}
+        event = {
+            "type": "event_callback",
+            "event_id": "Ev9UQ52YNA",
+            "event": {**said, "text": "Hello world", "ts": "1355517523.000005"},
+        }
+        for _ in range(2):
+            assert (await self.post(site, event)).status_code == 200
+        await wait_until(lambda: channel.sent)
+        await free(site, "slack_work_C2147483705_U2147483697")
+        assert channel.sent == [("C2147483705", "re: Hello world")]
+        assert len(await house.messages("slack_work_C2147483705_U2147483697")) == 2
+        wrong = await site.http.post("/channels/slack/work", json=event)
+        assert wrong.status_code == 401
 
 
 class TestStop:

@@ -192,6 +192,13 @@ class TestReply:
         assert loop.time() - began >= 1.0
         assert bot.texts == ["re: Is the kettle on?"]
 
+    async def test_a_reply_follows_a_group_that_became_a_supergroup(self, site: Site, bot: BotApi):
+        text = "Bad Request: group chat was upgraded to a supergroup chat"
+        bot.refusals = [failed(400, text, migrate_to_chat_id=-1001234567890)]
+        await push(site.http, update(), SECRET_TOKEN)
+        await wait_until(lambda: bot.sent)
+        assert bot.sent[0]["chat_id"] == "-1001234567890"
+
     async def test_a_user_who_blocked_the_bot_does_not_stop_it(
         self, house: ChannelHouse, site: Site, bot: BotApi, caplog: pytest.LogCaptureFixture
     ):
