@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from sessions import times
@@ -41,19 +42,14 @@ def is_id(text: str) -> bool:
 
 def decode(raw: RawEntry, *, max_content: int = DEFAULT_MAX_CONTENT) -> Entry:
     """What a stream entry says; poison instead of an exception, since one entry stops nobody."""
+    values = raw.fields[1::2]
     try:
-        event = _event(_paired(raw.fields), max_content)
+        shape = _shape_of(tuple(raw.fields[::2]), max_content)
+        event = _event(shape, values)
     except InvalidEvent as error:
         poison = Poison(Reason(error.reason), error.detail, *_salvage(raw.fields))
         return Entry(raw, poison, _digest(frame(raw.fields)))
-    return Entry(raw, event, payload_digest(event))
-
-
-def _paired(fields: Sequence[bytes]) -> dict[bytes, bytes]:
-    paired = dict(zip(fields[::2], fields[1::2], strict=True))
-    if 2 * len(paired) != len(fields):
-        raise InvalidEvent(Reason.UNDECODABLE, "a field is given twice")
-    return paired
+    return Entry(raw, event, _payload_digest(event, shape, values))
 
 
 def _salvage(pairs: Sequence[bytes]) -> tuple[str | None, str | None]:
@@ -82,46 +78,47 @@ def parse(fields: Mapping[str, str], *, max_content: int = DEFAULT_MAX_CONTENT) 
         except UnicodeEncodeError:
             detail = f"{name!a} holds a lone surrogate"
             raise InvalidEvent(Reason.UNDECODABLE, detail) from None
-    return _event(encoded, max_content)
+    return _event(_shape_of(tuple(encoded), max_content), [*encoded.values()])
 
 
-def _event(fields: Mapping[bytes, bytes], max_content: int) -> Event:
+def _event(shape: _Shape, values: Sequence[bytes]) -> Event:
     """The event of UTF-8 fields: the one validator behind every door."""
-    version = fields.get(b"v")
-    if version != VERSION.encode():
+    version = values[shape.version] if shape.version is not None else None
+    if version != _VERSION:
         raise InvalidEvent(
             Reason.UNKNOWN_VERSION,
             f"v is {version[:40]!r}; this Turnstream reads version {VERSION}"
             if version is not None
             else f"v is missing; write v {VERSION}",
         )
-    values: dict[str, Any] = {}
-    for name, value in fields.items():
-        rule = _RULES.get(name, _UNKNOWN)
-        if not rule.least <= len(value) <= (rule.most or max_content):
-            raise _wrong_size(rule, name, len(value), rule.most or max_content)
+    made = _BLANK.copy()
+    for (name, least, most, at, convert), value in zip(shape.fields, values, strict=True):
+        if not least <= len(value) <= most:
+            raise _wrong_size(name, len(value), least, most)
         try:
             text = value.decode()
         except UnicodeDecodeError as error:
             raise InvalidEvent(
-                Reason.UNDECODABLE, f"field {name[:40]!r} is not UTF-8: {error.reason}"
+                Reason.UNDECODABLE, f"field {name} is not UTF-8: {error.reason}"
             ) from None
-        if rule.name is not None:
-            values[rule.name] = text if rule.convert is None else rule.convert(rule.name, text)
-    return _complete(values)
+        made[at] = text if convert is None else convert(name, text)
+    made.pop()
+    return _complete(Event._make(made))
 
 
-def _complete(values: dict[str, Any]) -> Event:
+def _complete(event: Event) -> Event:
     """The event, after a look at what its type needs."""
-    for name in ("type", "id"):
-        if name not in values:
-            raise _invalid(name, "is missing")
-    event = Event(**values)
-    if event.type is EventType.DEAD:
+    kind = event.type
+    # Not so by its type: the values came from a list.
+    if kind is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise _invalid("type", "is missing")
+    if event.id is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise _invalid("id", "is missing")
+    if kind is EventType.DEAD:
         event = event._replace(session="")
     elif not event.session:
         raise _invalid("session", "is missing")
-    complete = _COMPLETE.get(event.type)
+    complete = _COMPLETE.get(kind)
     if complete is not None:
         complete(event)
     return event
@@ -142,10 +139,11 @@ def encode(event: Event) -> dict[str, str]:
     return fields
 
 
-def payload_digest(event: Event) -> bytes:
+def _payload_digest(event: Event, shape: _Shape, values: Sequence[bytes]) -> bytes:
     """16 bytes that two events share exactly when rule 1 calls them the same payload."""
-    # `ascii` of a tuple of texts tells any two apart, in C, and in every Python alike.
-    return _digest((event.type + ascii(event.payload)).encode())
+    head, places = shape.dead_payload if event.type is EventType.DEAD else shape.payload
+    # No UTF-8 holds the byte 255.
+    return _digest(b"\xff".join([head, *[values[place] for place in places]]))
 
 
 def _digest(data: bytes) -> bytes:
@@ -175,11 +173,10 @@ def _invalid(name: str, problem: str) -> InvalidEvent:
     return InvalidEvent(Reason.INVALID_FIELD, f"{name} {problem}")
 
 
-def _wrong_size(rule: _Rule, name: bytes, size: int, most: int) -> InvalidEvent:
-    shown = name[:40].decode(errors="backslashreplace")
-    if rule.most is None and size > most:
-        return InvalidEvent(Reason.TOO_LARGE, f"{shown} has {size} bytes; the limit is {most}")
-    return _invalid(shown, f"must have {rule.least} to {most} bytes, and has {size}")
+def _wrong_size(name: str, size: int, least: int, most: int) -> InvalidEvent:
+    if size > most and _rule(name.encode()).most is None:
+        return InvalidEvent(Reason.TOO_LARGE, f"{name} has {size} bytes; the limit is {most}")
+    return _invalid(name, f"must have {least} to {most} bytes, and has {size}")
 
 
 # A converter takes a field's name and text and gives the value of the event's attribute.
@@ -242,9 +239,11 @@ class _Rule(NamedTuple):
     convert: Callable[[str, str], Any] | None = None
 
 
-# Also `v`, which is looked at before all others.
 _UNKNOWN: Final = _Rule(None, most=None)
+_VERSION: Final = VERSION.encode()
 _RULES: Final[dict[bytes, _Rule]] = {
+    # Looked at before all others.
+    b"v": _UNKNOWN,
     b"id": _Rule("id", convert=_id),
     b"type": _Rule("type", most=None, convert=_event_type),
     b"session": _Rule("session", 1, MAX_SESSION),
@@ -264,13 +263,82 @@ _RULES: Final[dict[bytes, _Rule]] = {
     b"sender": _Rule("sender", convert=_label),
     b"at": _Rule("at", convert=_time),
 }
+# The values of an event that has no field at all, and a place for the ones that nobody keeps.
+_BLANK: Final[list[Any]] = [Event._field_defaults.get(name) for name in (*Event._fields, "")]
+_SPARE: Final = len(Event._fields)
+
+
+# The fields that make the payload, and the same of an event that is of no session.
+_PAYLOAD: Final = tuple(name.encode() for name in ("type", *Event._fields[2:12]))
+_DEAD_PAYLOAD: Final = tuple(name for name in _PAYLOAD if name != b"session")
+
+
+class _Shape(NamedTuple):
+    """How entries with the same field names, in the same order, are read.
+
+    `version` is the place of `v`; `fields` holds each field's name, bounds, place in the event
+    and converter; a payload is the names of its fields and their places.
+    """
+
+    version: int | None
+    fields: Sequence[tuple[str, int, int, int, Callable[[str, str], Any] | None]]
+    payload: tuple[bytes, Sequence[int]]
+    dead_payload: tuple[bytes, Sequence[int]]
+
+
+def _shape_of(names: tuple[bytes, ...], max_content: int) -> _Shape:
+    try:
+        return _known_shape(names, max_content)
+    except KeyError:
+        return _shape(names, max_content)
+
+
+# A producer writes its fields in one order. Only names of the contract are kept: a stranger's may
+# have megabytes.
+@lru_cache(maxsize=64)
+def _known_shape(names: tuple[bytes, ...], max_content: int) -> _Shape:
+    for name in names:
+        _RULES[name]
+    return _shape(names, max_content)
+
+
+def _shape(names: tuple[bytes, ...], max_content: int) -> _Shape:
+    if len({*names}) != len(names):
+        raise InvalidEvent(Reason.UNDECODABLE, "a field is given twice")
+    return _Shape(
+        names.index(b"v") if b"v" in names else None,
+        [
+            (
+                name[:40].decode(errors="backslashreplace"),
+                rule.least,
+                rule.most or max_content,
+                Event._fields.index(rule.name) if rule.name is not None else _SPARE,
+                rule.convert,
+            )
+            for name, rule in ((name, _rule(name)) for name in names)
+        ],
+        _payload(names, _PAYLOAD),
+        _payload(names, _DEAD_PAYLOAD),
+    )
+
+
+def _payload(names: tuple[bytes, ...], fields: Iterable[bytes]) -> tuple[bytes, Sequence[int]]:
+    given = [name for name in fields if name in names]
+    return b" ".join(given), tuple(names.index(name) for name in given)
+
+
+def _rule(name: bytes) -> _Rule:
+    return _RULES.get(name, _UNKNOWN)
+
+
 _TYPES: Final = {str(kind): kind for kind in EventType}
 
 
 def _complete_append(event: Event) -> None:
-    for name in ("role", "content"):
-        if getattr(event, name) is None:
-            raise _invalid(name, "is missing")
+    if event.role is None:
+        raise _invalid("role", "is missing")
+    if event.content is None:
+        raise _invalid("content", "is missing")
 
 
 def _complete_rollback(event: Event) -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
 from sessions.errors import ConfigError, StoreDamaged
 from sessions.logs import configure_logging
 from sessions.settings import load_settings
 from worker.app import run
+
+# Objects made before the collector looks for cycles among them: a batch makes some 10,000, hardly
+# one in a cycle, and the default of 700 costs a tenth of the time that Python takes for it.
+_COLLECT_AFTER: Final = 50_000
 
 
 def main() -> int:
@@ -30,6 +36,7 @@ def main() -> int:
     try:
         settings = load_settings(arguments.config, os.environ)
         configure_logging("worker", settings.turnstream.log_level)
+        gc.set_threshold(_COLLECT_AFTER)
         asyncio.run(run(settings, os.environ, adopt=arguments.adopt_stream))
     except ConfigError as error:
         print(f"worker: {error}", file=sys.stderr)

@@ -26,9 +26,9 @@ from worker.upkeep import Chore, Upkeep, under_pressure
 
 log = logging.getLogger(__name__)
 
-# Entries in one transaction. Twice as many drain 5 % faster and keep a reader of fresh data
-# waiting twice as long.
-BATCH_COUNT: Final = 500
+# Entries in one transaction. Half as many drain 20 % slower; twice as many drain no faster, and
+# keep a reader of fresh data waiting twice as long.
+BATCH_COUNT: Final = 1000
 # Bytes in one transaction, which bounds the worker's memory: text is held about five times.
 BATCH_BYTES: Final = 4 * 1024 * 1024
 # Seconds between two tries while something passing is in the way.

@@ -45,11 +45,12 @@ class Applier:
         """Apply the entries in order and write down all that follows."""
         await self._ledger.load(entry.body for entry in entries)
         for entry in entries:
-            await self._take(entry)
+            if not self._took(entry):
+                await self._look(entry)
         await self._ledger.flush()
 
-    async def _take(self, entry: Entry) -> None:
-        """Give one entry its place: a duplicate, a dead letter, or an event that is decided."""
+    def _took(self, entry: Entry) -> bool:
+        """Give one entry its place, unless the store must be asked first."""
         body = entry.body
         event_id = body.event_id if isinstance(body, Poison) else body.id
         known = self._ledger.events.get(event_id) if event_id is not None else None
@@ -58,14 +59,14 @@ class Applier:
         elif isinstance(body, Poison):
             self._ledger.bury_entry(entry, body)
         else:
-            await self._decide(entry, body)
+            return self._decided(entry, body)
+        return True
 
     def _repeat(self, entry: Entry, known: EventRow) -> None:
         """An id that has its outcome [1, 7]: count it, and keep what contradicts it."""
         if known.stands_at(entry.raw.stream_id):
             return
-        known.duplicates += 1
-        self._ledger.change_event(known)
+        self._ledger.change_event(known._replace(duplicates=known.duplicates + 1))
         # A rebuilt index knows the ids of the messages and not their payloads.
         if known.digest and known.digest != entry.digest:
             session = entry.body.session or None
@@ -73,48 +74,59 @@ class Applier:
             poison = Poison(Reason.ID_CONFLICT, detail, known.event_id, session)
             self._ledger.bury_entry(entry, poison)
 
-    async def _decide(self, entry: Entry, event: Event) -> None:
-        """Settle an event that has no outcome yet."""
+    def _decided(self, entry: Entry, event: Event) -> bool:
+        """Settle an event that has no outcome yet, unless the store must be asked first."""
         if event.type is EventType.DEAD:
-            await self._dead(entry, event)
-            return
-        session = self._ledger.sessions.get(event.session)
-        opener = self._ledger.events.get(event.turn) if event.turn not in (None, event.id) else None
-        if rules.is_user_append(event) and (event.id, event.session) in self._ledger.suppressed:
+            return False
+        ledger = self._ledger
+        session = ledger.sessions.get(event.session)
+        if ledger.suppressed and self._is_suppressed(event):
             reason: Reason | None = Reason.ALREADY_ROLLED_BACK
         else:
+            turn = event.turn
+            opener = ledger.events.get(turn) if turn is not None and turn != event.id else None
             reason = rules.refusal(event, session, opener)
         if reason is not None:
-            self._ledger.settle(entry, event, OutcomeKind.NOOP, reason=reason)
+            ledger.settle(entry, event, OutcomeKind.NOOP, reason=reason)
         elif event.type in _ADDING:
             self._add(entry, event, session)
         else:
-            await self._ledger.flush()
-            await self._take_back.apply(entry, event, session)
+            return False
+        return True
+
+    def _is_suppressed(self, event: Event) -> bool:
+        return rules.is_user_append(event) and (event.id, event.session) in self._ledger.suppressed
 
     def _add(self, entry: Entry, event: Event, session: SessionRow | None) -> None:
         """An append, rename, state or context: what needs no look into the store."""
         ledger = self._ledger
-        session = self._open_session(event, session)
+        if session is None or not session.live:
+            session = self._open_session(event, session)
         seq = None
         if event.type is EventType.APPEND:
             assert event.role is not None
             assert event.content is not None
             seq = ledger.add_message(
                 session, event, role=event.role, content=event.content, turn=event.turn
-            ).seq
-        if event.type is EventType.RENAME:
+            )
+        elif event.type is EventType.RENAME:
             session.name = event.name or None
         rules.take_state(session, event, ledger.now)
-        ledger.touch(
-            session,
-            changed=rules.take_routing(session, event) or event.type is not EventType.APPEND,
-        )
+        if rules.take_routing(session, event) or seq is None:
+            ledger.touch(session, changed=True)
         ledger.settle(entry, event, OutcomeKind.APPLIED, session=session, seq=seq)
 
+    async def _look(self, entry: Entry) -> None:
+        """Settle an event that asks for what is stored."""
+        event = entry.body
+        assert isinstance(event, Event)
+        await self._ledger.flush()
+        if event.type is EventType.DEAD:
+            await self._dead(entry, event)
+        else:
+            await self._take_back.apply(entry, event, self._ledger.sessions.get(event.session))
+
     def _open_session(self, event: Event, session: SessionRow | None) -> SessionRow:
-        if session is not None and session.live:
-            return session
         ledger = self._ledger
         moment = min(event.at if event.at is not None else ledger.now, ledger.now)
         if session is None:
@@ -127,7 +139,6 @@ class Applier:
 
     async def _dead(self, entry: Entry, event: Event) -> None:
         """Replay or purge a dead letter [5]."""
-        await self._ledger.flush()
         letters = await self._connection.run(
             "SELECT reason, size, payload FROM dead_letters WHERE id = ?", (event.target,)
         )
@@ -157,7 +168,8 @@ class Applier:
         known = self._ledger.events.get(body.id)
         if known is not None and known.outcome != rules.DEAD:
             return Reason.STILL_DEAD
-        await self._decide(again, body)
+        if not self._decided(again, body):
+            await self._look(again)
         await self._ledger.flush()
         return None
 

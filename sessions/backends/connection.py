@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
 
+from sessions.backends.statements import Query, Rows, Statement
 from sessions.errors import ConfigError, StoreDamaged, StoreUnavailable
+
+T = TypeVar("T")
 
 # What the schema and the statements need: STRICT tables. Debian 12, Ubuntu 22.04 and every
 # CPython from python.org have it.
@@ -26,6 +29,8 @@ READER_CACHE: Final = 4_000
 # Pages of 4 KiB in the write-ahead log before a commit copies them back: 16 MiB. A commit that
 # copies 1,000 pages instead costs a third of the throughput.
 CHECKPOINT_PAGES: Final = 4096
+# Prepared statements that the writer keeps: every form in its nine sizes, and the single ones.
+_PLANS: Final = 256
 
 WRITER_PRAGMAS: Final = (
     f"busy_timeout = {BUSY_TIMEOUT}",
@@ -57,12 +62,22 @@ _PASSING: Final = frozenset(
 _FATAL: Final = frozenset({"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"})
 
 
+class _Connection(aiosqlite.Connection):
+    """aiosqlite's connection, which also runs a function of ours in its thread."""
+
+    async def call(self, function: Callable[..., T], *arguments: object) -> T:
+        """Run the function on SQLite's own connection, in turn with all else."""
+        return await self._execute(  # pyright: ignore[reportUnknownMemberType]
+            function, self._conn, *arguments
+        )
+
+
 class WritingConnection:
     """The one connection that writes and checkpoints. `steps` counts what it was asked to do."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._opened: aiosqlite.Connection | None = None
+        self._opened: _Connection | None = None
         self.steps = 0
 
     async def open(self) -> None:
@@ -81,25 +96,33 @@ class WritingConnection:
         """Rows changed since it was opened."""
         return self._connection.total_changes
 
-    async def run(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    async def run(self, sql: str, parameters: Sequence[object] = ()) -> Rows:
         """Run one statement and give its rows."""
-        self.steps += 1
-        with translated(self._path):
-            return [*map(tuple, await self._connection.execute_fetchall(sql, parameters))]
+        [rows] = await self.script([Query(sql, parameters)])
+        return rows
 
-    async def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Run one statement for each of the rows, if there are any."""
-        if rows:
+    async def script(self, statements: Sequence[Statement]) -> list[Rows]:
+        """Run the statements one after the other, up to the first that fails; the rows of each."""
+        if not statements:
+            return []
+        with translated(self._path):
+            return await self._connection.call(self._run_all, statements)
+
+    def _run_all(
+        self, connection: sqlite3.Connection, statements: Sequence[Statement]
+    ) -> list[Rows]:
+        found: list[Rows] = []
+        for statement in statements:
+            found.append(statement.run(connection))
             self.steps += 1
-            with translated(self._path):
-                await self._connection.executemany(sql, rows)
+        return found
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[None]:
-        """All of what is run inside, or nothing."""
+    async def transaction(self, *first: Statement) -> AsyncGenerator[list[Rows]]:
+        """All of what is run inside, or nothing; gives the rows of what is run `first`."""
         try:
-            await self.run("BEGIN IMMEDIATE")
-            yield
+            [_, *found] = await self.script([Query("BEGIN IMMEDIATE"), *first])
+            yield found
             await self.run("COMMIT")
         except BaseException:
             # What we were cancelled waiting for was done all the same, BEGIN and COMMIT too. This
@@ -108,27 +131,32 @@ class WritingConnection:
             raise
 
     @property
-    def _connection(self) -> aiosqlite.Connection:
+    def _connection(self) -> _Connection:
         if self._opened is None:
             raise RuntimeError("this backend was not opened in write mode")
         return self._opened
 
 
-async def _open_writer(path: Path) -> aiosqlite.Connection:
+async def _open_writer(path: Path) -> _Connection:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         needed = ".".join(map(str, OLDEST_SQLITE))
         raise ConfigError(
             f"this Python has SQLite {sqlite3.sqlite_version}; Turnstream needs {needed} or newer"
         )
-    connection = await aiosqlite.connect(path, isolation_level=None)
-    return await _set_up(connection, *WRITER_PRAGMAS)
+    connection = _Connection(
+        lambda: sqlite3.connect(path, isolation_level=None, cached_statements=_PLANS),
+        iter_chunk_size=1,
+    )
+    await connection
+    await _set_up(connection, *WRITER_PRAGMAS)
+    return connection
 
 
 async def open_reader(path: Path) -> aiosqlite.Connection:
     """A connection that can only read."""
     uri = f"file:{quote(str(path))}?mode=ro"
     connection = await aiosqlite.connect(uri, uri=True, isolation_level=None)
-    return await _set_up(
+    await _set_up(
         connection,
         f"busy_timeout = {BUSY_TIMEOUT}",
         "query_only = ON",
@@ -136,9 +164,10 @@ async def open_reader(path: Path) -> aiosqlite.Connection:
         "mmap_size = 0",
         "trusted_schema = OFF",
     )
+    return connection
 
 
-async def _set_up(connection: aiosqlite.Connection, *pragmas: str) -> aiosqlite.Connection:
+async def _set_up(connection: aiosqlite.Connection, *pragmas: str) -> None:
     try:
         for pragma in pragmas:
             await connection.execute_fetchall(f"PRAGMA {pragma}")
@@ -146,7 +175,6 @@ async def _set_up(connection: aiosqlite.Connection, *pragmas: str) -> aiosqlite.
         # It has a thread, which would keep the process from ending.
         await connection.close()
         raise
-    return connection
 
 
 @contextmanager

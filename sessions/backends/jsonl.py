@@ -127,20 +127,25 @@ class TextsInFiles:
 
     # -- writing -----------------------------------------------------------------------------
 
-    async def store(self, messages: Sequence[MessageRow], keys: Mapping[int, str]) -> None:
+    async def store(
+        self, messages: Sequence[MessageRow], keys: Mapping[int, str]
+    ) -> Sequence[MessageRow]:
         """Append the messages to their files, synced; their rows keep the place instead."""
+        placed: list[MessageRow] = []
         rows = await self._opened({message.session_id for message in messages}, keys)
         lines: dict[int, list[bytes]] = {}
         ends = {session_id: row.length for session_id, row in rows.items()}
         for message in messages:
             line = line_of(message, keys[message.session_id])
-            message.place, message.size, message.content = ends[message.session_id], len(line), None
-            ends[message.session_id] += len(line)
+            place = ends[message.session_id]
+            placed.append(message._replace(place=place, size=len(line), content=None))
+            ends[message.session_id] = place + len(line)
             lines.setdefault(message.session_id, []).append(line)
         await self._append(rows, lines)
         for session_id, end in ends.items():
             rows[session_id].length = end
         await self._save([*rows.values()])
+        return placed
 
     async def _append(self, rows: Mapping[int, FileRow], lines: Mapping[int, list[bytes]]) -> None:
         for session_id in lines:

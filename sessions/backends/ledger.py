@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from operator import attrgetter, itemgetter
 from typing import Any, Final, Protocol
 
 from sessions import wire
@@ -20,8 +22,9 @@ from sessions.backends.rows import (
     SessionRow,
     columns,
     packed,
-    values_of,
+    session_values,
 )
+from sessions.backends.statements import Each, Form, Query, Rows, Statement, insertion, marks
 from sessions.models import Entry, Event, OutcomeKind, Poison, Reason
 from sessions.text import fold_for_search
 from sessions.times import DAY
@@ -29,47 +32,60 @@ from sessions.times import DAY
 # How long an id is known after its message has gone: longer than any platform redelivers, any
 # outbox keeps and any slack of the stream reaches.
 ID_AFTERLIFE: Final = 30 * DAY
-# Parameters of one SELECT; SQLite's own bound is far above.
-_CHUNK: Final = 500
+# Session keys that one SELECT asks for. Fewer are filled up with one of them, so that there is one
+# statement whose plan is kept.
+_CHUNK: Final = 32
 
 _SESSION_COLUMNS: Final = columns(SessionRow)
 _EVENT_COLUMNS: Final = columns(EventRow)
 _MESSAGE_COLUMNS: Final = columns(MessageRow)
-_session_values: Final = values_of(SessionRow)
-_event_values: Final = values_of(EventRow)
-_message_values: Final = values_of(MessageRow)
 
 
-def _marks(column_list: str) -> str:
-    return ", ".join("?" * len(column_list.split(", ")))
+def _update(columns_set: str) -> Form:
+    """The form that sets these columns of sessions, each row ending with the session's id."""
+    count = columns_set.count(",") + 1
+    values = ", ".join(f"v.column{number}" for number in range(1, count + 1))
+    return Form(
+        f"UPDATE sessions SET ({columns_set}) = ({values}) FROM (VALUES ",
+        marks(f"{columns_set}, id"),
+        f") AS v WHERE sessions.id = v.column{count + 1}",
+    )
 
 
-_INSERT_SESSION: Final = (
-    f"INSERT INTO sessions ({_SESSION_COLUMNS}) VALUES ({_marks(_SESSION_COLUMNS)})"
-)
-_INSERT_EVENT: Final = f"INSERT INTO events ({_EVENT_COLUMNS}) VALUES ({_marks(_EVENT_COLUMNS)})"
-_REPLACE_EVENT: Final = _INSERT_EVENT.replace("INSERT", "REPLACE", 1)
-_INSERT_MESSAGE: Final = (
-    f"INSERT INTO messages ({_MESSAGE_COLUMNS}) VALUES ({_marks(_MESSAGE_COLUMNS)})"
-)
-_UPDATE_SESSION: Final = (
-    f"UPDATE sessions SET ({_SESSION_COLUMNS}) = ({_marks(_SESSION_COLUMNS)}) WHERE id = ?"
-)
+_INSERT_SESSIONS: Final = insertion("sessions", _SESSION_COLUMNS)
+_INSERT_EVENTS: Final = insertion("events", _EVENT_COLUMNS)
+_REPLACE_EVENTS: Final = insertion("events", _EVENT_COLUMNS, verb="REPLACE")
+_INSERT_MESSAGES: Final = insertion("messages", _MESSAGE_COLUMNS)
+_UPDATE_SESSIONS: Final = _update(_SESSION_COLUMNS.removeprefix("id, "))
 # What an append changes. Naming the other columns too would rewrite every index they are in.
-_UPDATE_ACTIVITY: Final = (
-    "UPDATE sessions SET state = ?, turn = ?, state_since = ?, last_activity = ?, "
-    "message_count = ?, next_seq = ? WHERE id = ?"
+_UPDATE_ACTIVITY: Final = _update(
+    "state, turn, state_since, last_activity, message_count, next_seq"
 )
-_INSERT_LETTER: Final = (
-    "INSERT INTO dead_letters (id, reason, detail, session, event_id, size, sha256, ms, n, at, "
-    "payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+_INSERT_LETTERS: Final = replace(
+    insertion(
+        "dead_letters",
+        "id, reason, detail, session, event_id, size, sha256, ms, n, at, payload",
+    ),
+    tail=" ON CONFLICT (id) DO NOTHING",
 )
-_INSERT_SUPPRESSED: Final = (
-    "INSERT INTO suppressed (event_id, session, expires_at) VALUES (?, ?, ?)"
-)
-_INSERT_WORDS: Final = "INSERT INTO search (rowid, body) VALUES (?, ?)"
+_INSERT_SUPPRESSED: Final = insertion("suppressed", "event_id, session, expires_at")
+INSERT_WORDS: Final = "INSERT INTO search (rowid, body) VALUES (?, ?)"
 _DROP_WORDS: Final = "INSERT INTO search (search, rowid, body) VALUES ('delete', ?, ?)"
 
+
+_NEXT_IDS: Final = Query(
+    "SELECT (SELECT coalesce(max(id), 0) + 1 FROM sessions), "
+    "(SELECT coalesce(max(id), 0) + 1 FROM messages)"
+)
+_WANTED: Final = "WHERE event_id IN (SELECT value FROM json_each(?))"
+_KNOWN_EVENTS: Final = f"SELECT {_EVENT_COLUMNS} FROM events {_WANTED}"
+_KNOWN_SUPPRESSED: Final = f"SELECT event_id, session FROM suppressed {_WANTED}"
+_KNOWN_SESSIONS: Final = (
+    f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE key IN ({', '.join('?' * _CHUNK)})"
+)
+_activity: Final = attrgetter(
+    "state", "turn", "state_since", "last_activity", "message_count", "next_seq", "id"
+)
 
 Run = Callable[..., Awaitable[list[tuple[Any, ...]]]]
 
@@ -84,8 +100,10 @@ class Texts(Protocol):
     kind: str
     """`rows` or `files`, as the store remembers it."""
 
-    async def store(self, messages: Sequence[MessageRow], keys: Mapping[int, str]) -> None:
-        """Take the content of new messages; may move it out of the rows."""
+    async def store(
+        self, messages: Sequence[MessageRow], keys: Mapping[int, str]
+    ) -> Sequence[MessageRow]:
+        """Take the content of new messages; the rows to write, which need not hold it."""
         ...
 
     async def load(self, messages: Sequence[MessageRow]) -> list[str]:
@@ -154,49 +172,53 @@ class Ledger:
 
     async def load(self, events: Iterable[Event | Poison]) -> None:
         """Read what the decisions about these events may ask for."""
-        ids: set[str | None] = set()
+        ids: list[str | None] = []
         keys: set[str] = set()
         for event in events:
             if isinstance(event, Poison):
-                ids.add(event.event_id)
-            else:
-                ids.update((event.id, event.turn, event.target))
-                keys.add(event.session)
-        await self.load_ids(filter(None, ids))
-        await self.load_keys(keys)
+                ids.append(event.event_id)
+                continue
+            ids.append(event.id)
+            keys.add(event.session)
+            if event.turn is not None or event.target is not None:
+                ids += (event.turn, event.target)
+        await self._load(filter(None, ids), keys)
+
+    async def _load(self, ids: Iterable[str], keys: Iterable[str]) -> None:
+        events, suppressed, [next_ids], *sessions = await self._connection.script(
+            [*_id_queries(set(ids) - self.events.keys()), _NEXT_IDS, *self._key_queries(keys)]
+        )
+        self._take_ids(events, suppressed)
+        self._take_sessions(sessions)
         if self._next_ids is None:
-            [row] = await self._connection.run(
-                "SELECT (SELECT coalesce(max(id), 0) + 1 FROM sessions), "
-                "(SELECT coalesce(max(id), 0) + 1 FROM messages)"
-            )
-            self._next_ids = (row[0], row[1])
+            self._next_ids = (next_ids[0], next_ids[1])
 
     async def load_ids(self, ids: Iterable[str]) -> None:
         """Read what is known of these event ids."""
-        wanted = json.dumps(sorted(set(ids) - self.events.keys()))
-        for row in await self._connection.run(
-            f"SELECT {_EVENT_COLUMNS} FROM events "
-            "WHERE event_id IN (SELECT value FROM json_each(?))",
-            (wanted,),
-        ):
+        self._take_ids(*await self._connection.script(_id_queries(set(ids) - self.events.keys())))
+
+    def _take_ids(self, events: Rows, suppressed: Rows) -> None:
+        for row in events:
             self.events[row[0]] = EventRow(*row)
-        for row in await self._connection.run(
-            "SELECT event_id, session FROM suppressed "
-            "WHERE event_id IN (SELECT value FROM json_each(?))",
-            (wanted,),
-        ):
+        for row in suppressed:
             self.suppressed.add((row[0], row[1]))
 
     async def load_keys(self, keys: Iterable[str]) -> None:
         """Read the rows of these session keys."""
+        self._take_sessions(await self._connection.script(self._key_queries(keys)))
+
+    def _key_queries(self, keys: Iterable[str]) -> list[Query]:
         # Not by json_each: it ends a text at its first NUL, which a key may contain.
         wanted = sorted(set(keys) - self.sessions.keys())
-        for start in range(0, len(wanted), _CHUNK):
-            chunk = wanted[start : start + _CHUNK]
-            marks = ", ".join("?" * len(chunk))
-            for row in await self._connection.run(
-                f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE key IN ({marks})", chunk
-            ):
+        return [
+            Query(_KNOWN_SESSIONS, chunk + chunk[-1:] * (_CHUNK - len(chunk)))
+            for start in range(0, len(wanted), _CHUNK)
+            for chunk in [wanted[start : start + _CHUNK]]
+        ]
+
+    def _take_sessions(self, found: Iterable[Rows]) -> None:
+        for rows in found:
+            for row in rows:
                 self.sessions[row[1]] = SessionRow(*row)
 
     def new_session(self, session: SessionRow) -> SessionRow:
@@ -214,30 +236,24 @@ class Ledger:
 
     def add_message(
         self, session: SessionRow, event: Event, *, role: str, content: str, turn: str | None
-    ) -> MessageRow:
-        """Append a message to a session, with all that follows from it for the session."""
+    ) -> int:
+        """Append a message to a session, with all that follows from it for the session; its seq."""
         assert self._next_ids is not None
-        created = self.now if event.at is None else event.at
+        row_id, seq, now = self._next_ids[1], session.next_seq, self.now
+        created = now if event.at is None else event.at
+        # By position, here and below: this runs for every event, and names cost as much again.
         row = MessageRow(
-            self._next_ids[1],
-            session.id,
-            session.next_seq,
-            event.id,
-            role,
-            turn,
-            created,
-            content,
-            None,
-            None,
+            row_id, session.id, seq, event.id, role, turn, created, content, None, None
         )
-        self._next_ids = (self._next_ids[0], row.id + 1)
-        session.next_seq += 1
-        session.message_count += 1
-        session.last_activity = max(session.last_activity, min(created, self.now))
         self._new_messages.append(row)
+        self._next_ids = (self._next_ids[0], row_id + 1)
+        session.next_seq = seq + 1
+        session.message_count += 1
+        if session.last_activity < created:
+            session.last_activity = max(session.last_activity, min(created, now))
         self._keys[session.id] = session.key
-        self.touch(session)
-        return row
+        self._active[session.id] = session
+        return seq
 
     def settle(
         self,
@@ -252,9 +268,9 @@ class Ledger:
         """Give the event its outcome. Where it applied, `session` is the one it applied to."""
         home = session if outcome is OutcomeKind.APPLIED else None
         key = None if home is not None else event.session or None
-        self._put(self._row(entry, event.id, outcome, reason, home, key, seq))
+        self._outcome(entry, event.id, outcome, reason, home, key, seq, None)
 
-    def _row(
+    def _outcome(
         self,
         entry: Entry,
         event_id: str,
@@ -262,14 +278,12 @@ class Ledger:
         reason: Reason | None,
         home: SessionRow | None,
         key: str | None,
-        seq: int | None = None,
-        detail: str | None = None,
-    ) -> EventRow:
-        """The row of an id that gets its outcome from this entry."""
+        seq: int | None,
+        detail: str | None,
+    ) -> None:
+        """Take in the row of an id that gets its outcome from this entry."""
         known = self.events.get(event_id)
-        ms, n = packed(entry.raw.stream_id)
-        # By position: this runs for every event, and fifteen names cost as much as the rest.
-        return EventRow(
+        row = EventRow(
             event_id,
             entry.digest,
             OUTCOME_CODES[outcome],
@@ -280,17 +294,16 @@ class Ledger:
             seq,
             None,
             self._epoch,
-            ms,
-            n,
+            *packed(entry.raw.stream_id),
             known.duplicates if known is not None else 0,
             detail,
             None if seq is not None else self.now + ID_AFTERLIFE,
         )
-
-    def _put(self, row: EventRow) -> None:
-        known = row.event_id in self.events and row.event_id not in self._new_events
-        self.events[row.event_id] = row
-        (self._changed_events if known else self._new_events)[row.event_id] = row
+        self.events[event_id] = row
+        if known is None or event_id in self._new_events:
+            self._new_events[event_id] = row
+        else:
+            self._changed_events[event_id] = row
 
     def suppress(self, event_id: str, key: str) -> None:
         """Keep a user append that did not come yet from having an effect in that session."""
@@ -298,17 +311,19 @@ class Ledger:
         self._new_suppressed.append((event_id, key, self.now + ID_AFTERLIFE))
 
     def change_event(self, row: EventRow) -> None:
-        """Remember to write an event's row that is stored already."""
-        if row.event_id not in self._new_events:
-            self._changed_events[row.event_id] = row
+        """Take in the changed row of an event that has its outcome."""
+        self.events[row.event_id] = row
+        waiting = self._new_events if row.event_id in self._new_events else self._changed_events
+        waiting[row.event_id] = row
 
     def mark_gone(self, event_id: str, how: Reason) -> None:
         """Note that the message of a loaded event is gone; its id is known for a while yet."""
         row = self.events.get(event_id)
         if row is not None:
-            row.gone = how
-            row.expires_at = self.now + ID_AFTERLIFE
-            self.change_event(row)
+            self.change_event(self._gone(row, how))
+
+    def _gone(self, row: EventRow, how: Reason) -> EventRow:
+        return row._replace(gone=how, expires_at=self.now + ID_AFTERLIFE)
 
     async def forget_messages(self, event_ids: Sequence[str], how: Reason) -> None:
         """The same for many events, loaded or not, straight in the store."""
@@ -318,8 +333,7 @@ class Ledger:
             (how, self.now + ID_AFTERLIFE, json.dumps(event_ids)),
         )
         for event_id in self.events.keys() & set(event_ids):
-            self.events[event_id].gone = how
-            self.events[event_id].expires_at = self.now + ID_AFTERLIFE
+            self.events[event_id] = self._gone(self.events[event_id], how)
 
     def bury_entry(self, entry: Entry, poison: Poison) -> None:
         """Make a dead letter of the entry, and its outcome `dead` where its id is still free."""
@@ -344,76 +358,74 @@ class Ledger:
             )
         )
         if poison.event_id is not None and poison.event_id not in self.events:
-            self._put(
-                self._row(
-                    entry,
-                    poison.event_id,
-                    OutcomeKind.DEAD,
-                    poison.reason,
-                    None,
-                    poison.session,
-                    detail=poison.detail,
-                )
+            self._outcome(
+                entry,
+                poison.event_id,
+                OutcomeKind.DEAD,
+                poison.reason,
+                None,
+                poison.session,
+                None,
+                poison.detail,
             )
 
     async def flush(self) -> None:
         """Write everything that was decided so far, so that SQL sees it too."""
-        await self._flush_sessions()
-        await self._flush_messages()
-        await self._connection.many(_INSERT_EVENT, [*map(_event_values, self._new_events.values())])
-        await self._connection.many(
-            _REPLACE_EVENT, [*map(_event_values, self._changed_events.values())]
+        words = [(row.id, fold_for_search(row.content or "")) for row in self._new_messages]
+        messages: Sequence[MessageRow] = []
+        if self._new_messages:
+            messages = await self._texts.store(self._new_messages, self._keys)
+            self._new_messages = []
+        await self._connection.script(
+            [
+                *self._sessions_written(),
+                *_INSERT_MESSAGES.of(messages),
+                *self._events_written(),
+                *([Each(INSERT_WORDS, words)] if words else []),
+            ]
         )
-        await self._connection.many(_INSERT_SUPPRESSED, self._new_suppressed)
-        await self._connection.many(_INSERT_LETTER, self._letters)
-        self._new_events.clear()
-        self._changed_events.clear()
-        self._new_suppressed.clear()
-        self._letters.clear()
 
-    async def _flush_sessions(self) -> None:
-        await self._connection.many(_INSERT_SESSION, [*map(_session_values, self._new_sessions)])
+    def _sessions_written(self) -> list[Statement]:
         new = {row.id for row in self._new_sessions}
         whole = {key: row for key, row in self._changed.items() if key not in new}
-        active = {
-            key: row for key, row in self._active.items() if key not in new and key not in whole
-        }
-        await self._connection.many(
-            _UPDATE_SESSION, [(*_session_values(row), row.id) for row in whole.values()]
-        )
-        await self._connection.many(_UPDATE_ACTIVITY, [_activity(row) for row in active.values()])
+        active = [row for key, row in self._active.items() if key not in new and key not in whole]
+        statements = [
+            *_INSERT_SESSIONS.of([*map(session_values, self._new_sessions)]),
+            *_UPDATE_SESSIONS.of([(*session_values(row)[1:], row.id) for row in whole.values()]),
+            *_UPDATE_ACTIVITY.of(sorted(map(_activity, active), key=itemgetter(-1))),
+        ]
         for collection in (self._new_sessions, self._changed, self._active):
             collection.clear()
+        return statements
 
-    async def _flush_messages(self) -> None:
-        if not self._new_messages:
-            return
-        words = [(row.id, fold_for_search(row.content or "")) for row in self._new_messages]
-        await self._texts.store(self._new_messages, self._keys)
-        await self._connection.many(_INSERT_MESSAGE, [*map(_message_values, self._new_messages)])
-        await self._connection.many(_INSERT_WORDS, words)
-        self._new_messages.clear()
+    def _events_written(self) -> list[Statement]:
+        statements = [
+            # In the order of the tree: neighbours share a page.
+            *_INSERT_EVENTS.of(sorted(self._new_events.values())),
+            *_REPLACE_EVENTS.of([*self._changed_events.values()]),
+            *_INSERT_SUPPRESSED.of([*self._new_suppressed]),
+            *_INSERT_LETTERS.of([*self._letters]),
+        ]
+        for collection in (
+            self._new_events,
+            self._changed_events,
+            self._new_suppressed,
+            self._letters,
+        ):
+            collection.clear()
+        return statements
 
     async def drop_words(self, messages: Sequence[MessageRow]) -> None:
         """Take messages out of the search index, before their text is forgotten."""
         self.erased = True
         contents = await self._texts.load(messages)
-        await self._connection.many(
-            _DROP_WORDS,
-            [
-                (row.id, fold_for_search(content))
-                for row, content in zip(messages, contents, strict=True)
-            ],
-        )
+        words = [
+            (row.id, fold_for_search(content))
+            for row, content in zip(messages, contents, strict=True)
+        ]
+        await self._connection.script([Each(_DROP_WORDS, words)])
 
 
-def _activity(row: SessionRow) -> tuple[Any, ...]:
-    return (
-        row.state,
-        row.turn,
-        row.state_since,
-        row.last_activity,
-        row.message_count,
-        row.next_seq,
-        row.id,
-    )
+def _id_queries(ids: Iterable[str]) -> list[Query]:
+    wanted = json.dumps(sorted(ids))
+    return [Query(_KNOWN_EVENTS, (wanted,)), Query(_KNOWN_SUPPRESSED, (wanted,))]

@@ -20,7 +20,9 @@ from sessions.backends import rules
 from sessions.backends.connection import WritingConnection
 from sessions.backends.files import SUFFIX, State, folded, parsed
 from sessions.backends.jsonl import INDEX, JsonlBackend
-from sessions.backends.rows import SessionRow
+from sessions.backends.ledger import INSERT_WORDS
+from sessions.backends.rows import session_values
+from sessions.backends.statements import Each, Form
 from sessions.errors import ConfigError
 from sessions.text import fold_for_search
 
@@ -100,7 +102,7 @@ async def _take(
     session.message_count = len(lines)
     session.last_activity = max((line.created_at for line in lines), default=first)
     session.next_seq = max((line.seq for line in lines), default=0) + 1
-    await _insert(connection, "sessions", [_values(session)])
+    await _insert(connection, "sessions", [session_values(session)])
     await _insert(connection, "files", [(number, name, folded(name), length, State.SETTLED)])
     base = result.messages
     await _insert(
@@ -109,10 +111,8 @@ async def _take(
         [line.message_row(base + place, number) for place, line in enumerate(lines, start=1)],
     )
     await _insert(connection, "events", [line.event_row(number) for line in lines])
-    await connection.many(
-        "INSERT INTO search (rowid, body) VALUES (?, ?)",
-        [(base + place, fold_for_search(line.content)) for place, line in enumerate(lines, 1)],
-    )
+    words = [(base + place, fold_for_search(line.content)) for place, line in enumerate(lines, 1)]
+    await connection.script([Each(INSERT_WORDS, words)])
     result.sessions += 1
     result.messages += len(lines)
 
@@ -223,8 +223,4 @@ def _set_aside(directory: Path) -> None:
 async def _insert(connection: WritingConnection, table: str, rows: list[tuple[Any, ...]]) -> None:
     if rows:
         marks = ", ".join("?" * len(rows[0]))
-        await connection.many(f"INSERT INTO {table} VALUES ({marks})", rows)
-
-
-def _values(session: SessionRow) -> tuple[Any, ...]:
-    return tuple(getattr(session, name) for name in SessionRow.__slots__)
+        await connection.script(Form(f"INSERT INTO {table} VALUES ", f"({marks})").of(rows))

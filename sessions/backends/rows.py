@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sessions.models import Outcome, OutcomeKind, Position, StreamId
 
-ValuesOf = Callable[[Any], tuple[Any, ...]]
 OUTCOME_CODES: Final = {OutcomeKind.APPLIED: 1, OutcomeKind.NOOP: 2, OutcomeKind.DEAD: 3}
 _OUTCOMES: Final = {code: kind for kind, code in OUTCOME_CODES.items()}
 
 
 @dataclass(slots=True)
 class SessionRow:
-    """A row of `sessions`, in the order of its columns."""
+    """A row of `sessions`, in the order of its columns; it changes while its batch is applied."""
 
     id: int
     key: str
@@ -37,8 +36,7 @@ class SessionRow:
     next_seq: int
 
 
-@dataclass(slots=True)
-class EventRow:
+class EventRow(NamedTuple):
     """A row of `events`, in the order of its columns."""
 
     event_id: str
@@ -62,8 +60,7 @@ class EventRow:
         return (self.ms, self.n) == packed(stream_id)
 
 
-@dataclass(slots=True)
-class MessageRow:
+class MessageRow(NamedTuple):
     """A row of `messages`, in the order of its columns."""
 
     id: int
@@ -80,15 +77,13 @@ class MessageRow:
 
 def columns(row_type: type[SessionRow] | type[EventRow] | type[MessageRow]) -> str:
     """The column list of a row type."""
-    return ", ".join(field.name for field in fields(row_type))
+    return ", ".join(row_type.__annotations__)
 
 
-def values_of(row_type: type[SessionRow] | type[EventRow] | type[MessageRow]) -> ValuesOf:
-    """A function that gives a row's values as a tuple.
-
-    `dataclasses.astuple` does too, and copies every value deeply on the way.
-    """
-    return attrgetter(*(field.name for field in fields(row_type)))
+# `dataclasses.astuple` does this too, and copies every value deeply on the way.
+session_values: Final[Callable[[SessionRow], tuple[Any, ...]]] = attrgetter(
+    *SessionRow.__annotations__
+)
 
 
 def packed(stream_id: StreamId) -> tuple[int, int]:

@@ -37,8 +37,11 @@ class TextsInRows:
 
     kind = "rows"
 
-    async def store(self, messages: Sequence[MessageRow], keys: Mapping[int, str]) -> None:
+    async def store(
+        self, messages: Sequence[MessageRow], keys: Mapping[int, str]
+    ) -> Sequence[MessageRow]:
         """Leave the content in its row."""
+        return messages
 
     async def load(self, messages: Sequence[MessageRow]) -> list[str]:
         """The contents, from the rows."""

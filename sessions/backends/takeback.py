@@ -74,7 +74,7 @@ class TakeBack:
             turn = event.target or event.turn
             seq = self._ledger.add_message(
                 session, event, role="assistant", content=event.close_with, turn=turn
-            ).seq
+            )
         applied = reason in (None, Reason.TARGET_NOT_SEEN)
         if session is not None and applied and rules.take_routing(session, event):
             self._ledger.touch(session, changed=True)

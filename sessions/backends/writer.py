@@ -11,13 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from sessions import times
 from sessions.backends.applier import Applier
 from sessions.backends.connection import WritingConnection
 from sessions.backends.ledger import ID_AFTERLIFE, Ledger, Texts
 from sessions.backends.rows import SessionRow, packed, unpacked
+from sessions.backends.statements import Query, Rows, Statement
 from sessions.backends.takeback import TakeBack
 from sessions.errors import Fenced, Retryable, StoreDamaged
 from sessions.models import STREAM_START, Entry, Lease, Poison, Reason, StreamCursor
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 _MERGE_STEP: Final = 128
 # Session rows kept between batches, about 5 MB.
 _KNOWN_SESSIONS: Final = 10_000
+
+_STREAM: Final = Query("SELECT epoch, ms, n, resolved, skipped, added FROM stream")
+_RENEW: Final = "UPDATE lease SET beat = beat + 1 WHERE epoch = ? RETURNING epoch"
 
 
 class WritingStore(ABC):
@@ -97,18 +101,12 @@ class WritingStore(ABC):
 
     async def begin_epoch(self, *, skipped: int, above: int = 0) -> StreamCursor:
         """Start over at the stream's beginning under the next epoch."""
-        async with self._fenced():
-            before = await self._read_stream()
+        async with self._fenced(_STREAM) as [[before]]:
+            before = _cursor(before)
             epoch = max(before.epoch, above) + 1
             cursor = StreamCursor(epoch, STREAM_START, 0, skipped, 0)
             await self._write_stream(cursor)
         return cursor
-
-    async def _read_stream(self) -> StreamCursor:
-        [row] = await self._connection.run(
-            "SELECT epoch, ms, n, resolved, skipped, added FROM stream"
-        )
-        return StreamCursor(row[0], unpacked(row[1], row[2]), *row[3:])
 
     async def _write_stream(self, cursor: StreamCursor) -> None:
         await self._connection.run(
@@ -139,8 +137,8 @@ class WritingStore(ABC):
     async def _commit(self, entries: Sequence[Entry]) -> StreamCursor:
         """Put the entries into the store and move the cursor behind them."""
         await self._settle_texts()
-        async with self._fenced():
-            after = _behind(await self._read_stream(), entries)
+        async with self._fenced(_STREAM) as [[before]]:
+            after = _behind(_cursor(before), entries)
             ledger = self._ledger(after.epoch)
             applier = Applier(self._connection, self._texts, ledger, max_content=self._max_content)
             await applier.apply(entries)
@@ -161,13 +159,13 @@ class WritingStore(ABC):
     async def expire_sessions(self, *, older_than: int, limit: int) -> int:
         """Delete idle sessions that were last active before `older_than`."""
         await self._settle_texts()
-        async with self._fenced():
-            ledger = self._ledger((await self._read_stream()).epoch)
-            rows = await self._connection.run(
-                "SELECT key FROM sessions WHERE live AND last_activity < ? "
-                "AND state <> 'running' ORDER BY last_activity LIMIT ?",
-                (older_than, limit),
-            )
+        idle = Query(
+            "SELECT key FROM sessions WHERE live AND last_activity < ? "
+            "AND state <> 'running' ORDER BY last_activity LIMIT ?",
+            (older_than, limit),
+        )
+        async with self._fenced(_STREAM, idle) as [[before], rows]:
+            ledger = self._ledger(_cursor(before).epoch)
             await ledger.load_keys([row[0] for row in rows])
             take_back = TakeBack(self._connection, self._texts, ledger)
             for (key,) in rows:
@@ -251,15 +249,19 @@ class WritingStore(ABC):
     # -- the fence ---------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _fenced(self) -> AsyncGenerator[None]:
-        """A transaction of the leader: it renews the lease, or fails if that is another's."""
+    async def _fenced(self, *first: Statement) -> AsyncGenerator[list[Rows]]:
+        """A transaction of the leader: it renews the lease, or fails if that is another's.
+
+        Gives the rows of what is run `first`, in the hand-over that begins it.
+        """
         if self._epoch is None:
             raise Fenced("this worker does not lead; acquire the lease first")
+        renewal = Query(_RENEW, (self._epoch,))
         try:
-            async with self._connection.transaction():
-                await self._raise_beat()
+            async with self._connection.transaction(renewal, *first) as [renewed, *found]:
+                self._mind_fence(renewed)
                 try:
-                    yield
+                    yield found
                 except BaseException:
                     # Still under SQLite's lock: later on the files may be another leader's.
                     await self._texts.undo()
@@ -271,10 +273,7 @@ class WritingStore(ABC):
         finally:
             self._texts.forget()
 
-    async def _raise_beat(self) -> None:
-        renewed = await self._connection.run(
-            "UPDATE lease SET beat = beat + 1 WHERE epoch = ? RETURNING epoch", (self._epoch,)
-        )
+    def _mind_fence(self, renewed: Rows) -> None:
         if not renewed:
             raise Fenced(f"another worker leads; epoch {self._epoch} has ended")
 
@@ -284,17 +283,24 @@ class WritingStore(ABC):
             raise Fenced("another worker leads")
 
 
+def _cursor(row: tuple[Any, ...]) -> StreamCursor:
+    """The cursor of the row that `_STREAM` gives."""
+    return StreamCursor(row[0], unpacked(row[1], row[2]), *row[3:])
+
+
 def _behind(cursor: StreamCursor, entries: Sequence[Entry]) -> StreamCursor:
     """The cursor once these entries are applied too.
 
     A batch that failed in part comes again: what was resolved then is not counted twice. Whether
     an event takes effect never depends on this, only on its id.
     """
-    ids = [entry.raw.stream_id for entry in entries]
-    fresh = sum(stream_id > cursor.applied for stream_id in ids)
-    return replace(
-        cursor, applied=max([cursor.applied, *ids[-1:]]), resolved=cursor.resolved + fresh
-    )
+    if not entries:
+        return cursor
+    fresh = len(entries)
+    if entries[0].raw.stream_id <= cursor.applied:
+        fresh = sum(entry.raw.stream_id > cursor.applied for entry in entries)
+    applied = max(cursor.applied, entries[-1].raw.stream_id)
+    return replace(cursor, applied=applied, resolved=cursor.resolved + fresh)
 
 
 def _failed(entry: Entry, error: Exception) -> Entry:

@@ -204,10 +204,13 @@ async def test_on_a_full_disk_nothing_is_done_by_halves(
 class BrokenTexts(TextsInRows):
     """Texts that cannot take one certain content."""
 
-    async def store(self, messages: Sequence[MessageRow], keys: Mapping[int, str]) -> None:
+    async def store(
+        self, messages: Sequence[MessageRow], keys: Mapping[int, str]
+    ) -> Sequence[MessageRow]:
         """Take the content, or fail as a defect would."""
         if any(message.content == "boom" for message in messages):
             raise ValueError("cannot take this")
+        return await super().store(messages, keys)
 
 
 class BrokenBackend(Store):
