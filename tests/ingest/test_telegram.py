@@ -294,6 +294,24 @@ class TestCommands:
         assert bot.texts == [CLEARED, "re: hello"]
         assert await house.messages(KEY) == [("user", "hello"), ("assistant", "re: hello")]
 
+    async def test_a_new_that_is_delivered_again_stops_nothing(
+        self, house: ChannelHouse, site: Site, bot: BotApi
+    ):
+        other = await house.site()
+        await push(site.http, update("/new", message=1), SECRET_TOKEN)
+        await wait_until(lambda: bot.texts == [CLEARED])
+        gate = Gate()
+        site.agent.script = gate
+        await push(site.http, update("hello", message=2), SECRET_TOKEN)
+        await wait_until(lambda: gate.waiting)
+        for place in (site, other):
+            await push(place.http, update("/new", message=1), SECRET_TOKEN)
+        gate.open()
+        await wait_until(lambda: len(bot.sent) == 2)
+        await free(site, KEY)
+        assert bot.texts == [CLEARED, "re: hello"]
+        assert len(await house.messages(KEY)) == 2
+
     async def test_a_session_that_is_stuck_and_full_can_begin_anew(
         self, house: ChannelHouse, site: Site, bot: BotApi
     ):
@@ -352,6 +370,19 @@ class TestDebounce:
         assert bot.texts == ["re: part 1\npart 2", "re: new"]
         assert len(await house.messages(KEY)) == 4
         assert await house.dead_letters() == []
+
+    async def test_a_message_that_is_delivered_again_is_not_joined_to_a_new_one(
+        self, house: ChannelHouse, site: Site, bot: BotApi
+    ):
+        for number in (1, 2):
+            await push(site.http, update(f"part {number}", message=number), SECRET_TOKEN)
+        await wait_until(lambda: bot.sent)
+        await free(site, KEY)
+        for number in (3, 2, 1):
+            await push(site.http, update(f"part {number}", message=number), SECRET_TOKEN)
+        await wait_until(lambda: len(bot.sent) == 2)
+        await free(site, KEY)
+        assert bot.texts == ["re: part 1\npart 2", "re: part 3"]
 
     async def test_what_came_while_the_agent_was_busy_is_joined(
         self, house: ChannelHouse, site: Site, bot: BotApi
