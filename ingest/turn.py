@@ -120,6 +120,9 @@ class TurnRunner:
                 # Its sender was told that it was taken, and does not send it again.
                 _stay(turn)
             return _refused(error)
+        except InvalidEvent as error:
+            # No entry can hold the message. Nothing of it was published, nor ever will be.
+            return TurnEnd(Ending.REFUSED, error.detail, "AGENT_ERROR")
         outcome = await self._outcome_of(turn, opened)
         if not _is_from(outcome, opened):
             return _not_ours(turn, outcome, opened)

@@ -258,6 +258,15 @@ class TestFailure:
         await ended(await say(replica, "hello"))
         assert await house.messages() == [("user", "hello"), ("assistant", FAILED)]
 
+    async def test_a_message_that_cannot_be_stored_is_refused_and_the_session_goes_on(
+        self, house: House
+    ):
+        replica = await house.replica()
+        end = await ended(await say(replica, "x" * (256 * 1024 + 1)))
+        assert (end.ending, end.retryable) == (Ending.REFUSED, False)
+        assert (await ended(await say(replica, "hello"))).ending is Ending.REPLIED
+        assert await house.messages() == [("user", "hello"), ("assistant", "re: hello")]
+
     async def test_after_a_failure_the_session_goes_on(self, house: House):
         replica = await house.replica(failing(AgentError("overloaded", status=503)))
         await ended(await say(replica, "one"))
