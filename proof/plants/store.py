@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sessions.backends import applier, ledger, sqlite, writer
 from sessions.backends.applier import Applier
 from sessions.backends.rows import EventRow, MessageRow, SessionRow
 from sessions.backends.sqlite import SqliteBackend
+from sessions.backends.statements import Rows
 from sessions.backends.takeback import TakeBack
 from sessions.models import Entry, Event, Poison, Reason, StreamCursor
 
 
 class _ByPlace(Applier):
-    async def _take(self, entry: Entry) -> None:
+    def _took(self, entry: Entry) -> bool:
         if isinstance(entry.body, Event):
-            await self._decide(entry, entry.body)
-        else:
-            await super()._take(entry)
+            return self._decided(entry, entry.body)
+        return super()._took(entry)
 
 
 def dedupe_by_place() -> None:
@@ -38,8 +39,8 @@ def content_rollback() -> None:
 
 
 class _Unfenced(SqliteBackend):
-    async def _raise_beat(self) -> None:
-        await self._connection.run("UPDATE lease SET beat = beat + 1")
+    def _mind_fence(self, renewed: Rows) -> None:
+        del renewed
 
     async def _check_lead(self) -> None:
         return
@@ -58,8 +59,9 @@ class _Ignoring(Applier):
 def or_ignore() -> None:
     """INSERT OR IGNORE: whatever violates a constraint counts as a duplicate."""
     writer.Applier = _Ignoring
-    for name in ("_INSERT_EVENT", "_INSERT_MESSAGE"):
-        setattr(ledger, name, getattr(ledger, name).replace("INSERT", "INSERT OR IGNORE", 1))
+    for name in ("_INSERT_EVENTS", "_INSERT_MESSAGES"):
+        form = getattr(ledger, name)
+        setattr(ledger, name, replace(form, head=form.head.replace("INSERT", "INSERT OR IGNORE")))
 
 
 class _Forgetting(TakeBack):

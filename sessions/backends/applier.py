@@ -76,7 +76,8 @@ class Applier:
 
     def _decided(self, entry: Entry, event: Event) -> bool:
         """Settle an event that has no outcome yet, unless the store must be asked first."""
-        if event.type is EventType.DEAD:
+        kind = event.type
+        if kind is EventType.DEAD:
             return False
         ledger = self._ledger
         session = ledger.sessions.get(event.session)
@@ -88,7 +89,7 @@ class Applier:
             reason = rules.refusal(event, session, opener)
         if reason is not None:
             ledger.settle(entry, event, OutcomeKind.NOOP, reason=reason)
-        elif event.type in _ADDING:
+        elif kind in _ADDING:
             self._add(entry, event, session)
         else:
             return False
@@ -111,7 +112,8 @@ class Applier:
             )
         elif event.type is EventType.RENAME:
             session.name = event.name or None
-        rules.take_state(session, event, ledger.now)
+        if event.state is not None:
+            rules.take_state(session, event, ledger.now)
         if rules.take_routing(session, event) or seq is None:
             ledger.touch(session, changed=True)
         ledger.settle(entry, event, OutcomeKind.APPLIED, session=session, seq=seq)

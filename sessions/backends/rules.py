@@ -33,11 +33,13 @@ def refusal(event: Event, session: SessionRow | None, opener: EventRow | None) -
 
     `opener` is the row of the event that opened its turn, where that is known.
     """
-    if session is not None and not session.live and not revives(event):
+    if session is None:
+        return Reason.NO_SESSION if _needs_session(event) else None
+    if not session.live and not revives(event):
         return Reason.SESSION_DELETED
-    if session is not None and opener is not None and _is_stale(session, opener):
+    if opener is not None and _is_stale(session, opener):
         return Reason.STALE_TURN
-    if session is None or not session.live:
+    if not session.live:
         return Reason.NO_SESSION if _needs_session(event) else None
     if event.agent is not None and session.agent not in (None, event.agent):
         return Reason.NOT_OWNER
