@@ -122,16 +122,14 @@ async def _flush(stack: Stack) -> Iterable[str]:
     """FLUSHALL while entries wait."""
     with _frozen(stack, stack.leader()):
         await _gather(stack)
-        return await stack.waiting(empty=True)
+        return await stack.stream.empty(stack.applied())
 
 
 async def _shorten(stack: Stack) -> Iterable[str]:
     """Somebody trims the stream to a length while entries wait."""
     with _frozen(stack, stack.leader()):
         await _gather(stack)
-        waiting = await stack.waiting()
-        await stack.stream.shorten(_LEFT)
-        return waiting
+        return await stack.stream.shorten(stack.applied(), _LEFT)
 
 
 async def _restore(stack: Stack) -> Iterable[str]:

@@ -110,18 +110,25 @@ class StreamProbe:
         with contextlib.suppress(RedisError, *UNAVAILABLE):
             await self.redis.execute_command("CONFIG SET", "maxmemory", limit)
 
-    async def waiting(self, applied: StreamId, *, empty: bool = False) -> list[str]:
-        """The event ids behind a place, in order; with `empty` Redis forgets all, this instant."""
+    async def waiting(self, applied: StreamId) -> list[str]:
+        """The event ids behind a place, in order."""
+        return await self._waiting(applied)
+
+    async def empty(self, applied: StreamId) -> list[str]:
+        """Let Redis forget all; the ids that waited at that instant."""
+        return await self._waiting(applied, "FLUSHALL")
+
+    async def shorten(self, applied: StreamId, length: int) -> list[str]:
+        """Trim the stream behind the worker's back; the ids that waited at that instant."""
+        return await self._waiting(applied, "XTRIM", _KEY, "MAXLEN", length)
+
+    async def _waiting(self, applied: StreamId, *command: str | int) -> list[str]:
         async with self.redis.pipeline(transaction=True) as pipe:
             pipe.execute_command("XRANGE", _KEY, f"({applied}", "+")
-            if empty:
-                pipe.execute_command("FLUSHALL")
+            if command:
+                pipe.execute_command(*command)
             found = (await pipe.execute())[0]
         return [fields[b"id"].decode() for _, fields in found]
-
-    async def shorten(self, length: int) -> None:
-        """Trim the stream behind the worker's back."""
-        await self.redis.execute_command("XTRIM", _KEY, "MAXLEN", length)
 
     async def leftovers(self) -> Leftovers:
         """All that the stream holds, and Redis' count of what it ever held."""

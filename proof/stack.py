@@ -19,6 +19,7 @@ from proof.children import Children, Stuck, environment
 from proof.evidence import Leftovers, database_of
 from proof.probe import StoreProbe, StreamProbe
 from proof.proxy import Proxy
+from sessions.models import StreamId
 from sessions.redis import connect
 from sessions.tokens import ensure_admin_token
 
@@ -162,12 +163,16 @@ class Stack:
 
     # -- looking -----------------------------------------------------------------------------
 
-    async def waiting(self, *, empty: bool = False) -> list[str]:
-        """The ids that the store has not applied; with `empty` Redis forgets all, this instant."""
+    async def waiting(self) -> list[str]:
+        """The ids that the store has not applied."""
+        return await self.stream.waiting(self.applied())
+
+    def applied(self) -> StreamId:
+        """How far the store has applied the stream."""
         cursor = self.store.cursor()
         if cursor is None:
             raise Stuck("the store cannot be read")
-        return await self.stream.waiting(cursor.applied, empty=empty)
+        return cursor.applied
 
     def leader(self) -> str | None:
         """The name of the worker that leads, if it lives."""

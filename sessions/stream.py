@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sessions import times, wire
 from sessions.errors import SessionError, StoreMismatch
-from sessions.models import Event, Position, RawEntry, StreamId
+from sessions.models import STREAM_START, Event, Position, RawEntry, StreamId
 from sessions.redis import UNAVAILABLE, RedisClient, RedisError, explain, patiently
 
 # Seconds that a publisher goes on with the same ids before it says that Redis is away. Shorter
@@ -38,13 +38,17 @@ _SURPLUS_STEP: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class StreamFacts:
-    """What Redis says of the stream. `added` is None on servers that do not count (before 7.0)."""
+    """What Redis says of the stream. `added` is None on servers that do not count (before 7.0).
+
+    `behind` counts the entries behind the place that was asked for, None where there are too many.
+    """
 
     last_id: StreamId
     first_id: StreamId
     added: int | None
     length: int
     store: dict[str, str]
+    behind: int | None
 
     @property
     def epoch(self) -> int:
@@ -159,10 +163,13 @@ class TurnStream:
             for stream_id, fields in entries
         ]
 
-    async def facts(self) -> StreamFacts:
-        """The stream's ids and counts and the registered store, as of one moment."""
-        last, added, length, first, store = await self._ask(
-            lambda: self._facts_script(keys=[self.key, self.store_key], args=[])
+    async def facts(self, place: StreamId = STREAM_START, *, counted: int = 0) -> StreamFacts:
+        """The stream's ids and counts and the registered store, as of one moment.
+
+        A reader at a `place`, who has `counted` entries so far, learns how many wait for it.
+        """
+        last, added, length, first, store, behind = await self._ask(
+            lambda: self._facts_script(keys=[self.key, self.store_key], args=[str(place), counted])
         )
         pairs = [item.decode() for item in store]
         return StreamFacts(
@@ -171,6 +178,7 @@ class TurnStream:
             added=None if added < 0 else added,
             length=length,
             store=dict(zip(pairs[::2], pairs[1::2], strict=True)),
+            behind=None if behind < 0 else behind,
         )
 
     async def _ask(self, call: Callable[[], Awaitable[Any]]) -> Any:

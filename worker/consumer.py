@@ -189,7 +189,7 @@ class Consumer:
         cursor = self._cursor or await self._backend.cursor()
         # The lease first: it must not lapse because Redis is away.
         await self._backend.renew()
-        facts = await self._stream.facts()
+        facts = await self._stream.facts(cursor.applied, counted=cursor.skipped + cursor.resolved)
         reason = regression(cursor, facts)
         if reason is not None:
             cursor = await self._begin_epoch(cursor, facts, reason)

@@ -27,7 +27,7 @@ def regression(cursor: StreamCursor, facts: StreamFacts) -> str | None:
 
 
 def vanished(cursor: StreamCursor, facts: StreamFacts) -> int:
-    """How many entries were added and never came by; 0 unless the cursor has caught up."""
-    if facts.added is None or cursor.applied != facts.last_id:
+    """How many entries were added, were not read and are not there; 0 where too many wait."""
+    if facts.added is None or facts.behind is None:
         return 0
-    return max(0, facts.added - cursor.skipped - cursor.resolved)
+    return max(0, facts.added - cursor.skipped - cursor.resolved - facts.behind)

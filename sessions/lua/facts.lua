@@ -1,5 +1,8 @@
 -- What Redis knows of the stream, without any content.
--- KEYS: stream, store. Returns {last id, entries added or -1, length, first id, store hash}.
+-- KEYS: stream, store. ARGV: a place, and how many entries a reader there has accounted for.
+-- Returns {last id, entries added or -1, length, first id, store hash, entries behind the place}.
+-- The last is -1 where it should be more than MOST, for looking at entries takes time.
+local MOST = 128
 local last, added, length, first = '0-0', 0, 0, '0-0'
 if redis.call('EXISTS', KEYS[1]) == 1 then
     local info = redis.call('XINFO', 'STREAM', KEYS[1])
@@ -16,4 +19,11 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
         end
     end
 end
-return {last, added, length, first, redis.call('HGETALL', KEYS[2])}
+local behind = -1
+local expected = added - ARGV[2]
+if expected == 0 then
+    behind = 0
+elseif expected > 0 and expected <= MOST then
+    behind = #redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', expected)
+end
+return {last, added, length, first, redis.call('HGETALL', KEYS[2]), behind}
