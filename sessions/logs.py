@@ -9,8 +9,11 @@ from typing import Final
 _FORMAT: Final = "%(asctime)s.%(msecs)03dZ %(levelname)-7s {service} %(message)s"
 
 # Chatty or repetitive at INFO, and none of it about turns; some of them log URLs with tokens, or
-# what was said.
-_QUIET: Final = ("arq", "httpx", "httpcore", "aiosqlite", "mcp", "asyncio", "openai", "telegram")
+# what was said. uvicorn writes down every WebSocket's URL, and at DEBUG its frames.
+_QUIET: Final = (
+    *("arq", "httpx", "httpcore", "aiosqlite", "mcp", "asyncio", "openai", "telegram"),
+    "uvicorn",
+)
 
 
 def configure_logging(service: str, level: str) -> None:

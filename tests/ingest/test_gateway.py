@@ -24,6 +24,7 @@ from sessions.models import Event, EventType
 from sessions.settings import Settings
 from sessions.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
 from tests.helpers import wait_until
+from tests.ingest.logged import logging_as_a_process_does
 from tests.ingest.replicas import Gate, ScriptedAgent
 from tests.ingest.serving import serving
 from tests.leading import Leading
@@ -133,6 +134,20 @@ class TestHandshake:
         header = {"Authorization": "Bearer nobody"}
         assert (await refused(gateway, f"?agent=anna&token={gateway.token}", **header))[0] == 401
 
+    async def test_no_log_line_shows_the_token_or_what_was_said(
+        self, gateway: Gateway, caplog: pytest.LogCaptureFixture
+    ):
+        with logging_as_a_process_does(caplog):
+            url = f"{gateway.url}/ws/chat?agent=anna&session_id=one&token={gateway.token}"
+            async with connect(url) as socket:
+                await socket.send('{"type":"message","content":"a secret of ours"}')
+                await Client(socket, {}).until("done")
+        # The client of this test logs too.
+        ours = [record for record in caplog.records if record.name != "websockets.client"]
+        text = "\n".join(record.getMessage() for record in ours)
+        assert gateway.token not in text
+        assert "a secret of ours" not in text
+
     async def test_an_agents_token_is_for_that_agent_only(self, gateway: Gateway):
         token, _ = create_token(gateway.settings.workspace, scope=TokenScope.SEND, agent="bert")
         status, _ = await refused(gateway, "?agent=anna", Authorization=f"Bearer {token}")
@@ -239,6 +254,16 @@ class TestErrors:
                 await client.socket.send(text)
                 assert await client.next() == {"type": "error", "message": expected}
 
+    @pytest.mark.parametrize("more", ["", ',"request_id":"r","decision":"approve"'])
+    async def test_an_approval_as_the_first_frame_is_of_an_unsupported_type(
+        self, gateway: Gateway, more: str
+    ):
+        async with gateway.client() as client:
+            await client.socket.send(f'{{"type":"approval_response"{more}}}')
+            frame = await client.next()
+        assert frame["message"].startswith('Unsupported message type "approval_response". Send {')
+        assert "code" not in frame
+
     async def test_an_empty_first_message_is_dropped(self, gateway: Gateway):
         async with gateway.client() as client:
             await client.say("")
@@ -252,7 +277,18 @@ class TestErrors:
             ('{"type":"dance"}', "UNKNOWN_MESSAGE_TYPE", 'Unsupported message type "dance". Send'),
             ('{"type":"message"}', "EMPTY_CONTENT", "Message content cannot be empty"),
             ('{"type":"message","content":""}', "EMPTY_CONTENT", "Message content cannot be"),
+            ('{"type":"message","content":7}', "EMPTY_CONTENT", "Message content cannot be"),
+            ('["message"]', "UNKNOWN_MESSAGE_TYPE", 'Unsupported message type "". Send'),
+            ('{"type":"connect"}', "UNKNOWN_MESSAGE_TYPE", 'Unsupported message type "connect"'),
             ('{"type":"approval_response"}', "INVALID_APPROVAL_RESPONSE", "approval_response req"),
+            (
+                '{"type":"approval_response","request_id":"r","decision":"perhaps"}',
+                *("INVALID_APPROVAL_RESPONSE", "approval_response requires request_id and dec"),
+            ),
+            (
+                '{"type":"approval_response","kind":"sop","run_id":"r","decision":"approve"}',
+                *("SOP_DISABLED", ""),
+            ),
         ],
     )
     async def test_wrong_later_frames_get_an_error_with_a_code(
@@ -265,16 +301,66 @@ class TestErrors:
         assert (frame["type"], frame["code"]) == ("error", code)
         assert frame["message"].startswith(start)
 
-    async def test_a_failed_turn_is_an_error_with_its_code(self, gateway: Gateway):
+    async def test_an_answer_to_a_question_that_nobody_asked_is_ignored(self, gateway: Gateway):
+        async with gateway.client() as client:
+            await client.greet()
+            await client.send(type="approval_response", request_id="r", decision="always")
+            await client.say("hello")
+            assert (await client.next())["type"] == "done"
+
+    async def test_during_a_turn_wrong_frames_are_ignored_but_for_what_is_no_json(
+        self, gateway: Gateway
+    ):
+        gate = Gate()
+        gateway.agent.script = gate
+        async with gateway.client() as client:
+            await client.say("hello")
+            await wait_until(lambda: gate.waiting)
+            await client.send(type="dance")
+            await client.send(type="approval_response")
+            await client.socket.send("{")
+            assert await client.next() == {
+                **{"type": "error", "code": "INVALID_JSON"},
+                "message": 'Invalid JSON. Send {"type":"message","content":"your text"}',
+            }
+            gate.open()
+            assert (await client.next())["type"] == "done"
+
+    @pytest.mark.parametrize(
+        ("error", "code"),
+        [
+            (AgentError("overloaded", status=529), "PROVIDER_ERROR"),
+            (AgentError("incorrect api key provided", status=401), "AUTH_ERROR"),
+            (AgentError("it lost its thread"), "AGENT_ERROR"),
+        ],
+    )
+    async def test_a_failed_turn_is_an_error_with_its_code(
+        self, gateway: Gateway, error: AgentError, code: str
+    ):
         async def script(session: str, lines: Any, progress: Any):
-            raise AgentError("overloaded", status=529)
+            raise error
 
         gateway.agent.script = script
         async with gateway.client() as client:
             await client.say("hello")
             assert await client.until("error") == {
-                **{"type": "error", "message": "overloaded", "code": "PROVIDER_ERROR"}
+                **{"type": "error", "message": str(error), "code": code}
             }
+
+    async def test_a_message_that_waits_for_too_long_gets_an_error(
+        self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(gateway.services.desk, "_wait", 0.2)
+        gate = Gate()
+        gateway.agent.script = gate
+        async with gateway.client() as client:
+            await client.say("first")
+            await client.say("second")
+            frame = await client.until("error")
+            assert frame["code"] == "SESSION_QUEUE_TIMEOUT"
+            assert frame["message"] == "Timed out waiting for session gw_one"
+            gate.open()
+            assert (await client.until("done"))["full_response"] == "re: first"
 
     async def test_the_ninth_message_at_once_gets_an_error_and_the_first_of_a_client_ends_it(
         self, gateway: Gateway

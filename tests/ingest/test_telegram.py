@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -15,12 +14,12 @@ from ingest.agents.base import Reply
 from ingest.failures import ABORTED, CLEARED
 from ingest.inbound import Inbound
 from sessions.errors import ConfigError
-from sessions.logs import configure_logging
 from sessions.redis import connect
 from sessions.settings import Settings
 from tests.helpers import wait_until
 from tests.ingest.botapi import CHAT, TOKEN, BotApi, bot_api, failed, flooded, push, update
 from tests.ingest.channel_house import ChannelHouse, Site, dispatching, free, with_channels
+from tests.ingest.logged import logging_as_a_process_does
 from tests.ingest.replicas import Gate
 from tests.leading import Leading
 
@@ -515,18 +514,6 @@ class TestPolling:
         assert "is tried again" in caplog.text
         assert TOKEN not in caplog.text
         assert "a secret of ours" not in caplog.text
-
-
-@contextmanager
-def logging_as_a_process_does(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """At the lowest level, into `caplog`."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    configure_logging("test", "debug")
-    root.addHandler(caplog.handler)
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 class TestSettings:
