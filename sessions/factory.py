@@ -8,25 +8,31 @@ from typing import Literal
 from sessions.backend import SessionBackend
 from sessions.errors import UnknownBackend
 from sessions.settings import BACKENDS
+from sessions.wire import DEFAULT_MAX_CONTENT
 
 
 def make_session_backend(
-    workspace_dir: str | Path, backend: str, *, mode: Literal["read", "write"] = "read"
+    workspace_dir: str | Path,
+    backend: str,
+    *,
+    mode: Literal["read", "write"] = "read",
+    max_content: int = DEFAULT_MAX_CONTENT,
 ) -> SessionBackend:
     """The backend of that name on that workspace; it does no I/O before `async with`.
 
     In read mode nothing is ever created, and a store that was not made yet reads as empty.
+    `max_content` bounds, in bytes, the content of a dead letter that is replayed.
     Raises UnknownBackend, which names the valid ones, for another name.
     """
     workspace = Path(workspace_dir)
     if backend == "sqlite":
         from sessions.backends.sqlite import SqliteBackend
 
-        return SqliteBackend(workspace, mode=mode)
+        return SqliteBackend(workspace, mode=mode, max_content=max_content)
     if backend == "jsonl":
         from sessions.backends.jsonl import JsonlBackend
 
-        return JsonlBackend(workspace, mode=mode)
+        return JsonlBackend(workspace, mode=mode, max_content=max_content)
     raise UnknownBackend(
         f"session_backend {backend!r} does not exist; set [channels].session_backend to one of "
         f"{', '.join(BACKENDS)}"

@@ -43,7 +43,10 @@ async def run(settings: Settings, environ: Mapping[str, str], *, adopt: bool = F
         max_content=settings.turnstream.max_content_bytes,
     )
     backend = make_session_backend(
-        settings.workspace, settings.channels.session_backend, mode="write"
+        settings.workspace,
+        settings.channels.session_backend,
+        mode="write",
+        max_content=settings.turnstream.max_content_bytes,
     )
     async with _closing(redis), backend:
         # Where no `up` made it: with compose the worker is the one that may write the workspace.

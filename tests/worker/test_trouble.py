@@ -96,6 +96,22 @@ async def test_an_entry_of_ten_mebibytes_is_set_aside_with_its_size_and_its_begi
     assert worker.peak_mb() < 150
 
 
+async def test_a_replay_is_bound_by_the_same_size_as_the_entry_was(plant: Plant) -> None:
+    fields = ("v", "1", "type", "append", "session", "s", "role", "user", "content", "x" * 200)
+    worker = await plant.worker(max_content_bytes="100")
+    await plant.xadd(*fields, "id", "long")
+    await plant.outcome("long")
+    [letter] = (await (await plant.store()).dead_letters()).items
+    replay = ("v", "1", "type", "dead", "action", "replay", "target", letter.id)
+    await plant.xadd(*replay, "id", "once")
+    assert (await plant.outcome("once")).reason == "still_dead"
+    await worker.stop()
+    await plant.worker(max_content_bytes="200")
+    await plant.xadd(*replay, "id", "again")
+    assert (await plant.outcome("again")).reason is None
+    assert await plant.texts() == ["x" * 200]
+
+
 async def test_the_largest_entries_stream_through_without_filling_the_workers_memory(
     plant: Plant,
 ) -> None:
