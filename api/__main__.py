@@ -34,8 +34,7 @@ def main() -> int:
 async def run(settings: Settings, environ: Mapping[str, str]) -> None:
     """Serve the api of these settings until a signal or the end of the parent."""
     async with opened(settings) as app:
-        gateway = settings.gateway
-        await serve(app, host=gateway.host, port=gateway.port, environ=environ)
+        await serve(app, settings.gateway, environ=environ)
 
 
 if __name__ == "__main__":

@@ -37,8 +37,7 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
         client_within(app, token) as api,
         joined(app, settings, tokens=tokens, api=api),
     ):
-        gateway = settings.gateway
-        await serve(app, host=gateway.host, port=gateway.port, environ=environ)
+        await serve(app, settings.gateway, environ=environ)
 
 
 if __name__ == "__main__":

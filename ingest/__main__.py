@@ -31,9 +31,8 @@ def main() -> int:
 
 
 async def _run(settings: Settings, token: str | None) -> None:
-    gateway = settings.gateway
     async with opened(settings, token=token) as app:
-        await serve(app, host=gateway.host, port=gateway.port, environ=os.environ)
+        await serve(app, settings.gateway, environ=os.environ)
 
 
 if __name__ == "__main__":

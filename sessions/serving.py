@@ -16,6 +16,7 @@ from sessions.asgi import AsgiApp
 from sessions.errors import ConfigError
 from sessions.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
 from sessions.progress import BEAT_INTERVAL, ProgressReporter
+from sessions.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
 
@@ -23,22 +24,29 @@ log = logging.getLogger(__name__)
 GRACE: Final = 4
 # A chat message is text; uvicorn's own 16 MiB would let one client hold that much memory.
 MAX_WEBSOCKET_MESSAGE: Final = 256 * 1024
+# Seconds for a WebSocket's peer to answer a ping. Longer than an outage of Redis: while a message
+# waits for Redis, what its client sends next is not read, its pong neither.
+PONG_TIMEOUT: Final = 60.0
+# Milliseconds that bytes may be on their way to a peer that takes none; then the kernel cuts the
+# connection, which otherwise stays for as long as the peer's machine only says that it is busy.
+_STUCK: Final = 60_000
 
 
 async def serve(
     app: AsgiApp,
+    gateway: GatewaySettings,
     *,
-    host: str,
-    port: int,
     environ: Mapping[str, str],
     on_ready: Callable[[str], None] = lambda url: None,
+    pong_timeout: float = PONG_TIMEOUT,
 ) -> None:
     """Serve until SIGTERM, SIGINT or the end of the supervisor; a second signal cuts requests off.
 
     Being cancelled is a request to end as well. `on_ready` is told the URL once requests are
-    answered; port 0 takes a free one. Raises ConfigError where the address cannot be listened on.
+    answered; port 0 takes a free one. WebSockets are pinged, and closed where no pong comes in
+    `pong_timeout` seconds. Raises ConfigError where the address cannot be listened on.
     """
-    listener = _listen(host, port)
+    listener = _listen(gateway.host, gateway.port)
     reporter = ProgressReporter.inherited(environ)
     url = _url(listener)
 
@@ -47,7 +55,11 @@ async def serve(
         on_ready(url)
         reporter.ready()
 
-    server = _Server(_config(app, reporter), ready)
+    pings = {
+        "ws_ping_interval": gateway.websocket_ping_interval_secs or None,
+        "ws_ping_timeout": pong_timeout,
+    }
+    server = _Server(_config(app, reporter, pings), ready)
     watch_parent(inherited_pipe(environ, LIFELINE_VARIABLE), server.stop)
     with contextlib.closing(listener), _stop_on_signals(server):
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
@@ -92,7 +104,7 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _config(app: AsgiApp, reporter: ProgressReporter) -> uvicorn.Config:
+def _config(app: AsgiApp, reporter: ProgressReporter, more: Mapping[str, Any]) -> uvicorn.Config:
     async def beat() -> None:
         reporter.beat()
 
@@ -108,6 +120,7 @@ def _config(app: AsgiApp, reporter: ProgressReporter) -> uvicorn.Config:
         "timeout_graceful_shutdown": GRACE,
         "callback_notify": beat,
         "timeout_notify": BEAT_INTERVAL,
+        **more,
     }
     return uvicorn.Config(app, **settings)
 
@@ -117,11 +130,14 @@ def _listen(host: str, port: int) -> socket.socket:
         [address, *_] = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        return socket.create_server(address[4][:2], family=address[0])
+        listener = socket.create_server(address[4][:2], family=address[0])
     except OSError as error:
         raise ConfigError(
             f"cannot listen on {host}:{port}: {error.strerror}; choose another address"
         ) from error
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; what is accepted inherits it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STUCK)
+    return listener
 
 
 def _url(listener: socket.socket) -> str:

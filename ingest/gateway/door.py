@@ -31,6 +31,8 @@ router = APIRouter()
 SUBPROTOCOL: Final = "zeroclaw.v1"
 # Clients at the same time in one process. 500 idle ones cost some 40 MB.
 MOST_CLIENTS: Final = 2000
+# Seconds for the frame that says that we close: behind what a slow reader did not take, it waits.
+_FAREWELL: Final = 1.0
 
 _UNAUTHORIZED: Final = (
     "Unauthorized: provide Authorization header, Sec-WebSocket-Protocol bearer, "
@@ -167,9 +169,10 @@ async def _talk(socket: WebSocket, services: Services, visitor: Visitor, chat: C
 
 async def _close(socket: WebSocket, code: int) -> None:
     try:
-        await socket.close(code)
-    except (RuntimeError, WebSocketDisconnect):
-        return  # it was the client that left
+        async with asyncio.timeout(_FAREWELL):
+            await socket.close(code)
+    except (RuntimeError, WebSocketDisconnect, TimeoutError):
+        return  # it was the client that left, or it takes nothing more
 
 
 async def _texts(socket: WebSocket) -> AsyncIterator[str]:

@@ -14,6 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
 from sessions.serving import serve
+from sessions.settings import GatewaySettings
 from tests.api.house import House
 
 # Both generations of the protocol: one request an exchange, and the one with a handshake.
@@ -25,7 +26,7 @@ async def url(house: House) -> AsyncIterator[str]:
     """The api on a port of its own."""
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(
-        serve(house.app, host="127.0.0.1", port=0, environ={}, on_ready=ready.set_result)
+        serve(house.app, GatewaySettings(port=0), environ={}, on_ready=ready.set_result)
     )
     yield await ready
     serving.cancel()

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Opcode
 
 import api.app
 from ingest.agents.base import Agent, Reply
 from ingest.app import client_within, joined
 from ingest.failures import AgentError
+from ingest.gateway import outbox
 from ingest.gateway.chat import Allowance
 from ingest.gateway.outbox import Outbox, SlowReader
 from ingest.services import Services
 from sessions.models import Event, EventType
-from sessions.settings import Settings
+from sessions.serving import serve
+from sessions.settings import GatewaySettings, Settings
 from sessions.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
 from tests.helpers import wait_until
 from tests.ingest.logged import logging_as_a_process_does
@@ -39,6 +44,7 @@ class Gateway:
     services: Services
     agent: ScriptedAgent
     settings: Settings
+    app: FastAPI
 
     @asynccontextmanager
     async def client(self, session: str | None = "one", **query: str) -> AsyncIterator[Client]:
@@ -92,7 +98,7 @@ async def gateway(settings: Settings, leading: Leading) -> AsyncIterator[Gateway
         agent = ScriptedAgent()
         agents: dict[str, Agent] = services.agents  # type: ignore[assignment]
         agents["anna"] = agent
-        yield Gateway(f"ws://{address}", token, services, agent, settings)
+        yield Gateway(f"ws://{address}", token, services, agent, settings, app)
 
 
 async def refused(gateway: Gateway, query: str, **headers: str) -> tuple[int, str]:
@@ -430,6 +436,61 @@ class TestSurvival:
             await client.until("aborted")
         async with gateway.client() as client:
             assert client.start["message_count"] == 2
+
+
+class TestKeepalive:
+    @asynccontextmanager
+    async def pinging(self, gateway: Gateway, **pings: Any) -> AsyncIterator[None]:
+        """The gateway as a process serves it, pinging every second."""
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        own = GatewaySettings(port=0, websocket_ping_interval_secs=1)
+        process = asyncio.create_task(
+            serve(gateway.app, own, environ={}, on_ready=ready.set_result, **pings)
+        )
+        gateway.url = (await ready).replace("http", "ws")
+        yield
+        process.cancel()
+        await asyncio.gather(process, return_exceptions=True)
+
+    async def test_a_client_is_pinged_as_often_as_the_settings_say(self, gateway: Gateway):
+        async with self.pinging(gateway), gateway.client() as client:
+            pings: list[float] = []
+            process = client.socket.process_event
+
+            def processing(event: Any) -> None:
+                if event.opcode is Opcode.PING:
+                    pings.append(asyncio.get_running_loop().time())
+                process(event)
+
+            client.socket.process_event = processing  # type: ignore[method-assign]
+            await wait_until(lambda: len(pings) > 1)
+        assert 0.9 < pings[1] - pings[0] < 5
+
+    async def test_a_client_that_is_gone_without_a_word_is_noticed(self, gateway: Gateway):
+        async with self.pinging(gateway, pong_timeout=0.2), gateway.client() as client:
+            assert gateway.services.clients
+            client.socket.transport.pause_reading()
+            await wait_until(lambda: not gateway.services.clients)
+            client.socket.transport.abort()
+
+    async def test_a_client_that_reads_nothing_more_is_given_up(
+        self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    ):
+        async def script(session: str, lines: Any, progress: Any) -> Reply:
+            for _ in range(200):
+                # Nothing that compresses well.
+                progress.chunk(secrets.token_hex(50_000))
+                await asyncio.sleep(0)
+            return Reply("x")
+
+        monkeypatch.setattr(outbox, "SEND_TIMEOUT", 0.2)
+        gateway.agent.script = script
+        async with gateway.client() as client:
+            client.socket.transport.pause_reading()
+            await client.say("hello")
+            await wait_until(lambda: not gateway.services.clients)
+            client.socket.transport.abort()
+        await wait_until(lambda: gateway.services.desk.running("gw_one") is None)
 
 
 class TestOutbox:
