@@ -19,14 +19,13 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.errors import Problem, Unauthorized, problem_of
+from api.errors import Forbidden, Problem, Unauthorized, problem_of
 from api.metrics import Metrics
 from api.readiness import Readiness
 from api.service import Caller, Service, checked_key
-from sessions.asgi import parse_json, read_body
-from sessions.errors import InvalidRequest
+from sessions.asgi import parse_json, read_body, utf8_header
 from sessions.models import Position
-from sessions.tokens import Principal, TokenScope, TokenVerifier
+from sessions.tokens import AGENT_HEADER, Principal, TokenScope, TokenVerifier
 
 # Bytes of a request's body. A message of 256 KiB fits, also with all of it escaped as \uXXXX.
 MAX_BODY: Final = 1024 * 1024
@@ -105,12 +104,21 @@ def api_of(request: Request) -> Api:
 
 
 async def authenticate(tokens: TokenVerifier, request: Request) -> Principal:
-    """Who calls; raises Unauthorized without a token that is somebody's."""
+    """Who calls, narrowed to one agent where the caller asks for it.
+
+    Raises Unauthorized without a token that is somebody's, Forbidden with another agent's.
+    """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     principal = await tokens.verify(token.strip()) if scheme.lower() == "bearer" else None
     if principal is None:
         raise Unauthorized("Unauthorized — send Authorization: Bearer <token>")
-    return principal
+    agent = request.headers.get(AGENT_HEADER)
+    if agent is None:
+        return principal
+    narrowed = principal.narrowed(utf8_header(agent, "X-Turnstream-Agent"))
+    if narrowed is None:
+        raise Forbidden("this token is another agent's than the one in X-Turnstream-Agent")
+    return narrowed
 
 
 def answer_problem(problem: Problem) -> Response:
@@ -155,16 +163,9 @@ def make_caller(
         principal,
         after=Position.parse(after) if after else None,
         any_age=any_age,
-        current=_utf8(current) if current is not None else None,
+        current=utf8_header(current, "X-Turnstream-Session") if current is not None else None,
         key=checked_key(key),
     )
-
-
-def _utf8(header: str) -> str:
-    try:
-        return header.encode("latin-1").decode("utf-8")
-    except ValueError:
-        raise InvalidRequest("X-Turnstream-Session must be UTF-8") from None
 
 
 async def _caller(

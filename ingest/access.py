@@ -9,6 +9,7 @@ from typing import Final
 import httpx
 
 from ingest.errors import ApiUnavailable, Forbidden, Unauthorized
+from sessions.asgi import utf8_header
 from sessions.tokens import Principal, TokenScope, TokenVerifier
 
 # Seconds for which an answer of the api is believed: as long as a revoked token still works here.
@@ -17,11 +18,20 @@ _BELIEVED: Final = 10.0
 _REMEMBERED: Final = 1000
 
 
-async def caller(verifier: TokenVerifier, token: str | None, needed: TokenScope) -> Principal:
-    """Whose token that is; raises Unauthorized or, where its scope is too small, Forbidden."""
+async def caller(
+    verifier: TokenVerifier, token: str | None, needed: TokenScope, *, agent: str | None = None
+) -> Principal:
+    """Whose token that is, narrowed to `agent` (the header) where it asks for that.
+
+    Raises Unauthorized or, where its scope is too small or it is another agent's, Forbidden.
+    """
     principal = await verifier.verify(token) if token else None
     if principal is None:
         raise Unauthorized("send Authorization: Bearer <token> with a token of this workspace")
+    if agent is not None:
+        principal = principal.narrowed(utf8_header(agent, "X-Turnstream-Agent"))
+    if principal is None:
+        raise Forbidden("this token is another agent's than the one in X-Turnstream-Agent")
     if not principal.may(needed):
         raise Forbidden(f"this token has the scope {principal.scope}; {needed} is needed")
     return principal

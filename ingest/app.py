@@ -10,7 +10,7 @@ async with joined(app, settings, tokens=..., api=...):  # beside the api's route
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from ingest import rest
 from ingest.access import ApiTokens
 from ingest.agents.factory import opened_agents
-from ingest.agents.tools import SessionTools, tokens_for
+from ingest.agents.tools import SessionTools
 from ingest.channels import door as channel_door
 from ingest.channels.dispatch import Dispatch
 from ingest.channels.factory import opened_channels
@@ -50,20 +50,20 @@ _API_TIMEOUT: Final = 10.0
 async def opened(settings: Settings, *, token: str | None = None) -> AsyncGenerator[FastAPI]:
     """Ingest as a process of its own, which needs two addresses: Redis and the api.
 
-    `token` is what it shows to the api. Redis and the api may be away now. Raises ConfigError
-    for what only a person can mend.
+    `token` is what it shows to the api: an administrator's, with which it reads the histories of
+    all agents and narrows itself to one for that one's tools. Redis and the api may be away now.
+    Raises ConfigError for what only a person can mend.
     """
     if settings.turnstream.api_url is None:
         raise ConfigError("ingest asks the api for tokens and history: set TURNSTREAM_API_URL")
     app = FastAPI(title="Turnstream ingest", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(HostGuard, names=allowed_names(settings))
     app.include_router(rest.health)
-    async with api_client(settings.turnstream.api_url, token) as api:
-        tokens = ApiTokens(api)
-        # Whose token it is shows later, as the api may be away now; no agent uses another's.
-        agents = dict.fromkeys(settings.agents, token) if token else {}
-        async with _served(app, settings, tokens=tokens, api=api, agent_tokens=agents):
-            yield app
+    async with (
+        api_client(settings.turnstream.api_url, token) as api,
+        _served(app, settings, tokens=ApiTokens(api), api=api),
+    ):
+        yield app
 
 
 @asynccontextmanager
@@ -71,27 +71,19 @@ async def joined(
     app: FastAPI, settings: Settings, *, tokens: TokenVerifier, api: httpx.AsyncClient
 ) -> AsyncGenerator[None]:
     """Put the routes of ingest into the api's app, on the same workspace."""
-    async with (
-        tokens_for(settings.workspace, settings.agents) as agents,
-        _served(app, settings, tokens=tokens, api=api, agent_tokens=agents),
-    ):
+    async with _served(app, settings, tokens=tokens, api=api):
         yield
 
 
 @asynccontextmanager
 async def _served(
-    app: FastAPI,
-    settings: Settings,
-    *,
-    tokens: TokenVerifier,
-    api: httpx.AsyncClient,
-    agent_tokens: Mapping[str, str],
+    app: FastAPI, settings: Settings, *, tokens: TokenVerifier, api: httpx.AsyncClient
 ) -> AsyncGenerator[None]:
     url = settings.redis_url or DEFAULT_REDIS
     own = settings.turnstream
 
     def tools(alias: str) -> SessionTools:
-        return SessionTools(api, tokens, agent=alias, token=agent_tokens.get(alias))
+        return SessionTools(api, agent=alias)
 
     async with (
         aclosing(connect(url)) as redis,

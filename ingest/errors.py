@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from sessions.asgi import BodyTooLarge, InvalidJson
 from sessions.errors import (
     InvalidEvent,
+    InvalidRequest,
     LaneFull,
     Retryable,
     SessionError,
@@ -81,6 +82,7 @@ _TABLE: Final[tuple[tuple[type[Exception], int, str, str | None], ...]] = (
     (InvalidJson, 400, "invalid_json", None),
     (BrokenPayload, 400, "broken_payload", None),
     (InvalidBody, 422, "invalid_body", None),
+    (InvalidRequest, 422, "invalid_argument", None),
     (LaneFull, 429, "session_queue_full", None),
     (StreamFull, 503, "stream_full", None),
     (StreamUnavailable, 503, "stream_unavailable", "Redis does not answer; try again"),

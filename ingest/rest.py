@@ -14,7 +14,7 @@ from ingest.events import MAX_EVENTS, claimed_by, parse_body
 from ingest.services import Services
 from sessions.asgi import read_body
 from sessions.models import Event, Position
-from sessions.tokens import TokenScope
+from sessions.tokens import AGENT_HEADER, TokenScope
 
 # Bytes of a body: 500 events of ordinary size, or 32 of the largest.
 MAX_BODY: Final = 8 * 1024 * 1024
@@ -47,7 +47,8 @@ async def publish_events(request: Request) -> JSONResponse:
     """Publish one event or up to 500, all or none; answered when Redis has them all."""
     services = services_of(request)
     token = bearer(request.headers.get("authorization"))
-    principal = await caller(services.tokens, token, TokenScope.SEND)
+    as_agent = request.headers.get(AGENT_HEADER)
+    principal = await caller(services.tokens, token, TokenScope.SEND, agent=as_agent)
     events = parse_body(
         await read_body(request.stream(), MAX_BODY),
         idempotency_key=request.headers.get("idempotency-key"),

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
-from sessions.errors import ConfigError, SessionError
+from sessions.errors import ConfigError, InvalidRequest, SessionError
 from sessions.settings import Settings
 
 AsgiScope = MutableMapping[str, Any]
@@ -125,6 +125,14 @@ async def read_body(chunks: AsyncIterable[bytes], limit: int) -> bytes:
         if len(received) > limit:
             raise BodyTooLarge(f"the body is larger than {limit} bytes")
     return bytes(received)
+
+
+def utf8_header(value: str, name: str) -> str:
+    """A header's text, which frameworks decode as if it were Latin-1; raises InvalidRequest."""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except ValueError:
+        raise InvalidRequest(f"{name} must be UTF-8") from None
 
 
 def parse_json(body: bytes) -> Any:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 TOKEN_PREFIX: Final = "ts_"
 # 256 bits: nobody guesses one, so that one round of SHA-256 is hash enough.
 _TOKEN_BYTES: Final = 32
+# The header by which a caller asks to be taken for one agent, and for no more than that.
+AGENT_HEADER: Final = "x-turnstream-agent"
 
 
 class TokenScope(StrEnum):
@@ -56,6 +58,15 @@ class Principal:
     def may(self, needed: TokenScope) -> bool:
         """Whether the caller has that scope."""
         return self.scope.includes(needed)
+
+    def narrowed(self, agent: str) -> Principal | None:
+        """The caller as that agent and no more; None where the token is another agent's.
+
+        An administrator keeps the scope `send` of its own.
+        """
+        if self.agent is None:
+            return Principal(agent, TokenScope.SEND)
+        return self if self.agent == agent else None
 
 
 class TokenVerifier(Protocol):

@@ -15,7 +15,7 @@ from ingest.errors import BrokenPayload, Forbidden
 from ingest.ids import derived_id
 from sessions import times
 from sessions.asgi import parse_json
-from sessions.tokens import TokenScope, TokenVerifier
+from sessions.tokens import AGENT_HEADER, TokenScope, TokenVerifier
 
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # Who writes on a command line, as upstream names them in session keys.
@@ -35,7 +35,8 @@ class CliChannel:
     async def open(self, post: Post) -> Parcel:
         """The line of `{"id", "content", "room"}`; the id is the client's own."""
         token = bearer(post.headers.get("authorization"))
-        principal = await caller(self._tokens, token, TokenScope.SEND)
+        as_agent = post.headers.get(AGENT_HEADER)
+        principal = await caller(self._tokens, token, TokenScope.SEND, agent=as_agent)
         if principal.agent not in (None, self.alias):
             raise Forbidden(f"this token is not agent {self.alias}'s")
         return Parcel([self._arrival(parse_json(post.body))])

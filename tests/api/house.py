@@ -35,10 +35,13 @@ class House:
         headers: Mapping[str, str | bytes] | None = None,
         **options: Any,
     ) -> httpx.Response:
-        """One request; `who` None sends no token."""
+        """One request; `who` None sends no token, `admin as anna` narrows it to an agent."""
         given = {name.encode(): _bytes(value) for name, value in (headers or {}).items()}
         if who is not None:
-            given[b"Authorization"] = b"Bearer " + self.tokens[who].encode()
+            whose, _, agent = who.partition(" as ")
+            given[b"Authorization"] = b"Bearer " + self.tokens[whose].encode()
+            if agent:
+                given[b"X-Turnstream-Agent"] = agent.encode()
         return await self.http.request(method, path, headers=given, **options)
 
     async def get(self, path: str, *, who: str | None = "admin", **params: Any) -> httpx.Response:

@@ -91,7 +91,7 @@ class TestTwoAgents:
             {"agent": "anna", "channel": "discord.club"},
         ],
     )
-    @pytest.mark.parametrize("who", ["bert", "bert-reads"])
+    @pytest.mark.parametrize("who", ["bert", "bert-reads", "admin as bert", "bert as bert"])
     async def test_anothers_session_answers_as_one_that_does_not_exist(
         self, house: House, owner: dict[str, str], who: str
     ):
@@ -117,6 +117,36 @@ class TestTwoAgents:
         assert SECRET in found["GET /api/sessions"][1]
         assert "swordfish" in found["GET /api/sessions/{session_id}/messages"][1]
         assert found["GET /api/sessions/{session_id}/state"][0] == 200
+
+    @pytest.mark.parametrize("header", ["bert", "Bert", "", " ", "*", "bért"])
+    async def test_an_agents_token_is_never_widened_by_a_header(self, house: House, header: str):
+        await keep_secret(house, agent="anna")
+        narrowed = {"X-Turnstream-Agent": header}
+
+        for method, path in (("GET", "/api/sessions"), ("GET", "/api/tools"), ("POST", "/mcp")):
+            response = await house.call(method, path, who="anna", headers=narrowed)
+            assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+
+    async def test_an_administrator_that_narrows_itself_to_an_agent_sends_as_that_one(
+        self, house: House
+    ):
+        await house.say("berts", "x", agent="bert")
+        whose = await house.call("GET", "/api/tokens/self", who="admin as bert")
+        sent = await house.tool(
+            "sessions_send", {"session_id": "berts", "message": "hi"}, who="admin as bert"
+        )
+        letters = await house.get("/api/dead-letters", who="admin as bert")
+
+        assert whose.json() == {"agent": "bert", "scope": "send"}
+        assert sent.json()["success"]
+        assert letters.status_code == 403
+
+    async def test_a_header_that_is_no_text_is_refused(self, house: House):
+        response = await house.call(
+            "GET", "/api/sessions", headers={"X-Turnstream-Agent": b"b\xe9rt"}
+        )
+
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_argument")
 
     async def test_a_foreign_session_does_not_hide_an_own_one_of_the_same_id(self, house: House):
         await house.say("abc", "anna's", agent="anna")

@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 import api.app
+from ingest.agents.tools import SessionTools
 from ingest.app import client_within, joined
 from ingest.failures import FAILED
 from ingest.ids import new_id
@@ -20,8 +21,9 @@ from ingest.reads import fresh_history
 from ingest.services import Services
 from sessions import times
 from sessions.errors import ConfigError
+from sessions.models import Event, EventType
 from sessions.settings import Settings
-from sessions.tokens import TokenFile, ensure_admin_token, list_tokens
+from sessions.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
 from tests.ingest.model_server import ModelServer, Script, failure, model_server
 from tests.ingest.replicas import ended
 from tests.leading import Leading
@@ -133,10 +135,24 @@ async def test_a_model_that_says_nothing_has_failed(settings: Settings, leading:
         assert await place.stored() == [("user", "hello"), ("assistant", FAILED)]
 
 
-async def test_the_agents_tokens_end_with_the_process(settings: Settings, leading: Leading):
-    async with house(settings, lambda _: "hi"):
-        assert {entry.agent for entry in list_tokens(settings.workspace)} == {None, "anna", "bert"}
-    assert {entry.agent for entry in list_tokens(settings.workspace)} == {None}
+@pytest.mark.parametrize(
+    ("whose", "sees"), [(None, {"annas"}), ("anna", {"annas"}), ("bert", set[str]())]
+)
+async def test_a_process_of_its_own_gives_each_agent_its_own_sessions_whoevers_its_token_is(
+    settings: Settings, leading: Leading, whose: str | None, sees: set[str]
+):
+    """An administrator's token narrows itself; an agent's is that agent's alone."""
+    scope = TokenScope.ADMIN if whose is None else TokenScope.SEND
+    token, _ = create_token(settings.workspace, scope=scope, agent=whose)
+    for owner in ("anna", "bert"):
+        hello = Event(new_id(), EventType.APPEND, session=f"{owner}s", role="user", content="hi")
+        await leading.publish(hello._replace(agent=owner))
+    async with api.app.opened(settings) as app, client_within(app, token) as within:
+        tools = SessionTools(within, agent="anna")
+        offered = await tools.offered()
+        said = await tools.call("annas", "sessions_list", "{}")
+    assert bool(offered) == bool(sees)
+    assert {key for key in ("annas", "berts") if key in said} == sees
 
 
 @pytest.mark.parametrize("change", [{"model": None}, {"api_key_env": "NO_SUCH_VARIABLE"}])

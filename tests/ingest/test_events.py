@@ -227,6 +227,22 @@ class TestAccess:
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
         assert await entries(redis, settings) == []
 
+    async def test_an_administrator_may_publish_as_an_agent(
+        self, settings: Settings, redis: RedisClient, client: httpx.AsyncClient
+    ):
+        as_main = {"X-Turnstream-Agent": "main"}
+        taken = await client.post("/api/events", json=HELLO, headers=as_main)
+        other = {**HELLO, "agent": "other"}
+        refused = await client.post("/api/events", json=other, headers=as_main)
+        assert (taken.status_code, refused.status_code) == (202, 403)
+        assert [entry["agent"] for entry in await entries(redis, settings)] == ["main"]
+
+    async def test_an_agent_does_not_become_another_one_by_a_header(self, settings: Settings):
+        async with door(settings, scope=TokenScope.SEND, agent="main") as client:
+            headers = {"X-Turnstream-Agent": "other"}
+            answer = await client.post("/api/events", json=HELLO, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
     async def test_dead_letters_are_no_agents_business(self, settings: Settings):
         event = {"type": "dead", "target": "1-1-abc", "action": "purge"}
         async with door(settings, scope=TokenScope.SEND, agent="main") as client:
