@@ -13,9 +13,10 @@ from typing import Final
 from sessions import wire
 from sessions.backends import rules
 from sessions.backends.connection import WritingConnection
-from sessions.backends.ledger import Ledger, Texts
+from sessions.backends.ledger import Ledger
 from sessions.backends.rows import EventRow, SessionRow
 from sessions.backends.takeback import TakeBack
+from sessions.backends.texts import Texts
 from sessions.models import (
     Entry,
     Event,

@@ -25,9 +25,9 @@ from sessions.backends.files import (
     plain_name,
     unavailable,
 )
-from sessions.backends.ledger import Run
 from sessions.backends.rows import MessageRow, SessionRow
 from sessions.backends.store import Store
+from sessions.backends.texts import Run
 from sessions.errors import ConfigError, StoreDamaged, StoreUnavailable
 from sessions.models import Message, Page, Scope, SearchHit
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from operator import attrgetter, itemgetter
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from sessions import wire
 from sessions.backends.connection import WritingConnection
@@ -24,7 +24,9 @@ from sessions.backends.rows import (
     packed,
     session_values,
 )
+from sessions.backends.search import DROP_WORDS, INSERT_WORDS
 from sessions.backends.statements import Each, Form, Query, Rows, Statement, insertion, marks
+from sessions.backends.texts import Texts
 from sessions.models import Entry, Event, OutcomeKind, Poison, Reason
 from sessions.text import fold_for_search
 from sessions.times import DAY
@@ -69,8 +71,6 @@ _INSERT_LETTERS: Final = replace(
     tail=" ON CONFLICT (id) DO NOTHING",
 )
 _INSERT_SUPPRESSED: Final = insertion("suppressed", "event_id, session, expires_at")
-INSERT_WORDS: Final = "INSERT INTO search (rowid, body) VALUES (?, ?)"
-_DROP_WORDS: Final = "INSERT INTO search (search, rowid, body) VALUES ('delete', ?, ?)"
 
 
 _NEXT_IDS: Final = Query(
@@ -86,57 +86,6 @@ _KNOWN_SESSIONS: Final = (
 _activity: Final = attrgetter(
     "state", "turn", "state_since", "last_activity", "message_count", "next_seq", "id"
 )
-
-Run = Callable[..., Awaitable[list[tuple[Any, ...]]]]
-
-
-class Texts(Protocol):
-    """Where the text of messages lies: in the rows, or in files beside them.
-
-    `store` to `end` are called inside a writing transaction, and one of `undo` (before a
-    rollback, under the lock) and `forget` (at its end, always) follows.
-    """
-
-    kind: str
-    """`rows` or `files`, as the store remembers it."""
-
-    async def store(
-        self, messages: Sequence[MessageRow], keys: Mapping[int, str]
-    ) -> Sequence[MessageRow]:
-        """Take the content of new messages; the rows to write, which need not hold it."""
-        ...
-
-    async def load(self, messages: Sequence[MessageRow]) -> list[str]:
-        """The contents of stored messages, in order."""
-        ...
-
-    async def remove(self, session: SessionRow, messages: Sequence[MessageRow]) -> None:
-        """Forget the text of these messages of a session; their rows go afterwards."""
-        ...
-
-    async def end(self, session: SessionRow, *, deleted: bool) -> None:
-        """Forget all text of a session that is emptied or deleted."""
-        ...
-
-    async def undo(self) -> None:
-        """Take back what the transaction in hand has done."""
-        ...
-
-    def forget(self) -> None:
-        """The transaction in hand has ended."""
-        ...
-
-    async def settle(self) -> None:
-        """Finish what a committed `remove` or `end` left to do, in a transaction of its own."""
-        ...
-
-    async def recover(self) -> None:
-        """Undo what a leader left that died in a transaction; called as the lead is taken."""
-        ...
-
-    def close(self) -> None:
-        """Let go of what was opened."""
-        ...
 
 
 class Ledger:
@@ -423,7 +372,7 @@ class Ledger:
             (row.id, fold_for_search(content))
             for row, content in zip(messages, contents, strict=True)
         ]
-        await self._connection.script([Each(_DROP_WORDS, words)])
+        await self._connection.script([Each(DROP_WORDS, words)])
 
 
 def _id_queries(ids: Iterable[str]) -> list[Query]:

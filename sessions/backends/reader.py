@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sessions.backends.ledger import Texts
 from sessions.backends.rows import EventRow, MessageRow, columns, outcome_of, unpacked
+from sessions.backends.texts import Texts
 from sessions.errors import InvalidRequest
 from sessions.models import (
     STREAM_START,

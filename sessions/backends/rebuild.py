@@ -20,8 +20,8 @@ from sessions.backends import rules
 from sessions.backends.connection import WritingConnection
 from sessions.backends.files import SUFFIX, State, folded, parsed
 from sessions.backends.jsonl import INDEX, JsonlBackend
-from sessions.backends.ledger import INSERT_WORDS
 from sessions.backends.rows import session_values
+from sessions.backends.search import INSERT_WORDS
 from sessions.backends.statements import Each, Form
 from sessions.errors import ConfigError
 from sessions.text import fold_for_search

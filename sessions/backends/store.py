@@ -17,8 +17,8 @@ import aiosqlite
 
 from sessions import times
 from sessions.backends.connection import WritingConnection, open_reader, translated
-from sessions.backends.ledger import Run, Texts
 from sessions.backends.reader import ReadingStore
+from sessions.backends.texts import Run, Texts
 from sessions.backends.writer import WritingStore
 from sessions.errors import ConfigError, StoreTooNew
 from sessions.wire import DEFAULT_MAX_CONTENT

@@ -10,8 +10,9 @@ from typing import Final
 
 from sessions.backends import rules
 from sessions.backends.connection import WritingConnection
-from sessions.backends.ledger import Ledger, Texts
+from sessions.backends.ledger import Ledger
 from sessions.backends.rows import OUTCOME_CODES, MessageRow, SessionRow, columns
+from sessions.backends.texts import Texts
 from sessions.models import Entry, Event, EventType, OutcomeKind, Reason
 
 # Messages taken out of a session in one step: enough to be quick, few enough that the supervisor

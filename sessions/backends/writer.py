@@ -14,19 +14,19 @@ from dataclasses import replace
 from typing import Any, Final
 
 from sessions import times
+from sessions.backends import search
 from sessions.backends.applier import Applier
 from sessions.backends.connection import WritingConnection
-from sessions.backends.ledger import ID_AFTERLIFE, Ledger, Texts
+from sessions.backends.ledger import ID_AFTERLIFE, Ledger
 from sessions.backends.rows import SessionRow, packed, unpacked
 from sessions.backends.statements import Query, Rows, Statement
 from sessions.backends.takeback import TakeBack
+from sessions.backends.texts import Texts
 from sessions.errors import Fenced, Retryable, StoreDamaged
 from sessions.models import STREAM_START, Entry, Lease, Poison, Reason, StreamCursor
 
 log = logging.getLogger(__name__)
 
-# Pages of the search index merged in one step of housekeeping, about 10 ms.
-_MERGE_STEP: Final = 128
 # Session rows kept between batches, about 5 MB.
 _KNOWN_SESSIONS: Final = 10_000
 
@@ -212,15 +212,8 @@ class WritingStore(ABC):
         return False
 
     async def _merge_search(self) -> bool:
-        """One step of rewriting the search index without its deleted words; True if more waits."""
         async with self._fenced():
-            before = self._connection.total_changes
-            await self._connection.run(
-                "INSERT INTO search (search, rank) VALUES ('merge', ?)",
-                (_MERGE_STEP if self._merging else -_MERGE_STEP,),
-            )
-            # FTS5 documents fewer than two changes as "nothing was left to merge".
-            self._merging = self._connection.total_changes - before >= 2
+            self._merging = await search.merge(self._connection, self._texts, begun=self._merging)
         return self._merging
 
     async def _note_erasure(self, ledger: Ledger) -> None:

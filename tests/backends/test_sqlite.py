@@ -155,6 +155,52 @@ async def test_a_leader_tidies_up_what_one_before_it_erased(
         assert NEEDLE.encode() not in written(path.parent)
 
 
+async def test_search_outlives_any_number_of_erasures(
+    tmp_path: Path, path: Path, clock: Clock
+) -> None:
+    """FTS5 takes an index for corrupt that was merged some thousand times."""
+    async with SqliteBackend(tmp_path, mode="write") as backend:
+        store = await lead(backend, clock)
+        await store.apply(*(user(f"e{n}", f"word{n}", session="t") for n in range(1500)))
+    with closing(sqlite3.connect(path, isolation_level=None)) as shell:
+        shell.execute("PRAGMA synchronous = OFF")
+        number = 10_000
+        while levels(shell) < 1900:
+            number += 10
+            erase_in_search(shell, number)
+    async with SqliteBackend(tmp_path, mode="write") as backend:
+        store = await lead(backend, clock)
+        await store.apply(user("u1", NEEDLE), rollback("x", target="u1"))
+        await tidied(store)
+        assert NEEDLE.encode() not in written(path.parent)
+        assert len(await store.found("word7")) == 1
+    with closing(sqlite3.connect(path)) as shell:
+        assert levels(shell) < 10
+
+
+def levels(shell: sqlite3.Connection) -> int:
+    """About the levels of the search index: each takes two bytes of its structure."""
+    [(size,)] = shell.execute("SELECT length(block) FROM search_data WHERE id = 10")
+    return int(size) // 2
+
+
+def erase_in_search(shell: sqlite3.Connection, number: int) -> None:
+    """A round of erasing among other messages, as the search index sees it."""
+    for row in range(number, number + 6):
+        shell.execute("INSERT INTO search (rowid, body) VALUES (?, ?)", (row, f"other{row}"))
+    shell.execute(
+        "INSERT INTO search (search, rowid, body) VALUES ('delete', ?, ?)",
+        (number, f"other{number}"),
+    )
+    pages = -1000
+    while True:
+        before = shell.total_changes
+        shell.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (pages,))
+        pages = 1000
+        if shell.total_changes - before < 2:
+            break
+
+
 # -- trouble -------------------------------------------------------------------------------------
 
 
