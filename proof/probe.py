@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -53,6 +54,11 @@ class StoreProbe:
         row = self._row("SELECT holder FROM lease")
         return int(row[0].rpartition(":")[2]) if row is not None and row[0] else None
 
+    def known(self, event_ids: Iterable[str]) -> list[str]:
+        """Those of the events that have an outcome."""
+        sql = "SELECT 1 FROM events WHERE event_id = ?"
+        return [event_id for event_id in event_ids if self._row(sql, event_id) is not None]
+
     def is_locked_by(self, pid: int) -> bool | None:
         """Whether the process is inside a writing transaction; None where no /proc tells.
 
@@ -73,12 +79,12 @@ class StoreProbe:
             if len(fields) == 8 and fields[7].isdecimal()
         )
 
-    def _row(self, sql: str) -> tuple[Any, ...] | None:
+    def _row(self, sql: str, *values: object) -> tuple[Any, ...] | None:
         try:
             if self._connection is None:
                 uri = f"file:{self._database}?mode=ro"
                 self._connection = sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)
-            return self._connection.execute(sql).fetchone()
+            return self._connection.execute(sql, values).fetchone()
         except sqlite3.OperationalError:
             self.close()
             return None

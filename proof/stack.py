@@ -69,7 +69,7 @@ class Stack:
         self.publisher_proxy = Proxy(redis.socket_path)
         self.store = StoreProbe(database_of(setup.workspace, setup.backend))
         self.publishers = [f"publisher-{number}" for number in range(setup.publishers)]
-        self._web = f"http://127.0.0.1:{_free_port()}" if setup.web else None
+        self._web = f"http://127.0.0.1:{free_port()}" if setup.web else None
 
     @classmethod
     @asynccontextmanager
@@ -222,6 +222,7 @@ class Stack:
         return last is not None and cursor is not None and cursor.applied == last
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]

@@ -1,0 +1,1 @@
+"""Several replicas of ingest in a storm of messages, kills, freezes and outages: `make storm`."""

@@ -1,0 +1,140 @@
+"""What happens to the system while messages come, and how long its sessions suffer from it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from proof.children import Stuck
+from proof.storm.journal import Journal
+from proof.storm.looks import Lane
+from proof.storm.system import System
+
+# Seconds that a frozen replica stays so, and that Redis stays away.
+FROZEN: Final = 30.0
+AWAY: Final = 20.0
+# Seconds in which every living replica beats, on a busy machine too.
+_BEATS: Final = 8
+# Seconds between two looks at the sessions of a dead replica, and for which they are looked at.
+_LOOK: Final = 0.1
+_LOOK_FOR: Final = 40.0
+
+
+@dataclass
+class Casualty:
+    """A session that suffers from the death of a replica, which had `waiting` messages in it.
+
+    `turn` is the one that the replica ran, `opened` whether its message was published. `usable`
+    is, in seconds from the death, when the session was free of the dead, its turn was closed in
+    the store and, where something waited, the agent was asked again.
+    """
+
+    session: str
+    turn: str | None
+    opened: bool
+    waiting: tuple[str, ...]
+    followed: bool
+    free: float = 0.0
+    closed: float | None = None
+    usable: float = 0.0
+
+
+@dataclass
+class Death:
+    """A replica that died, or that the others must take for dead; by a monotonic clock."""
+
+    at: float
+    replica: str
+    casualties: list[Casualty]
+
+    def count_in_agent(self, journal: Journal) -> None:
+        """Once all is over: where something waited, only the next run shows that it goes on."""
+        for casualty in self.casualties:
+            runs = [run.at - self.at for run in journal.runs_of(casualty.session)]
+            asked = next((at for at in runs if at > 0), 0.0) if casualty.followed else 0.0
+            closed = casualty.closed or (_LOOK_FOR if casualty.opened else 0.0)
+            casualty.usable = max(casualty.free, closed, asked)
+
+
+async def kill(system: System, name: str) -> Death:
+    """SIGKILL to a replica; returns when its sessions are usable. It is started again at once."""
+    system.send(name, signal.SIGKILL)
+    return await _suffer(system)
+
+
+async def freeze(system: System, name: str) -> Death:
+    """SIGSTOP to a replica, and SIGCONT when the others have long gone on without it."""
+    pid = system.children.pids[name]
+    system.send(name, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        death = await _suffer(system)
+        await asyncio.sleep(began + FROZEN - time.monotonic())
+    finally:
+        system.send(name, signal.SIGCONT)
+    if system.children.pids.get(name) != pid:
+        raise Stuck(f"{name} ended while it was frozen")
+    return death
+
+
+async def send_redis_away(system: System) -> float:
+    """End Redis, and start it again after a while; when it was back."""
+    await system.children.end("redis")
+    await asyncio.sleep(AWAY)
+    await system.start_redis()
+    return time.monotonic()
+
+
+async def _suffer(system: System) -> Death:
+    at = time.monotonic()
+    lanes, beats = await system.lanes.lanes(), await system.lanes.beats()
+    dead = await _find_dead(system, beats)
+    death = Death(at, dead, [*_casualties(lanes, dead)])
+    await _watch(system, death)
+    return death
+
+
+async def _find_dead(system: System, before: dict[str, int]) -> str:
+    """The one replica that beats no more."""
+    silent = [*before]
+    for _ in range(_BEATS):
+        await asyncio.sleep(1.0)
+        after = await system.lanes.beats()
+        silent = [replica for replica in silent if after.get(replica) == before[replica]]
+        if len(silent) < 2:
+            break
+    if len(silent) != 1:
+        raise Stuck(f"{len(silent)} replicas stood still after the death of one")
+    return silent[0]
+
+
+def _casualties(lanes: dict[str, Lane], dead: str) -> Iterable[Casualty]:
+    for session, lane in lanes.items():
+        if not lane.concerns(dead):
+            continue
+        held = lane.holder == dead
+        turn = lane.queue[0][0] if held else None
+        waiting = tuple(id for id, owner in lane.queue[1 if held else 0 :] if owner == dead)
+        followed = held and len(lane.queue) > 1
+        yield Casualty(session, turn, held and lane.stage == "opened", waiting, followed)
+
+
+async def _watch(system: System, death: Death) -> None:
+    """Note when each session was free of the dead replica, and its turn closed."""
+    sessions = {casualty.session: casualty for casualty in death.casualties}
+    open_turns = {casualty.turn: casualty for casualty in death.casualties if casualty.opened}
+    while time.monotonic() - death.at < _LOOK_FOR:
+        lanes = await system.lanes.lanes([*sessions])
+        now = time.monotonic() - death.at
+        for session, lane in lanes.items():
+            if lane.is_stuck_with(death.replica):
+                sessions[session].free = now
+        for turn in system.store.known(f"{turn}:reply" for turn in open_turns):
+            open_turns.pop(turn.removesuffix(":reply")).closed = now
+        if death.replica not in await system.lanes.beats() and not open_turns:
+            return
+        await asyncio.sleep(_LOOK)

@@ -1,0 +1,91 @@
+"""What was said, and what was seen of it by senders, by the agent and by the platform."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from ingest.ids import derived_id
+
+# The webhook channel's alias.
+ALIAS: Final = "storm"
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message that somebody sends; its name stands in its text and in its answer."""
+
+    session: str
+    number: int
+    by_webhook: bool
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others; the sender's own id of it, too."""
+        return f"{self.session}/{self.number}"
+
+    @property
+    def text(self) -> str:
+        """What is sent."""
+        return f"message {self.name}, please answer"
+
+    @property
+    def answer(self) -> str:
+        """What the agent answers."""
+        return f"an answer to {self.name} for you"
+
+    @property
+    def key(self) -> str:
+        """The session's key."""
+        if self.by_webhook:
+            return f"webhook_{ALIAS}_{self.session}_{self.session}"
+        return f"gw_{self.session}"
+
+    @property
+    def turn(self) -> str:
+        """The id of its turn."""
+        if self.by_webhook:
+            return derived_id("wh", ALIAS, self.name)
+        return derived_id("gw", self.key, self.name)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The agent was asked to answer a message; `lines` is the length of the prompt."""
+
+    name: str
+    lines: int
+    at: float
+
+
+@dataclass
+class Journal:
+    """Everything that happened, by a monotonic clock; one task after the other writes here.
+
+    `replies` are the texts that the platform was sent for a turn, `ended` what the sender of a
+    message read at its end, `taken` the messages that a replica took with a 200. `refusals` are
+    answers after which one tries again, by their code; `surprises` those that should not be.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    replies: dict[str, list[str]] = field(default_factory=dict)
+    ended: dict[str, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    refusals: Counter[str] = field(default_factory=Counter)
+    surprises: list[str] = field(default_factory=list)
+    redelivered: int = 0
+    last_end: float = 0.0
+
+    def runs_of(self, key: str) -> list[Run]:
+        """What the agent was asked in the session with that key, in order."""
+        session = key.rpartition("_")[2]
+        return [run for run in self.runs if run.name.partition("/")[0] == session]
+
+    def note_end(self, message: Message, text: str) -> None:
+        """Its sender read this; a later reading must be the same."""
+        told = self.ended.setdefault(message.name, text)
+        if told != text:
+            self.surprises.append(f"{message.name} was told as {told!r} and then as {text!r}")
+        self.last_end = time.monotonic()

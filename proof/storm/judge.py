@@ -1,0 +1,189 @@
+"""Compares what was said and seen with what the store, the stream and the platform have at the end.
+
+The order, the single turn and the single run are read from the store's own file; that a replica
+which was taken over published nothing more, from the stream itself.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from ingest.failures import INTERRUPTED
+from ingest.prompt import HISTORY
+from proof.evidence import Stored, database_of, read_store
+from proof.model import Row
+from proof.storm.faults import Death
+from proof.storm.journal import Journal, Message
+from proof.storm.system import BACKEND
+
+# Seconds from the death of a replica within which its sessions must be usable.
+USABLE_WITHIN: Final = 15.0
+
+
+class Broken(StrEnum):
+    """A promise that was broken."""
+
+    LOST = "lost"
+    DOUBLED = "doubled"
+    ORDER = "order"
+    AGENT = "agent runs"
+    REPLY = "replies"
+    FENCE = "fence"
+    INTERRUPTED = "interrupted without cause"
+    STATE = "left open"
+    TOLD = "told otherwise"
+    LATE = "late"
+    SURPRISE = "surprise"
+    STUCK = "stuck"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One broken promise, in words."""
+
+    broken: Broken
+    text: str
+
+
+@dataclass
+class Evidence:
+    """All that is looked at: `entries` are the ids on the stream, None where nobody asked it."""
+
+    messages: Sequence[Message]
+    journal: Journal
+    deaths: Sequence[Death]
+    entries: Counter[str] | None
+    store: Stored
+    states: Mapping[str, str]
+    interrupted: list[Message] = field(default_factory=list)
+
+    @classmethod
+    def gathered(
+        cls,
+        workspace: Path,
+        messages: Sequence[Message],
+        journal: Journal,
+        deaths: Sequence[Death],
+        entries: Sequence[str] | None,
+    ) -> Evidence:
+        """With the store of a workspace in which nothing runs any more."""
+        with closing(sqlite3.connect(database_of(workspace, BACKEND))) as store:
+            states = dict(store.execute("SELECT key, state FROM sessions WHERE live").fetchall())
+        stored = read_store(workspace, BACKEND)
+        counted = None if entries is None else Counter(entries)
+        return cls(messages, journal, deaths, counted, stored, states)
+
+    @property
+    def fallen(self) -> set[str]:
+        """The turns that a replica ran when it died or froze."""
+        return {c.turn for death in self.deaths for c in death.casualties if c.turn is not None}
+
+
+def judge(evidence: Evidence) -> list[Finding]:
+    """Every broken promise; none is what should be found."""
+    for death in evidence.deaths:
+        death.count_in_agent(evidence.journal)
+    found = [Finding(Broken.SURPRISE, text) for text in evidence.journal.surprises]
+    found += [Finding(Broken.LOST, text) for text in evidence.store.damage]
+    found += _check_sessions(evidence)
+    for message in evidence.messages:
+        found += _check_message(evidence, message)
+    found += _check_runs(evidence)
+    found += _check_letters(evidence)
+    found += _check_times(evidence)
+    return found
+
+
+def _check_sessions(evidence: Evidence) -> Iterator[Finding]:
+    sent = {message.turn for message in evidence.messages}
+    for key, session in evidence.store.sessions.items():
+        roles = [row.role for row in session.rows]
+        if roles != ["user", "assistant"] * (len(roles) // 2):
+            yield Finding(Broken.ORDER, f"{key}: {' '.join(roles)}")
+        if evidence.states.get(key) != "idle":
+            yield Finding(Broken.STATE, f"{key} is {evidence.states.get(key)}")
+        for row in session.rows:
+            if row.turn not in sent:
+                yield Finding(Broken.DOUBLED, f"{key}: nobody sent {row.content!r}")
+
+
+def _check_message(evidence: Evidence, message: Message) -> Iterator[Finding]:
+    session = evidence.store.sessions.get(message.key)
+    rows = [row for row in session.rows if row.turn == message.turn] if session else []
+    if not rows:
+        yield Finding(Broken.LOST, f"{message.name} is not in the store")
+        return
+    if [row.role for row in rows] != ["user", "assistant"] or rows[0].content != message.text:
+        yield Finding(Broken.DOUBLED, f"{message.name}: {[*map(_shown, rows)]}")
+        return
+    yield from _check_reply(evidence, message, rows[1])
+    count = 1 if evidence.entries is None else evidence.entries[f"{message.turn}:reply"]
+    if count != 1:
+        yield Finding(Broken.FENCE, f"{count} replies to {message.name} were published")
+
+
+def _check_reply(evidence: Evidence, message: Message, reply: Row) -> Iterator[Finding]:
+    if reply.content == INTERRUPTED:
+        evidence.interrupted.append(message)
+        if message.turn not in evidence.fallen:
+            yield Finding(Broken.INTERRUPTED, f"{message.name}: its replica lived")
+    elif reply.content != message.answer:
+        yield Finding(Broken.DOUBLED, f"{message.name} was answered {reply.content!r}")
+    told = evidence.journal.ended.get(message.name)
+    if told != reply.content:
+        yield Finding(Broken.TOLD, f"{message.name}: told {told!r}, stored {reply.content!r}")
+    if message.by_webhook:
+        yield from _check_delivery(evidence, message, reply)
+
+
+def _check_delivery(evidence: Evidence, message: Message, reply: Row) -> Iterator[Finding]:
+    """One reply; a replica that dies between sending one and noting it leaves it to be repeated."""
+    sent = evidence.journal.replies.get(message.turn, [])
+    most = 2 if message.turn in evidence.fallen else 1
+    if not 1 <= len(sent) <= most or {*sent} != {reply.content}:
+        yield Finding(Broken.REPLY, f"{message.name}: sent {sent}, stored {reply.content!r}")
+
+
+def _check_runs(evidence: Evidence) -> Iterator[Finding]:
+    """The agent was asked once, after all that was said before; not at all in some interrupted."""
+    runs = Counter(run.name for run in evidence.journal.runs)
+    interrupted = {message.name for message in evidence.interrupted}
+    for message in evidence.messages:
+        fewest = 0 if message.name in interrupted else 1
+        if not fewest <= runs[message.name] <= 1:
+            yield Finding(Broken.AGENT, f"{runs[message.name]} runs for {message.name}")
+    places = {
+        row.content: place
+        for session in evidence.store.sessions.values()
+        for place, row in enumerate(session.rows)
+    }
+    texts = {message.name: message.text for message in evidence.messages}
+    for run in evidence.journal.runs:
+        before = min(places.get(texts.get(run.name, ""), 0), HISTORY)
+        if run.lines != before + 1:
+            text = f"{run.name}: the agent read {run.lines - 1} messages of {before}"
+            yield Finding(Broken.AGENT, text)
+
+
+def _check_letters(evidence: Evidence) -> Iterator[Finding]:
+    for event_id, reasons in evidence.store.letters.items():
+        yield Finding(Broken.FENCE, f"dead letters of {event_id}: {dict(reasons)}")
+
+
+def _check_times(evidence: Evidence) -> Iterator[Finding]:
+    for death in evidence.deaths:
+        for casualty in death.casualties:
+            if casualty.usable > USABLE_WITHIN:
+                text = f"{casualty.session} was usable after {casualty.usable:.1f} s"
+                yield Finding(Broken.LATE, text)
+
+
+def _shown(row: Row) -> str:
+    return f"{row.role}: {row.content}"

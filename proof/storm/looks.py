@@ -1,0 +1,74 @@
+"""Looks at the lanes from outside, with Redis commands of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from proof.doors import PREFIX
+from sessions.redis import RedisClient
+
+_BEATS: Final = f"{PREFIX}lane_beats"
+_IN_USE: Final = f"{PREFIX}lanes"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A lane in use: who holds it, how far its turn is, and (turn, replica) of its messages."""
+
+    holder: str | None
+    stage: str | None
+    queue: tuple[tuple[str, str], ...]
+
+    def is_stuck_with(self, dead: str) -> bool:
+        """Whether the lane can only go on when that replica is found to be dead."""
+        if self.holder is not None:
+            return self.holder == dead
+        return bool(self.queue) and self.queue[0][1] == dead
+
+    def concerns(self, dead: str) -> bool:
+        """Whether that replica held it, or had a message in it."""
+        return self.holder == dead or any(owner == dead for _, owner in self.queue)
+
+
+class LaneProbe:
+    """The lanes of the one prefix."""
+
+    def __init__(self, redis: RedisClient) -> None:
+        self._redis = redis
+
+    async def beats(self) -> dict[str, int]:
+        """The heartbeat of each replica, by its name in Redis."""
+        found = await self._redis.execute_command("HGETALL", _BEATS)
+        return {name.decode(): int(beat) for name, beat in found.items()}
+
+    async def in_use(self) -> list[str]:
+        """The sessions whose lane is in use."""
+        return [key.decode() for key in await self._redis.execute_command("SMEMBERS", _IN_USE)]
+
+    async def lanes(self, sessions: list[str] | None = None) -> dict[str, Lane]:
+        """The lanes of these sessions, or of all that are in use."""
+        wanted = await self.in_use() if sessions is None else sessions
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for session in wanted:
+                pipe.execute_command("HMGET", f"{PREFIX}lane:{session}", "holder", "stage")
+                pipe.execute_command("LRANGE", f"{PREFIX}queue:{session}", 0, -1)
+            found = await pipe.execute()
+        return {
+            session: _lane(found[2 * place], found[2 * place + 1])
+            for place, session in enumerate(wanted)
+        }
+
+    async def keys(self) -> list[str]:
+        """Keys that belong to lanes in use."""
+        found: list[str] = []
+        for pattern in ("lane:*", "queue:*"):
+            keys = await self._redis.execute_command("KEYS", f"{PREFIX}{pattern}")
+            found += [key.decode() for key in keys]
+        return found
+
+
+def _lane(head: list[bytes | None], queue: list[bytes]) -> Lane:
+    holder, stage = (None if part is None else part.decode() for part in head)
+    entries = (entry.decode().partition(" ") for entry in queue)
+    return Lane(holder, stage, tuple((message, owner) for message, _, owner in entries))

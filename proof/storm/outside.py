@@ -1,0 +1,101 @@
+"""What the replicas talk with: a model that takes its time, and a platform that takes replies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import socket
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, Final
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from proof.storm.journal import Journal, Run
+
+_NAME: Final = re.compile(r"message (\S+), please answer\Z")
+
+
+class Outside:
+    """Both servers, on one address. `held` sessions get no answer until they are let go."""
+
+    def __init__(self, journal: Journal, *, seed: str, longest: float) -> None:
+        """The agent takes up to `longest` seconds for an answer, the same for a name and seed."""
+        self.url = ""
+        self.held: dict[str, asyncio.Event] = {}
+        self._journal = journal
+        self._seed = seed
+        self._longest = longest
+        self._news: dict[str, asyncio.Event] = {}
+        self._app = Starlette(
+            routes=[
+                Route("/v1/chat/completions", self._complete, methods=["POST"]),
+                Route("/replies", self._take_reply, methods=["POST"]),
+            ]
+        )
+
+    @asynccontextmanager
+    async def served(self) -> AsyncGenerator[None]:
+        """Answer on a port of its own while the context is open."""
+        with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            server = _Server(uvicorn.Config(self._app, log_config=None, lifespan="off"))
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            try:
+                yield
+            finally:
+                server.should_exit = server.force_exit = True
+                with suppress(asyncio.CancelledError):
+                    await serving
+
+    async def reply_to(self, turn: str) -> str:
+        """The reply that the platform was sent for a turn, as soon as it has it."""
+        await self._news.setdefault(turn, asyncio.Event()).wait()
+        return self._journal.replies[turn][0]
+
+    async def _complete(self, request: Request) -> Response:
+        messages: list[dict[str, Any]] = (await request.json())["messages"]
+        found = _NAME.search(messages[-1]["content"])
+        if found is None:
+            self._journal.surprises.append(f"the agent was asked {messages[-1]['content']!r}")
+            return JSONResponse({"error": {"message": "no message"}}, 400)
+        self._journal.runs.append(Run(found[1], len(messages), time.monotonic()))
+        return StreamingResponse(self._chunks(found[1]), media_type="text/event-stream")
+
+    async def _chunks(self, name: str) -> AsyncGenerator[str]:
+        """The answer in two pieces, with the wait between them."""
+        yield _chunk("an answer to ")
+        held = self.held.get(name.partition("/")[0])
+        if held is not None:
+            await held.wait()
+        else:
+            await asyncio.sleep(random.Random(f"{self._seed}/{name}").uniform(0.05, self._longest))
+        yield _chunk(f"{name} for you")
+        yield "data: [DONE]\n\n"
+
+    async def _take_reply(self, request: Request) -> Response:
+        body: dict[str, Any] = await request.json()
+        self._journal.replies.setdefault(body["turn"], []).append(body["content"])
+        self._news.setdefault(body["turn"], asyncio.Event()).set()
+        return Response(status_code=204)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that leaves the signals to the program."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+def _chunk(text: str) -> str:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "storm"}
+    return f"data: {json.dumps({**head, 'choices': [choice]})}\n\n"

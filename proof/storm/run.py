@@ -1,0 +1,191 @@
+"""One storm, from an empty workspace to a judgement."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from proof.children import Stuck
+from proof.storm.faults import Death, freeze, kill, send_redis_away
+from proof.storm.journal import Journal, Message
+from proof.storm.judge import Broken, Evidence, Finding, judge
+from proof.storm.outside import Outside
+from proof.storm.report import Report
+from proof.storm.senders import HookLine, Line, Refused, Sender, WebLine, platform
+from proof.storm.system import REPLICAS, System
+
+# Shares of all messages that have their answer when a replica is killed, when one is frozen, and
+# when Redis goes away; each at the earliest when the fault before it is over.
+_KILL_AT: Final = 0.08
+_FREEZE_AT: Final = 0.25
+_AWAY_AT: Final = 0.5
+# Share of the messages that are delivered once more when all is over.
+_LATE: Final = 0.05
+# Seconds in which a tenth message would be refused as well.
+_SETTLE: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is sent, and how long it may take; seconds."""
+
+    folder: Path
+    seed: str
+    sessions: int
+    messages: int
+    longest_answer: float
+    limit: float
+
+
+@dataclass
+class Storm:
+    """A running storm."""
+
+    plan: Plan
+    system: System
+    outside: Outside
+    journal: Journal
+    clients: Sequence[httpx.AsyncClient]
+    messages: list[Message] = field(default_factory=list)
+    deaths: list[Death] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    goes_on: float = 0.0
+
+    async def rage(self) -> None:
+        """All of it; returns when every message has its answer."""
+        await asyncio.gather(*(self._send_nine(by_webhook=way) for way in (False, True)))
+        conversations = [self._messages_of(number) for number in range(self.plan.sessions)]
+        async with asyncio.TaskGroup() as tasks:
+            for messages in conversations:
+                tasks.create_task(self._send(messages))
+            tasks.create_task(self._do_harm())
+        await self._deliver_late()
+
+    def _messages_of(self, number: int) -> list[Message]:
+        """Every second session is one of the webhook's."""
+        found = [
+            Message(f"s{number}", place, by_webhook=number % 2 == 1)
+            for place in range(self.plan.messages)
+        ]
+        self.messages += found
+        return found
+
+    def _line(self, *, by_webhook: bool) -> Line:
+        if by_webhook:
+            return HookLine(self.clients, self.outside, self.journal)
+        return WebLine(self.system.urls, self.system.token, self.journal)
+
+    async def _send(self, messages: Sequence[Message]) -> None:
+        first = messages[0]
+        chance = random.Random(f"{self.plan.seed}/{first.session}")
+        line = self._line(by_webhook=first.by_webhook)
+        await Sender(line, self.journal, chance, len(REPLICAS)).send_all(messages)
+
+    # -- nine at once ------------------------------------------------------------------------
+
+    async def _send_nine(self, *, by_webhook: bool) -> None:
+        """One session gets nine messages at once while its agent thinks: one has no place."""
+        session = "hooknine" if by_webhook else "webnine"
+        line = self._line(by_webhook=by_webhook)
+        messages = [Message(session, place, by_webhook) for place in range(9)]
+        held = self.outside.held[session] = asyncio.Event()
+        tasks = {
+            asyncio.create_task(line.deliver(message, message.number % len(REPLICAS))): message
+            for message in messages
+        }
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(_SETTLE)
+        held.set()
+        for task, message in tasks.items():
+            try:
+                self.journal.note_end(message, await task)
+                self.messages.append(message)
+            except Refused as refusal:
+                self.refused.append(str(refusal))
+        await line.close()
+
+    # -- harm --------------------------------------------------------------------------------
+
+    async def _do_harm(self) -> None:
+        victim, frozen = random.Random(self.plan.seed).sample(REPLICAS, 2)
+        before = len(self.journal.ended)
+        total = len(self.messages) - before
+
+        async def share(share: float) -> None:
+            wanted = before + share * total
+            await self._until(lambda: len(self.journal.ended) >= wanted, "answers come")
+
+        await share(_KILL_AT)
+        self.deaths.append(await kill(self.system, victim))
+        await share(_FREEZE_AT)
+        self.deaths.append(await freeze(self.system, frozen))
+        await share(_AWAY_AT)
+        await self._send_redis_away()
+
+    async def _send_redis_away(self) -> None:
+        back = await send_redis_away(self.system)
+        ended = len(self.journal.ended)
+        if ended < len(self.messages):
+            await self._until(lambda: len(self.journal.ended) > ended, "answers come again")
+            self.goes_on = time.monotonic() - back
+
+    async def _until(self, holds: Callable[[], bool], what: str) -> None:
+        await self.system.until(holds, what, self.plan.limit)
+
+    async def _deliver_late(self) -> None:
+        """Some messages come once more when everything is over; all of the interrupted do."""
+        chance = random.Random(f"{self.plan.seed}/late")
+        fallen = {c.turn for death in self.deaths for c in death.casualties}
+        chosen = [m for m in self.messages if m.turn in fallen or chance.random() < _LATE]
+        await asyncio.gather(*(self._again(message, chance.randrange(3)) for message in chosen))
+
+    async def _again(self, message: Message, replica: int) -> None:
+        line = self._line(by_webhook=message.by_webhook)
+        self.journal.redelivered += 1
+        with suppress(Refused):
+            self.journal.note_end(message, await line.deliver(message, replica))
+        await line.close()
+
+
+async def run(plan: Plan) -> Report:
+    """Let it storm, and judge what is left."""
+    began = time.monotonic()
+    journal = Journal()
+    outside = Outside(journal, seed=plan.seed, longest=plan.longest_answer)
+    report = Report(plan.seed)
+    async with (
+        outside.served(),
+        System.running(plan.folder, outside=outside.url) as system,
+        platform(system.urls) as clients,
+    ):
+        storm = Storm(plan, system, outside, journal, clients)
+        entries: list[str] | None = None
+        try:
+            await _in_time(storm.rage(), plan.limit)
+            report.took = journal.last_end - began
+            entries = await system.quiet()
+        except Stuck as error:
+            report.findings.append(Finding(Broken.STUCK, str(error)))
+        ends = [f"{end.name} ended with {end.code}" for end in system.children.by_themselves]
+    report.findings += [Finding(Broken.SURPRISE, text) for text in ends]
+    evidence = Evidence.gathered(system.workspace, storm.messages, journal, storm.deaths, entries)
+    report.findings += judge(evidence)
+    report.tell(evidence, refused=storm.refused, goes_on=storm.goes_on)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+async def _in_time(work: Coroutine[Any, Any, None], seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        raise Stuck(f"not everything was answered within {seconds:g} s") from None

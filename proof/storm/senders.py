@@ -1,0 +1,257 @@
+"""Those who write: people at WebSockets, and a platform that posts signed messages.
+
+Each sends its message to a replica by chance, under one id, until it has the answer. What is
+refused is sent again after a pause, what is cut off at once and elsewhere; and some messages are
+sent once more although nobody asked for it, as platforms do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from ingest.channels.webhook import sign
+from ingest.failures import INTERRUPTED
+from proof.storm.journal import ALIAS, Journal, Message
+from proof.storm.outside import Outside
+
+SECRET: Final = "a secret that only storms know of"
+
+# Messages of a session that are on their way at once: more than a lane takes.
+AT_ONCE: Final = 10
+# Seconds between a refusal and the next try.
+_PAUSE: Final = (1.0, 4.0)
+# Share of messages that are sent again, and seconds after which that may be.
+_AGAIN: Final = 0.3
+_AGAIN_WITHIN: Final = 45.0
+# Seconds for a request of a platform, and for an answer over a socket: longer than a lane's wait.
+_POST_TIMEOUT: Final = 10.0
+_PATIENCE: Final = 50.0
+# Seconds between two pings of a socket, and for each of them: so a frozen replica is left.
+_PING: Final = 10.0
+_RETRYABLE: Final = frozenset(
+    {
+        *("SESSION_QUEUE_FULL", "SESSION_QUEUE_TIMEOUT", "STORE_BEHIND", "STREAM_UNAVAILABLE"),
+        *("STREAM_FULL", "STORE_UNAVAILABLE", "UNAVAILABLE", "RATE_LIMITED"),
+    }
+)
+_NOWHERE: Final = "The message got no reply; send it again"
+
+
+class Refused(Exception):
+    """The message may be sent again; the text is the code."""
+
+
+class Line(Protocol):
+    """A way to send messages."""
+
+    async def deliver(self, message: Message, replica: int) -> str:
+        """Send it to that replica; the answer. Raises Refused."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class WebLine:
+    """One session's sockets. Each carries one message at a time: errors do not name theirs."""
+
+    def __init__(self, urls: Sequence[str], token: str, journal: Journal) -> None:
+        self._urls = urls
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._journal = journal
+        self._idle: dict[int, list[_Socket]] = {}
+
+    async def deliver(self, message: Message, replica: int) -> str:
+        """Ask over a socket of that replica."""
+        try:
+            async with asyncio.timeout(_PATIENCE), self._socket(message, replica) as socket:
+                return await socket.ask(message)
+        except (OSError, WebSocketException, TimeoutError) as error:
+            raise Refused(f"cut off ({type(error).__name__})") from error
+
+    async def close(self) -> None:
+        """Close the sockets that nobody uses."""
+        for socket in [socket for sockets in self._idle.values() for socket in sockets]:
+            await socket.connection.close()
+
+    @asynccontextmanager
+    async def _socket(self, message: Message, replica: int) -> AsyncGenerator[_Socket]:
+        """One that is free; it is used again unless something goes wrong."""
+        idle = self._idle.setdefault(replica, [])
+        socket = idle.pop() if idle else await self._open(message, replica)
+        try:
+            yield socket
+        except Refused:
+            idle.append(socket)
+            raise
+        except BaseException:
+            socket.connection.transport.abort()
+            raise
+        idle.append(socket)
+
+    async def _open(self, message: Message, replica: int) -> _Socket:
+        url = self._urls[replica].replace("http", "ws", 1)
+        connection = await connect(
+            f"{url}/ws/chat?agent=main&session_id={message.session}",
+            additional_headers=self._headers,
+            compression=None,
+            proxy=None,
+            open_timeout=_PATIENCE,
+            close_timeout=1.0,
+            ping_interval=_PING,
+            ping_timeout=_PING,
+        )
+        return await _Socket.greeted(connection, self._journal)
+
+
+class _Socket:
+    """A connection to one session on one replica."""
+
+    def __init__(self, connection: ClientConnection, journal: Journal, *, watches: bool) -> None:
+        self.connection = connection
+        self._journal = journal
+        # The end of the turn that was running when we came is told to us, too.
+        self._watches = watches
+
+    @classmethod
+    async def greeted(cls, connection: ClientConnection, journal: Journal) -> _Socket:
+        """After the greetings, so that a refusal does not end the connection."""
+        start = json.loads(await connection.recv())
+        await connection.send('{"type":"connect"}')
+        return cls(connection, journal, watches=start.get("state") == "running")
+
+    async def ask(self, message: Message) -> str:
+        """Send the message and wait for its end."""
+        frame = {"type": "message", "id": message.name, "content": message.text}
+        await self.connection.send(json.dumps(frame))
+        while True:
+            end = self._end_of(message, json.loads(await self.connection.recv()))
+            if end is not None:
+                return end
+
+    def _end_of(self, message: Message, frame: dict[str, Any]) -> str | None:
+        """The end of our message, if the frame is that; raises Refused."""
+        if frame["type"] == "done":
+            if frame["full_response"] == message.answer:
+                return message.answer
+            self._watches = False
+        elif frame["type"] == "error":
+            return self._end_by_error(message, frame)
+        return None
+
+    def _end_by_error(self, message: Message, frame: dict[str, Any]) -> str | None:
+        code, text = frame.get("code"), frame["message"]
+        if code in _RETRYABLE or text == _NOWHERE:
+            raise Refused(str(code) if code in _RETRYABLE else "no reply")
+        if self._watches and text == INTERRUPTED:
+            self._watches = False
+            return None
+        if text != INTERRUPTED:
+            self._journal.surprises.append(f"{message.name} was answered {code}: {text}")
+            raise Refused(str(code))
+        return INTERRUPTED
+
+
+class HookLine:
+    """The platform's door: posts, and waits for the reply to be posted back."""
+
+    def __init__(self, clients: Sequence[httpx.AsyncClient], outside: Outside, journal: Journal):
+        self._clients = clients
+        self._outside = outside
+        self._journal = journal
+
+    async def deliver(self, message: Message, replica: int) -> str:
+        """Post until one takes it; the reply that comes back."""
+        body = json.dumps({"sender": message.session, "content": message.text}).encode()
+        try:
+            answer = await self._clients[replica].post(
+                f"/channels/webhook/{ALIAS}", content=body, headers=_signed(message, body)
+            )
+        except httpx.HTTPError as error:
+            raise Refused(f"cut off ({type(error).__name__})") from error
+        if answer.status_code in (429, 503):
+            raise Refused(answer.json()["code"].upper())
+        if answer.status_code != httpx.codes.OK:
+            self._journal.surprises.append(f"{message.name}: {answer.status_code} {answer.text}")
+            raise Refused(str(answer.status_code))
+        self._journal.taken.add(message.name)
+        return await self._outside.reply_to(message.turn)
+
+    async def close(self) -> None:
+        """The clients are others' as well."""
+
+
+def _signed(message: Message, body: bytes) -> dict[str, str]:
+    stamp = str(int(time.time()))
+    return {
+        "webhook-id": message.name,
+        "webhook-timestamp": stamp,
+        "webhook-signature": sign(SECRET.encode(), message.name, stamp, body),
+    }
+
+
+@asynccontextmanager
+async def platform(urls: Sequence[str]) -> AsyncGenerator[list[httpx.AsyncClient]]:
+    """A client for each replica."""
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
+    clients = [
+        httpx.AsyncClient(base_url=url, timeout=_POST_TIMEOUT, limits=limits, trust_env=False)
+        for url in urls
+    ]
+    try:
+        yield clients
+    finally:
+        for client in clients:
+            await client.aclose()
+
+
+class Sender:
+    """Sends the messages of one session, as many at once as it may, and some of them twice."""
+
+    def __init__(self, line: Line, journal: Journal, chance: random.Random, replicas: int) -> None:
+        self._line = line
+        self._journal = journal
+        self._chance = chance
+        self._replicas = replicas
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    async def send_all(self, messages: Sequence[Message]) -> None:
+        """Return when every message, and every second try of one, has its answer."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for message in messages:
+                    tasks.create_task(self._send(message))
+                    if self._chance.random() < _AGAIN:
+                        tasks.create_task(self._send_again(message))
+        finally:
+            await self._line.close()
+
+    async def _send(self, message: Message) -> None:
+        async with self._slots:
+            self._journal.note_end(message, await self._insist(message))
+
+    async def _send_again(self, message: Message) -> None:
+        """Once more, at any moment: before, during or after its turn, here or there."""
+        await asyncio.sleep(self._chance.uniform(0.0, _AGAIN_WITHIN))
+        self._journal.redelivered += 1
+        self._journal.note_end(message, await self._insist(message))
+
+    async def _insist(self, message: Message) -> str:
+        while True:
+            try:
+                replica = self._chance.randrange(self._replicas)
+                return await self._line.deliver(message, replica)
+            except Refused as refusal:
+                self._journal.refusals[str(refusal)] += 1
+            await asyncio.sleep(self._chance.uniform(*_PAUSE))
