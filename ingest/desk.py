@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -17,7 +18,7 @@ from ingest.inbound import Inbound
 from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.tasks import end_all
 from ingest.turn import TurnRunner
-from sessions.errors import DeclaredDead, LaneTimeout, Retryable, SessionError
+from sessions.errors import DeclaredDead, LaneLost, LaneTimeout, Retryable, SessionError
 from sessions.lanes import DEPTH, Hold, Lanes, Place, Stage
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,9 @@ _COMMANDS: Final = 8
 STOP_GRACE: Final = 3.0
 # Seconds that closing the others may take; what is not closed then is closed by who takes over.
 _CLOSE_GRACE: Final = 2.0
+# Messages whose turns ended last: more than there are between stream and store while the worker
+# keeps up. Should Redis lose its stream, their replies may be lost with it.
+_ENDED: Final = 64
 # Seconds between two tries to end a turn while Redis is away.
 _PAUSE: Final = 0.5
 
@@ -68,6 +72,7 @@ class Desk:
         self._running: dict[str, tuple[LiveTurn, Hold]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._unknown: set[str] = set()
+        self._ended: deque[str] = deque(maxlen=_ENDED)
         self._naming = asyncio.Lock()
         self._stopping = False
 
@@ -213,6 +218,11 @@ class Desk:
             if end.ending is not Ending.LEFT:
                 await self._deliver(turn, hold, end)
                 await self._finish(hold)
+            if turn.opened:
+                self._ended.append(hold.message)
+        except LaneLost:
+            log.warning("the lane of turn %s is lost", hold.id)
+            self._spawn(self._hand_in_again(Inbound.load(hold.message)), f"again {hold.id}")
         finally:
             if self._running.get(hold.session, (None, None))[1] is hold:
                 del self._running[hold.session]
@@ -226,6 +236,20 @@ class Desk:
             await self._delivery.deliver(turn.inbound, None)
         elif end.ending is not Ending.ELSEWHERE:
             await self._delivery.deliver(turn.inbound, end)
+
+    async def _hand_in_again(self, inbound: Inbound) -> None:
+        """Put a message into its lane as if it were delivered again.
+
+        Mostly another replica has it, or has run it, and nothing comes of it. But where Redis lost
+        what it held, nobody else knows of the message or of the turn that it opened.
+        """
+        accepted = False
+        while not accepted and not self._stopping:
+            try:
+                await self.accept(inbound, attended=False)
+                accepted = True
+            except Retryable:
+                await asyncio.sleep(_PAUSE)
 
     async def _finish(self, hold: Hold) -> None:
         while True:
@@ -311,9 +335,14 @@ class Desk:
             log.warning("this replica is not known to the others (any more) and begins anew")
             for turn, _ in self._running.values():
                 turn.interrupt(Interruption.LOST)
-            for turn in [turn for turns in self._waiting.values() for turn in turns]:
+            waiting = [turn for turns in self._waiting.values() for turn in turns]
+            for turn in waiting:
                 self._let_go(turn, TurnEnd(Ending.ELSEWHERE))
             await self.lanes.register()
+            ended = [Inbound.load(message) for message in self._ended]
+            self._ended.clear()
+            for inbound in (*ended, *(turn.inbound for turn in waiting)):
+                self._spawn(self._hand_in_again(inbound), f"again {inbound.id}")
 
     # -- life --------------------------------------------------------------------------------
 

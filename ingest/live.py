@@ -71,12 +71,14 @@ class LiveTurn:
     `attended` is true while a person waits for it who can be told to try again; what a platform
     was answered 200 for is not attended. Agents tell it their progress. `accepted` is done when
     the message is in its lane, `begun` when it does not wait any more, `end` when the turn is over
-    as far as this replica has to do with it. `joined` are the messages that became a part of it.
+    as far as this replica has to do with it. `opened` is true once the store has its message,
+    stored by this very turn. `joined` are the messages that became a part of it.
     """
 
     def __init__(self, inbound: Inbound, *, attended: bool) -> None:
         self.inbound = inbound
         self.attended = attended
+        self.opened = False
         self.joined: list[Inbound] = []
         self.listeners: set[Listener] = set()
         self.interruption: Interruption | None = None

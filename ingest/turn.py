@@ -32,11 +32,10 @@ from ingest.failures import (
 from ingest.joining import find_followers, wait_until_due
 from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.prompt import Line, Said, build, compacted
-from ingest.reads import SessionReads, fresh_history
+from ingest.reads import History, SessionReads, fresh_history
 from sessions import times
 from sessions.errors import (
     InvalidEvent,
-    LaneLost,
     PositionLost,
     Retryable,
     StoreBehind,
@@ -85,8 +84,8 @@ class TurnRunner:
     async def run(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
         """Bring the turn from the stage that it is in to its end on the stream.
 
-        Returns when the end is published, or nothing is to be. Where the lane is lost the new
-        holder closes the turn, and the end is `ELSEWHERE`.
+        Returns when the end is published, or nothing is to be. Raises LaneLost where the lane is
+        not ours any more: whoever holds it next closes the turn.
         """
         try:
             if hold.stage is Stage.TAKEN and turn.inbound.command:
@@ -97,8 +96,9 @@ class TurnRunner:
                 return await self._interrupted(turn, hold)
         except _Left:
             return TurnEnd(Ending.LEFT)
-        except LaneLost:
-            log.warning("the lane of turn %s was taken over", turn.inbound.id)
+        except _Orphaned:
+            log.warning("turn %s is closed: nobody runs it any more", turn.inbound.id)
+            return await self._close(turn, hold, _marked(turn, INTERRUPTED, "idle"))
         except PositionLost:
             log.warning("turn %s was lost with its stream", turn.inbound.id)
             return TurnEnd(Ending.FAILED, _LOST_TEXT, "AGENT_ERROR")
@@ -116,6 +116,7 @@ class TurnRunner:
             _stay(turn)
             opened = await self._open(turn, hold)
         except Retryable as error:
+            turn.check_lane()
             if not turn.attended:
                 # Its sender was told that it was taken, and does not send it again.
                 _stay(turn)
@@ -126,6 +127,7 @@ class TurnRunner:
         outcome = await self._outcome_of(turn, opened)
         if not _is_from(outcome, opened):
             return _not_ours(turn, outcome, opened)
+        turn.opened = True
         await self._let_go_of_joined(turn, hold)
         conclusion = await self._work(turn, lines)
         return await self._close(turn, hold, conclusion)
@@ -135,6 +137,7 @@ class TurnRunner:
         if waits:
             await wait_until_due(self._lanes, turn, hold)
         history = await fresh_history(self._reads, self._lanes, turn.inbound.session)
+        _check_new(hold.id, history)
         if waits:
             await self._join(turn, hold, history.position)
         inbound = turn.inbound
@@ -284,6 +287,16 @@ class _Left(Exception):
 
 class _RunBefore(Exception):
     """The message was taken care of before: it was delivered again."""
+
+
+class _Orphaned(Exception):
+    """The message opened a turn before, which nothing ended; no lane knows of it any more."""
+
+
+def _check_new(turn: str, history: History) -> None:
+    """Raise for a message that the session has already, read while its lane is held."""
+    if turn in history.ids:
+        raise _RunBefore if f"{turn}:reply" in history.ids else _Orphaned
 
 
 def _stay(turn: LiveTurn) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 
 import pytest
 
@@ -15,6 +16,7 @@ from ingest.prompt import Line, ToolCall, dump_calls, dump_result
 from sessions.errors import LaneFull
 from sessions.lanes import Stage
 from sessions.models import Event, EventType
+from sessions.redis import connect
 from sessions.settings import Settings
 from tests.helpers import wait_until
 from tests.ingest.replicas import Gate, House, ended, message, say
@@ -463,6 +465,120 @@ class TestDeath:
             *(("user", "one"), ("assistant", INTERRUPTED)),
             *(("user", "two"), ("assistant", "re: two")),
         ]
+
+
+class TestLostRedis:
+    """Redis loses everything that it held: streams, lanes, heartbeats."""
+
+    @staticmethod
+    async def flush(house: House, leading: Leading) -> None:
+        assert house.settings.redis_url is not None
+        async with aclosing(connect(house.settings.redis_url)) as redis:
+            await redis.execute_command("FLUSHALL")
+        await leading.pause()
+        await leading.begin_epoch()
+        await leading.resume()
+
+    async def test_a_turn_that_runs_then_is_closed_and_the_session_goes_on(
+        self, house: House, leading: Leading
+    ):
+        gate = Gate()
+        replica = await house.replica(gate)
+        await house.replica()
+        turn = await say(replica, "hello")
+        await wait_until(lambda: gate.waiting)
+
+        await self.flush(house, leading)
+
+        await wait_until(lambda: _has_ended(house))
+        assert await house.messages() == [("user", "hello"), ("assistant", INTERRUPTED)]
+        assert await house.state() == "idle"
+        assert (await ended(turn)).ending is Ending.ELSEWHERE
+        replica.agent.script = None
+        assert (await ended(await say(replica, "again"))).ending is Ending.REPLIED
+
+    async def test_a_turn_that_ends_before_anybody_noticed_is_closed_too(
+        self, house: House, leading: Leading
+    ):
+        gate = Gate()
+        replica = await house.replica(gate)
+        await say(replica, "hello")
+        await wait_until(lambda: gate.waiting)
+        await replica.freeze()
+
+        await self.flush(house, leading)
+        gate.open()
+
+        await wait_until(lambda: _has_ended(house))
+        assert await house.messages() == [("user", "hello"), ("assistant", INTERRUPTED)]
+        assert await house.state() == "idle"
+
+    async def test_a_turn_whose_reply_was_lost_on_its_way_to_the_store_is_closed(
+        self, house: House, leading: Leading
+    ):
+        gate = Gate()
+        replica = await house.replica(gate)
+        turn = await say(replica, "hello")
+        await wait_until(lambda: gate.waiting)
+        await leading.pause()
+        gate.open()
+        assert (await ended(turn)).ending is Ending.REPLIED
+
+        await self.flush(house, leading)
+
+        await wait_until(lambda: _has_ended(house))
+        assert await house.messages() == [("user", "hello"), ("assistant", INTERRUPTED)]
+        assert await house.state() == "idle"
+        assert replica.agent.asked == ["hello"]
+
+    async def test_turns_that_ended_well_are_not_touched(self, house: House, leading: Leading):
+        replica = await house.replica()
+        for text in ("one", "two"):
+            await ended(await say(replica, text))
+        before = replica.lanes.replica
+
+        await self.flush(house, leading)
+
+        await wait_until(lambda: replica.lanes.replica != before)
+        assert (await ended(await say(replica, "three"))).ending is Ending.REPLIED
+        assert await house.messages() == [
+            pair
+            for text in ("one", "two", "three")
+            for pair in (("user", text), ("assistant", f"re: {text}"))
+        ]
+        assert replica.agent.asked == ["one", "two", "three"]
+
+    async def test_a_message_that_waited_is_answered_all_the_same(
+        self, house: House, leading: Leading
+    ):
+        gate = Gate()
+        replica = await house.replica(gate)
+        await say(replica, "one", attended=False)
+        await wait_until(lambda: gate.waiting)
+        await say(replica, "two", attended=False)
+        gate.open()
+        replica.agent.script = None
+
+        await self.flush(house, leading)
+
+        await wait_until(lambda: replica.agent.asked[-1] == "two")
+        await wait_until(lambda: _is_free(replica))
+        assert ("assistant", "re: two") in await house.messages()
+        assert replica.agent.asked == ["one", "two"]
+        assert await house.state() == "idle"
+
+    async def test_a_redelivery_closes_a_turn_that_nobody_knows_of_any_more(
+        self, house: House, leading: Leading
+    ):
+        forgotten = message("hello", id="m1")
+        await leading.publish(forgotten.opening())
+        replica = await house.replica()
+
+        end = await ended(await say(replica, "hello", id="m1"))
+
+        assert (end.ending, end.text) == (Ending.FAILED, INTERRUPTED)
+        assert await house.messages() == [("user", "hello"), ("assistant", INTERRUPTED)]
+        assert replica.agent.asked == []
 
 
 async def _has_ended(house: House) -> bool:
