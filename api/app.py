@@ -27,12 +27,13 @@ from api.freshness import PATIENCE
 from api.mcp import McpDoor
 from api.metrics import Metrics
 from api.readiness import Readiness
-from api.service import Aborter, Service
+from api.service import Aborter, Service, Teller
 from sessions.asgi import HostGuard, allowed_names
 from sessions.backend import SessionReader
 from sessions.errors import ConfigError, Retryable
 from sessions.factory import make_session_backend
 from sessions.lanes import Lanes
+from sessions.notices import Notices
 from sessions.redis import connect, redacted
 from sessions.settings import Settings
 from sessions.stream import TurnStream
@@ -68,6 +69,7 @@ async def opened(settings: Settings) -> AsyncGenerator[FastAPI]:
             tokens=TokenFile(settings.workspace),
             # Whichever replica of ingest runs a turn hears of it through its lane.
             aborter=Lanes(redis, url=url, prefix=settings.turnstream.prefix),
+            teller=Notices(redis, url=url, prefix=settings.turnstream.prefix),
         )
 
 
@@ -78,13 +80,21 @@ def create_app(
     stream: TurnStream,
     tokens: TokenVerifier,
     aborter: Aborter | None = None,
+    teller: Teller | None = None,
     patience: float = PATIENCE,
 ) -> FastAPI:
     """The app on a store and a stream that are open. `patience` is how long readers wait.
 
     Raises ConfigError where `allowed_hosts` has an entry that is no name.
     """
-    service = Service(settings, backend=backend, stream=stream, aborter=aborter, patience=patience)
+    service = Service(
+        settings,
+        backend=backend,
+        stream=stream,
+        aborter=aborter,
+        teller=teller,
+        patience=patience,
+    )
     readiness = Readiness(backend, service.freshness)
     api = Api(service, tokens, Metrics(), readiness)
     mcp = McpDoor(api, version=VERSION)

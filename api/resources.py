@@ -6,6 +6,7 @@ stands for the session of that key, else for the gateway's session of that id.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, unquote_to_bytes
 
@@ -19,8 +20,9 @@ from api.render import message_row, running_row, session_row, state_body
 from api.rest import Cursor, Limit
 from api.service import MAX_LIMIT, Caller, Change, Service, View
 from sessions import times
-from sessions.errors import InvalidRequest
+from sessions.errors import InvalidRequest, Retryable
 from sessions.models import EventType, Page, Session, SessionFilter
+from sessions.notices import Notice
 from sessions.text import GATEWAY_PREFIX, display_id
 
 router = APIRouter(prefix="/api/sessions", route_class=Door, responses=ERRORS)
@@ -143,6 +145,8 @@ async def add_message(
     change = await api.service.change(
         caller, EventType.APPEND, session=session.key, role="assistant", content=content
     )
+    if change.applied and not change.repeated:
+        await _tell(api.service, session, content)
     return _done(
         change,
         "append session message",
@@ -190,6 +194,16 @@ async def abort_turn(session_id: SessionIdOfAbort, api: Here, caller: Sender) ->
     running = session is not None and session.state == "running"
     aborted = running and session is not None and await api.service.aborter.abort(session.key)
     return Json({"status": "aborted" if aborted else "no_active_response"})
+
+
+async def _tell(service: Service, session: Session, content: str) -> None:
+    """Show the message to the pages that are open on its session."""
+    agent = service.access.agent_of(session)
+    if service.teller is None or agent is None:
+        return
+    # Whoever misses it reads it in the history.
+    with contextlib.suppress(Retryable):
+        await service.teller.tell(Notice(session.key, agent, "assistant", content, times.now()))
 
 
 async def _existing(service: Service, caller: Caller, session_id: str) -> Session:

@@ -32,6 +32,7 @@ from sessions.models import (
     Session,
     SessionFilter,
 )
+from sessions.notices import Notice
 from sessions.settings import Settings
 from sessions.stream import TurnStream
 from sessions.text import GATEWAY_PREFIX
@@ -65,6 +66,14 @@ class NoAborter:
     async def abort(self, key: str) -> bool:
         """There is none to stop."""
         return False
+
+
+class Teller(Protocol):
+    """Tells the pages that are open on a session what was added to it."""
+
+    async def tell(self, notice: Notice) -> None:
+        """Tell whoever looks now; raises Retryable where that is not possible."""
+        ...
 
 
 @dataclass(slots=True)
@@ -104,6 +113,13 @@ class Change:
     def applied(self) -> bool:
         """Whether it took effect."""
         return self.outcome is not None and self.outcome.outcome is OutcomeKind.APPLIED
+
+    @property
+    def repeated(self) -> bool:
+        """Whether it was published before under the same key, and took effect then."""
+        return self.outcome is not None and (
+            self.outcome.position.stream_id != self.position.stream_id
+        )
 
     @property
     def found_nothing(self) -> bool:
@@ -226,6 +242,7 @@ class Service:
         backend: SessionReader,
         stream: TurnStream,
         aborter: Aborter | None = None,
+        teller: Teller | None = None,
         patience: float = PATIENCE,
     ) -> None:
         self.backend = backend
@@ -234,6 +251,7 @@ class Service:
         self.freshness = Freshness(backend, stream, patience=patience)
         self._patience = patience
         self.aborter = aborter or NoAborter()
+        self.teller = teller
 
     async def look(self, caller: Caller) -> View:
         """The store as the caller may see it, once it is as fresh as the caller wants.

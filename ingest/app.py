@@ -29,6 +29,7 @@ from ingest.channels.presence import Presence
 from ingest.channels.reception import Reception
 from ingest.desk import Desk
 from ingest.gateway import door
+from ingest.gateway.notices import showing
 from ingest.keeper import keeping
 from ingest.reads import ApiReads
 from ingest.services import Services
@@ -36,6 +37,7 @@ from ingest.turn import TurnRunner
 from sessions.asgi import HostGuard, allowed_names
 from sessions.errors import ConfigError
 from sessions.lanes import Lanes
+from sessions.notices import Notices
 from sessions.redis import connect
 from sessions.settings import Settings
 from sessions.stream import TurnStream
@@ -110,7 +112,11 @@ async def _served(
             )
             for part in (rest, door, channel_door):
                 app.include_router(part.router)
-            async with listening(channels, reception):
+            notices = Notices(redis, url=url, prefix=own.prefix)
+            async with (
+                listening(channels, reception),
+                showing(notices, app.state.ingest.clients),
+            ):
                 yield
 
 

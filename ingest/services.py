@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import httpx
-from fastapi import WebSocket
 
 from ingest.agents.base import Agent
 from ingest.channels.base import Channel
 from ingest.channels.reception import Reception
 from ingest.desk import Desk
+from ingest.gateway.chat import Chat
 from ingest.reads import SessionReads
 from sessions.errors import SessionError
 from sessions.settings import Settings
@@ -32,7 +32,7 @@ class Services:
     agents: Mapping[str, Agent]
     channels: Mapping[str, Channel]
     reception: Reception
-    clients: set[WebSocket] = field(default_factory=set[WebSocket])
+    clients: set[Chat] = field(default_factory=lambda: set[Chat]())
 
     async def missing(self) -> list[str]:
         """What does not answer now, of what is needed to accept a message and to run its turn."""

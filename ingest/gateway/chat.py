@@ -22,6 +22,7 @@ from ingest.tasks import end_all
 from sessions import times
 from sessions.errors import LaneFull, Retryable, StreamFull, StreamUnavailable
 from sessions.lanes import Running
+from sessions.notices import Notice
 
 # Messages that a client may send at once, and how many of them come back in a second.
 BURST: Final = 20.0
@@ -61,6 +62,7 @@ class Chat:
         self._reads = reads
         self._agents = agents
         self._allowance = Allowance()
+        self._welcomed = False
         self._following: set[asyncio.Task[None]] = set()
 
     async def run(self, texts: AsyncIterator[str], known: Known) -> None:
@@ -72,6 +74,12 @@ class Chat:
                     await self._later(frames.read(text))
         finally:
             await end_all(self._following)
+
+    def show(self, notice: Notice) -> None:
+        """Tell the client of a message from outside, if it is of this session and agent."""
+        mine = (notice.session, notice.agent) == (self.key, self._alias)
+        if self._welcomed and mine:
+            self.outbox.put(frames.message(self._session_id, notice))
 
     async def _welcome(self, known: Known) -> None:
         running = await self._find_running()
@@ -86,6 +94,7 @@ class Chat:
         if running is not None:
             frame |= {"state": "running", "turn_id": running.turn}
         self.outbox.put(frame)
+        self._welcomed = True
         if running is not None:
             self._resume(running)
 

@@ -75,11 +75,18 @@ async def chat(socket: WebSocket) -> None:
         return
     offered = cast("list[str]", socket.scope.get("subprotocols", []))
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    services.clients.add(socket)
+    conversation = Chat(
+        visitor.session_id,
+        visitor.agent,
+        desk=services.desk,
+        reads=services.reads,
+        agents=services.agents,
+    )
+    services.clients.add(conversation)
     try:
-        await _serve(socket, services, visitor)
+        await _serve(socket, services, visitor, conversation)
     finally:
-        services.clients.discard(socket)
+        services.clients.discard(conversation)
 
 
 async def _let_in(socket: WebSocket, services: Services) -> Visitor:
@@ -137,14 +144,9 @@ def _one_of(query: QueryParams, names: tuple[str, ...]) -> str | None:
     return query[given[0]] if given else None
 
 
-async def _serve(socket: WebSocket, services: Services, visitor: Visitor) -> None:
-    conversation = Chat(
-        visitor.session_id,
-        visitor.agent,
-        desk=services.desk,
-        reads=services.reads,
-        agents=services.agents,
-    )
+async def _serve(
+    socket: WebSocket, services: Services, visitor: Visitor, conversation: Chat
+) -> None:
     slow = False
     talking = asyncio.create_task(_talk(socket, services, visitor, conversation))
     sending = asyncio.create_task(conversation.outbox.drain(socket.send_text))

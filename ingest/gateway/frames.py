@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from ingest.agents.base import Agent, Reply
+from sessions import times
+from sessions.notices import Notice
 
 HINT: Final = 'Send {"type":"message","content":"your text"}'
 INVALID_JSON: Final = f"Invalid JSON. {HINT}"
@@ -102,6 +104,18 @@ def error(message: str, code: str | None = None) -> Frame:
 def unknown_type(kind: str, code: str | None = None) -> Frame:
     """The error for a frame of a type that is not served."""
     return error(f'Unsupported message type "{kind}". {HINT}', code)
+
+
+def message(session_id: str, notice: Notice) -> Frame:
+    """The `message` frame: something was added to the session from outside of its turns."""
+    return {
+        "type": "message",
+        "session_id": session_id,
+        "role": notice.role,
+        "content": notice.content,
+        "source": "api",
+        "timestamp": times.render(notice.at),
+    }
 
 
 def done(text: str, reply: Reply | None, agent: Agent | None) -> Frame:

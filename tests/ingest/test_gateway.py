@@ -6,10 +6,12 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
@@ -25,6 +27,7 @@ from ingest.gateway.chat import Allowance
 from ingest.gateway.outbox import Outbox, SlowReader
 from ingest.services import Services
 from sessions.models import Event, EventType
+from sessions.redis import connect as redis_client
 from sessions.serving import serve
 from sessions.settings import GatewaySettings, Settings
 from sessions.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
@@ -247,6 +250,61 @@ class TestConversation:
         assert (frame["type"], frame["dropped_messages"], frame["kept_turns"]) == (
             *("history_trimmed", 10, 50),
         )
+
+
+class TestNotices:
+    """What is posted into a session is shown to the pages that are open on it."""
+
+    @asynccontextmanager
+    async def api(self, gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+        headers = {"Authorization": f"Bearer {gateway.token}"}
+        url = gateway.url.replace("ws", "http", 1)
+        async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as api:
+            yield api
+
+    async def listeners(self, gateway: Gateway) -> int:
+        """How many processes hear notices."""
+        url, prefix = gateway.settings.redis_url, gateway.settings.turnstream.prefix
+        assert url is not None
+        async with aclosing(redis_client(url)) as redis:
+            return (await redis.execute_command("PUBSUB", "NUMSUB", f"{prefix}notices"))[1]
+
+    async def test_a_posted_message_comes_to_the_open_page_once(self, gateway: Gateway):
+        await wait_until(lambda: self.listeners(gateway))
+        async with gateway.client() as client, self.api(gateway) as api:
+            await client.say("hello")
+            await client.until("done")
+            for key in ("k1", "k1", "k2"):
+                posted = await api.post(
+                    "/api/sessions/one/messages",
+                    json={"content": f"by {key}"},
+                    headers={"Idempotency-Key": key},
+                )
+                assert posted.status_code == 200
+            frame = await client.next()
+            assert datetime.fromisoformat(frame.pop("timestamp")).tzinfo is not None
+            assert frame == {
+                **{"type": "message", "session_id": "one", "role": "assistant"},
+                **{"content": "by k1", "source": "api"},
+            }
+            assert (await client.next())["content"] == "by k2"
+
+    async def test_pages_of_other_sessions_and_of_other_agents_see_nothing_of_it(
+        self, gateway: Gateway
+    ):
+        await wait_until(lambda: self.listeners(gateway))
+        async with (
+            gateway.client() as owner,
+            gateway.client("two") as elsewhere,
+            gateway.client(agent="bert") as stranger,
+            self.api(gateway) as api,
+        ):
+            await owner.say("hello")
+            await owner.until("done")
+            await api.post("/api/sessions/one/messages", json={"content": "a secret"})
+            assert (await owner.next())["content"] == "a secret"
+            for other in (elsewhere, stranger):
+                await other.greet()
 
 
 class TestErrors:
