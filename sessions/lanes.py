@@ -240,6 +240,13 @@ class Lanes:
         word, *rest = await self._run("finish", hold.session, hold.token)
         return _hold(rest[0]) if word == b"free" else None
 
+    async def contains(self, session: str, id: str) -> bool:
+        """Whether a message is in the session's lane, at work or waiting."""
+        key = f"{self._prefix}lane:{session}"
+        return bool(
+            await self._patiently(lambda: self._redis.execute_command("HEXISTS", key, f"+{id}"))
+        )
+
     async def at_work(self, session: str) -> Running | None:
         """The turn that is at work in the session now; None where there is none."""
         found = await self._run("at_work", session)

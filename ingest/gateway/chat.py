@@ -108,7 +108,7 @@ class Chat:
         """Let the client see the rest of a turn that was running when it came."""
         turn = self._desk.running(self.key)
         if turn is None or turn.inbound.id != running.turn:
-            self._follow(self._tell_of_other(running.turn))
+            self._follow(self._tell_of_other(running.turn, in_lane=True))
             return
         if turn.said:
             self.outbox.chunk(turn.said)
@@ -218,23 +218,34 @@ class Chat:
         else:
             self.outbox.put(frames.error(end.text, end.code))
 
-    async def _tell_of_other(self, turn: str) -> None:
-        """Wait for the end of a turn that is not run here, and tell how the store shows it."""
+    async def _tell_of_other(self, turn: str, *, in_lane: bool = False) -> None:
+        """Wait for the end of a turn that is not run here, and tell how the store shows it.
+
+        After a replica's death hundreds may wait so: as long as a message is in its lane, the
+        api is left in peace.
+        """
         nowhere = 0.0
         while nowhere < _NOWHERE:
             try:
-                running = await self._desk.lanes.at_work(self.key)
-                history = await self._reads.history(self.key)
+                reply = None if in_lane else await self._stored_reply(turn)
+                in_lane = await self._desk.lanes.contains(self.key, turn)
             except Retryable:
                 await asyncio.sleep(_FOLLOW)
                 continue
-            if f"{turn}:reply" in history.ids:
-                text = history.messages[history.ids.index(f"{turn}:reply")].content
-                self._tell(_as_stored(text))
+            if reply is not None:
+                self._tell(_as_stored(reply))
                 return
-            nowhere = 0.0 if running is not None and running.turn == turn else nowhere + _FOLLOW
+            nowhere = 0.0 if in_lane else nowhere + _FOLLOW
             await asyncio.sleep(_FOLLOW)
         self.outbox.put(frames.error("The message got no reply; send it again", "AGENT_ERROR"))
+
+    async def _stored_reply(self, turn: str) -> str | None:
+        """How the turn was answered or closed, None where the store does not know yet."""
+        history = await self._reads.history(self.key)
+        reply = f"{turn}:reply"
+        if reply not in history.ids:
+            return None
+        return history.messages[history.ids.index(reply)].content
 
 
 def _as_stored(text: str) -> TurnEnd:

@@ -6,12 +6,10 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-
-import httpx
 
 from proof.children import Stuck
 from proof.storm.faults import Death, freeze, kill, send_redis_away
@@ -19,7 +17,7 @@ from proof.storm.journal import Journal, Message
 from proof.storm.judge import Broken, Evidence, Finding, judge
 from proof.storm.outside import Outside
 from proof.storm.report import Report
-from proof.storm.senders import HookLine, Line, Refused, Sender, WebLine, platform
+from proof.storm.senders import Gate, HookLine, Line, Refused, Sender, WebLine
 from proof.storm.system import REPLICAS, System
 
 # Shares of all messages that have their answer when a replica is killed, when one is frozen, and
@@ -29,6 +27,8 @@ _FREEZE_AT: Final = 0.25
 _AWAY_AT: Final = 0.5
 # Share of the messages that are delivered once more when all is over.
 _LATE: Final = 0.05
+# Seconds in which all sessions begin.
+_ARRIVAL: Final = 10.0
 # Seconds in which a tenth message would be refused as well.
 _SETTLE: Final = 2.0
 
@@ -53,7 +53,7 @@ class Storm:
     system: System
     outside: Outside
     journal: Journal
-    clients: Sequence[httpx.AsyncClient]
+    gates: Sequence[Gate]
     messages: list[Message] = field(default_factory=list)
     deaths: list[Death] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -80,13 +80,14 @@ class Storm:
 
     def _line(self, *, by_webhook: bool) -> Line:
         if by_webhook:
-            return HookLine(self.clients, self.outside, self.journal)
+            return HookLine(self.gates, self.outside, self.journal)
         return WebLine(self.system.urls, self.system.token, self.journal)
 
     async def _send(self, messages: Sequence[Message]) -> None:
         first = messages[0]
         chance = random.Random(f"{self.plan.seed}/{first.session}")
         line = self._line(by_webhook=first.by_webhook)
+        await asyncio.sleep(chance.uniform(0.0, _ARRIVAL))
         await Sender(line, self.journal, chance, len(REPLICAS)).send_all(messages)
 
     # -- nine at once ------------------------------------------------------------------------
@@ -164,9 +165,10 @@ async def run(plan: Plan) -> Report:
     async with (
         outside.served(),
         System.running(plan.folder, outside=outside.url) as system,
-        platform(system.urls) as clients,
+        AsyncExitStack() as stack,
     ):
-        storm = Storm(plan, system, outside, journal, clients)
+        gates = [await stack.enter_async_context(Gate.opened(url)) for url in system.urls]
+        storm = Storm(plan, system, outside, journal, gates)
         entries: list[str] | None = None
         try:
             await _in_time(storm.rage(), plan.limit)
@@ -189,3 +191,8 @@ async def _in_time(work: Coroutine[Any, Any, None], seconds: float) -> None:
             await work
     except TimeoutError:
         raise Stuck(f"not everything was answered within {seconds:g} s") from None
+    except ExceptionGroup as group:
+        stuck, others = group.split(Stuck)
+        if stuck is None or others is not None:
+            raise
+        raise Stuck("; ".join(map(str, stuck.exceptions))) from group

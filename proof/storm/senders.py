@@ -26,13 +26,17 @@ from proof.storm.outside import Outside
 
 SECRET: Final = "a secret that only storms know of"
 
-# Messages of a session that are on their way at once: more than a lane takes.
-AT_ONCE: Final = 10
+# Messages of a session that are on their way at once: by webhook more than a lane takes, by
+# WebSocket as many as a person might have windows open.
+_AT_ONCE_BY_WEBHOOK: Final = 10
+_AT_ONCE_BY_SOCKET: Final = 4
 # Seconds between a refusal and the next try.
 _PAUSE: Final = (1.0, 4.0)
 # Share of messages that are sent again, and seconds after which that may be.
 _AGAIN: Final = 0.3
 _AGAIN_WITHIN: Final = 45.0
+# Requests of the platform to one replica at the same time.
+_REQUESTS: Final = 20
 # Seconds for a request of a platform, and for an answer over a socket: longer than a lane's wait.
 _POST_TIMEOUT: Final = 10.0
 _PATIENCE: Final = 50.0
@@ -52,7 +56,9 @@ class Refused(Exception):
 
 
 class Line(Protocol):
-    """A way to send messages."""
+    """A way to send messages; `at_once` is how many are on their way at a time."""
+
+    at_once: int
 
     async def deliver(self, message: Message, replica: int) -> str:
         """Send it to that replica; the answer. Raises Refused."""
@@ -65,6 +71,8 @@ class Line(Protocol):
 
 class WebLine:
     """One session's sockets. Each carries one message at a time: errors do not name theirs."""
+
+    at_once = _AT_ONCE_BY_SOCKET
 
     def __init__(self, urls: Sequence[str], token: str, journal: Journal) -> None:
         self._urls = urls
@@ -166,18 +174,17 @@ class _Socket:
 class HookLine:
     """The platform's door: posts, and waits for the reply to be posted back."""
 
-    def __init__(self, clients: Sequence[httpx.AsyncClient], outside: Outside, journal: Journal):
-        self._clients = clients
+    at_once = _AT_ONCE_BY_WEBHOOK
+
+    def __init__(self, gates: Sequence[Gate], outside: Outside, journal: Journal) -> None:
+        self._gates = gates
         self._outside = outside
         self._journal = journal
 
     async def deliver(self, message: Message, replica: int) -> str:
         """Post until one takes it; the reply that comes back."""
-        body = json.dumps({"sender": message.session, "content": message.text}).encode()
         try:
-            answer = await self._clients[replica].post(
-                f"/channels/webhook/{ALIAS}", content=body, headers=_signed(message, body)
-            )
+            answer = await self._gates[replica].post(message)
         except httpx.HTTPError as error:
             raise Refused(f"cut off ({type(error).__name__})") from error
         if answer.status_code in (429, 503):
@@ -201,19 +208,29 @@ def _signed(message: Message, body: bytes) -> dict[str, str]:
     }
 
 
-@asynccontextmanager
-async def platform(urls: Sequence[str]) -> AsyncGenerator[list[httpx.AsyncClient]]:
-    """A client for each replica."""
-    limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
-    clients = [
-        httpx.AsyncClient(base_url=url, timeout=_POST_TIMEOUT, limits=limits, trust_env=False)
-        for url in urls
-    ]
-    try:
-        yield clients
-    finally:
-        for client in clients:
-            await client.aclose()
+class Gate:
+    """The platform's way to one replica, for all sessions: a few requests at a time."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self._slots = asyncio.Semaphore(_REQUESTS)
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, url: str) -> AsyncGenerator[Gate]:
+        """With connections of its own."""
+        async with httpx.AsyncClient(
+            base_url=url, timeout=_POST_TIMEOUT, trust_env=False
+        ) as client:
+            yield cls(client)
+
+    async def post(self, message: Message) -> httpx.Response:
+        """Post a signed message."""
+        body = json.dumps({"sender": message.session, "content": message.text}).encode()
+        async with self._slots:
+            return await self._client.post(
+                f"/channels/webhook/{ALIAS}", content=body, headers=_signed(message, body)
+            )
 
 
 class Sender:
@@ -224,7 +241,7 @@ class Sender:
         self._journal = journal
         self._chance = chance
         self._replicas = replicas
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(line.at_once)
 
     async def send_all(self, messages: Sequence[Message]) -> None:
         """Return when every message, and every second try of one, has its answer."""
