@@ -33,6 +33,7 @@ from ingest.joining import find_followers, wait_until_due
 from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.prompt import Line, Said, build, compacted
 from ingest.reads import History, SessionReads, fresh_history
+from ingest.tasks import end_all
 from sessions import times
 from sessions.errors import (
     InvalidEvent,
@@ -208,10 +209,7 @@ class TurnRunner:
         try:
             await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopped.cancel()
-            if not work.done():
-                work.cancel()
-                await asyncio.wait({work}, timeout=_CANCEL_GRACE)
+            await end_all({stopped, work}, within=_CANCEL_GRACE)
         turn.check_lane()
         if work.done() and not work.cancelled():
             return self._concluded(turn, work)

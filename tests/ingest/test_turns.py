@@ -336,6 +336,26 @@ class TestAbort:
         ]
         assert await house.state() == "idle"
 
+    async def test_an_agent_that_misses_its_cancellation_is_cancelled_again(self, house: House):
+        missed: list[bool] = []
+
+        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                missed.append(True)
+            await asyncio.Event().wait()
+            return Reply("too late")
+
+        replica = await house.replica(script)
+        turn = await say(replica, "hello")
+        await wait_until(lambda: replica.agent.asked)
+        assert await replica.lanes.abort("s")
+        assert (await ended(turn)).ending is Ending.ABORTED
+        assert missed == [True]
+        agents = [task for task in asyncio.all_tasks() if task.get_name().startswith("agent ")]
+        assert agents == []
+
     async def test_the_messages_behind_an_aborted_turn_run(self, house: House):
         replica = await house.replica(Gate())
         first = await say(replica, "one")
