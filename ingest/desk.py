@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
@@ -72,6 +73,7 @@ class Desk:
         self._running: dict[str, tuple[LiveTurn, Hold]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._unknown: set[str] = set()
+        self._taking: set[str] = set()
         self._ended: deque[str] = deque(maxlen=_ENDED)
         self._naming = asyncio.Lock()
         self._stopping = False
@@ -287,7 +289,7 @@ class Desk:
         for session in pulse.aborted:
             self._interrupt(session, Interruption.ABORT, tokens[session])
         for session in pulse.free:
-            await self._try_first(session)
+            self._take_soon(session, partial(self._try_first, session))
 
     async def sweep(self, dead: dict[str, int]) -> None:
         """Take over what dead replicas left, and find what this one has lost sight of."""
@@ -301,19 +303,34 @@ class Desk:
             self._adopt(unknown[token])
         self._unknown = {*unknown}
         for session, message_id in sweep.due:
-            await self._take_due(session, message_id)
+            self._take_soon(session, partial(self._take_due, session, message_id))
 
     def _runs(self, hold: Hold) -> bool:
         found = self._running.get(hold.session)
         return found is not None and found[1].token == hold.token
 
+    def _take_soon(self, session: str, take: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Take a lane beside the beats: hundreds may be free at once, and each takes a moment."""
+
+        async def work() -> None:
+            try:
+                await take()
+            finally:
+                self._taking.discard(session)
+
+        if session not in self._taking:
+            self._taking.add(session)
+            self._spawn(work(), f"take {session!r}")
+
     async def _take_due(self, session: str, message_id: str) -> None:
         if message_id in self._turns:
             await self._try(self._turns[message_id])
             return
-        place = await self.lanes.take(session, message_id)
-        if place is not None and place.hold is not None:
-            self._adopt(place.hold)
+        # The next sweep finds it again.
+        with contextlib.suppress(Retryable, DeclaredDead):
+            place = await self.lanes.take(session, message_id)
+            if place is not None and place.hold is not None:
+                self._adopt(place.hold)
 
     def hint(self, word: str, session: str) -> None:
         """Act on another replica's signal."""

@@ -158,13 +158,13 @@ class _Socket:
             return self._end_by_error(message, frame)
         return None
 
-    def _end_by_error(self, message: Message, frame: dict[str, Any]) -> str | None:
+    def _end_by_error(self, message: Message, frame: dict[str, Any]) -> str:
         code, text = frame.get("code"), frame["message"]
         if code in _RETRYABLE or text == _NOWHERE:
             raise Refused(str(code) if code in _RETRYABLE else "no reply")
         if self._watches and text == INTERRUPTED:
             self._watches = False
-            return None
+            raise Refused("whose end?")
         if text != INTERRUPTED:
             self._journal.surprises.append(f"{message.name} was answered {code}: {text}")
             raise Refused(str(code))

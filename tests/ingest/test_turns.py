@@ -14,12 +14,12 @@ from ingest.inbound import Inbound
 from ingest.live import Ending, TurnEnd
 from ingest.prompt import Line, ToolCall, dump_calls, dump_result
 from sessions.errors import LaneFull
-from sessions.lanes import Stage
+from sessions.lanes import Place, Stage
 from sessions.models import Event, EventType
 from sessions.redis import connect
 from sessions.settings import Settings
 from tests.helpers import wait_until
-from tests.ingest.replicas import Gate, House, ended, message, say
+from tests.ingest.replicas import Gate, House, Replica, ended, message, say
 from tests.leading import Leading
 
 
@@ -145,6 +145,27 @@ class TestOrder:
         gate.open()
         await ended(first)
         assert await house.messages() == [("user", "first"), ("assistant", "re: first")]
+
+    async def test_a_replica_beats_on_while_lanes_that_are_free_are_slow_to_take(
+        self, house: House
+    ):
+        gate, slow = Gate(), asyncio.Event()
+        replica, other = await house.replica(), await house.replica(gate)
+        first = await say(other, "first")
+        second = await say(replica, "second")
+        take = replica.lanes.take
+
+        async def take_slowly(session: str, id: str) -> Place | None:
+            await slow.wait()
+            return await take(session, id)
+
+        replica.lanes.take = take_slowly
+        gate.open()
+        await ended(first)
+        before = await beat_of(replica)
+        await wait_until(lambda: _has_beaten(replica, before + 10))
+        slow.set()
+        assert (await ended(second)).ending is Ending.REPLIED
 
     async def test_an_acknowledged_message_waits_as_long_as_it_takes(self, house: House):
         gate = Gate()
@@ -603,6 +624,14 @@ class TestLostRedis:
 
 async def _has_ended(house: House) -> bool:
     return [role for role, _ in await house.messages()][-1:] == ["assistant"]
+
+
+async def beat_of(replica: Replica) -> int:
+    return (await replica.lanes.beats())[replica.lanes.replica]
+
+
+async def _has_beaten(replica: Replica, beat: int) -> bool:
+    return await beat_of(replica) >= beat
 
 
 async def _is_free(replica) -> bool:
