@@ -55,6 +55,19 @@ def running(environ: dict[str, str], log: Path) -> Iterator[tuple[subprocess.Pop
             process.kill()
 
 
+def test_answers_on_one_connection_do_not_wait_for_acknowledgements(
+    settings: Settings, tmp_path: Path
+):
+    """Which come 40 ms late where the kernel holds small packets back for them."""
+    with (
+        running(environment(settings), tmp_path / "log") as (_, url),
+        httpx.Client(base_url=url, trust_env=False) as client,
+    ):
+        taken = [client.get("/healthz").elapsed.total_seconds() for _ in range(20)]
+
+    assert sorted(taken)[10] < 0.03
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_until_a_signal_and_ends_well(
     settings: Settings, tmp_path: Path, number: signal.Signals
