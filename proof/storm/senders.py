@@ -48,6 +48,8 @@ _RETRYABLE: Final = frozenset(
         *("STREAM_FULL", "STORE_UNAVAILABLE", "UNAVAILABLE", "RATE_LIMITED"),
     }
 )
+# Refusals after which nothing more can come over the socket for that message.
+_SETTLED: Final = frozenset({"SESSION_QUEUE_FULL", "SESSION_QUEUE_TIMEOUT", "RATE_LIMITED"})
 _NOWHERE: Final = "The message got no reply; send it again"
 
 
@@ -95,16 +97,16 @@ class WebLine:
 
     @asynccontextmanager
     async def _socket(self, message: Message, replica: int) -> AsyncGenerator[_Socket]:
-        """One that is free; it is used again unless something goes wrong."""
+        """One that is free; it is used again where nothing is left open on it."""
         idle = self._idle.setdefault(replica, [])
         socket = idle.pop() if idle else await self._open(message, replica)
         try:
             yield socket
-        except Refused:
-            idle.append(socket)
-            raise
-        except BaseException:
-            socket.connection.transport.abort()
+        except BaseException as error:
+            if isinstance(error, Refused) and str(error) in _SETTLED:
+                idle.append(socket)
+            else:
+                socket.connection.transport.abort()
             raise
         idle.append(socket)
 
@@ -163,7 +165,6 @@ class _Socket:
         if code in _RETRYABLE or text == _NOWHERE:
             raise Refused(str(code) if code in _RETRYABLE else "no reply")
         if self._watches and text == INTERRUPTED:
-            self._watches = False
             raise Refused("whose end?")
         if text != INTERRUPTED:
             self._journal.surprises.append(f"{message.name} was answered {code}: {text}")
