@@ -13,7 +13,7 @@ COMPILE = .venv/bin/uv pip compile -q pyproject.toml --universal --python-versio
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test check bench proof lock clean
+.PHONY: help run test endure check bench proof storm lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ run: .venv/.run ## start everything on this machine (turnstream up); Ctrl-C stop
 
 test: .venv/.dev ## run the tests
 	@.venv/bin/pytest -n 2 $(ARGS)
+
+endure: .venv/.dev ## the tests that take minutes: 100 takeovers in a row, a minute frozen
+	@.venv/bin/pytest -m endurance tests/endurance $(ARGS)
 
 check: .venv/.dev ## format, lint, types, import arrows, and that the docs agree with the code
 	.venv/bin/ruff format --check .
@@ -36,6 +39,9 @@ bench: .venv/.run ## measure on this machine, against plain SQLite with the same
 
 proof: .venv/.run ## kill everything and see that nothing is lost, about 10 minutes; ARGS='--minutes 2'
 	@.venv/bin/python -m proof $(ARGS)
+
+storm: .venv/.run ## three replicas of ingest, one killed, one frozen, Redis away; about 4 minutes
+	@.venv/bin/python -m proof.storm $(ARGS)
 
 lock: .venv/.created ## write the locks anew from pyproject.toml; ARGS=--upgrade takes newer versions
 	$(PIP) uv==0.13.9

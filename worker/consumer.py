@@ -163,6 +163,8 @@ class Consumer:
 
     async def _step(self) -> None:
         """One round: look after the stream if it is time, then a batch, or else a chore."""
+        # Whoever took the lead from one that hangs gets the lock only when that one goes.
+        self._lock.take()
         cursor = await self._checked()
         self._progress.ready()
         raw = await self._stream.read(cursor.applied, count=BATCH_COUNT, size=BATCH_BYTES)
@@ -201,7 +203,6 @@ class Consumer:
             await self._show(vanished=self._missing)
         if under_pressure(await self._stream.memory()):
             await self._upkeep.trim(cursor)
-        self._lock.take()
         self._cursor = cursor
         self._next_check = loop.time() + RENEWAL
         return cursor
