@@ -28,9 +28,10 @@ _LOOK_FOR: Final = 40.0
 class Casualty:
     """A session that suffers from the death of a replica, which had `waiting` messages in it.
 
-    `turn` is the one that the replica ran, `opened` whether its message was published. `usable`
-    is, in seconds from the death, when the session was free of the dead, its turn was closed in
-    the store and, where something waited, the agent was asked again.
+    `turn` is the one that the replica ran, `opened` whether its message was published. In seconds
+    from the death: `free` is when the lane was not the dead one's any more, `closed` when the
+    store showed the turn's end, `asked` when the agent had the next message, None where none was
+    waiting. The last one depends on how busy the machine is, as for every other session.
     """
 
     session: str
@@ -40,7 +41,13 @@ class Casualty:
     followed: bool
     free: float = 0.0
     closed: float | None = None
-    usable: float = 0.0
+    asked: float | None = None
+
+    @property
+    def usable(self) -> float:
+        """Seconds until the session was as good as any other."""
+        closed = _LOOK_FOR if self.closed is None else self.closed
+        return max(self.free, closed) if self.opened else self.free
 
 
 @dataclass
@@ -52,12 +59,11 @@ class Death:
     casualties: list[Casualty]
 
     def count_in_agent(self, journal: Journal) -> None:
-        """Once all is over: where something waited, only the next run shows that it goes on."""
+        """Once all is over: when the agent was asked again where something waited."""
         for casualty in self.casualties:
             runs = [run.at - self.at for run in journal.runs_of(casualty.session)]
-            asked = next((at for at in runs if at > 0), 0.0) if casualty.followed else 0.0
-            closed = casualty.closed or (_LOOK_FOR if casualty.opened else 0.0)
-            casualty.usable = max(casualty.free, closed, asked)
+            if casualty.followed:
+                casualty.asked = next((at for at in runs if at > casualty.usable), None)
 
 
 async def kill(system: System, name: str) -> Death:

@@ -90,10 +90,17 @@ def _figures_of(deaths: Sequence[Death]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, death in zip(("killed", "frozen"), deaths, strict=False):
         times = [casualty.usable for casualty in death.casualties]
+        asked = sorted(c.asked for c in death.casualties if c.asked is not None)
         held = [casualty for casualty in death.casualties if casualty.turn is not None]
         found |= {
             f"{name}: turns at work": len(held),
             f"{name}: messages waiting": sum(len(c.waiting) for c in death.casualties),
             f"{name}: all usable after s": round(max(times, default=0.0), 1),
+            f"{name}: agent asked after s, p50": round(_quantile(asked, 0.5), 1),
+            f"{name}: agent asked after s, max": round(_quantile(asked, 1.0), 1),
         }
     return found
+
+
+def _quantile(times: Sequence[float], share: float) -> float:
+    return times[min(len(times) - 1, int(share * len(times)))] if times else 0.0
