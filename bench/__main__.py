@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import corpus, drain, latency, reads
+from bench import corpus, drain, latency, reads, sockets
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=5000, help="made-up dialogues [5000]")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the drain [3]")
     parser.add_argument("--backend", choices=("sqlite", "jsonl"), default="sqlite")
-    parser.add_argument("--only", choices=("drain", "latency", "reads"))
+    parser.add_argument("--only", choices=("drain", "latency", "reads", "sockets"))
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     arguments = parser.parse_args()
     figures = asyncio.run(_measure(arguments))
@@ -50,6 +50,8 @@ async def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
         figures["latency"] = await _in_folder(latency.measure)
     if arguments.only in (None, "reads"):
         figures["reads"] = await _in_folder(reads.measure)
+    if arguments.only in (None, "sockets"):
+        figures["sockets"] = await _in_folder(sockets.measure)
     return _plain(figures)
 
 
@@ -78,6 +80,14 @@ def _plain(figures: dict[str, Any]) -> dict[str, Any]:
         plain["reads_ms"] = {
             read.what: {"small": read.small, "large": read.large, "ratio": read.ratio}
             for read in found
+        }
+    if open_chats := figures.get("sockets"):
+        plain["sockets"] = {
+            "message_to_done_p50_ms": open_chats.p50,
+            "message_to_done_p99_ms": open_chats.p99,
+            "ingest_before_mb": open_chats.before_mb,
+            "ingest_550_clients_mb": open_chats.connected_mb,
+            "ingest_peak_mb": open_chats.peak_mb,
         }
     return plain
 

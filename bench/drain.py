@@ -75,7 +75,7 @@ async def worker_process(
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "worker"),
-        env=_environment(settings),
+        env=environment(settings),
         stderr=subprocess.DEVNULL,
     )
     try:
@@ -97,7 +97,8 @@ async def reached(store: SessionReader, resolved: int) -> bool:
     return cursor.epoch > 0 and cursor.resolved >= resolved
 
 
-def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Ours, with these settings."""
     return {**os.environ, **settings}
 
 
@@ -116,7 +117,7 @@ async def measure(turns: list[Turn], backend: str, folder: Path) -> Drain:
             worker.send_signal(signal.SIGCONT)
             await until(lambda: reached(store, len(turns)))
             took = time.perf_counter() - began
-        peak = _peak_mb(worker.pid)
+        peak = peak_mb(worker.pid)
     sessions = workspace / "sessions"
     if backend == "jsonl":
         rows, plain = baseline.of_files(sessions, folder / "plain", batch=BATCH_COUNT)
@@ -149,10 +150,19 @@ async def publish(turns: Iterable[Turn], url: str) -> None:
             await stream.publish(pending)
 
 
-def _peak_mb(process_id: int) -> float:
+def peak_mb(process_id: int) -> float:
     """The highest resident size of a process, from the kernel; 0 where there is no /proc."""
+    return _size_mb(process_id, "VmHWM")
+
+
+def resident_mb(process_id: int) -> float:
+    """Its resident size now, likewise."""
+    return _size_mb(process_id, "VmRSS")
+
+
+def _size_mb(process_id: int, name: str) -> float:
     status = Path(f"/proc/{process_id}/status")
     if not status.exists():
         return 0.0
-    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    line = next(line for line in status.read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) / 1024
