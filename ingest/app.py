@@ -67,7 +67,8 @@ async def opened(settings: Settings, *, token: str | None = None) -> AsyncGenera
     app.include_router(rest.health)
     async with (
         api_client(settings.turnstream.api_url, token) as api,
-        _served(app, settings, tokens=ApiTokens(api), api=api),
+        api_client(settings.turnstream.api_url, token) as turns_api,
+        _served(app, settings, tokens=ApiTokens(api), api=api, turns_api=turns_api),
     ):
         yield app
 
@@ -77,23 +78,29 @@ async def joined(
     app: FastAPI, settings: Settings, *, tokens: TokenVerifier, api: httpx.AsyncClient
 ) -> AsyncGenerator[None]:
     """Put the routes of ingest into the api's app, on the same workspace."""
-    async with _served(app, settings, tokens=tokens, api=api):
+    async with _served(app, settings, tokens=tokens, api=api, turns_api=api):
         yield
 
 
 @asynccontextmanager
 async def _served(
-    app: FastAPI, settings: Settings, *, tokens: TokenVerifier, api: httpx.AsyncClient
+    app: FastAPI,
+    settings: Settings,
+    *,
+    tokens: TokenVerifier,
+    api: httpx.AsyncClient,
+    turns_api: httpx.AsyncClient,
 ) -> AsyncGenerator[None]:
+    """`turns_api` is for turns alone: they do not stand in line behind clients that come back."""
     url = settings.redis_url or DEFAULT_REDIS
     own = settings.turnstream
-
-    def tools(alias: str) -> SessionTools:
-        return SessionTools(api, agent=alias)
-
     async with (
         aclosing(connect(url)) as redis,
-        opened_agents(settings.agents, tools=tools, environ=os.environ) as agents,
+        opened_agents(
+            settings.agents,
+            tools=lambda alias: SessionTools(turns_api, agent=alias),
+            environ=os.environ,
+        ) as agents,
         opened_channels(
             settings, environ=os.environ, tokens=tokens, redis=redis, url=url
         ) as channels,
@@ -101,7 +108,7 @@ async def _served(
         limits = {"url": url, "prefix": own.prefix}
         stream = TurnStream(redis, **limits, max_content=own.max_content_bytes)
         lanes = Lanes(redis, **limits, max_content=own.max_content_bytes)
-        reads = ApiReads(api)
+        reads = ApiReads(turns_api)
         dispatch = Dispatch(
             channels, reads=reads, lanes=lanes, redis=redis, url=url, prefix=own.prefix
         )
@@ -112,14 +119,13 @@ async def _served(
         ):
             reception = Reception(desk, settings, presence)
             app.state.ingest = Services(
-                settings, stream, tokens, api, desk, reads, agents, channels, reception
+                settings, stream, tokens, api, desk, ApiReads(api), agents, channels, reception
             )
             for part in (rest, door, channel_door):
                 app.include_router(part.router)
-            notices = Notices(redis, url=url, prefix=own.prefix)
             async with (
                 listening(channels, reception),
-                showing(notices, app.state.ingest.clients),
+                showing(Notices(redis, **limits), app.state.ingest.clients),
             ):
                 yield
 
