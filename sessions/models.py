@@ -1,6 +1,6 @@
 """What moves through Turnstream: events on the stream, and what the store shows of them.
 
-Plain frozen values without behaviour of their own; the three of the hot path are named tuples,
+Plain frozen values without behaviour of their own; the four of the hot path are named tuples,
 because a frozen dataclass of 20 fields costs four times as much to make. `wire` makes events out
 of stream entries, the backends make the rest. Times are integer microseconds since 1970 UTC
 (`times`).
@@ -9,14 +9,23 @@ of stream entries, the backends make the rest. Times are integer microseconds si
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from sessions.errors import InvalidRequest
 
 T = TypeVar("T")
+
+
+class _MakeTuple(Protocol):
+    def __call__(self, kind: type[T], values: Iterable[Any], /) -> T: ...
+
+
+# What a named tuple's own `__new__` does, without being a Python function. It does not check the
+# number of the values; for the hot path only.
+make_tuple: Final[_MakeTuple] = cast("Any", tuple[Any]).__new__
 
 
 class EventType(StrEnum):

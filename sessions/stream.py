@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sessions import times, wire
 from sessions.errors import SessionError, StoreMismatch
-from sessions.models import STREAM_START, Event, Position, RawEntry, StreamId
+from sessions.models import STREAM_START, Event, Position, RawEntry, StreamId, make_tuple
 from sessions.redis import UNAVAILABLE, RedisClient, RedisError, explain, patiently
 
 # Seconds that a publisher goes on with the same ids before it says that Redis is away. Shorter
@@ -159,7 +159,7 @@ class TurnStream:
         )
         entries = reply[0][1] if reply else ()
         return [
-            RawEntry(StreamId(*map(int, stream_id.split(b"-"))), fields)
+            make_tuple(RawEntry, (make_tuple(StreamId, map(int, stream_id.split(b"-"))), fields))
             for stream_id, fields in entries
         ]
 

@@ -27,7 +27,7 @@ from sessions.backends.rows import (
 from sessions.backends.search import DROP_WORDS, INSERT_WORDS
 from sessions.backends.statements import Each, Form, Query, Rows, Statement, insertion, marks
 from sessions.backends.texts import Texts
-from sessions.models import Entry, Event, OutcomeKind, Poison, Reason
+from sessions.models import Entry, Event, OutcomeKind, Poison, Reason, make_tuple
 from sessions.text import fold_for_search
 from sessions.times import DAY
 
@@ -191,10 +191,8 @@ class Ledger:
         row_id, seq, now = self._next_ids[1], session.next_seq, self.now
         created = now if event.at is None else event.at
         # By position, here and below: this runs for every event, and names cost as much again.
-        row = MessageRow(
-            row_id, session.id, seq, event.id, role, turn, created, content, None, None
-        )
-        self._new_messages.append(row)
+        row = (row_id, session.id, seq, event.id, role, turn, created, content, None, None)
+        self._new_messages.append(make_tuple(MessageRow, row))
         self._next_ids = (self._next_ids[0], row_id + 1)
         session.next_seq = seq + 1
         session.message_count += 1
@@ -232,7 +230,8 @@ class Ledger:
     ) -> None:
         """Take in the row of an id that gets its outcome from this entry."""
         known = self.events.get(event_id)
-        row = EventRow(
+        ms, n = packed(entry.raw.stream_id)
+        values = (
             event_id,
             entry.digest,
             OUTCOME_CODES[outcome],
@@ -243,12 +242,13 @@ class Ledger:
             seq,
             None,
             self._epoch,
-            *packed(entry.raw.stream_id),
+            ms,
+            n,
             known.duplicates if known is not None else 0,
             detail,
             None if seq is not None else self.now + ID_AFTERLIFE,
         )
-        self.events[event_id] = row
+        row = self.events[event_id] = make_tuple(EventRow, values)
         if known is None or event_id in self._new_events:
             self._new_events[event_id] = row
         else:
