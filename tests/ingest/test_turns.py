@@ -576,6 +576,7 @@ class TestLostRedis:
         replica = await house.replica()
         for text in ("one", "two"):
             await ended(await say(replica, text))
+        await wait_until(lambda: _has_all(house, 4))
         before = replica.lanes.replica
 
         await self.flush(house, leading)
@@ -620,6 +621,10 @@ class TestLostRedis:
         assert (end.ending, end.text) == (Ending.FAILED, INTERRUPTED)
         assert await house.messages() == [("user", "hello"), ("assistant", INTERRUPTED)]
         assert replica.agent.asked == []
+
+
+async def _has_all(house: House, count: int) -> bool:
+    return len(await house.messages()) == count
 
 
 async def _has_ended(house: House) -> bool:
