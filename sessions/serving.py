@@ -69,6 +69,7 @@ async def serve(
             server.stop()
             await serving
             raise
+    log.info("stopped")
 
 
 @contextlib.contextmanager
@@ -100,6 +101,7 @@ class _Server(uvicorn.Server):
 
     def stop(self) -> None:
         """Ask for an orderly end; a second call asks for a quick one."""
+        log.info("cutting requests off" if self.should_exit else "finishing the requests in hand")
         self.force_exit = self.should_exit
         self.should_exit = True
 

@@ -134,7 +134,7 @@ def test_sigterm_ends_everything_in_order(workspace: Path) -> None:
         began = time.monotonic()
         assert up.stop() == 0
         assert time.monotonic() - began < PROMISE
-    ends = [up.output.index(text) for text in ("Finished server", "worker stopped", "bye bye")]
+    ends = [up.output.index(text) for text in ("web stopped", "worker stopped", "bye bye")]
     assert ends == sorted(ends)
     assert Running.find(workspace) is None
     assert not Path(redis).exists()
