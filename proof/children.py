@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,20 @@ _PATIENCE: Final = 30.0
 
 class Stuck(Exception):
     """Something did not come to what it must come to by itself."""
+
+
+async def until(
+    holds: Callable[[], bool | Awaitable[bool]], what: str, *, within: float, look: float
+) -> None:
+    """Look every `look` seconds until it holds; raises Stuck after `within` seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        seen = holds()
+        if seen if isinstance(seen, bool) else await seen:
+            return
+        if time.monotonic() > deadline:
+            raise Stuck(f"not within {within:g} s: {what}")
+        await asyncio.sleep(look)
 
 
 @dataclass(frozen=True)

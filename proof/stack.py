@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
 import tempfile
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from cli.embedded_redis import EmbeddedRedis, find_server
-from proof.children import Children, Stuck, environment
+from proof.children import Children, Stuck, environment, until
 from proof.evidence import Leftovers, database_of
 from proof.probe import StoreProbe, StreamProbe
 from proof.proxy import Proxy
@@ -194,14 +192,7 @@ class Stack:
         self, holds: Callable[[], bool | Awaitable[bool]], what: str, within: float = QUIET_WITHIN
     ) -> None:
         """Look until it holds; raises Stuck."""
-        deadline = time.monotonic() + within
-        while True:
-            seen = holds()
-            if seen if isinstance(seen, bool) else await seen:
-                return
-            if time.monotonic() > deadline:
-                raise Stuck(f"not within {within:g} s: {what}")
-            await asyncio.sleep(LOOK)
+        await until(holds, what, within=within, look=LOOK)
 
     # -- ending ------------------------------------------------------------------------------
 

@@ -260,6 +260,7 @@ def _write(path: Path, text: str) -> None:
                 os.fsync(file.fileno())
             draft.replace(path)
         except BaseException:
+            # A draft holds the hashes of tokens; none stays behind, however writing it ended.
             draft.unlink(missing_ok=True)
             raise
         _sync_directory(path.parent)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Final, Self
 import httpx
 
 from cli.embedded_redis import EmbeddedRedis, find_server
-from proof.children import Children, Stuck, environment
+from proof.children import Children, Stuck, environment, until
 from proof.evidence import database_of
 from proof.probe import StoreProbe, StreamProbe
 from proof.stack import free_port
@@ -112,14 +110,7 @@ class System:
         self, holds: Callable[[], bool | Awaitable[bool]], what: str, within: float = _WITHIN
     ) -> None:
         """Look until it holds; raises Stuck."""
-        deadline = time.monotonic() + within
-        while True:
-            seen = holds()
-            if seen if isinstance(seen, bool) else await seen:
-                return
-            if time.monotonic() > deadline:
-                raise Stuck(f"not within {within:g} s: {what}")
-            await asyncio.sleep(_LOOK)
+        await until(holds, what, within=within, look=_LOOK)
 
     # -- ending --------------------------------------------------------------------------------
 

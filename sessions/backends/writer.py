@@ -256,11 +256,12 @@ class WritingStore(ABC):
                 try:
                     yield found
                 except BaseException:
-                    # Still under SQLite's lock: later on the files may be another leader's.
+                    # Whatever it is, cancelled or failed, and still under SQLite's lock: later on
+                    # the files may be another leader's.
                     await self._texts.undo()
                     raise
         except BaseException:
-            # What was decided in memory did not happen.
+            # Being cancelled too: what was decided in memory did not happen.
             self._known.clear()
             raise
         finally:

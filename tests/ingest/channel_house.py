@@ -121,6 +121,7 @@ class ChannelHouse:
         await self.stack.enter_async_context(http)
         services: Services = app.state.ingest
         scripted = ScriptedAgent()
+        # A Mapping to all others; the test puts an agent of its own into it.
         agents: dict[str, Agent] = services.agents  # type: ignore[assignment]
         agents[agent] = scripted
         return Site(f"http://{address}", services, scripted, http)

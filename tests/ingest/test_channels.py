@@ -118,6 +118,7 @@ class TestSeam:
         with_slack = with_channels(house.settings, anna=("slack.work",))
         site = await house.site(settings=with_slack)
         channel = SlackLike()
+        # A Mapping to all others; the test puts a channel of its own into it.
         channels: dict[str, Channel] = site.services.channels  # type: ignore[assignment]
         channels["slack.work"] = channel
         asked = {"token": "t", "challenge": "3eZbrw1aBm2rZgRNFdxV", "type": "url_verification"}

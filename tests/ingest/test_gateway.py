@@ -99,6 +99,7 @@ async def gateway(settings: Settings, leading: Leading) -> AsyncIterator[Gateway
     ):
         services: Services = app.state.ingest
         agent = ScriptedAgent()
+        # A Mapping to all others; the test puts an agent of its own into it.
         agents: dict[str, Agent] = services.agents  # type: ignore[assignment]
         agents["anna"] = agent
         yield Gateway(f"ws://{address}", token, services, agent, settings, app)
@@ -520,6 +521,7 @@ class TestKeepalive:
                     pings.append(asyncio.get_running_loop().time())
                 process(event)
 
+            # Listening in: websockets answers pings itself and tells nobody.
             client.socket.process_event = processing  # type: ignore[method-assign]
             await wait_until(lambda: len(pings) > 1)
         assert 0.9 < pings[1] - pings[0] < 5

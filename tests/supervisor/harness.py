@@ -61,6 +61,7 @@ asyncio.run(main())
 
 def python(name: str, script: str, *arguments: str, **options: object) -> Child:
     """A child that runs a piece of Python."""
+    # `options` are fields of Child, which a type of keywords cannot say.
     return replace(Child(name, (sys.executable, "-c", script, *arguments)), **options)  # type: ignore[arg-type]
 
 
