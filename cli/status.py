@@ -161,4 +161,4 @@ async def _age(stream: TurnStream, cursor: StreamCursor | None) -> float | None:
     waiting = await stream.read(cursor.applied, count=1, size=1)
     if not waiting:
         return None
-    return max(0.0, times.now() / 1e6 - waiting[0].stream_id.ms / 1e3)
+    return max(0.0, times.now() / 1e6 - waiting[0].raw.stream_id.ms / 1e3)

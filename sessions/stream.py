@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sessions import times, wire
 from sessions.errors import SessionError, StoreMismatch
-from sessions.models import STREAM_START, Event, Position, RawEntry, StreamId, make_tuple
+from sessions.models import STREAM_START, Entry, Event, Position, RawEntry, StreamId, make_tuple
 from sessions.redis import UNAVAILABLE, RedisClient, RedisError, explain, patiently
 
 # Seconds that a publisher goes on with the same ids before it says that Redis is away. Shorter
@@ -127,29 +127,33 @@ class TurnStream:
 
     # -- reading -----------------------------------------------------------------------------
 
-    async def read(self, cursor: StreamId, *, count: int, size: int) -> list[RawEntry]:
-        """The entries behind the cursor, at most `count` and about `size` bytes; maybe none."""
-        found: list[RawEntry] = []
+    async def read(
+        self, cursor: StreamId, *, count: int, size: int, wait: bool = False
+    ) -> list[Entry]:
+        """The entries behind the cursor, at most `count` and about `size` bytes; maybe none.
+
+        With `wait`, not before there is one, or BLOCK_MS are over. They are decoded as they come,
+        so that nothing else in this event loop waits for all of them.
+        """
+        found: list[Entry] = []
+        block = ("BLOCK", BLOCK_MS) if wait else ()
         room = size
         while room > 0 and len(found) < count:
             # As many as fit, judged by the ones before, and never so many that a sudden run of
             # the largest ones fills the memory.
             ask = max(1, min(_LARGEST_READ, count - len(found), room // self._typical))
-            chunk = await self._xread(cursor, ask)
+            chunk = await self._xread(cursor, ask, *block)
             if not chunk:
                 break
             sizes = [len(b"".join(entry.fields)) for entry in chunk]
             self._typical = max(1, sum(sizes) // len(sizes))
-            found += chunk[: _fitting(sizes, room)]
+            fitting = chunk[: _fitting(sizes, room)]
+            found += [wire.decode(entry, max_content=self._max_content) for entry in fitting]
             room -= sum(sizes)
             if len(chunk) < ask:
                 break
-            cursor = chunk[-1].stream_id
+            cursor, block = chunk[-1].stream_id, ()
         return found
-
-    async def wait(self, cursor: StreamId) -> None:
-        """Return when there is an entry behind the cursor, or after BLOCK_MS."""
-        await self._xread(cursor, 1, "BLOCK", BLOCK_MS)
 
     async def _xread(self, cursor: StreamId, count: int, *block: str | int) -> list[RawEntry]:
         reply = await self._ask(

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Self
 
-from sessions import wire
 from sessions.backend import SessionBackend
 from sessions.factory import make_session_backend
 from sessions.models import Event, Position
@@ -97,12 +96,11 @@ class Leading:
 
     async def _go_on(self) -> None:
         while True:
-            if not await self._step():
-                await self.stream.wait((await self.backend.cursor()).applied)
+            await self._step(wait=True)
 
-    async def _step(self) -> bool:
+    async def _step(self, *, wait: bool = False) -> bool:
         cursor = await self.backend.cursor()
-        raw = await self.stream.read(cursor.applied, count=_COUNT, size=_SIZE)
-        if raw:
-            await self.backend.apply([wire.decode(entry) for entry in raw])
-        return bool(raw)
+        batch = await self.stream.read(cursor.applied, count=_COUNT, size=_SIZE, wait=wait)
+        if batch:
+            await self.backend.apply(batch)
+        return bool(batch)

@@ -18,6 +18,10 @@ from worker.app import run
 # Objects made before the collector looks for cycles among them: a batch makes some 10,000, hardly
 # one in a cycle, and the default of 700 costs a tenth of the time that Python takes for it.
 _COLLECT_AFTER: Final = 50_000
+# Seconds that a computing thread keeps the interpreter's lock from one that wants it. The event
+# loop decodes while SQLite's thread writes, which waits so long after each of its statements;
+# with the default of 5 ms, as long as the whole batch takes.
+_KEEP_LOCK: Final = 0.0005
 
 
 def main() -> int:
@@ -37,6 +41,7 @@ def main() -> int:
         settings = load_settings(arguments.config, os.environ)
         configure_logging("worker", settings.turnstream.log_level)
         gc.set_threshold(_COLLECT_AFTER)
+        sys.setswitchinterval(_KEEP_LOCK)
         asyncio.run(run(settings, os.environ, adopt=arguments.adopt_stream))
     except ConfigError as error:
         print(f"worker: {error}", file=sys.stderr)

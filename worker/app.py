@@ -82,7 +82,6 @@ def _consumer(
         place=str(settings.workspace),
         lock=DeathLock(lock_path(settings.workspace)),
         progress=progress,
-        max_content=settings.turnstream.max_content_bytes,
         adopt=adopt,
     )
 

@@ -14,10 +14,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from sessions import times, wire
+from sessions import times
 from sessions.backend import SessionBackend
 from sessions.errors import Fenced, Retryable, StoreUnavailable, StreamFull
-from sessions.models import Entry, Event, EventType, StreamCursor
+from sessions.models import Entry, Event, EventType, StreamCursor, StreamId
 from sessions.progress import ProgressReporter
 from sessions.stream import StreamFacts, TurnStream
 from worker.leadership import RENEWAL, DeathLock, stand_by
@@ -52,7 +52,6 @@ class Consumer:
         place: str,
         lock: DeathLock,
         progress: ProgressReporter,
-        max_content: int = wire.DEFAULT_MAX_CONTENT,
         adopt: bool = False,
     ) -> None:
         self._backend = backend
@@ -62,11 +61,12 @@ class Consumer:
         self._place = place
         self._lock = lock
         self._progress = progress
-        self._max_content = max_content
         self._adopt = adopt
         self._stopping = asyncio.Event()
         self._leading = False
         self._cursor: StreamCursor | None = None
+        # What was read in advance, and from where.
+        self._ahead: tuple[StreamCursor, list[Entry]] | None = None
         self._claimed = False
         self._missing = 0
         self._next_check = 0.0
@@ -122,7 +122,7 @@ class Consumer:
 
     async def _lead(self) -> None:
         self._leading = True
-        self._cursor = None
+        self._cursor = self._ahead = None
         while not self._stopping.is_set():
             await self._patiently(self._step)
         try:
@@ -167,21 +167,42 @@ class Consumer:
         self._lock.take()
         cursor = await self._checked()
         self._progress.ready()
-        raw = await self._stream.read(cursor.applied, count=BATCH_COUNT, size=BATCH_BYTES)
-        if raw:
-            await self._apply([wire.decode(entry, max_content=self._max_content) for entry in raw])
+        batch = await self._next(cursor)
+        if batch:
+            await self._apply(batch)
         if self._upkeep.waiting:
             await self._upkeep.do_one(self._cursor or cursor)
-        elif not raw:
-            await self._stream.wait(cursor.applied)
         self._progress.beat()
 
+    async def _next(self, cursor: StreamCursor) -> list[Entry]:
+        """The entries behind the cursor; none where none came for a while, or a chore waits."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == cursor:
+            return ahead[1]
+        return await self._read(cursor.applied, wait=not self._upkeep.waiting)
+
+    async def _read(self, place: StreamId, *, wait: bool = False) -> list[Entry]:
+        return await self._stream.read(place, count=BATCH_COUNT, size=BATCH_BYTES, wait=wait)
+
     async def _apply(self, batch: list[Entry]) -> None:
-        # Nothing is read meanwhile: SQLite's thread needs the interpreter's lock for every row,
-        # and reading ahead beside it made both slower, by 8 % together.
+        """Apply a batch; behind a full one there is more, which is read in the meantime."""
+        if len(batch) < BATCH_COUNT:
+            await self._commit(batch)
+            return
+        ahead = asyncio.create_task(self._read(batch[-1].raw.stream_id), name="reading ahead")
+        try:
+            cursor = await self._commit(batch)
+        except BaseException:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
+            raise
+        self._ahead = cursor, await ahead
+
+    async def _commit(self, batch: list[Entry]) -> StreamCursor:
         self._cursor = await self._backend.apply(batch)
         if any(map(_erases, batch)):
             self._upkeep.ask(Chore.TIDY)
+        return self._cursor
 
     async def _checked(self) -> StreamCursor:
         """The cursor, after making sure every RENEWAL seconds that it fits the stream."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import worker.app
-from sessions.models import Entry, RawEntry, StreamId
+from sessions.models import Entry, StreamId
 from sessions.stream import TurnStream
 from worker.consumer import Consumer
 
@@ -29,9 +29,11 @@ def ack_before_commit() -> None:
 
 
 class _ByLength(TurnStream):
-    async def read(self, cursor: StreamId, *, count: int, size: int) -> list[RawEntry]:
+    async def read(
+        self, cursor: StreamId, *, count: int, size: int, wait: bool = False
+    ) -> list[Entry]:
         await self._redis.execute_command("XTRIM", self.key, "MAXLEN", _LENGTH)
-        return await super().read(cursor, count=count, size=size)
+        return await super().read(cursor, count=count, size=size, wait=wait)
 
 
 def trim_by_length() -> None:

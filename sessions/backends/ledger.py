@@ -24,11 +24,10 @@ from sessions.backends.rows import (
     packed,
     session_values,
 )
-from sessions.backends.search import DROP_WORDS, INSERT_WORDS
-from sessions.backends.statements import Each, Form, Query, Rows, Statement, insertion, marks
+from sessions.backends.search import dropping, indexing
+from sessions.backends.statements import Form, Query, Rows, Statement, insertion, marks
 from sessions.backends.texts import Texts
 from sessions.models import Entry, Event, OutcomeKind, Poison, Reason, make_tuple
-from sessions.text import fold_for_search
 from sessions.times import DAY
 
 # How long an id is known after its message has gone: longer than any platform redelivers, any
@@ -51,6 +50,7 @@ def _update(columns_set: str) -> Form:
         f"UPDATE sessions SET ({columns_set}) = ({values}) FROM (VALUES ",
         marks(f"{columns_set}, id"),
         f") AS v WHERE sessions.id = v.column{count + 1}",
+        repeatable=True,
     )
 
 
@@ -320,7 +320,7 @@ class Ledger:
 
     async def flush(self) -> None:
         """Write everything that was decided so far, so that SQL sees it too."""
-        words = [(row.id, fold_for_search(row.content or "")) for row in self._new_messages]
+        words = indexing((row.id, row.content or "") for row in self._new_messages)
         messages: Sequence[MessageRow] = []
         if self._new_messages:
             messages = await self._texts.store(self._new_messages, self._keys)
@@ -330,7 +330,7 @@ class Ledger:
                 *self._sessions_written(),
                 *_INSERT_MESSAGES.of(messages),
                 *self._events_written(),
-                *([Each(INSERT_WORDS, words)] if words else []),
+                *words,
             ]
         )
 
@@ -368,11 +368,8 @@ class Ledger:
         """Take messages out of the search index, before their text is forgotten."""
         self.erased = True
         contents = await self._texts.load(messages)
-        words = [
-            (row.id, fold_for_search(content))
-            for row, content in zip(messages, contents, strict=True)
-        ]
-        await self._connection.script([Each(DROP_WORDS, words)])
+        ids = [row.id for row in messages]
+        await self._connection.script(dropping(zip(ids, contents, strict=True)))
 
 
 def _id_queries(ids: Iterable[str]) -> list[Query]:

@@ -21,10 +21,9 @@ from sessions.backends.connection import WritingConnection
 from sessions.backends.files import SUFFIX, State, folded, parsed
 from sessions.backends.jsonl import INDEX, JsonlBackend
 from sessions.backends.rows import session_values
-from sessions.backends.search import INSERT_WORDS
-from sessions.backends.statements import Each, Form
+from sessions.backends.search import indexing
+from sessions.backends.statements import Form
 from sessions.errors import ConfigError
-from sessions.text import fold_for_search
 
 # What the old index tells of a session that its file does not.
 _REMEMBERED: Final = ("name", "agent", "channel", "room", "sender")
@@ -111,8 +110,8 @@ async def _take(
         [line.message_row(base + place, number) for place, line in enumerate(lines, start=1)],
     )
     await _insert(connection, "events", [line.event_row(number) for line in lines])
-    words = [(base + place, fold_for_search(line.content)) for place, line in enumerate(lines, 1)]
-    await connection.script([Each(INSERT_WORDS, words)])
+    contents = ((base + place, line.content) for place, line in enumerate(lines, start=1))
+    await connection.script(indexing(contents))
     result.sessions += 1
     result.messages += len(lines)
 

@@ -7,29 +7,50 @@ corrupt, after some 1,000 rounds of erasing. So an index that has grown many lev
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 from sessions.backends.connection import WritingConnection
 from sessions.backends.rows import MessageRow, columns
-from sessions.backends.statements import Each, Query
+from sessions.backends.statements import Each, Query, Statement
 from sessions.backends.texts import Texts
 from sessions.text import fold_for_search
 
-INSERT_WORDS: Final = "INSERT INTO search (rowid, body) VALUES (?, ?)"
-DROP_WORDS: Final = "INSERT INTO search (search, rowid, body) VALUES ('delete', ?, ?)"
+# One statement for many messages: FTS5 writes a segment out before and after each such one.
+_INSERT_WORDS: Final = (
+    "INSERT INTO search (rowid, body) SELECT CAST(key AS INTEGER), value FROM json_each(?)"
+)
+# Messages in one of them, as many as a batch has.
+_TOGETHER: Final = 1000
+_DROP_WORDS: Final = "INSERT INTO search (search, rowid, body) VALUES ('delete', ?, ?)"
 # Pages of the search index merged in one step of housekeeping, about 10 ms.
 _MERGE_STEP: Final = 128
 # Levels from which on the index is written anew; a round of merging adds two at most.
 _MANY_LEVELS: Final = 1000
-# Messages in one step of writing it anew, so that the supervisor sees steps.
-_REWRITE_STEP: Final = 1000
 # The row of FTS5's own table that holds the structure: a cookie of 4 bytes, the number of levels.
 _STRUCTURE: Final = Query("SELECT block FROM search_data WHERE id = 10")
 _COOKIE: Final = 4
 _DROP_ALL: Final = Query("INSERT INTO search (search) VALUES ('delete-all')")
 _SOME_MESSAGES: Final = (
-    f"SELECT {columns(MessageRow)} FROM messages WHERE id > ? ORDER BY id LIMIT {_REWRITE_STEP}"
+    f"SELECT {columns(MessageRow)} FROM messages WHERE id > ? ORDER BY id LIMIT {_TOGETHER}"
 )
+
+# Texts with the ids of their messages.
+Contents = Iterable[tuple[int, str]]
+
+
+def indexing(contents: Contents) -> list[Statement]:
+    """What takes these messages into the index."""
+    words = ((number, fold_for_search(text)) for number, text in contents)
+    parts = iter(lambda: dict(islice(words, _TOGETHER)), {})
+    return [Query(_INSERT_WORDS, (json.dumps(part, ensure_ascii=False),)) for part in parts]
+
+
+def dropping(contents: Contents) -> list[Statement]:
+    """What takes them out again; the texts must be the ones that were indexed."""
+    return [Each(_DROP_WORDS, [(number, fold_for_search(text)) for number, text in contents])]
 
 
 async def merge(connection: WritingConnection, texts: Texts, *, begun: bool) -> bool:
@@ -71,10 +92,7 @@ async def _rewrite(connection: WritingConnection, texts: Texts) -> None:
     last = 0
     while rows := await connection.run(_SOME_MESSAGES, (last,)):
         messages = [MessageRow(*row) for row in rows]
+        ids = [message.id for message in messages]
         contents = await texts.load(messages)
-        words = [
-            (message.id, fold_for_search(content))
-            for message, content in zip(messages, contents, strict=True)
-        ]
-        await connection.script([Each(INSERT_WORDS, words)])
+        await connection.script(indexing(zip(ids, contents, strict=True)))
         last = messages[-1].id

@@ -1,24 +1,25 @@
 """Statements as values, so that a list of them reaches SQLite's thread in one hand-over.
 
-Each hand-over between the event loop and that thread costs about as much as writing 20 rows, and
-each row given to `executemany` takes the interpreter's lock from whoever computes meanwhile. So a
-batch goes over in few lists, and rows go into SQLite many at a time.
+Each hand-over between the event loop and that thread costs about as much as writing 20 rows. And
+after every statement, each row of `executemany` too, the thread must win the interpreter's lock
+back from whoever computes meanwhile. So a batch goes over in few lists, and rows go into SQLite
+as many at a time as it takes.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, NamedTuple, Protocol
 
 Rows = list[tuple[Any, ...]]
-# Rows of the largest statement: 17 columns of them are 4,352 parameters, of the 32,766 that
-# SQLite allows. Twice as many gained nothing.
-_LARGEST: Final = 256
+# Rows of the largest statement: the worker's batch, in one. 17 columns of them are 17,000
+# parameters, of the 32,766 that SQLite allows.
+_LARGEST: Final = 1000
 
 
 class Statement(Protocol):
@@ -41,10 +42,7 @@ class Query(NamedTuple):
 
 
 class Each(NamedTuple):
-    """One statement, run for each of the rows.
-
-    For virtual tables: FTS5 writes a segment out before every statement over many rows.
-    """
+    """One statement, run for each of the rows."""
 
     sql: str
     rows: Sequence[Sequence[Any]]
@@ -57,11 +55,15 @@ class Each(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A statement over any number of rows: the row of marks is repeated between head and tail."""
+    """A statement over any number of rows: the row of marks is repeated between head and tail.
+
+    A row may be given twice where it is `repeatable`: that changes nothing more.
+    """
 
     head: str
     marks: str
     tail: str = ""
+    repeatable: bool = False
 
     def of(self, rows: Sequence[Sequence[Any]]) -> list[Statement]:
         """The statement over these rows; none where there are none."""
@@ -79,7 +81,7 @@ def marks(columns: str) -> str:
 
 
 class _Many(NamedTuple):
-    """A form with its rows, run as a few statements of 2^n rows each: their plans are kept."""
+    """A form with its rows, run as few statements of a few sizes, so that their plans are kept."""
 
     form: Form
     rows: Sequence[Sequence[Any]]
@@ -87,13 +89,21 @@ class _Many(NamedTuple):
     def run(self, connection: sqlite3.Connection) -> Rows:
         """Run it over all rows, in order; gives none."""
         nulls, rows = _without_nulls(self.rows)
-        start, count = 0, len(rows)
-        while start < count:
-            size = min(_LARGEST, 1 << (count - start).bit_length() - 1)
-            parameters = [*chain.from_iterable(rows[start : start + size])]
-            connection.execute(_sql(self.form, nulls, size), parameters)
-            start += size
+        for part in _parts(rows, repeatable=self.form.repeatable):
+            connection.execute(_sql(self.form, nulls, len(part)), [*chain.from_iterable(part)])
         return []
+
+
+def _parts(rows: Sequence[Sequence[Any]], *, repeatable: bool) -> Iterator[list[Sequence[Any]]]:
+    """The rows in parts of 2^n or the largest size, the last one filled up where that may be."""
+    start = 0
+    while left := min(_LARGEST, len(rows) - start):
+        size = left if left == _LARGEST else 1 << left.bit_length() - 1
+        if repeatable:
+            size = min(_LARGEST, 1 << (left - 1).bit_length())
+        part = [*rows[start : start + size]]
+        yield part + part[-1:] * (size - len(part))
+        start += len(part)
 
 
 def _without_nulls(
