@@ -9,7 +9,6 @@ async with joined(app, settings, tokens=..., api=...):  # beside the api's route
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
@@ -17,6 +16,7 @@ from typing import Final
 
 import httpx
 from fastapi import FastAPI
+from httpx_aiohttp import AiohttpTransport
 
 from ingest import rest
 from ingest.access import ApiTokens
@@ -47,9 +47,11 @@ from sessions.tokens import TokenVerifier
 DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
 # Seconds that the api may take: its reads wait 2 s at most to be fresh.
 _API_TIMEOUT: Final = 10.0
-# Requests to the api at a time. httpx looks through all of its pool whenever a request comes or
-# goes, so that a thousand clients at once would leave the lanes' heartbeats no time.
+# Requests to the api at a time; the others wait in line. More would only wait there.
 _API_REQUESTS: Final = 32
+# Seconds that an idle connection to the api is kept: less than the 5 s after which uvicorn closes
+# it, so that no request is sent into a closing one.
+_API_KEPT: Final = 4.0
 
 
 @asynccontextmanager
@@ -132,31 +134,11 @@ async def _served(
 
 def api_client(url: str, token: str | None) -> httpx.AsyncClient:
     """A client for the api at that address, never by way of a proxy."""
+    limits = httpx.Limits(max_connections=_API_REQUESTS, keepalive_expiry=_API_KEPT)
+    transport = AiohttpTransport(trust_env=False, limits=limits)
     return httpx.AsyncClient(
-        base_url=url, headers=_showing(token), timeout=_API_TIMEOUT, transport=_InTurn()
+        base_url=url, headers=_showing(token), timeout=_API_TIMEOUT, transport=transport
     )
-
-
-class _InTurn(httpx.AsyncHTTPTransport):
-    """Lets requests wait for their place, first come first served, before the pool sees them."""
-
-    def __init__(self) -> None:
-        super().__init__(trust_env=False)
-        self._places = asyncio.Semaphore(_API_REQUESTS)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        try:
-            async with asyncio.timeout(_API_TIMEOUT):
-                await self._places.acquire()
-        except TimeoutError:
-            raise httpx.PoolTimeout("too many requests wait", request=request) from None
-        try:
-            response = await super().handle_async_request(request)
-            # Here, so that the place is kept until the connection is free again.
-            await response.aread()
-        finally:
-            self._places.release()
-        return response
 
 
 def client_within(app: FastAPI, token: str | None) -> httpx.AsyncClient:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from ingest.inbound import Inbound
 from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
@@ -23,6 +23,7 @@ from sessions.errors import DeclaredDead, LaneLost, LaneTimeout, Retryable, Sess
 from sessions.lanes import DEPTH, Hold, Lanes, Place, Stage
 
 log = logging.getLogger(__name__)
+R = TypeVar("R")
 
 # Seconds that a person's message waits for the turns before it: what upstream's gateway allows.
 WAIT: Final = 30.0
@@ -92,6 +93,8 @@ class Desk:
             if self._stopping:
                 raise Retryable("this replica is being stopped; try again")
             turn = self._turns[inbound.id] = LiveTurn(inbound, attended=attended)
+            if attended and self._is_idle(inbound.session):
+                turn.reading = self._spawn(self._runner.read_early(turn), f"read for {inbound.id}")
             self._spawn(self._enqueue(turn), f"enqueue {inbound.id}")
         await asyncio.shield(turn.accepted)
         return turn
@@ -100,6 +103,9 @@ class Desk:
         """The turn of that session that runs in this process, if one does."""
         found = self._running.get(session)
         return found[0] if found else None
+
+    def _is_idle(self, session: str) -> bool:
+        return session not in self._running and session not in self._waiting
 
     async def _enqueue(self, turn: LiveTurn) -> None:
         try:
@@ -390,10 +396,11 @@ class Desk:
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, R], name: str) -> asyncio.Task[R]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

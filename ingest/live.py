@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ingest.agents.base import Reply
 from ingest.inbound import Inbound
+from ingest.reads import History
 from sessions.errors import LaneLost
 
 
@@ -72,7 +73,8 @@ class LiveTurn:
     was answered 200 for is not attended. Agents tell it their progress. `accepted` is done when
     the message is in its lane, `begun` when it does not wait any more, `end` when the turn is over
     as far as this replica has to do with it. `opened` is true once the store has its message,
-    stored by this very turn. `joined` are the messages that became a part of it.
+    stored by this very turn. `joined` are the messages that became a part of it. `reading` is the
+    session's history, where it is read while the message still gets its place.
     """
 
     def __init__(self, inbound: Inbound, *, attended: bool) -> None:
@@ -80,6 +82,7 @@ class LiveTurn:
         self.attended = attended
         self.opened = False
         self.joined: list[Inbound] = []
+        self.reading: asyncio.Task[History | None] | None = None
         self.listeners: set[Listener] = set()
         self.interruption: Interruption | None = None
         loop = asyncio.get_running_loop()

@@ -43,13 +43,16 @@ class SessionReads(Protocol):
         ...
 
 
-async def fresh_history(reads: SessionReads, lanes: Lanes, session: str) -> History:
+async def fresh_history(
+    reads: SessionReads, lanes: Lanes, session: str, *, early: History | None = None
+) -> History:
     """The history with everything that was on the stream for this session when it was asked for.
 
-    What other sessions have in the stream is not waited for. Raises StoreBehind where the
-    session's own entries are not applied soon.
+    What other sessions have in the stream is not waited for. One that was read `early` will do
+    where nothing has come since. Raises StoreBehind where the session's own entries are not
+    applied soon.
     """
-    history = await reads.history(session)
+    history = early or await reads.history(session)
     newest = await lanes.newest(session, history.position)
     return history if newest is None else await reads.history(session, after=newest)
 

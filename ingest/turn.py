@@ -107,6 +107,13 @@ class TurnRunner:
             log.info("message %s came again: it is not answered twice", turn.inbound.id)
         return TurnEnd(Ending.ELSEWHERE)
 
+    async def read_early(self, turn: LiveTurn) -> History | None:
+        """The history of a turn that is likely to run at once; None where it cannot be read now."""
+        try:
+            return await self._reads.history(turn.inbound.session)
+        except (Retryable, PositionLost):
+            return None
+
     # -- a whole turn ------------------------------------------------------------------------
 
     async def _whole(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
@@ -137,12 +144,21 @@ class TurnRunner:
         waits = turn.inbound.due > 0
         if waits:
             await wait_until_due(self._lanes, turn, hold)
-        history = await fresh_history(self._reads, self._lanes, turn.inbound.session)
+        early = await self._early(turn)
+        history = await fresh_history(self._reads, self._lanes, turn.inbound.session, early=early)
         _check_new(hold.id, history)
         if waits:
             await self._join(turn, hold, history.position)
         inbound = turn.inbound
         return build(history.messages, Said("user", inbound.text, inbound.at))
+
+    async def _early(self, turn: LiveTurn) -> History | None:
+        """What was read before the lane was held; once, since trying again is to read anew."""
+        reading, turn.reading = turn.reading, None
+        if reading is None:
+            return None
+        await asyncio.wait([reading])
+        return reading.result() if not reading.cancelled() else None
 
     async def _join(self, turn: LiveTurn, hold: Hold, read_at: Position) -> None:
         # A joined message has another text than it came with, so that its id alone tells.

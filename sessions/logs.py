@@ -11,7 +11,7 @@ _FORMAT: Final = "%(asctime)s.%(msecs)03dZ %(levelname)-7s {service} %(message)s
 # Chatty or repetitive at INFO, and none of it about turns; some of them log URLs with tokens, or
 # what was said. uvicorn writes down every WebSocket's URL, and at DEBUG its frames.
 _QUIET: Final = (
-    *("arq", "httpx", "httpcore", "aiosqlite", "mcp", "asyncio", "openai", "telegram"),
+    *("arq", "httpx", "aiohttp", "aiosqlite", "mcp", "asyncio", "openai", "telegram"),
     "uvicorn",
 )
 

@@ -119,6 +119,8 @@ def _config(app: AsgiApp, reporter: ProgressReporter, more: Mapping[str, Any]) -
         # Nothing here trusts a client's address enough to let a header change it.
         "proxy_headers": False,
         "ws_max_size": MAX_WEBSOCKET_MESSAGE,
+        # Frames are short texts: compressing them costs more time and memory than it saves.
+        "ws_per_message_deflate": False,
         "timeout_graceful_shutdown": GRACE,
         "callback_notify": beat,
         "timeout_notify": BEAT_INTERVAL,

@@ -298,8 +298,8 @@ async def test_a_process_of_its_own_is_ready_when_redis_and_the_api_are(
     ):
         services: Services = there.state.ingest
         assert await services.missing() == []
-        nobody = replace(services, api=api_client("http://127.0.0.1:1", None))
-        assert await nobody.missing() == ["api"]
+        async with api_client("http://127.0.0.1:1", None) as nowhere:
+            assert await replace(services, api=nowhere).missing() == ["api"]
 
 
 async def test_a_process_of_its_own_wants_the_address_of_the_api(settings: Settings):

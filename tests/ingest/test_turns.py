@@ -92,6 +92,25 @@ class TestReply:
         await ended(await say(replica, "hello"))
         assert read == ["note", "hello"]
 
+    async def test_a_message_that_waited_is_answered_in_view_of_what_came_meanwhile(
+        self, house: House
+    ):
+        gate = Gate()
+        read: list[str] = []
+
+        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+            read.extend(line.written for line in lines)
+            return Reply("ok")
+
+        one, other = await house.replica(gate), await house.replica(script)
+        first = await say(one, "one")
+        await wait_until(lambda: gate.waiting)
+        second = await say(other, "two")
+        gate.open()
+        await ended(first)
+        await ended(second)
+        assert read == ["one", "re: one", "two"]
+
     async def test_tool_turns_are_stored_between_message_and_reply(self, house: House):
         between = [
             ("assistant", dump_calls([ToolCall("c", "sessions_list", "{}")], None)),
