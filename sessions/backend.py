@@ -10,7 +10,7 @@ may succeed later and nothing was done by halves. Any other error is a defect or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -152,11 +152,15 @@ class SessionWriter(Protocol):
         """
         ...
 
-    async def apply(self, entries: Sequence[Entry]) -> StreamCursor:
+    async def apply(
+        self, entries: Sequence[Entry], *, decided: Callable[[], None] | None = None
+    ) -> StreamCursor:
         """Apply the entries in order: rows, ids, outcomes, dead letters, counters and cursor.
 
         All of it commits or none. Entries that were applied before have no effect. An error of a
-        single event makes it a dead letter; StoreUnavailable and Fenced pass through.
+        single event makes it a dead letter; StoreUnavailable and Fenced pass through. `decided`
+        is called when all is decided and only remains to be written, if it comes to that: a good
+        moment for other work, because this one waits for the disk then.
         """
         ...
 

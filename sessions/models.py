@@ -28,7 +28,17 @@ class _MakeTuple(Protocol):
 make_tuple: Final[_MakeTuple] = cast("Any", tuple[Any]).__new__
 
 
-class EventType(StrEnum):
+class _Word(StrEnum):
+    """A word of the contract, equal to its text and hashed like it.
+
+    An enumeration hashes its name, by a function in Python that takes longer than all the rest of
+    a look into a table.
+    """
+
+    __hash__ = str.__hash__
+
+
+class EventType(_Word):
     """What an event asks the worker to do."""
 
     APPEND = "append"
@@ -41,7 +51,7 @@ class EventType(StrEnum):
     DEAD = "dead"
 
 
-class OutcomeKind(StrEnum):
+class OutcomeKind(_Word):
     """How an event ended."""
 
     APPLIED = "applied"
@@ -49,7 +59,7 @@ class OutcomeKind(StrEnum):
     DEAD = "dead"
 
 
-class Reason(StrEnum):
+class Reason(_Word):
     """Why an event had no effect, or (the last group) why it became a dead letter."""
 
     TARGET_NOT_SEEN = "target_not_seen"

@@ -29,9 +29,13 @@ STANDBY_SEEN: Final = 6
 # Milliseconds that an idle reader blocks; less than the client's read timeout, and short enough
 # that a stop is quick and the lease is renewed in time.
 BLOCK_MS: Final = 1000
-# Entries in one XREAD, which bounds the count only: 128 of 256 KiB are 32 MiB. Each call costs
-# as much as reading 80 small entries; a script that counted bytes cost 14 us an entry in Redis.
-_LARGEST_READ: Final = 128
+# Bytes that one XREAD may bring, which bounds the count only: 128 entries of 256 KiB are as much.
+# A script that counted bytes cost 14 us an entry in Redis.
+_READ_BYTES: Final = 32 * 1024 * 1024
+_SURE_COUNT: Final = 128
+# Entries in one XREAD where the whole stream has fewer bytes than that. A call costs as much as
+# reading 100 small entries; of more than these the processor's cache holds too few.
+_COUNT: Final = 500
 # Entries that the search for the trimming point looks at in one call, about 10 ms of Redis.
 _SURPLUS_STEP: Final = 20_000
 
@@ -83,8 +87,9 @@ class TurnStream:
         self._url = url
         self._max_content = max_content
         self._lanes = _Lanes()
-        # Bytes of an entry, as the last ones had.
+        # Bytes of an entry, as the last ones had, and entries that cannot be too many.
         self._typical = 1
+        self._sure_count = _SURE_COUNT
         self._facts_script = redis.register_script(_lua("facts"))
         self._surplus_script = redis.register_script(_lua("surplus"))
 
@@ -141,7 +146,7 @@ class TurnStream:
         while room > 0 and len(found) < count:
             # As many as fit, judged by the ones before, and never so many that a sudden run of
             # the largest ones fills the memory.
-            ask = max(1, min(_LARGEST_READ, count - len(found), room // self._typical))
+            ask = max(1, min(self._sure_count, count - len(found), room // self._typical))
             chunk = await self._xread(cursor, ask, *block)
             if not chunk:
                 break
@@ -240,12 +245,19 @@ class TurnStream:
         return sorted(name.decode() for name, seen in noted.items() if int(seen) >= oldest)
 
     async def memory(self) -> Memory:
-        """How full Redis is."""
+        """How full Redis is. A reader asks now and then: a small stream is read in fewer calls."""
         info: dict[str, Any] = await self._ask(
             lambda: self._redis.execute_command("INFO", "memory")
         )
-        stream = await self._ask(lambda: self._redis.execute_command("MEMORY USAGE", self.key))
-        return Memory(info["used_memory"], info.get("maxmemory", 0), stream or 0)
+        stream = await self._usage()
+        if stream <= _READ_BYTES:
+            stream = await self._usage("SAMPLES", 0)
+        self._sure_count = _COUNT if stream <= _READ_BYTES else _SURE_COUNT
+        return Memory(info["used_memory"], info.get("maxmemory", 0), stream)
+
+    async def _usage(self, *how: str | int) -> int:
+        usage = await self._ask(lambda: self._redis.execute_command("MEMORY USAGE", self.key, *how))
+        return usage or 0
 
     async def trim(self, oldest_kept: StreamId) -> int:
         """Drop the entries before `oldest_kept`; how many. The caller has applied them."""

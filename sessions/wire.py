@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from sessions import times
@@ -145,9 +146,9 @@ def encode(event: Event) -> dict[str, str]:
 
 def _payload_digest(event: Event, shape: _Shape, values: Sequence[bytes]) -> bytes:
     """16 bytes that two events share exactly when rule 1 calls them the same payload."""
-    head, places = shape.dead_payload if event.type is _DEAD_EVENT else shape.payload
+    head, pick = shape.dead_payload if event.type is _DEAD_EVENT else shape.payload
     # No UTF-8 holds the byte 255.
-    return _digest(b"\xff".join([head, *[values[place] for place in places]]))
+    return _digest(head + b"\xff".join(pick(values)))
 
 
 def _digest(data: bytes) -> bytes:
@@ -277,17 +278,20 @@ _PAYLOAD: Final = tuple(name.encode() for name in ("type", *Event._fields[2:12])
 _DEAD_PAYLOAD: Final = tuple(name for name in _PAYLOAD if name != b"session")
 
 
+_Pick = Callable[[Sequence[bytes]], Sequence[bytes]]
+
+
 class _Shape(NamedTuple):
     """How entries with the same field names, in the same order, are read.
 
     `version` is the place of `v`; `fields` holds each other field's place, name, bounds, place
-    in the event and converter; a payload is the names of its fields and their places.
+    in the event and converter; a payload is the names of its fields and what picks their values.
     """
 
     version: int | None
     fields: Sequence[tuple[int, str, int, int, int, Callable[[str, str], Any] | None]]
-    payload: tuple[bytes, Sequence[int]]
-    dead_payload: tuple[bytes, Sequence[int]]
+    payload: tuple[bytes, _Pick]
+    dead_payload: tuple[bytes, _Pick]
 
 
 def _shape_of(names: tuple[bytes, ...], max_content: int) -> _Shape:
@@ -329,9 +333,16 @@ def _shape(names: tuple[bytes, ...], max_content: int) -> _Shape:
     )
 
 
-def _payload(names: tuple[bytes, ...], fields: Iterable[bytes]) -> tuple[bytes, Sequence[int]]:
+def _payload(names: tuple[bytes, ...], fields: Iterable[bytes]) -> tuple[bytes, _Pick]:
     given = [name for name in fields if name in names]
-    return b" ".join(given), tuple(names.index(name) for name in given)
+    places = [names.index(name) for name in given]
+
+    def pick_few(values: Sequence[bytes]) -> Sequence[bytes]:
+        return [values[place] for place in places]
+
+    # Of a single place an itemgetter gives the value itself.
+    pick: _Pick = itemgetter(*places) if len(places) > 1 else pick_few
+    return b"%b\xff" % b" ".join(given), pick
 
 
 def _rule(name: bytes) -> _Rule:

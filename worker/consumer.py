@@ -162,16 +162,16 @@ class Consumer:
     # -- leading -----------------------------------------------------------------------------
 
     async def _step(self) -> None:
-        """One round: look after the stream if it is time, then a batch, or else a chore."""
+        """One round: look after the stream if it is time, then do a chore, then a batch."""
         # Whoever took the lead from one that hangs gets the lock only when that one goes.
         self._lock.take()
         cursor = await self._checked()
         self._progress.ready()
+        if self._upkeep.waiting:
+            await self._upkeep.do_one(cursor)
         batch = await self._next(cursor)
         if batch:
             await self._apply(batch)
-        if self._upkeep.waiting:
-            await self._upkeep.do_one(self._cursor or cursor)
         self._progress.beat()
 
     async def _next(self, cursor: StreamCursor) -> list[Entry]:
@@ -189,25 +189,40 @@ class Consumer:
         if len(batch) < BATCH_COUNT:
             await self._commit(batch)
             return
-        ahead = asyncio.create_task(self._read(batch[-1].raw.stream_id), name="reading ahead")
+        decided = asyncio.Event()
+        ahead = asyncio.create_task(self._read_when(decided, batch[-1].raw.stream_id))
         try:
-            cursor = await self._commit(batch)
+            cursor = await self._commit(batch, decided.set)
         except BaseException:
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
             raise
+        # Where the batch failed and its entries were applied singly, nobody said so.
+        decided.set()
         self._ahead = cursor, await ahead
 
-    async def _commit(self, batch: list[Entry]) -> StreamCursor:
-        self._cursor = await self._backend.apply(batch)
+    async def _read_when(self, decided: asyncio.Event, place: StreamId) -> list[Entry]:
+        # Sooner it would only keep the interpreter's lock from what decides.
+        await decided.wait()
+        return await self._read(place)
+
+    async def _commit(
+        self, batch: list[Entry], decided: Callable[[], None] | None = None
+    ) -> StreamCursor:
+        self._cursor = await self._backend.apply(batch, decided=decided)
         if any(map(_erases, batch)):
             self._upkeep.ask(Chore.TIDY)
         return self._cursor
 
     async def _checked(self) -> StreamCursor:
-        """The cursor, after making sure every RENEWAL seconds that it fits the stream."""
+        """The cursor, after making sure every RENEWAL seconds that it fits the stream.
+
+        And before every chore: one that trims to where another stream was read drops what nobody
+        has read.
+        """
         loop = asyncio.get_running_loop()
-        if self._cursor is not None and loop.time() < self._next_check:
+        soon = loop.time() < self._next_check and not self._upkeep.waiting
+        if self._cursor is not None and soon:
             return self._cursor
         cursor = self._cursor or await self._backend.cursor()
         # The lease first: it must not lapse because Redis is away.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sessions.backends import applier, ledger, sqlite, writer
@@ -80,10 +80,12 @@ def dedupe_lost_at_delete() -> None:
 
 
 class _AllOrNothing(SqliteBackend):
-    async def apply(self, entries: Sequence[Entry]) -> StreamCursor:
+    async def apply(
+        self, entries: Sequence[Entry], *, decided: Callable[[], None] | None = None
+    ) -> StreamCursor:
         if any(isinstance(entry.body, Poison) for entry in entries):
             entries = [_condemned(entry) for entry in entries]
-        return await super().apply(entries)
+        return await super().apply(entries, decided=decided)
 
 
 def _condemned(entry: Entry) -> Entry:

@@ -29,6 +29,10 @@ from sessions.models import (
 )
 
 _ADDING: Final = frozenset({EventType.APPEND, EventType.RENAME, EventType.STATE, EventType.CONTEXT})
+# Found once, for what every event comes by: an attribute of an enumeration costs as much as a call.
+_APPEND: Final = EventType.APPEND
+_DEAD: Final = EventType.DEAD
+_APPLIED: Final = OutcomeKind.APPLIED
 
 
 class Applier:
@@ -42,13 +46,12 @@ class Applier:
         self._take_back = TakeBack(connection, texts, ledger)
         self._max_content = max_content
 
-    async def apply(self, entries: Sequence[Entry]) -> None:
-        """Apply the entries in order and write down all that follows."""
+    async def decide(self, entries: Sequence[Entry]) -> None:
+        """Give each entry its effect, in order; the ledger's `flush` writes down the rest of it."""
         await self._ledger.load(entry.body for entry in entries)
         for entry in entries:
             if not self._took(entry):
                 await self._look(entry)
-        await self._ledger.flush()
 
     def _took(self, entry: Entry) -> bool:
         """Give one entry its place, unless the store must be asked first."""
@@ -78,7 +81,7 @@ class Applier:
     def _decided(self, entry: Entry, event: Event) -> bool:
         """Settle an event that has no outcome yet, unless the store must be asked first."""
         kind = event.type
-        if kind is EventType.DEAD:
+        if kind is _DEAD:
             return False
         ledger = self._ledger
         session = ledger.sessions.get(event.session)
@@ -105,7 +108,7 @@ class Applier:
         if session is None or not session.live:
             session = self._open_session(event, session)
         seq = None
-        if event.type is EventType.APPEND:
+        if event.type is _APPEND:
             assert event.role is not None
             assert event.content is not None
             seq = ledger.add_message(
@@ -117,7 +120,7 @@ class Applier:
             rules.take_state(session, event, ledger.now)
         if rules.take_routing(session, event) or seq is None:
             ledger.touch(session, changed=True)
-        ledger.settle(entry, event, OutcomeKind.APPLIED, session=session, seq=seq)
+        ledger.settle(entry, event, _APPLIED, session=session, seq=seq)
 
     async def _look(self, entry: Entry) -> None:
         """Settle an event that asks for what is stored."""

@@ -37,6 +37,9 @@ ID_AFTERLIFE: Final = 30 * DAY
 # statement whose plan is kept.
 _CHUNK: Final = 32
 
+# Found once: an attribute of an enumeration costs as much as a call.
+_APPLIED: Final = OutcomeKind.APPLIED
+
 _SESSION_COLUMNS: Final = columns(SessionRow)
 _EVENT_COLUMNS: Final = columns(EventRow)
 _MESSAGE_COLUMNS: Final = columns(MessageRow)
@@ -213,7 +216,7 @@ class Ledger:
         seq: int | None = None,
     ) -> None:
         """Give the event its outcome. Where it applied, `session` is the one it applied to."""
-        home = session if outcome is OutcomeKind.APPLIED else None
+        home = session if outcome is _APPLIED else None
         key = None if home is not None else event.session or None
         self._outcome(entry, event.id, outcome, reason, home, key, seq, None)
 
@@ -318,8 +321,8 @@ class Ledger:
                 poison.detail,
             )
 
-    async def flush(self) -> None:
-        """Write everything that was decided so far, so that SQL sees it too."""
+    async def flush(self, *last: Statement) -> None:
+        """Write everything that was decided so far, so that SQL sees it too; `last` behind it."""
         words = indexing((row.id, row.content or "") for row in self._new_messages)
         messages: Sequence[MessageRow] = []
         if self._new_messages:
@@ -331,6 +334,7 @@ class Ledger:
                 *_INSERT_MESSAGES.of(messages),
                 *self._events_written(),
                 *words,
+                *last,
             ]
         )
 

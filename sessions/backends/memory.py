@@ -200,7 +200,9 @@ class MemoryBackend:
         self._store.cursor = StreamCursor(epoch, STREAM_START, 0, skipped, 0)
         return self._store.cursor
 
-    async def apply(self, entries: Sequence[Entry]) -> StreamCursor:
+    async def apply(
+        self, entries: Sequence[Entry], *, decided: Callable[[], None] | None = None
+    ) -> StreamCursor:
         """Apply the entries, one after the other."""
         self._lead()
         now = self._clock()
@@ -211,6 +213,8 @@ class MemoryBackend:
                 self._store.cursor = replace(
                     before, applied=entry.raw.stream_id, resolved=before.resolved + 1
                 )
+        if decided is not None:
+            decided()
         return self._store.cursor
 
     async def expire_sessions(self, *, older_than: int, limit: int) -> int:

@@ -13,13 +13,16 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, count
 from typing import Any, Final, NamedTuple, Protocol
 
 Rows = list[tuple[Any, ...]]
 # Rows of the largest statement: the worker's batch, in one. 17 columns of them are 17,000
 # parameters, of the 32,766 that SQLite allows.
 _LARGEST: Final = 1000
+# Rows from which on a value that all of them share is bound once. Fewer may share one by chance,
+# and each pattern of shared values is a plan of its own.
+_MANY: Final = 64
 
 
 class Statement(Protocol):
@@ -88,9 +91,10 @@ class _Many(NamedTuple):
 
     def run(self, connection: sqlite3.Connection) -> Rows:
         """Run it over all rows, in order; gives none."""
-        nulls, rows = _without_nulls(self.rows)
+        fixed, places, rows = _without_fixed(self.rows)
         for part in _parts(rows, repeatable=self.form.repeatable):
-            connection.execute(_sql(self.form, nulls, len(part)), [*chain.from_iterable(part)])
+            parameters = [*fixed, *chain.from_iterable(part)]
+            connection.execute(_sql(self.form, places, len(part)), parameters)
         return []
 
 
@@ -106,26 +110,43 @@ def _parts(rows: Sequence[Sequence[Any]], *, repeatable: bool) -> Iterator[list[
         start += len(part)
 
 
-def _without_nulls(
+def _without_fixed(
     rows: Sequence[Sequence[Any]],
-) -> tuple[tuple[bool, ...], Sequence[Sequence[Any]]]:
-    """Which columns are null in every row, and the rows without them.
+) -> tuple[list[Any], tuple[int, ...], Sequence[Sequence[Any]]]:
+    """Values that are the same in all rows, where they belong, and the rows without them.
 
-    The sqlite3 module looks for an adapter for every None and every bytes that it binds, which
-    costs several times as much as binding a number. It knows bytearray by itself.
+    Binding a value costs as much as storing it, and for None and bytes the sqlite3 module looks
+    for an adapter first, several times as long. It knows bytearray by itself. A place is the
+    number of the fixed value, 0 for the others.
     """
-    columns = [*zip(*rows, strict=True)]
-    nulls = tuple(column[0] is None and column.count(None) == len(rows) for column in columns)
-    kept = [
-        [*map(bytearray, column)] if type(column[0]) is bytes else column
-        for column, null in zip(columns, nulls, strict=True)
-        if not null
-    ]
-    return nulls, [*zip(*kept, strict=True)]
+    fixed: list[Any] = []
+    places: list[int] = []
+    kept: list[Sequence[Any]] = []
+    for column in zip(*rows, strict=True):
+        first = column[0]
+        shareable = first is None or len(rows) >= _MANY
+        if shareable and first == column[-1] and column.count(first) == len(rows):
+            fixed.append(first)
+            places.append(len(fixed))
+        else:
+            kept.append([*map(bytearray, column)] if type(first) is bytes else column)
+            places.append(0)
+    return fixed, (*places,), [*zip(*kept, strict=True)] or [()] * len(rows)
 
 
 @lru_cache(maxsize=256)
-def _sql(form: Form, nulls: tuple[bool, ...], size: int) -> str:
-    places = iter(nulls)
-    marks = re.sub(r"\?", lambda _: "NULL" if next(places) else "?", form.marks)
-    return f"{form.head}{', '.join([marks] * size)}{form.tail}"
+def _sql(form: Form, places: tuple[int, ...], size: int) -> str:
+    """The statement over so many rows. SQLite numbers each plain `?` one above the highest."""
+    first = _row(form, places, count(max(places) + 1))
+    others = _row(form, places, None)
+    return f"{form.head}{', '.join([first, *[others] * (size - 1)])}{form.tail}"
+
+
+def _row(form: Form, places: tuple[int, ...], numbers: Iterator[int] | None) -> str:
+    given = iter(places)
+
+    def mark(_: re.Match[str]) -> str:
+        number = next(given) or (next(numbers) if numbers is not None else "")
+        return f"?{number}"
+
+    return re.sub(r"\?", mark, form.marks)

@@ -105,25 +105,15 @@ class WritingStore(ABC):
             before = _cursor(before)
             epoch = max(before.epoch, above) + 1
             cursor = StreamCursor(epoch, STREAM_START, 0, skipped, 0)
-            await self._write_stream(cursor)
+            await self._connection.script([_moved(cursor)])
         return cursor
 
-    async def _write_stream(self, cursor: StreamCursor) -> None:
-        await self._connection.run(
-            "UPDATE stream SET epoch = ?, ms = ?, n = ?, resolved = ?, skipped = ?, added = ?",
-            (
-                cursor.epoch,
-                *packed(cursor.applied),
-                cursor.resolved,
-                cursor.skipped,
-                cursor.added,
-            ),
-        )
-
-    async def apply(self, entries: Sequence[Entry]) -> StreamCursor:
+    async def apply(
+        self, entries: Sequence[Entry], *, decided: Callable[[], None] | None = None
+    ) -> StreamCursor:
         """Apply a batch; one by one where an event of it fails, so that only that one dies."""
         try:
-            return await self._commit(entries)
+            return await self._commit(entries, decided=decided)
         except (Retryable, Fenced, StoreDamaged):
             raise
         except Exception as error:  # noqa: BLE001 - rule 6: whatever else goes wrong is the event's
@@ -134,15 +124,19 @@ class WritingStore(ABC):
             await self.apply([entry])
         return await self._commit([])
 
-    async def _commit(self, entries: Sequence[Entry]) -> StreamCursor:
+    async def _commit(
+        self, entries: Sequence[Entry], *, decided: Callable[[], None] | None = None
+    ) -> StreamCursor:
         """Put the entries into the store and move the cursor behind them."""
         await self._settle_texts()
         async with self._fenced(_STREAM) as [[before]]:
             after = _behind(_cursor(before), entries)
             ledger = self._ledger(after.epoch)
             applier = Applier(self._connection, self._texts, ledger, max_content=self._max_content)
-            await applier.apply(entries)
-            await self._write_stream(after)
+            await applier.decide(entries)
+            if decided is not None:
+                decided()
+            await ledger.flush(_moved(after))
             await self._note_erasure(ledger)
         await self._after_erasure(ledger)
         return after
@@ -280,6 +274,15 @@ class WritingStore(ABC):
 def _cursor(row: tuple[Any, ...]) -> StreamCursor:
     """The cursor of the row that `_STREAM` gives."""
     return StreamCursor(row[0], unpacked(row[1], row[2]), *row[3:])
+
+
+def _moved(cursor: StreamCursor) -> Query:
+    """What writes the cursor down."""
+    place = packed(cursor.applied)
+    return Query(
+        "UPDATE stream SET epoch = ?, ms = ?, n = ?, resolved = ?, skipped = ?, added = ?",
+        (cursor.epoch, *place, cursor.resolved, cursor.skipped, cursor.added),
+    )
 
 
 def _behind(cursor: StreamCursor, entries: Sequence[Entry]) -> StreamCursor:
