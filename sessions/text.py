@@ -23,10 +23,8 @@ def fold_for_search(text: str) -> str:
     """The form in which the search index holds a text.
 
     The single characters are spelled as ASCII code points, because SQLite's tokenizer knows
-    Unicode 6.1 only and would drop what came later. A NUL, which separates words like a blank,
-    would end the text on its way into the index.
+    Unicode 6.1 only and would drop what came later.
     """
-    text = text.replace("\0", " ")
     if text.isascii():
         return text
     return _SINGLES.sub(_spell, unicodedata.normalize("NFKC", text))

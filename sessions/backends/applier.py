@@ -48,7 +48,6 @@ class Applier:
 
     async def decide(self, entries: Sequence[Entry]) -> None:
         """Give each entry its effect, in order; the ledger's `flush` writes down the rest of it."""
-        await self._ledger.load(entry.body for entry in entries)
         for entry in entries:
             if not self._took(entry):
                 await self._look(entry)
@@ -170,7 +169,7 @@ class Applier:
         body = again.body
         if isinstance(body, Poison) or body.type is EventType.DEAD:
             return Reason.STILL_DEAD
-        await self._ledger.load([body])
+        await self._ledger.load(body)
         known = self._ledger.events.get(body.id)
         if known is not None and known.outcome != rules.DEAD:
             return Reason.STILL_DEAD

@@ -82,7 +82,10 @@ _NEXT_IDS: Final = Query(
 )
 _WANTED: Final = "WHERE event_id IN (SELECT value FROM json_each(?))"
 _KNOWN_EVENTS: Final = f"SELECT {_EVENT_COLUMNS} FROM events {_WANTED}"
-_KNOWN_SUPPRESSED: Final = f"SELECT event_id, session FROM suppressed {_WANTED}"
+# Mostly that table is empty, and then nothing is looked up.
+_KNOWN_SUPPRESSED: Final = (
+    f"SELECT event_id, session FROM suppressed {_WANTED} AND EXISTS (SELECT 1 FROM suppressed)"
+)
 _KNOWN_SESSIONS: Final = (
     f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE key IN ({', '.join('?' * _CHUNK)})"
 )
@@ -92,20 +95,22 @@ _activity: Final = attrgetter(
 
 
 class Ledger:
-    """Rows of one writing transaction. `load` before deciding, `flush` before COMMIT."""
+    """Rows of one writing transaction: `begin` before deciding, `flush` before COMMIT.
+
+    What `asking` gives goes with BEGIN to SQLite's thread, and what it finds to `begin`.
+    """
 
     def __init__(
         self,
         connection: WritingConnection,
         texts: Texts,
         *,
-        epoch: int,
         now: int,
         sessions: dict[str, SessionRow],
     ) -> None:
         self._connection = connection
         self._texts = texts
-        self._epoch = epoch
+        self._epoch = 0
         self.now = now
         self.sessions = sessions
         self.events: dict[str, EventRow] = {}
@@ -122,8 +127,8 @@ class Ledger:
         self._new_suppressed: list[tuple[str, str, int]] = []
         self._letters: list[tuple[Any, ...]] = []
 
-    async def load(self, events: Iterable[Event | Poison]) -> None:
-        """Read what the decisions about these events may ask for."""
+    def asking(self, events: Iterable[Event | Poison]) -> list[Query]:
+        """The queries for what the decisions about these events may ask for."""
         ids: list[str | None] = []
         keys: set[str] = set()
         for event in events:
@@ -134,12 +139,20 @@ class Ledger:
             keys.add(event.session)
             if event.turn is not None or event.target is not None:
                 ids += (event.turn, event.target)
-        await self._load(filter(None, ids), keys)
+        wanted = {*filter(None, ids)} - self.events.keys()
+        return [*_id_queries(wanted), _NEXT_IDS, *self._key_queries(keys)]
 
-    async def _load(self, ids: Iterable[str], keys: Iterable[str]) -> None:
-        events, suppressed, [next_ids], *sessions = await self._connection.script(
-            [*_id_queries(set(ids) - self.events.keys()), _NEXT_IDS, *self._key_queries(keys)]
-        )
+    def begin(self, epoch: int, found: Sequence[Rows]) -> None:
+        """Take in what was asked for, in a transaction under this epoch of the stream."""
+        self._epoch = epoch
+        self._take(found)
+
+    async def load(self, event: Event) -> None:
+        """Read what the decision about one more event may ask for."""
+        self._take(await self._connection.script(self.asking([event])))
+
+    def _take(self, found: Sequence[Rows]) -> None:
+        events, suppressed, [next_ids], *sessions = found
         self._take_ids(events, suppressed)
         self._take_sessions(sessions)
         if self._next_ids is None:
@@ -354,7 +367,7 @@ class Ledger:
     def _events_written(self) -> list[Statement]:
         statements = [
             # In the order of the tree: neighbours share a page.
-            *_INSERT_EVENTS.of(sorted(self._new_events.values())),
+            *_INSERT_EVENTS.of(sorted(self._new_events.values(), key=itemgetter(0))),
             *_REPLACE_EVENTS.of([*self._changed_events.values()]),
             *_INSERT_SUPPRESSED.of([*self._new_suppressed]),
             *_INSERT_LETTERS.of([*self._letters]),

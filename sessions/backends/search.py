@@ -7,23 +7,25 @@ corrupt, after some 1,000 rounds of erasing. So an index that has grown many lev
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from itertools import islice
 from typing import Final
 
 from sessions.backends.connection import WritingConnection
 from sessions.backends.rows import MessageRow, columns
-from sessions.backends.statements import Each, Query, Statement
+from sessions.backends.statements import LARGEST, Each, Form, Query, Statement
 from sessions.backends.texts import Texts
 from sessions.text import fold_for_search
 
-# One statement for many messages: FTS5 writes a segment out before and after each such one.
-_INSERT_WORDS: Final = (
-    "INSERT INTO search (rowid, body) SELECT CAST(key AS INTEGER), value FROM json_each(?)"
+# Messages in one statement, as many as a batch has.
+_TOGETHER: Final = LARGEST
+# FTS5 writes a segment out before and after each statement over many rows, so there is one. It is
+# filled up to a size whose plan is kept, with rows that it leaves out.
+_INSERT_WORDS: Final = Form(
+    "INSERT INTO search (rowid, body) SELECT column1, column2 FROM (VALUES ",
+    "(?, ?)",
+    ") WHERE column1 > 0",
 )
-# Messages in one of them, as many as a batch has.
-_TOGETHER: Final = 1000
+_LEFT_OUT: Final = (0, "")
 _DROP_WORDS: Final = "INSERT INTO search (search, rowid, body) VALUES ('delete', ?, ?)"
 # Pages of the search index merged in one step of housekeeping, about 10 ms.
 _MERGE_STEP: Final = 128
@@ -43,14 +45,23 @@ Contents = Iterable[tuple[int, str]]
 
 def indexing(contents: Contents) -> list[Statement]:
     """What takes these messages into the index."""
-    words = ((number, fold_for_search(text)) for number, text in contents)
-    parts = iter(lambda: dict(islice(words, _TOGETHER)), {})
-    return [Query(_INSERT_WORDS, (json.dumps(part, ensure_ascii=False),)) for part in parts]
+    words = _folded(contents)
+    parts = [words[start : start + _TOGETHER] for start in range(0, len(words), _TOGETHER)]
+    return [statement for part in parts for statement in _INSERT_WORDS.of(_filled_up(part))]
 
 
 def dropping(contents: Contents) -> list[Statement]:
     """What takes them out again; the texts must be the ones that were indexed."""
-    return [Each(_DROP_WORDS, [(number, fold_for_search(text)) for number, text in contents])]
+    return [Each(_DROP_WORDS, _folded(contents))]
+
+
+def _folded(contents: Contents) -> list[tuple[int, str]]:
+    return [(number, fold_for_search(text)) for number, text in contents]
+
+
+def _filled_up(words: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    size = min(_TOGETHER, 1 << (len(words) - 1).bit_length())
+    return words + [_LEFT_OUT] * (size - len(words))
 
 
 async def merge(connection: WritingConnection, texts: Texts, *, begun: bool) -> bool:

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 Rows = list[tuple[Any, ...]]
 # Rows of the largest statement: the worker's batch, in one. 17 columns of them are 17,000
 # parameters, of the 32,766 that SQLite allows.
-_LARGEST: Final = 1000
+LARGEST: Final = 1000
 # Rows from which on a value that all of them share is bound once. Fewer may share one by chance,
 # and each pattern of shared values is a plan of its own.
 _MANY: Final = 64
@@ -101,10 +101,10 @@ class _Many(NamedTuple):
 def _parts(rows: Sequence[Sequence[Any]], *, repeatable: bool) -> Iterator[list[Sequence[Any]]]:
     """The rows in parts of 2^n or the largest size, the last one filled up where that may be."""
     start = 0
-    while left := min(_LARGEST, len(rows) - start):
-        size = left if left == _LARGEST else 1 << left.bit_length() - 1
+    while left := min(LARGEST, len(rows) - start):
+        size = left if left == LARGEST else 1 << left.bit_length() - 1
         if repeatable:
-            size = min(_LARGEST, 1 << (left - 1).bit_length())
+            size = min(LARGEST, 1 << (left - 1).bit_length())
         part = [*rows[start : start + size]]
         yield part + part[-1:] * (size - len(part))
         start += len(part)

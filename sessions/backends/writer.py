@@ -129,9 +129,11 @@ class WritingStore(ABC):
     ) -> StreamCursor:
         """Put the entries into the store and move the cursor behind them."""
         await self._settle_texts()
-        async with self._fenced(_STREAM) as [[before]]:
+        ledger = self._ledger()
+        asking = ledger.asking(entry.body for entry in entries)
+        async with self._fenced(_STREAM, *asking) as [[before], *found]:
             after = _behind(_cursor(before), entries)
-            ledger = self._ledger(after.epoch)
+            ledger.begin(after.epoch, found)
             applier = Applier(self._connection, self._texts, ledger, max_content=self._max_content)
             await applier.decide(entries)
             if decided is not None:
@@ -141,12 +143,10 @@ class WritingStore(ABC):
         await self._after_erasure(ledger)
         return after
 
-    def _ledger(self, epoch: int) -> Ledger:
+    def _ledger(self) -> Ledger:
         if len(self._known) > _KNOWN_SESSIONS:
             self._known.clear()
-        return Ledger(
-            self._connection, self._texts, epoch=epoch, now=self._clock(), sessions=self._known
-        )
+        return Ledger(self._connection, self._texts, now=self._clock(), sessions=self._known)
 
     # -- retention ---------------------------------------------------------------------------
 
@@ -158,8 +158,9 @@ class WritingStore(ABC):
             "AND state <> 'running' ORDER BY last_activity LIMIT ?",
             (older_than, limit),
         )
-        async with self._fenced(_STREAM, idle) as [[before], rows]:
-            ledger = self._ledger(_cursor(before).epoch)
+        ledger = self._ledger()
+        async with self._fenced(_STREAM, idle, *ledger.asking(())) as [[before], rows, *found]:
+            ledger.begin(_cursor(before).epoch, found)
             await ledger.load_keys([row[0] for row in rows])
             take_back = TakeBack(self._connection, self._texts, ledger)
             for (key,) in rows:
