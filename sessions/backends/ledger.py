@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 
@@ -66,11 +65,9 @@ _UPDATE_SESSIONS: Final = _update(_SESSION_COLUMNS.removeprefix("id, "))
 _UPDATE_ACTIVITY: Final = _update(
     "state, turn, state_since, last_activity, message_count, next_seq"
 )
-_INSERT_LETTERS: Final = replace(
-    insertion(
-        "dead_letters",
-        "id, reason, detail, session, event_id, size, sha256, ms, n, at, payload",
-    ),
+_INSERT_LETTERS: Final = insertion(
+    "dead_letters",
+    "id, reason, detail, session, event_id, size, sha256, ms, n, at, payload",
     tail=" ON CONFLICT (id) DO NOTHING",
 )
 _INSERT_SUPPRESSED: Final = insertion("suppressed", "event_id, session, expires_at")

@@ -12,20 +12,14 @@ from typing import Final
 
 from sessions.backends.connection import WritingConnection
 from sessions.backends.rows import MessageRow, columns
-from sessions.backends.statements import LARGEST, Each, Form, Query, Statement
+from sessions.backends.statements import Each, Query, Statement, insertion
 from sessions.backends.texts import Texts
 from sessions.text import fold_for_search
 
-# Messages in one statement, as many as a batch has.
-_TOGETHER: Final = LARGEST
-# FTS5 writes a segment out before and after each statement over many rows, so there is one. It is
-# filled up to a size whose plan is kept, with rows that it leaves out.
-_INSERT_WORDS: Final = Form(
-    "INSERT INTO search (rowid, body) SELECT column1, column2 FROM (VALUES ",
-    "(?, ?)",
-    ") WHERE column1 > 0",
-)
-_LEFT_OUT: Final = (0, "")
+# Messages in one step of writing it anew, so that the supervisor sees steps.
+_REWRITE_STEP: Final = 1000
+# FTS5 writes a segment out before and after each statement over many rows: so there is one.
+_INSERT_WORDS: Final = insertion("search", "rowid, body")
 _DROP_WORDS: Final = "INSERT INTO search (search, rowid, body) VALUES ('delete', ?, ?)"
 # Pages of the search index merged in one step of housekeeping, about 10 ms.
 _MERGE_STEP: Final = 128
@@ -36,7 +30,7 @@ _STRUCTURE: Final = Query("SELECT block FROM search_data WHERE id = 10")
 _COOKIE: Final = 4
 _DROP_ALL: Final = Query("INSERT INTO search (search) VALUES ('delete-all')")
 _SOME_MESSAGES: Final = (
-    f"SELECT {columns(MessageRow)} FROM messages WHERE id > ? ORDER BY id LIMIT {_TOGETHER}"
+    f"SELECT {columns(MessageRow)} FROM messages WHERE id > ? ORDER BY id LIMIT {_REWRITE_STEP}"
 )
 
 # Texts with the ids of their messages.
@@ -45,9 +39,7 @@ Contents = Iterable[tuple[int, str]]
 
 def indexing(contents: Contents) -> list[Statement]:
     """What takes these messages into the index."""
-    words = _folded(contents)
-    parts = [words[start : start + _TOGETHER] for start in range(0, len(words), _TOGETHER)]
-    return [statement for part in parts for statement in _INSERT_WORDS.of(_filled_up(part))]
+    return _INSERT_WORDS.of(_folded(contents))
 
 
 def dropping(contents: Contents) -> list[Statement]:
@@ -57,11 +49,6 @@ def dropping(contents: Contents) -> list[Statement]:
 
 def _folded(contents: Contents) -> list[tuple[int, str]]:
     return [(number, fold_for_search(text)) for number, text in contents]
-
-
-def _filled_up(words: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    size = min(_TOGETHER, 1 << (len(words) - 1).bit_length())
-    return words + [_LEFT_OUT] * (size - len(words))
 
 
 async def merge(connection: WritingConnection, texts: Texts, *, begun: bool) -> bool:

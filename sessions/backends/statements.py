@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 Rows = list[tuple[Any, ...]]
 # Rows of the largest statement: the worker's batch, in one. 17 columns of them are 17,000
 # parameters, of the 32,766 that SQLite allows.
-LARGEST: Final = 1000
+_LARGEST: Final = 1000
 # Rows from which on a value that all of them share is bound once. Fewer may share one by chance,
 # and each pattern of shared values is a plan of its own.
 _MANY: Final = 64
@@ -60,7 +60,9 @@ class Each(NamedTuple):
 class Form:
     """A statement over any number of rows: the row of marks is repeated between head and tail.
 
-    A row may be given twice where it is `repeatable`: that changes nothing more.
+    It gets more rows than there are, so that it comes in few sizes: where it is `repeatable` the
+    last one again, which must change nothing more; else rows without a first column, which it must
+    leave out.
     """
 
     head: str
@@ -73,9 +75,10 @@ class Form:
         return [_Many(self, rows)] if rows else []
 
 
-def insertion(table: str, columns: str, *, verb: str = "INSERT") -> Form:
+def insertion(table: str, columns: str, *, verb: str = "INSERT", tail: str = "") -> Form:
     """The form that inserts rows of these columns (`a, b`)."""
-    return Form(f"{verb} INTO {table} ({columns}) VALUES ", marks(columns))
+    head = f"{verb} INTO {table} ({columns}) SELECT * FROM (VALUES "
+    return Form(head, marks(columns), f") WHERE column1 IS NOT NULL{tail}")
 
 
 def marks(columns: str) -> str:
@@ -91,7 +94,8 @@ class _Many(NamedTuple):
 
     def run(self, connection: sqlite3.Connection) -> Rows:
         """Run it over all rows, in order; gives none."""
-        fixed, places, rows = _without_fixed(self.rows)
+        # Unless rows repeat, the first column tells them from what only fills up.
+        fixed, places, rows = _without_fixed(self.rows, kept=0 if self.form.repeatable else 1)
         for part in _parts(rows, repeatable=self.form.repeatable):
             parameters = [*fixed, *chain.from_iterable(part)]
             connection.execute(_sql(self.form, places, len(part)), parameters)
@@ -99,39 +103,36 @@ class _Many(NamedTuple):
 
 
 def _parts(rows: Sequence[Sequence[Any]], *, repeatable: bool) -> Iterator[list[Sequence[Any]]]:
-    """The rows in parts of 2^n or the largest size, the last one filled up where that may be."""
-    start = 0
-    while left := min(LARGEST, len(rows) - start):
-        size = left if left == LARGEST else 1 << left.bit_length() - 1
-        if repeatable:
-            size = min(LARGEST, 1 << (left - 1).bit_length())
-        part = [*rows[start : start + size]]
-        yield part + part[-1:] * (size - len(part))
-        start += len(part)
+    """The rows in parts of the largest size, the last one filled up to 2^n."""
+    for start in range(0, len(rows), _LARGEST):
+        part = [*rows[start : start + _LARGEST]]
+        size = min(_LARGEST, 1 << (len(part) - 1).bit_length())
+        filler = part[-1] if repeatable else (None, *part[-1][1:])
+        yield part + [filler] * (size - len(part))
 
 
 def _without_fixed(
-    rows: Sequence[Sequence[Any]],
+    rows: Sequence[Sequence[Any]], *, kept: int
 ) -> tuple[list[Any], tuple[int, ...], Sequence[Sequence[Any]]]:
     """Values that are the same in all rows, where they belong, and the rows without them.
 
-    Binding a value costs as much as storing it, and for None and bytes the sqlite3 module looks
-    for an adapter first, several times as long. It knows bytearray by itself. A place is the
-    number of the fixed value, 0 for the others.
+    The first columns are `kept` however they are. Binding a value costs as much as storing it, and
+    for None and bytes the sqlite3 module looks for an adapter first, several times as long. It
+    knows bytearray by itself. A place is the number of the fixed value, 0 for the others.
     """
     fixed: list[Any] = []
     places: list[int] = []
-    kept: list[Sequence[Any]] = []
-    for column in zip(*rows, strict=True):
+    others: list[Sequence[Any]] = []
+    for position, column in enumerate(zip(*rows, strict=True)):
         first = column[0]
-        shareable = first is None or len(rows) >= _MANY
+        shareable = position >= kept and (first is None or len(rows) >= _MANY)
         if shareable and first == column[-1] and column.count(first) == len(rows):
             fixed.append(first)
             places.append(len(fixed))
         else:
-            kept.append([*map(bytearray, column)] if type(first) is bytes else column)
+            others.append([*map(bytearray, column)] if type(first) is bytes else column)
             places.append(0)
-    return fixed, (*places,), [*zip(*kept, strict=True)] or [()] * len(rows)
+    return fixed, (*places,), [*zip(*others, strict=True)] or [()] * len(rows)
 
 
 @lru_cache(maxsize=256)
