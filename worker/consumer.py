@@ -194,6 +194,7 @@ class Consumer:
         try:
             cursor = await self._commit(batch, decided.set)
         except BaseException:
+            # Being cancelled too: nothing may go on reading for a batch that did not happen.
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
             raise
