@@ -28,10 +28,8 @@ from worker.consumer import BATCH_COUNT
 PREFIX: Final = "turnstream:"
 # Events of one publish call: enough that Redis is not the one who is measured.
 _PUBLISH_STEP: Final = 200
-# Seconds between two looks at what is waited for.
+# Seconds between two looks at the worker's cursor.
 _LOOK: Final = 0.01
-# The same while the worker drains for seconds: each look takes a millisecond from it.
-_SELDOM: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ async def measure(turns: list[Turn], backend: str, folder: Path) -> Drain:
             await publish(turns, url)
             began = time.perf_counter()
             worker.send_signal(signal.SIGCONT)
-            await until(lambda: reached(store, len(turns)), pause=_SELDOM)
+            await until(lambda: reached(store, len(turns)))
             took = time.perf_counter() - began
         peak = peak_mb(worker.pid)
     sessions = workspace / "sessions"

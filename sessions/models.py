@@ -28,17 +28,7 @@ class _MakeTuple(Protocol):
 make_tuple: Final[_MakeTuple] = cast("Any", tuple[Any]).__new__
 
 
-class _Word(StrEnum):
-    """A word of the contract, equal to its text and hashed like it.
-
-    An enumeration hashes its name, by a function in Python that takes longer than all the rest of
-    a look into a table.
-    """
-
-    __hash__ = str.__hash__
-
-
-class EventType(_Word):
+class EventType(StrEnum):
     """What an event asks the worker to do."""
 
     APPEND = "append"
@@ -51,7 +41,7 @@ class EventType(_Word):
     DEAD = "dead"
 
 
-class OutcomeKind(_Word):
+class OutcomeKind(StrEnum):
     """How an event ended."""
 
     APPLIED = "applied"
@@ -59,7 +49,7 @@ class OutcomeKind(_Word):
     DEAD = "dead"
 
 
-class Reason(_Word):
+class Reason(StrEnum):
     """Why an event had no effect, or (the last group) why it became a dead letter."""
 
     TARGET_NOT_SEEN = "target_not_seen"
