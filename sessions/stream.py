@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
-from itertools import accumulate
+from itertools import accumulate, repeat
 from typing import Any, Final
 
 from sessions import times, wire
@@ -150,10 +150,10 @@ class TurnStream:
             chunk = await self._xread(cursor, ask, *block)
             if not chunk:
                 break
-            sizes = [len(b"".join(entry.fields)) for entry in chunk]
+            sizes = [len(b"".join(fields)) for _, fields in chunk]
             self._typical = max(1, sum(sizes) // len(sizes))
             fitting = chunk[: _fitting(sizes, room)]
-            found += [wire.decode(entry, max_content=self._max_content) for entry in fitting]
+            found += wire.decode_all(fitting, max_content=self._max_content)
             room -= sum(sizes)
             if len(chunk) < ask:
                 break
@@ -166,11 +166,13 @@ class TurnStream:
                 "XREAD", "COUNT", count, *block, "STREAMS", self.key, str(cursor)
             )
         )
-        entries = reply[0][1] if reply else ()
-        return [
-            make_tuple(RawEntry, (make_tuple(StreamId, map(int, stream_id.split(b"-"))), fields))
-            for stream_id, fields in entries
-        ]
+        if not reply:
+            return []
+        names, fields = zip(*reply[0][1], strict=True)
+        # All numbers of all ids in one go, then taken two by two.
+        numbers = map(int, b"-".join(names).split(b"-"))
+        ids = map(make_tuple, repeat(StreamId), zip(numbers, numbers, strict=True))
+        return [*map(make_tuple, repeat(RawEntry), zip(ids, fields, strict=True))]
 
     async def facts(self, place: StreamId = STREAM_START, *, counted: int = 0) -> StreamFacts:
         """The stream's ids and counts and the registered store, as of one moment.

@@ -8,9 +8,10 @@ docs/stream-contract.md.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from operator import itemgetter
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 from sessions import times
@@ -46,14 +47,51 @@ def is_id(text: str) -> bool:
 
 def decode(raw: RawEntry, *, max_content: int = DEFAULT_MAX_CONTENT) -> Entry:
     """What a stream entry says; poison instead of an exception, since one entry stops nobody."""
-    values = raw.fields[1::2]
+    [entry] = decode_all([raw], max_content=max_content)
+    return entry
+
+
+def decode_all(raws: Sequence[RawEntry], *, max_content: int = DEFAULT_MAX_CONTENT) -> list[Entry]:
+    """What each of these entries says, in their order.
+
+    Those with the same names of fields are read together, a field of all of them at a time.
+    """
+    alike: defaultdict[tuple[bytes, ...], list[int]] = defaultdict(list)
+    for number, raw in enumerate(raws):
+        alike[tuple(raw.fields[::2])].append(number)
+    if len(alike) == 1:
+        [names] = alike
+        return _decode_alike(names, raws, max_content)
+    found: dict[int, Entry] = {}
+    for names, numbers in alike.items():
+        some = [raws[number] for number in numbers]
+        found.update(zip(numbers, _decode_alike(names, some, max_content), strict=True))
+    return [found[number] for number in range(len(raws))]
+
+
+def _decode_alike(
+    names: tuple[bytes, ...], raws: Sequence[RawEntry], max_content: int
+) -> list[Entry]:
     try:
-        shape = _shape_of(tuple(raw.fields[::2]), max_content)
-        event = _event(shape, values)
+        shape = _shape_of(names, max_content)
+        columns = [*zip(*[raw.fields[1::2] for raw in raws], strict=True)]
+        events = _events(shape, columns)
     except InvalidEvent as error:
-        poison = Poison(Reason(error.reason), error.detail, *_salvage(raw.fields))
-        return Entry(raw, poison, _digest(frame(raw.fields)))
-    return make_tuple(Entry, (raw, event, _payload_digest(event, shape, values)))
+        if len(raws) == 1:
+            return [_poisoned(raws[0], error)]
+        # One of them is wrong, and the others shall not suffer for it.
+        half = len(raws) // 2
+        first, second = raws[:half], raws[half:]
+        return [
+            part for some in (first, second) for part in _decode_alike(names, some, max_content)
+        ]
+    digests = _payload_digests(events, shape, columns)
+    return [*map(make_tuple, repeat(Entry), zip(raws, events, digests, strict=True))]
+
+
+def _poisoned(raw: RawEntry, error: InvalidEvent) -> Entry:
+    poison = Poison(Reason(error.reason), error.detail, *_salvage(raw.fields))
+    return Entry(raw, poison, _digest(frame(raw.fields)))
 
 
 def _salvage(pairs: Sequence[bytes]) -> tuple[str | None, str | None]:
@@ -82,33 +120,46 @@ def parse(fields: Mapping[str, str], *, max_content: int = DEFAULT_MAX_CONTENT) 
         except UnicodeEncodeError:
             detail = f"{name!a} holds a lone surrogate"
             raise InvalidEvent(Reason.UNDECODABLE, detail) from None
-    return _event(_shape_of(tuple(encoded), max_content), [*encoded.values()])
+    columns = [(value,) for value in encoded.values()]
+    [event] = _events(_shape_of(tuple(encoded), max_content), columns)
+    return event
 
 
-def _event(shape: _Shape, values: Sequence[bytes]) -> Event:
-    """The event of UTF-8 fields: the one validator behind every door."""
-    version = values[shape.version] if shape.version is not None else None
-    if version != _VERSION:
-        raise InvalidEvent(
-            Reason.UNKNOWN_VERSION,
-            f"v is {version[:40]!r}; this Turnstream reads version {VERSION}"
-            if version is not None
-            else f"v is missing; write v {VERSION}",
-        )
-    made = _BLANK.copy()
+def _events(shape: _Shape, columns: Sequence[Sequence[bytes]]) -> list[Event]:
+    """The events of UTF-8 fields: the one validator behind every door.
+
+    A column has the values that one field has in each of them. Raises InvalidEvent for the first
+    field that is wrong in any.
+    """
+    versions: Sequence[bytes | None] = (None,) if shape.version is None else columns[shape.version]
+    for version in {*versions}:
+        if version != _VERSION:
+            raise _wrong_version(version)
+    made: list[Sequence[Any]] = [(value,) * len(versions) for value in _BLANK]
     for place, name, least, most, at, convert in shape.fields:
-        value = values[place]
-        if not least <= len(value) <= most:
-            raise _wrong_size(name, len(value), least, most)
+        column = columns[place]
+        sizes = [*map(len, column)]
+        if min(sizes) < least or max(sizes) > most:
+            size = next(size for size in sizes if not least <= size <= most)
+            raise _wrong_size(name, size, least, most)
         try:
-            text = value.decode()
+            texts = [*map(bytes.decode, column)]
         except UnicodeDecodeError as error:
             raise InvalidEvent(
                 Reason.UNDECODABLE, f"field {name} is not UTF-8: {error.reason}"
             ) from None
-        made[at] = text if convert is None else convert(name, text)
+        made[at] = texts if convert is None else convert(name, texts)
     made.pop()
-    return _complete(make_tuple(Event, made))
+    return [*map(_complete, map(make_tuple, repeat(Event), zip(*made, strict=True)))]
+
+
+def _wrong_version(version: bytes | None) -> InvalidEvent:
+    return InvalidEvent(
+        Reason.UNKNOWN_VERSION,
+        f"v is {version[:40]!r}; this Turnstream reads version {VERSION}"
+        if version is not None
+        else f"v is missing; write v {VERSION}",
+    )
 
 
 def _complete(event: Event) -> Event:
@@ -144,11 +195,26 @@ def encode(event: Event) -> dict[str, str]:
     return fields
 
 
-def _payload_digest(event: Event, shape: _Shape, values: Sequence[bytes]) -> bytes:
-    """16 bytes that two events share exactly when rule 1 calls them the same payload."""
-    head, pick = shape.dead_payload if event.type is _DEAD_EVENT else shape.payload
+def _payload_digests(
+    events: Sequence[Event], shape: _Shape, columns: Sequence[Sequence[bytes]]
+) -> list[bytes]:
+    """For each event 16 bytes that two share exactly when rule 1 calls them the same payload."""
+    digests = _digests(shape.payload, columns)
+    if shape.may_be_dead:
+        others = _digests(shape.dead_payload, columns)
+        for number, event in enumerate(events):
+            if event.type is _DEAD_EVENT:
+                digests[number] = others[number]
+    return digests
+
+
+def _digests(payload: _Payload, columns: Sequence[Sequence[bytes]]) -> list[bytes]:
+    head, places = payload
     # No UTF-8 holds the byte 255.
-    return _digest(head + b"\xff".join(pick(values)))
+    return [
+        _digest(head + values)
+        for values in map(b"\xff".join, zip(*[columns[place] for place in places], strict=True))
+    ]
 
 
 def _digest(data: bytes) -> bytes:
@@ -184,52 +250,54 @@ def _wrong_size(name: str, size: int, least: int, most: int) -> InvalidEvent:
     return _invalid(name, f"must have {least} to {most} bytes, and has {size}")
 
 
-# A converter takes a field's name and text and gives the value of the event's attribute.
+# A converter takes a field's name and the texts that it has in some events, and gives the values
+# of the events' attribute.
+_Convert = Callable[[str, list[str]], list[Any]]
 
 
-def _event_type(name: str, text: str) -> EventType:
-    found = _TYPES.get(text)
-    if found is None:
+def _event_types(name: str, texts: list[str]) -> list[EventType]:
+    try:
+        return [_TYPES[text] for text in texts]
+    except KeyError as error:
         known = ", ".join(EventType)
         raise InvalidEvent(
-            Reason.UNKNOWN_TYPE, f"{name} {text[:40]!r} is unknown; it is one of {known}"
-        )
-    return found
+            Reason.UNKNOWN_TYPE, f"{name} {error.args[0][:40]!r} is unknown; it is one of {known}"
+        ) from None
 
 
-def _id(name: str, text: str) -> str:
-    if text.strip(_ID) or not 0 < len(text) <= _MAX_ID:
+def _ids(name: str, texts: list[str]) -> list[str]:
+    if "".join(texts).strip(_ID):
         raise _invalid(name, "must be 1 to 128 characters of A-Z a-z 0-9 . _ : -")
-    return text
+    return texts
 
 
-def _label(_: str, text: str) -> str | None:
-    return text or None
+def _labels(_: str, texts: list[str]) -> list[str | None]:
+    return [text or None for text in texts]
 
 
-def _state(name: str, text: str) -> str:
-    return _choice(name, text, _STATES)
+def _states(name: str, texts: list[str]) -> list[str]:
+    return _chosen(name, texts, _STATES)
 
 
-def _action(name: str, text: str) -> str:
-    return _choice(name, text, _ACTIONS)
+def _actions(name: str, texts: list[str]) -> list[str]:
+    return _chosen(name, texts, _ACTIONS)
 
 
-def _choice(name: str, text: str, allowed: frozenset[str]) -> str:
-    if text not in allowed:
+def _chosen(name: str, texts: list[str], allowed: frozenset[str]) -> list[str]:
+    if not allowed.issuperset(texts):
         raise _invalid(name, f"must be one of {', '.join(sorted(allowed))}")
-    return text
+    return texts
 
 
-def _flag(name: str, text: str) -> bool:
-    if text != "1":
+def _flags(name: str, texts: list[str]) -> list[bool]:
+    if {*texts} != {"1"}:
         raise _invalid(name, "must be 1 where it is given")
-    return True
+    return [True] * len(texts)
 
 
-def _time(name: str, text: str) -> int:
+def _times(name: str, texts: list[str]) -> list[int]:
     try:
-        return times.parse(text)
+        return [*map(times.parse, texts)]
     except (ValueError, OverflowError) as error:
         raise _invalid(name, f"must be an RFC 3339 time: {error}") from None
 
@@ -241,7 +309,7 @@ class _Rule(NamedTuple):
     name: str | None
     least: int = 0
     most: int | None = MAX_LABEL
-    convert: Callable[[str, str], Any] | None = None
+    convert: _Convert | None = None
 
 
 _UNKNOWN: Final = _Rule(None, most=None)
@@ -249,24 +317,24 @@ _VERSION: Final = VERSION.encode()
 _RULES: Final[dict[bytes, _Rule]] = {
     # Looked at before all others.
     b"v": _UNKNOWN,
-    b"id": _Rule("id", convert=_id),
-    b"type": _Rule("type", most=None, convert=_event_type),
+    b"id": _Rule("id", 1, _MAX_ID, _ids),
+    b"type": _Rule("type", most=None, convert=_event_types),
     b"session": _Rule("session", 1, MAX_SESSION),
     b"role": _Rule("role", 1, MAX_ROLE),
     b"content": _Rule("content", most=None),
-    b"turn": _Rule("turn", convert=_id),
-    b"target": _Rule("target", convert=_id),
+    b"turn": _Rule("turn", 1, _MAX_ID, _ids),
+    b"target": _Rule("target", 1, _MAX_ID, _ids),
     b"expect": _Rule("expect", most=None),
     b"close_with": _Rule("close_with", most=None),
     b"name": _Rule("name"),
-    b"state": _Rule("state", convert=_state),
-    b"action": _Rule("action", convert=_action),
-    b"if_exists": _Rule("if_exists", convert=_flag),
-    b"agent": _Rule("agent", convert=_label),
-    b"channel": _Rule("channel", convert=_label),
-    b"room": _Rule("room", convert=_label),
-    b"sender": _Rule("sender", convert=_label),
-    b"at": _Rule("at", convert=_time),
+    b"state": _Rule("state", convert=_states),
+    b"action": _Rule("action", convert=_actions),
+    b"if_exists": _Rule("if_exists", convert=_flags),
+    b"agent": _Rule("agent", convert=_labels),
+    b"channel": _Rule("channel", convert=_labels),
+    b"room": _Rule("room", convert=_labels),
+    b"sender": _Rule("sender", convert=_labels),
+    b"at": _Rule("at", convert=_times),
 }
 # The values of an event that has no field at all, and a place for the ones that nobody keeps.
 _BLANK: Final[list[Any]] = [Event._field_defaults.get(name) for name in (*Event._fields, "")]
@@ -278,20 +346,22 @@ _PAYLOAD: Final = tuple(name.encode() for name in ("type", *Event._fields[2:12])
 _DEAD_PAYLOAD: Final = tuple(name for name in _PAYLOAD if name != b"session")
 
 
-_Pick = Callable[[Sequence[bytes]], Sequence[bytes]]
+# The names of a payload's fields as one, and their places in an entry.
+_Payload = tuple[bytes, list[int]]
 
 
 class _Shape(NamedTuple):
     """How entries with the same field names, in the same order, are read.
 
     `version` is the place of `v`; `fields` holds each other field's place, name, bounds, place
-    in the event and converter; a payload is the names of its fields and what picks their values.
+    in the event and converter. Only with an action can it be an event about a dead letter.
     """
 
     version: int | None
-    fields: Sequence[tuple[int, str, int, int, int, Callable[[str, str], Any] | None]]
-    payload: tuple[bytes, _Pick]
-    dead_payload: tuple[bytes, _Pick]
+    fields: Sequence[tuple[int, str, int, int, int, _Convert | None]]
+    payload: _Payload
+    dead_payload: _Payload
+    may_be_dead: bool
 
 
 def _shape_of(names: tuple[bytes, ...], max_content: int) -> _Shape:
@@ -330,19 +400,13 @@ def _shape(names: tuple[bytes, ...], max_content: int) -> _Shape:
         ],
         _payload(names, _PAYLOAD),
         _payload(names, _DEAD_PAYLOAD),
+        b"action" in names,
     )
 
 
-def _payload(names: tuple[bytes, ...], fields: Iterable[bytes]) -> tuple[bytes, _Pick]:
+def _payload(names: tuple[bytes, ...], fields: Iterable[bytes]) -> _Payload:
     given = [name for name in fields if name in names]
-    places = [names.index(name) for name in given]
-
-    def pick_few(values: Sequence[bytes]) -> Sequence[bytes]:
-        return [values[place] for place in places]
-
-    # Of a single place an itemgetter gives the value itself.
-    pick: _Pick = itemgetter(*places) if len(places) > 1 else pick_few
-    return b"%b\xff" % b" ".join(given), pick
+    return b"%b\xff" % b" ".join(given), [names.index(name) for name in given]
 
 
 def _rule(name: bytes) -> _Rule:
