@@ -91,6 +91,7 @@ class TurnStream:
         self._typical = 1
         self._sure_count = _SURE_COUNT
         self._facts_script = redis.register_script(_lua("facts"))
+        self._trim_script = redis.register_script(_lua("trim"))
         self._surplus_script = redis.register_script(_lua("surplus"))
 
     # -- publishing --------------------------------------------------------------------------
@@ -261,10 +262,13 @@ class TurnStream:
         usage = await self._ask(lambda: self._redis.execute_command("MEMORY USAGE", self.key, *how))
         return usage or 0
 
-    async def trim(self, oldest_kept: StreamId) -> int:
-        """Drop the entries before `oldest_kept`; how many. The caller has applied them."""
+    async def trim(self, oldest_kept: StreamId, *, applied: StreamId) -> int:
+        """Drop the entries before `oldest_kept`, up to the one that was `applied` last; how many.
+
+        None where the stream does not go as far: it was deleted since, and is another one.
+        """
         return await self._ask(
-            lambda: self._redis.execute_command("XTRIM", self.key, "MINID", str(oldest_kept))
+            lambda: self._trim_script(keys=[self.key], args=[str(oldest_kept), str(applied)])
         )
 
     async def surplus(self, applied: StreamId, size: int) -> StreamId:

@@ -72,7 +72,7 @@ class Upkeep:
         """Drop entries that are applied and older than the slack."""
         memory = await self._stream.memory()
         oldest = _behind(cursor) if under_pressure(memory) else await self._slack(cursor, memory)
-        dropped = await self._stream.trim(oldest)
+        dropped = await self._stream.trim(oldest, applied=cursor.applied)
         if dropped:
             log.info("trimmed %d applied entries from the stream", dropped)
 

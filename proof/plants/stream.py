@@ -18,7 +18,7 @@ _LENGTH = 20
 class _AckFirst(Consumer):
     async def _apply(self, batch: list[Entry]) -> None:
         last = batch[-1].raw.stream_id
-        await self._stream.trim(StreamId(last.ms, last.seq + 1))
+        await self._stream.trim(StreamId(last.ms, last.seq + 1), applied=last)
         await asyncio.sleep(_BETWEEN)
         await super()._apply(batch)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import signal
 
-from sessions.models import StreamId
+import pytest
+
+from sessions.models import Event, EventType, StreamId
 from tests.helpers import wait_until
 from tests.worker.plant import STREAM, Plant
 
@@ -36,6 +38,33 @@ async def test_ids_that_go_back_are_applied_all_the_same(plant: Plant) -> None:
     outcome = await plant.outcome("e2")
     assert outcome.position.stream_id == StreamId(5, 1)
     assert await plant.texts() == ["one", "two"]
+
+
+async def test_a_stream_that_is_emptied_under_a_backlog_is_read_from_its_new_beginning(
+    plant: Plant,
+) -> None:
+    worker = await plant.worker()
+    worker.freeze()
+    backlog = [
+        Event(f"old{number}", EventType.APPEND, "s", "user", "x" * 200) for number in range(5000)
+    ]
+    await plant.stream.publish(backlog)
+    worker.thaw()
+    store = await plant.store()
+    await wait_until(lambda: store.outcome("old0"))
+    # Whatever was read in advance by now is of a stream that is no more.
+    worker.freeze()
+    await plant.redis_says("DEL", STREAM)
+    fields = ("v", "1", "type", "append", "session", "new", "role", "user")
+    for number in range(3):
+        await plant.redis_says(
+            "XADD", STREAM, f"5-{number + 1}", *fields, "id", f"n{number}", "content", f"{number}"
+        )
+    worker.thaw()
+    await plant.outcome("n2")
+    assert await plant.texts("new") == ["0", "1", "2"]
+    cursor = await store.cursor()
+    assert (cursor.epoch, cursor.applied, cursor.resolved) == (2, StreamId(5, 3), 3)
 
 
 async def test_what_a_restored_older_stream_still_holds_is_not_applied_twice(plant: Plant) -> None:
@@ -109,11 +138,27 @@ async def test_our_own_trimming_is_not_taken_for_a_loss(plant: Plant) -> None:
         await plant.append(f"e{number}")
     await plant.outcome("e4")
     cursor = await (await plant.store()).cursor()
-    assert await plant.stream.trim(cursor.applied) == 4
+    assert await plant.stream.trim(cursor.applied, applied=cursor.applied) == 4
     await plant.append("e5")
     await plant.outcome("e5")
     await worker.stop()
     assert "vanished" not in worker.log
+
+
+@pytest.mark.parametrize("last", ["5-1", f"{2**64 - 2}-5", f"{2**64 - 1}-4"])
+async def test_a_stream_that_is_younger_than_what_was_applied_is_not_trimmed(
+    plant: Plant, last: str
+) -> None:
+    await plant.redis_says("XADD", STREAM, last, "v", "1")
+    applied = StreamId(2**64 - 1, 5)
+    assert await plant.stream.trim(applied, applied=applied) == 0
+    assert await plant.redis_says("XLEN", STREAM) == 1
+
+
+async def test_a_stream_that_goes_beyond_what_was_applied_is_trimmed(plant: Plant) -> None:
+    for last in ("9-5", "10-1", "10-2"):
+        await plant.redis_says("XADD", STREAM, last, "v", "1")
+    assert await plant.stream.trim(StreamId(10, 2), applied=StreamId(10, 1)) == 2
 
 
 async def _shows(plant: Plant, name: str, value: str) -> bool:
