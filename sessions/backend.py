@@ -10,7 +10,7 @@ may succeed later and nothing was done by halves. Any other error is a defect or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -112,6 +112,10 @@ class SessionReader(Protocol):
         ...
 
 
+# Gives the very list that the next `apply` will get; empty where nothing follows yet.
+Following = Callable[[], Awaitable[Sequence[Entry]]]
+
+
 class SessionWriter(Protocol):
     """What the one leading worker does to a store. Each method is one transaction.
 
@@ -153,14 +157,14 @@ class SessionWriter(Protocol):
         ...
 
     async def apply(
-        self, entries: Sequence[Entry], *, decided: Callable[[], None] | None = None
+        self, entries: Sequence[Entry], *, following: Following | None = None
     ) -> StreamCursor:
         """Apply the entries in order: rows, ids, outcomes, dead letters, counters and cursor.
 
         All of it commits or none. Entries that were applied before have no effect. An error of a
-        single event makes it a dead letter; StoreUnavailable and Fenced pass through. `decided`
-        is called when all is decided and only remains to be written, if it comes to that: a good
-        moment for other work, because this one waits for the disk then.
+        single event makes it a dead letter; StoreUnavailable and Fenced pass through. The batch
+        `following` may be asked for and prepared while this one is written; that shows nowhere,
+        and is forgotten if another call comes first.
         """
         ...
 

@@ -5,13 +5,14 @@ A new backend needs one more line in MAKERS; no test knows which one it has.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
 from sessions import times
-from sessions.backend import SessionBackend
+from sessions.backend import Following, SessionBackend
 from sessions.backends.jsonl import JsonlBackend
 from sessions.backends.memory import MemoryBackend
 from sessions.backends.memory_store import MemoryStore
@@ -115,6 +116,16 @@ class Leader:
     async def found(self, query: str) -> list[str]:
         """What the messages say that a search finds, newest first."""
         return [hit.message.content for hit in (await self.backend.search(query)).items]
+
+
+def telling(entries: Sequence[Entry]) -> Following:
+    """What gives these entries when it is asked what follows."""
+
+    async def following() -> Sequence[Entry]:
+        await asyncio.sleep(0)
+        return entries
+
+    return following
 
 
 async def lead(backend: SessionBackend, clock: Clock, stream: Stream | None = None) -> Leader:

@@ -12,15 +12,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Final
 
 from sessions import times
-from sessions.backend import SessionBackend
+from sessions.backend import Following, SessionBackend
 from sessions.errors import Fenced, Retryable, StoreUnavailable, StreamFull
 from sessions.models import Entry, Event, EventType, StreamCursor, StreamId
 from sessions.progress import ProgressReporter
 from sessions.stream import StreamFacts, TurnStream
 from worker.leadership import RENEWAL, DeathLock, stand_by
+from worker.readahead import ReadAhead
 from worker.regression import regression, vanished
 from worker.upkeep import Chore, Upkeep, under_pressure
 
@@ -189,28 +191,12 @@ class Consumer:
         if len(batch) < BATCH_COUNT:
             await self._commit(batch)
             return
-        decided = asyncio.Event()
-        ahead = asyncio.create_task(self._read_when(decided, batch[-1].raw.stream_id))
-        try:
-            cursor = await self._commit(batch, decided.set)
-        except BaseException:
-            # Being cancelled too: nothing may go on reading for a batch that did not happen.
-            ahead.cancel()
-            await asyncio.gather(ahead, return_exceptions=True)
-            raise
-        # Where the batch failed and its entries were applied singly, nobody said so.
-        decided.set()
-        self._ahead = cursor, await ahead
+        async with aclosing(ReadAhead(self._read, batch[-1].raw.stream_id)) as following:
+            cursor = await self._commit(batch, following.entries)
+            self._ahead = cursor, await following.entries()
 
-    async def _read_when(self, decided: asyncio.Event, place: StreamId) -> list[Entry]:
-        # Sooner it would only keep the interpreter's lock from what decides.
-        await decided.wait()
-        return await self._read(place)
-
-    async def _commit(
-        self, batch: list[Entry], decided: Callable[[], None] | None = None
-    ) -> StreamCursor:
-        self._cursor = await self._backend.apply(batch, decided=decided)
+    async def _commit(self, batch: list[Entry], following: Following | None = None) -> StreamCursor:
+        self._cursor = await self._backend.apply(batch, following=following)
         if any(map(_erases, batch)):
             self._upkeep.ask(Chore.TIDY)
         return self._cursor

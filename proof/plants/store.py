@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from sessions.backend import Following
 from sessions.backends import applier, ledger, sqlite, writer
 from sessions.backends.applier import Applier
 from sessions.backends.rows import EventRow, MessageRow, SessionRow
@@ -81,11 +82,11 @@ def dedupe_lost_at_delete() -> None:
 
 class _AllOrNothing(SqliteBackend):
     async def apply(
-        self, entries: Sequence[Entry], *, decided: Callable[[], None] | None = None
+        self, entries: Sequence[Entry], *, following: Following | None = None
     ) -> StreamCursor:
         if any(isinstance(entry.body, Poison) for entry in entries):
             entries = [_condemned(entry) for entry in entries]
-        return await super().apply(entries, decided=decided)
+        return await super().apply(entries, following=following)
 
 
 def _condemned(entry: Entry) -> Entry:

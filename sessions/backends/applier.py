@@ -15,6 +15,7 @@ from sessions.backends import rules
 from sessions.backends.connection import WritingConnection
 from sessions.backends.ledger import Ledger
 from sessions.backends.rows import EventRow, SessionRow
+from sessions.backends.statements import Query
 from sessions.backends.takeback import TakeBack
 from sessions.backends.texts import Texts
 from sessions.models import (
@@ -36,31 +37,55 @@ _APPLIED: Final = OutcomeKind.APPLIED
 
 
 class Applier:
-    """Applies entries to a ledger, and to the store below it."""
+    """Applies a batch of entries to a ledger, and to the store below it."""
 
     def __init__(
-        self, connection: WritingConnection, texts: Texts, ledger: Ledger, *, max_content: int
+        self,
+        entries: Sequence[Entry],
+        connection: WritingConnection,
+        texts: Texts,
+        ledger: Ledger,
+        *,
+        max_content: int,
     ) -> None:
+        self.entries = entries
+        self.ledger = ledger
         self._connection = connection
-        self._ledger = ledger
         self._take_back = TakeBack(connection, texts, ledger)
         self._max_content = max_content
+        self._waiting = iter(entries)
+        # The entry that the store must be asked about before any other is decided.
+        self._looking: Entry | None = None
 
-    async def decide(self, entries: Sequence[Entry]) -> None:
-        """Give each entry its effect, in order; the ledger's `flush` writes down the rest of it."""
-        for entry in entries:
-            if not self._took(entry):
-                await self._look(entry)
+    def asking(self) -> list[Query]:
+        """The queries for what may be asked about these entries."""
+        return self.ledger.asking(entry.body for entry in self.entries)
+
+    def decide(self) -> None:
+        """Give entries their effect, in order, up to one that must look into the store.
+
+        Needs no transaction, only what was `asking` and has not changed since.
+        """
+        if self._looking is None:
+            self._looking = next((entry for entry in self._waiting if not self._took(entry)), None)
+
+    async def finish(self) -> None:
+        """Give all entries their effect; the ledger's `flush` writes down the rest of it."""
+        self.decide()
+        while self._looking is not None:
+            await self._look(self._looking)
+            self._looking = None
+            self.decide()
 
     def _took(self, entry: Entry) -> bool:
         """Give one entry its place, unless the store must be asked first."""
         body = entry.body
         event_id = body.event_id if isinstance(body, Poison) else body.id
-        known = self._ledger.events.get(event_id) if event_id is not None else None
+        known = self.ledger.events.get(event_id) if event_id is not None else None
         if known is not None:
             self._repeat(entry, known)
         elif isinstance(body, Poison):
-            self._ledger.bury_entry(entry, body)
+            self.ledger.bury_entry(entry, body)
         else:
             return self._decided(entry, body)
         return True
@@ -69,20 +94,20 @@ class Applier:
         """An id that has its outcome [1, 7]: count it, and keep what contradicts it."""
         if known.stands_at(entry.raw.stream_id):
             return
-        self._ledger.change_event(known._replace(duplicates=known.duplicates + 1))
+        self.ledger.change_event(known._replace(duplicates=known.duplicates + 1))
         # A rebuilt index knows the ids of the messages and not their payloads.
         if known.digest and known.digest != entry.digest:
             session = entry.body.session or None
             detail = f"id {known.event_id} was used before with another payload"
             poison = Poison(Reason.ID_CONFLICT, detail, known.event_id, session)
-            self._ledger.bury_entry(entry, poison)
+            self.ledger.bury_entry(entry, poison)
 
     def _decided(self, entry: Entry, event: Event) -> bool:
         """Settle an event that has no outcome yet, unless the store must be asked first."""
         kind = event.type
         if kind is _DEAD:
             return False
-        ledger = self._ledger
+        ledger = self.ledger
         session = ledger.sessions.get(event.session)
         if ledger.suppressed and self._is_suppressed(event):
             reason: Reason | None = Reason.ALREADY_ROLLED_BACK
@@ -99,11 +124,11 @@ class Applier:
         return True
 
     def _is_suppressed(self, event: Event) -> bool:
-        return rules.is_user_append(event) and (event.id, event.session) in self._ledger.suppressed
+        return rules.is_user_append(event) and (event.id, event.session) in self.ledger.suppressed
 
     def _add(self, entry: Entry, event: Event, session: SessionRow | None) -> None:
         """An append, rename, state or context: what needs no look into the store."""
-        ledger = self._ledger
+        ledger = self.ledger
         if session is None or not session.live:
             session = self._open_session(event, session)
         seq = None
@@ -125,14 +150,14 @@ class Applier:
         """Settle an event that asks for what is stored."""
         event = entry.body
         assert isinstance(event, Event)
-        await self._ledger.flush()
+        await self.ledger.flush()
         if event.type is EventType.DEAD:
             await self._dead(entry, event)
         else:
-            await self._take_back.apply(entry, event, self._ledger.sessions.get(event.session))
+            await self._take_back.apply(entry, event, self.ledger.sessions.get(event.session))
 
     def _open_session(self, event: Event, session: SessionRow | None) -> SessionRow:
-        ledger = self._ledger
+        ledger = self.ledger
         moment = min(event.at if event.at is not None else ledger.now, ledger.now)
         if session is None:
             return ledger.new_session(rules.opened(event.session, 0, 1, moment))
@@ -154,9 +179,9 @@ class Applier:
             reason = await self._replay(entry.raw.stream_id, *letters[0])
         if reason is None:
             await self._connection.run("DELETE FROM dead_letters WHERE id = ?", (event.target,))
-            self._ledger.erased = True
+            self.ledger.erased = True
         kind = OutcomeKind.APPLIED if reason is None else OutcomeKind.NOOP
-        self._ledger.settle(entry, event, kind, reason=reason)
+        self.ledger.settle(entry, event, kind, reason=reason)
 
     async def _replay(
         self, stream_id: StreamId, died_of: str, size: int, payload: bytes
@@ -169,13 +194,13 @@ class Applier:
         body = again.body
         if isinstance(body, Poison) or body.type is EventType.DEAD:
             return Reason.STILL_DEAD
-        await self._ledger.load(body)
-        known = self._ledger.events.get(body.id)
+        await self.ledger.load(body)
+        known = self.ledger.events.get(body.id)
         if known is not None and known.outcome != rules.DEAD:
             return Reason.STILL_DEAD
         if not self._decided(again, body):
             await self._look(again)
-        await self._ledger.flush()
+        await self.ledger.flush()
         return None
 
 

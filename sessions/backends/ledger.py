@@ -77,11 +77,13 @@ _NEXT_IDS: Final = Query(
     "SELECT (SELECT coalesce(max(id), 0) + 1 FROM sessions), "
     "(SELECT coalesce(max(id), 0) + 1 FROM messages)"
 )
-_WANTED: Final = "WHERE event_id IN (SELECT value FROM json_each(?))"
-_KNOWN_EVENTS: Final = f"SELECT {_EVENT_COLUMNS} FROM events {_WANTED}"
-# Mostly that table is empty, and then nothing is looked up.
+_KNOWN_EVENTS: Final = (
+    f"SELECT {_EVENT_COLUMNS} FROM events WHERE event_id IN (SELECT value FROM json_each(?))"
+)
+# Mostly that table is empty, and then not even the list of what is wanted is read.
 _KNOWN_SUPPRESSED: Final = (
-    f"SELECT event_id, session FROM suppressed {_WANTED} AND EXISTS (SELECT 1 FROM suppressed)"
+    "SELECT event_id, session FROM suppressed WHERE event_id IN (SELECT value FROM json_each("
+    "CASE WHEN EXISTS (SELECT 1 FROM suppressed) THEN ? ELSE '[]' END))"
 )
 _KNOWN_SESSIONS: Final = (
     f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE key IN ({', '.join('?' * _CHUNK)})"
@@ -113,7 +115,12 @@ class Ledger:
         self.events: dict[str, EventRow] = {}
         self.suppressed: set[tuple[str, str]] = set()
         self.erased = False
-        self._next_ids: tuple[int, int] | None = None
+        # The ids of the next new session and message; 0 before they are known.
+        self._next_session = 0
+        self._next_message = 0
+        # Statements that are made already, and messages whose texts they do without.
+        self._drafted: list[Statement] = []
+        self._unstored: list[MessageRow] = []
         self._new_sessions: list[SessionRow] = []
         self._active: dict[int, SessionRow] = {}
         self._changed: dict[int, SessionRow] = {}
@@ -152,8 +159,8 @@ class Ledger:
         events, suppressed, [next_ids], *sessions = found
         self._take_ids(events, suppressed)
         self._take_sessions(sessions)
-        if self._next_ids is None:
-            self._next_ids = (next_ids[0], next_ids[1])
+        if not self._next_message:
+            self._next_session, self._next_message = next_ids
 
     async def load_ids(self, ids: Iterable[str]) -> None:
         """Read what is known of these event ids."""
@@ -185,9 +192,8 @@ class Ledger:
 
     def new_session(self, session: SessionRow) -> SessionRow:
         """Take in a session that is not stored yet; its id is given here."""
-        assert self._next_ids is not None
-        session.id = self._next_ids[0]
-        self._next_ids = (session.id + 1, self._next_ids[1])
+        session.id = self._next_session
+        self._next_session += 1
         self.sessions[session.key] = session
         self._new_sessions.append(session)
         return session
@@ -200,13 +206,12 @@ class Ledger:
         self, session: SessionRow, event: Event, *, role: str, content: str, turn: str | None
     ) -> int:
         """Append a message to a session, with all that follows from it for the session; its seq."""
-        assert self._next_ids is not None
-        row_id, seq, now = self._next_ids[1], session.next_seq, self.now
+        row_id, seq, now = self._next_message, session.next_seq, self.now
         created = now if event.at is None else event.at
         # By position, here and below: this runs for every event, and names cost as much again.
         row = (row_id, session.id, seq, event.id, role, turn, created, content, None, None)
         self._new_messages.append(make_tuple(MessageRow, row))
-        self._next_ids = (self._next_ids[0], row_id + 1)
+        self._next_message = row_id + 1
         session.next_seq = seq + 1
         session.message_count += 1
         if session.last_activity < created:
@@ -331,22 +336,29 @@ class Ledger:
                 poison.detail,
             )
 
-    async def flush(self, *last: Statement) -> None:
-        """Write everything that was decided so far, so that SQL sees it too; `last` behind it."""
-        words = indexing((row.id, row.content or "") for row in self._new_messages)
-        messages: Sequence[MessageRow] = []
-        if self._new_messages:
-            messages = await self._texts.store(self._new_messages, self._keys)
-            self._new_messages = []
-        await self._connection.script(
-            [
-                *self._sessions_written(),
-                *_INSERT_MESSAGES.of(messages),
-                *self._events_written(),
-                *words,
-                *last,
-            ]
-        )
+    async def flush(self) -> None:
+        """Write everything that was decided so far, so that SQL sees it too."""
+        await self._connection.script(await self.writing())
+
+    async def writing(self) -> list[Statement]:
+        """The statements that write what was decided since the last time; texts are stored."""
+        self.draft()
+        statements, self._drafted = self._drafted, []
+        if self._unstored:
+            messages = await self._texts.store(self._unstored, self._keys)
+            statements += _INSERT_MESSAGES.of(messages)
+            self._unstored = []
+        return statements
+
+    def draft(self) -> None:
+        """Make the statements that need no transaction; `writing` gives them too."""
+        rows, self._new_messages = self._new_messages, []
+        self._unstored += rows
+        self._drafted += [
+            *self._sessions_written(),
+            *self._events_written(),
+            *indexing((row.id, row.content or "") for row in rows),
+        ]
 
     def _sessions_written(self) -> list[Statement]:
         new = {row.id for row in self._new_sessions}

@@ -16,6 +16,7 @@ from typing import Literal, Self, TypeVar
 import regex
 
 from sessions import times, wire
+from sessions.backend import Following
 from sessions.backends.memory_store import AFTERLIFE, MemoryStore, StoredLetter
 from sessions.errors import Fenced, InvalidRequest
 from sessions.models import (
@@ -201,9 +202,10 @@ class MemoryBackend:
         return self._store.cursor
 
     async def apply(
-        self, entries: Sequence[Entry], *, decided: Callable[[], None] | None = None
+        self, entries: Sequence[Entry], *, following: Following | None = None
     ) -> StreamCursor:
-        """Apply the entries, one after the other."""
+        """Apply the entries, one after the other; nothing takes long enough to look ahead."""
+        del following
         self._lead()
         now = self._clock()
         for entry in entries:
@@ -213,8 +215,6 @@ class MemoryBackend:
                 self._store.cursor = replace(
                     before, applied=entry.raw.stream_id, resolved=before.resolved + 1
                 )
-        if decided is not None:
-            decided()
         return self._store.cursor
 
     async def expire_sessions(self, *, older_than: int, limit: int) -> int:

@@ -6,6 +6,7 @@ row must still have our epoch. What the entries of a batch do is in `applier`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -14,6 +15,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from sessions import times
+from sessions.backend import Following
 from sessions.backends import search
 from sessions.backends.applier import Applier
 from sessions.backends.connection import WritingConnection
@@ -46,6 +48,8 @@ class WritingStore(ABC):
         # Session rows as they were last committed: while this worker leads nobody else changes
         # them, and a session that is busy is asked for again and again.
         self._known: dict[str, SessionRow] = {}
+        # The batch behind the last one, decided upon what that one left behind.
+        self._ahead: asyncio.Task[Applier | None] | None = None
         self._erased = False
         self._merging = False
         self._unsettled = False
@@ -76,7 +80,7 @@ class WritingStore(ABC):
             [(untidy,)] = await self._connection.run("SELECT untidy FROM store")
             await self._texts.recover()
         self._epoch = taken.epoch
-        self._known.clear()
+        self._forget()
         # What the leader before left to be done.
         self._erased, self._merging, self._unsettled = bool(untidy), False, True
         return taken
@@ -109,11 +113,11 @@ class WritingStore(ABC):
         return cursor
 
     async def apply(
-        self, entries: Sequence[Entry], *, decided: Callable[[], None] | None = None
+        self, entries: Sequence[Entry], *, following: Following | None = None
     ) -> StreamCursor:
         """Apply a batch; one by one where an event of it fails, so that only that one dies."""
         try:
-            return await self._commit(entries, decided=decided)
+            return await self._commit(entries, following)
         except (Retryable, Fenced, StoreDamaged):
             raise
         except Exception as error:  # noqa: BLE001 - rule 6: whatever else goes wrong is the event's
@@ -125,27 +129,80 @@ class WritingStore(ABC):
         return await self._commit([])
 
     async def _commit(
-        self, entries: Sequence[Entry], *, decided: Callable[[], None] | None = None
+        self, entries: Sequence[Entry], following: Following | None = None
     ) -> StreamCursor:
         """Put the entries into the store and move the cursor behind them."""
         await self._settle_texts()
-        ledger = self._ledger()
-        asking = ledger.asking(entry.body for entry in entries)
+        batch = await self._looked_ahead(entries)
+        asking: Sequence[Query] = ()
+        if batch is None:
+            batch = self._batch(entries)
+            asking = batch.asking()
         async with self._fenced(_STREAM, *asking) as [[before], *found]:
             after = _behind(_cursor(before), entries)
-            ledger.begin(after.epoch, found)
-            applier = Applier(self._connection, self._texts, ledger, max_content=self._max_content)
-            await applier.decide(entries)
-            if decided is not None:
-                decided()
-            await ledger.flush(_moved(after))
-            await self._note_erasure(ledger)
-        await self._after_erasure(ledger)
+            if asking:
+                batch.ledger.begin(after.epoch, found)
+            await batch.finish()
+            writing = await batch.ledger.writing()
+            if following is not None:
+                # It runs once the rows of this batch are on their way, and queues up behind them.
+                self._ahead = asyncio.create_task(self._look_ahead(following, after.epoch))
+            await self._connection.script([*writing, _moved(after)])
+            await self._note_erasure(batch.ledger)
+        await self._after_erasure(batch.ledger)
         return after
+
+    async def _look_ahead(self, following: Following, epoch: int) -> Applier | None:
+        """Decide the batch behind this one, as far as that goes without a transaction.
+
+        It sees what this one wrote, committed or not: nobody else writes. If this one fails, or
+        anything else is done before it is that batch's turn, what was decided is forgotten.
+        """
+        try:
+            entries = await following()
+            if not entries:
+                return None
+            batch = self._batch(entries)
+            batch.ledger.begin(epoch, await self._connection.script(batch.asking()))
+            batch.decide()
+            batch.ledger.draft()
+        except Retryable:
+            # In its turn it is tried again.
+            return None
+        except Exception:
+            log.warning("cannot look ahead", exc_info=True)
+            return None
+        return batch
+
+    async def _looked_ahead(self, entries: Sequence[Entry]) -> Applier | None:
+        """The batch of these entries, if it is the one that was decided ahead."""
+        if self._ahead is None:
+            return None
+        # Waiting for it must neither cancel it nor be cancelled by it.
+        await asyncio.wait([self._ahead])
+        batch = None if self._ahead.cancelled() else self._ahead.result()
+        if batch is None or batch.entries is not entries:
+            self._forget()
+            return None
+        self._ahead = None
+        return batch
+
+    def _forget(self) -> None:
+        """Drop what was decided in memory and is not committed."""
+        # A new dictionary: what was decided ahead may still change the old one.
+        self._known = {}
+        if self._ahead is not None:
+            self._ahead.cancel()
+            self._ahead = None
+
+    def _batch(self, entries: Sequence[Entry]) -> Applier:
+        return Applier(
+            entries, self._connection, self._texts, self._ledger(), max_content=self._max_content
+        )
 
     def _ledger(self) -> Ledger:
         if len(self._known) > _KNOWN_SESSIONS:
-            self._known.clear()
+            self._known = {}
         return Ledger(self._connection, self._texts, now=self._clock(), sessions=self._known)
 
     # -- retention ---------------------------------------------------------------------------
@@ -158,8 +215,9 @@ class WritingStore(ABC):
             "AND state <> 'running' ORDER BY last_activity LIMIT ?",
             (older_than, limit),
         )
-        ledger = self._ledger()
-        async with self._fenced(_STREAM, idle, *ledger.asking(())) as [[before], rows, *found]:
+        async with self._fenced(_STREAM, idle) as [[before], rows]:
+            ledger = self._ledger()
+            found = await self._connection.script(ledger.asking(()))
             ledger.begin(_cursor(before).epoch, found)
             await ledger.load_keys([row[0] for row in rows])
             take_back = TakeBack(self._connection, self._texts, ledger)
@@ -185,7 +243,7 @@ class WritingStore(ABC):
                 "WHERE NOT live AND ended_at < ? ORDER BY ended_at LIMIT ?) RETURNING 1",
                 (before - ID_AFTERLIFE, limit - len(ids)),
             )
-            self._known.clear()
+            self._known = {}
         return len(ids) + len(tombstones)
 
     # -- housekeeping ------------------------------------------------------------------------
@@ -244,6 +302,8 @@ class WritingStore(ABC):
         """
         if self._epoch is None:
             raise Fenced("this worker does not lead; acquire the lease first")
+        if self._ahead is not None:
+            self._forget()
         renewal = Query(_RENEW, (self._epoch,))
         try:
             async with self._connection.transaction(renewal, *first) as [renewed, *found]:
@@ -256,8 +316,8 @@ class WritingStore(ABC):
                     await self._texts.undo()
                     raise
         except BaseException:
-            # Being cancelled too: what was decided in memory did not happen.
-            self._known.clear()
+            # Being cancelled too.
+            self._forget()
             raise
         finally:
             self._texts.forget()

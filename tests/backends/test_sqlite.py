@@ -15,7 +15,8 @@ from sessions.backends.rows import MessageRow
 from sessions.backends.sqlite import FILE, SqliteBackend, TextsInRows
 from sessions.backends.store import Store
 from sessions.errors import ConfigError, StoreTooNew, StoreUnavailable
-from tests.events import Fields, Stream, dead, delete, poison, reset, rollback, user
+from sessions.models import Entry
+from tests.events import Fields, Stream, dead, delete, poison, reply, reset, rollback, user
 from tests.stores import Clock, Leader, lead
 
 # No other text of a store contains it, in whatever form an index keeps it.
@@ -245,6 +246,43 @@ async def test_on_a_full_disk_nothing_is_done_by_halves(
         await backend.apply(entries)
         assert len(await store.texts()) == 21
         assert [message.seq for message in await store.messages()] == [*range(1, 22)]
+
+
+async def test_what_was_decided_in_advance_is_decided_anew_after_a_full_disk(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with SqliteBackend(tmp_path, mode="write") as backend:
+        store = await lead(backend, clock)
+        await store.apply(user("e0", "before"))
+        large = [store.stream.entry(user(f"f{n}", "x" * 100_000)) for n in range(20)]
+        behind = [store.stream.entry(reply("a1", "after", turn="f19"))]
+
+        async def following() -> list[Entry]:
+            return behind
+
+        with no_file_larger_than(1_000_000), pytest.raises(StoreUnavailable):
+            await backend.apply(large, following=following)
+        await backend.apply(behind)
+        await backend.apply(large)
+        assert (await store.texts())[:2] == ["before", "after"]
+        assert [message.seq for message in await store.messages()] == [*range(1, 23)]
+
+
+async def test_a_defect_in_a_batch_that_was_decided_in_advance_harms_only_its_event(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with BrokenBackend(tmp_path) as backend:
+        store = await lead(backend, clock)
+        first = [store.stream.entry(user("e1", "one"))]
+        second = [store.stream.entry(user(f"f{n}", text)) for n, text in enumerate(("boom", "two"))]
+
+        async def following() -> list[Entry]:
+            return second
+
+        await backend.apply(first, following=following)
+        await backend.apply(second)
+        assert await store.texts() == ["one", "two"]
+        assert await store.result("f0") == "apply_failed"
 
 
 class BrokenTexts(TextsInRows):

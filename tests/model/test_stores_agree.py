@@ -22,7 +22,7 @@ from sessions.models import Entry
 from sessions.times import DAY
 from tests.events import Fields, Stream, dead
 from tests.scripts import KEYS, WORDS, again, numbered, some_events
-from tests.stores import MAKERS, Clock, Open
+from tests.stores import MAKERS, Clock, Open, telling
 from tests.visible import visible
 
 T = TypeVar("T")
@@ -132,15 +132,21 @@ class StoresAgree(RuleBasedStateMachine):
     # -- the worker ------------------------------------------------------------------------------
 
     @precondition(lambda self: self.waiting)
-    @rule(size=st.integers(1, 7))
-    def apply(self, size: int) -> None:
+    @rule(size=st.integers(1, 7), ahead=st.booleans())
+    def apply(self, size: int, ahead: bool) -> None:
         """Everything that waits is applied, in batches; then all stores show the same."""
         for entry in self.waiting:
             self.run(self.model.apply([entry]))
+        batches = [
+            self.waiting[start : start + size] for start in range(0, len(self.waiting), size)
+        ]
+        # Behind the last one something comes that was not foretold.
+        behind = [*batches[1:], batches[0]]
         for name, copy in self.copies.items():
             if name != "memory":
-                for start in range(0, len(self.waiting), size):
-                    self.run(copy.backend.apply(self.waiting[start : start + size]))
+                for batch, following in zip(batches, behind, strict=True):
+                    told = telling(following) if ahead else None
+                    self.run(copy.backend.apply(batch, following=told))
         self.applied += self.waiting
         self.waiting = []
         self.compare()
