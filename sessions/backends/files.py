@@ -121,7 +121,10 @@ class SessionFiles:
 
     def current(self, row: FileRow) -> Path:
         """The file that the index speaks of."""
-        return self.main(row) if row.state is State.SETTLED else self.successor(row)
+        successor = self.successor(row)
+        # It takes its place before the index says so, much before where the disk is full.
+        has_succeeded = row.state is State.SUCCEEDED and not successor.exists()
+        return self.main(row) if row.state is State.SETTLED or has_succeeded else successor
 
     def torn(self, row: FileRow) -> Path:
         """Where bytes are kept that were cut off."""
@@ -183,8 +186,6 @@ class SessionFiles:
     def recover(self, row: FileRow) -> bool:
         """Cut what a crash left behind the committed length; False where bytes are missing."""
         path = self.current(row)
-        if row.state is State.SUCCEEDED and not path.exists():
-            path = self.main(row)
         if not path.exists():
             return row.length == 0
         with _Opened(path, os.O_RDWR | _OPEN) as fd:

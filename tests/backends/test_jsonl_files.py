@@ -168,6 +168,29 @@ async def test_a_crash_before_the_successor_took_its_place_loses_nothing(
     assert [line["content"] for line in files(workspace)["s.jsonl"]] == ["two", "three"]
 
 
+async def test_a_successor_is_read_before_the_index_knows_that_it_took_its_place(
+    store: Leader, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.apply(user("e1", content="one"), user("e2", content="two"))
+    path = workspace / "sessions" / "s.jsonl"
+    inode = path.stat().st_ino
+
+    def full_once_it_has_moved(_: int) -> None:
+        if path.stat().st_ino != inode:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sessions.backends.files.os.fsync", full_once_it_has_moved)
+    await store.apply(rollback("r1", target="e1"))
+    assert path.stat().st_ino != inode
+    assert await store.texts() == ["two"]
+    with pytest.raises(StoreUnavailable, match="disk full"):
+        await store.apply(user("e3", content="three"))
+    monkeypatch.undo()
+    await store.apply(user("e4", content="four"))
+    assert await store.texts() == ["two", "four"]
+    assert [line["content"] for line in files(workspace)["s.jsonl"]] == ["two", "four"]
+
+
 async def test_a_full_disk_in_the_middle_of_a_file_leaves_it_as_it_was(
     store: Leader, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -322,6 +322,10 @@ def test_no_server_at_all_is_an_error_that_says_what_to_do(
 ) -> None:
     """It names what was found and why that is of no use."""
     fake_server(tmp_path, "redis-server", "5.0.14")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # type: ignore[reportUnknownLambdaType]
+
+    def nothing_installed(_: str) -> None:
+        return
+
+    monkeypatch.setattr("importlib.util.find_spec", nothing_installed)
     with pytest.raises(ConfigError, match=r"REDIS_URL.*redis-server \(5\.0\.14\)"):
         find_server(str(tmp_path))
