@@ -265,7 +265,7 @@ class TurnStream:
     async def trim(self, oldest_kept: StreamId, *, applied: StreamId) -> int:
         """Drop the entries before `oldest_kept`, up to the one that was `applied` last; how many.
 
-        None where the stream does not go as far: it was deleted since, and is another one.
+        Nothing goes where the stream ends before that: it was deleted since, and is another one.
         """
         return await self._ask(
             lambda: self._trim_script(keys=[self.key], args=[str(oldest_kept), str(applied)])

@@ -79,12 +79,8 @@ def _decode_alike(
     except InvalidEvent as error:
         if len(raws) == 1:
             return [_poisoned(raws[0], error)]
-        # One of them is wrong, and the others shall not suffer for it.
-        half = len(raws) // 2
-        first, second = raws[:half], raws[half:]
-        return [
-            part for some in (first, second) for part in _decode_alike(names, some, max_content)
-        ]
+        # One of them is wrong, at least, and the others shall not suffer for it.
+        return [entry for raw in raws for entry in _decode_alike(names, [raw], max_content)]
     digests = _payload_digests(events, shape, columns)
     return [*map(make_tuple, repeat(Entry), zip(raws, events, digests, strict=True))]
 
@@ -266,7 +262,7 @@ def _event_types(name: str, texts: list[str]) -> list[EventType]:
 
 
 def _ids(name: str, texts: list[str]) -> list[str]:
-    if "".join(texts).strip(_ID):
+    if "".join(texts).strip(_ID) or not all(texts) or max(map(len, texts)) > _MAX_ID:
         raise _invalid(name, "must be 1 to 128 characters of A-Z a-z 0-9 . _ : -")
     return texts
 
@@ -317,13 +313,13 @@ _VERSION: Final = VERSION.encode()
 _RULES: Final[dict[bytes, _Rule]] = {
     # Looked at before all others.
     b"v": _UNKNOWN,
-    b"id": _Rule("id", 1, _MAX_ID, _ids),
+    b"id": _Rule("id", convert=_ids),
     b"type": _Rule("type", most=None, convert=_event_types),
     b"session": _Rule("session", 1, MAX_SESSION),
     b"role": _Rule("role", 1, MAX_ROLE),
     b"content": _Rule("content", most=None),
-    b"turn": _Rule("turn", 1, _MAX_ID, _ids),
-    b"target": _Rule("target", 1, _MAX_ID, _ids),
+    b"turn": _Rule("turn", convert=_ids),
+    b"target": _Rule("target", convert=_ids),
     b"expect": _Rule("expect", most=None),
     b"close_with": _Rule("close_with", most=None),
     b"name": _Rule("name"),

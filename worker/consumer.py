@@ -68,7 +68,7 @@ class Consumer:
         self._leading = False
         self._cursor: StreamCursor | None = None
         # What was read in advance, and from where.
-        self._ahead: tuple[StreamCursor, list[Entry]] | None = None
+        self._coming: tuple[StreamCursor, list[Entry]] | None = None
         self._claimed = False
         self._missing = 0
         self._next_check = 0.0
@@ -124,7 +124,7 @@ class Consumer:
 
     async def _lead(self) -> None:
         self._leading = True
-        self._cursor = self._ahead = None
+        self._cursor = self._coming = None
         while not self._stopping.is_set():
             await self._patiently(self._step)
         try:
@@ -178,9 +178,9 @@ class Consumer:
 
     async def _next(self, cursor: StreamCursor) -> list[Entry]:
         """The entries behind the cursor; none where none came for a while, or a chore waits."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] == cursor:
-            return ahead[1]
+        coming, self._coming = self._coming, None
+        if coming is not None and coming[0] == cursor:
+            return coming[1]
         return await self._read(cursor.applied, wait=not self._upkeep.waiting)
 
     async def _read(self, place: StreamId, *, wait: bool = False) -> list[Entry]:
@@ -193,7 +193,7 @@ class Consumer:
             return
         async with aclosing(ReadAhead(self._read, batch[-1].raw.stream_id)) as following:
             cursor = await self._commit(batch, following.entries)
-            self._ahead = cursor, await following.entries()
+            self._coming = cursor, await following.entries()
 
     async def _commit(self, batch: list[Entry], following: Following | None = None) -> StreamCursor:
         self._cursor = await self._backend.apply(batch, following=following)

@@ -64,7 +64,8 @@ class Applier:
     def decide(self) -> None:
         """Give entries their effect, in order, up to one that must look into the store.
 
-        Needs no transaction, only what was `asking` and has not changed since.
+        Needs no transaction, only what was `asking` and has not changed since. If it raises, the
+        batch is of no more use.
         """
         if self._looking is None:
             self._looking = next((entry for entry in self._waiting if not self._took(entry)), None)

@@ -118,7 +118,7 @@ class Ledger:
         # The ids of the next new session and message; 0 before they are known.
         self._next_session = 0
         self._next_message = 0
-        # Statements that are made already, and messages whose texts they do without.
+        # Statements that are made already, and the messages that are in none of them yet.
         self._drafted: list[Statement] = []
         self._unstored: list[MessageRow] = []
         self._new_sessions: list[SessionRow] = []

@@ -74,7 +74,7 @@ class Store(ReadingStore, WritingStore):
         trace: TracebackType | None,
     ) -> None:
         self._open = False
-        self._forget()
+        self._drop_undone()
         while self._idle:
             await self._idle.pop().close()
         await self._writer.close()

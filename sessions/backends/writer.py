@@ -80,14 +80,14 @@ class WritingStore(ABC):
             [(untidy,)] = await self._connection.run("SELECT untidy FROM store")
             await self._texts.recover()
         self._epoch = taken.epoch
-        self._forget()
+        self._drop_undone()
         # What the leader before left to be done.
         self._erased, self._merging, self._unsettled = bool(untidy), False, True
         return taken
 
     async def renew(self, *, added: int | None = None) -> None:
         """Raise the beat, and note Redis' count of entries where it is given."""
-        async with self._fenced():
+        async with self._fenced(decisions_stand=True):
             if added is not None:
                 await self._connection.run("UPDATE stream SET added = ?", (added,))
 
@@ -133,14 +133,12 @@ class WritingStore(ABC):
     ) -> StreamCursor:
         """Put the entries into the store and move the cursor behind them."""
         await self._settle_texts()
-        batch = await self._looked_ahead(entries)
-        asking: Sequence[Query] = ()
-        if batch is None:
-            batch = self._batch(entries)
-            asking = batch.asking()
+        ahead = await self._take_ahead(entries)
+        batch = ahead or self._batch(entries)
+        asking = batch.asking() if ahead is None else ()
         async with self._fenced(_STREAM, *asking) as [[before], *found]:
             after = _behind(_cursor(before), entries)
-            if asking:
+            if ahead is None:
                 batch.ledger.begin(after.epoch, found)
             await batch.finish()
             writing = await batch.ledger.writing()
@@ -156,7 +154,7 @@ class WritingStore(ABC):
         """Decide the batch behind this one, as far as that goes without a transaction.
 
         It sees what this one wrote, committed or not: nobody else writes. If this one fails, or
-        anything else is done before it is that batch's turn, what was decided is forgotten.
+        something else is written before it is that batch's turn, what was decided is dropped.
         """
         try:
             entries = await following()
@@ -169,12 +167,12 @@ class WritingStore(ABC):
         except Retryable:
             # In its turn it is tried again.
             return None
-        except Exception:
-            log.warning("cannot look ahead", exc_info=True)
+        except Exception as error:  # noqa: BLE001 - in its turn it fails again, and is dealt with
+            log.warning("cannot look ahead: %r", error)
             return None
         return batch
 
-    async def _looked_ahead(self, entries: Sequence[Entry]) -> Applier | None:
+    async def _take_ahead(self, entries: Sequence[Entry]) -> Applier | None:
         """The batch of these entries, if it is the one that was decided ahead."""
         if self._ahead is None:
             return None
@@ -182,14 +180,14 @@ class WritingStore(ABC):
         await asyncio.wait([self._ahead])
         batch = None if self._ahead.cancelled() else self._ahead.result()
         if batch is None or batch.entries is not entries:
-            self._forget()
+            self._drop_undone()
             return None
         self._ahead = None
         return batch
 
-    def _forget(self) -> None:
-        """Drop what was decided in memory and is not committed."""
-        # A new dictionary: what was decided ahead may still change the old one.
+    def _drop_undone(self) -> None:
+        """Drop what was decided in memory and is not committed, sessions and all."""
+        # A new dictionary, which nothing that is still at work can change.
         self._known = {}
         if self._ahead is not None:
             self._ahead.cancel()
@@ -259,26 +257,30 @@ class WritingStore(ABC):
             return True
         [(busy, _, _)] = await self._connection.run("PRAGMA wal_checkpoint(TRUNCATE)")
         if not busy:
-            async with self._fenced():
+            async with self._fenced(decisions_stand=True):
                 await self._connection.run("UPDATE store SET untidy = 0")
             self._erased = False
         return False
 
     async def _merge_search(self) -> bool:
-        async with self._fenced():
+        async with self._fenced(decisions_stand=True):
             self._merging = await search.merge(self._connection, self._texts, begun=self._merging)
         return self._merging
 
     async def _note_erasure(self, ledger: Ledger) -> None:
-        """Have `tidy`, of this leader or the next, rewrite the search index from its beginning."""
-        if ledger.erased and not self._erased:
-            await self._connection.run("UPDATE store SET untidy = 1")
+        """Have `tidy`, of this leader or the next, rewrite the search index from its beginning.
+
+        And files follow before anything else is done. All this is noted before COMMIT, because
+        what is cancelled there is done all the same.
+        """
+        if ledger.erased:
+            self._erased, self._merging, self._unsettled = True, False, True
+            await self._connection.run("UPDATE store SET untidy = 1 WHERE untidy = 0")
 
     async def _after_erasure(self, ledger: Ledger) -> None:
         """Once it is committed: let files follow, if they can by now."""
         if not ledger.erased:
             return
-        self._erased, self._merging, self._unsettled = True, False, True
         try:
             await self._settle_texts()
         except Retryable as error:
@@ -288,22 +290,25 @@ class WritingStore(ABC):
     async def _settle_texts(self) -> None:
         """Finish what the transaction before left to be done outside of the index."""
         if self._unsettled:
-            async with self._fenced():
+            async with self._fenced(decisions_stand=True):
                 await self._texts.settle()
             self._unsettled = False
 
     # -- the fence ---------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _fenced(self, *first: Statement) -> AsyncGenerator[list[Rows]]:
+    async def _fenced(
+        self, *first: Statement, decisions_stand: bool = False
+    ) -> AsyncGenerator[list[Rows]]:
         """A transaction of the leader: it renews the lease, or fails if that is another's.
 
-        Gives the rows of what is run `first`, in the hand-over that begins it.
+        Gives the rows of what is run `first`, in the hand-over that begins it. What was decided
+        ahead is dropped, unless this changes nothing that it stands on.
         """
         if self._epoch is None:
             raise Fenced("this worker does not lead; acquire the lease first")
-        if self._ahead is not None:
-            self._forget()
+        if self._ahead is not None and not decisions_stand:
+            self._drop_undone()
         renewal = Query(_RENEW, (self._epoch,))
         try:
             async with self._connection.transaction(renewal, *first) as [renewed, *found]:
@@ -317,7 +322,7 @@ class WritingStore(ABC):
                     raise
         except BaseException:
             # Being cancelled too.
-            self._forget()
+            self._drop_undone()
             raise
         finally:
             self._texts.forget()

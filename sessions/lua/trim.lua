@@ -1,5 +1,5 @@
--- Drop the entries before ARGV[1]; how many. None where the stream's last id is before ARGV[2], the
--- last one that was applied: then it is another stream, of which nobody has read that far.
+-- Drop the entries before ARGV[1]; how many. Nothing goes where the stream's last id is before ARGV[2],
+-- the last one that was applied: then it is another stream, of which nobody has read that far.
 -- KEYS[1] stream. The numbers of ids have 64 bits, more than Lua's: so they are compared as text.
 
 local function split(id)

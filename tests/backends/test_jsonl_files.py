@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sessions.backends.connection import WritingConnection
 from sessions.backends.jsonl import JsonlBackend
 from sessions.backends.rebuild import rebuild_index
 from sessions.errors import ConfigError, StoreDamaged, StoreUnavailable
@@ -189,6 +192,36 @@ async def test_a_successor_is_read_before_the_index_knows_that_it_took_its_place
     await store.apply(user("e4", content="four"))
     assert await store.texts() == ["two", "four"]
     assert [line["content"] for line in files(workspace)["s.jsonl"]] == ["two", "four"]
+
+
+async def test_an_erasure_that_was_cancelled_as_it_committed_endangers_nothing_that_follows(
+    store: Leader, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.apply(user("e1", content="one"))
+    run = WritingConnection.run
+
+    async def cancelled(connection: WritingConnection, sql: str, *parameters: Any) -> Any:
+        if sql == "COMMIT":
+            asyncio.get_running_loop().call_soon(erasing.cancel)
+        return await run(connection, sql, *parameters)
+
+    monkeypatch.setattr(WritingConnection, "run", cancelled)
+    erasing = asyncio.create_task(store.apply(reset("x")))
+    with pytest.raises(asyncio.CancelledError):
+        await erasing
+    monkeypatch.undo()
+    assert await store.result("x") == "applied"
+    await store.apply(user("e2", content="two"))
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sessions.backends.files.os.pwrite", full)
+    with pytest.raises(StoreUnavailable):
+        await store.apply(user("e3", content="three"))
+    monkeypatch.undo()
+    assert await store.texts() == ["two"]
+    assert [line["content"] for line in files(workspace)["s.jsonl"]] == ["two"]
 
 
 async def test_a_full_disk_in_the_middle_of_a_file_leaves_it_as_it_was(
