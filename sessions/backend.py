@@ -164,7 +164,7 @@ class SessionWriter(Protocol):
         All of it commits or none. Entries that were applied before have no effect. An error of a
         single event makes it a dead letter; StoreUnavailable and Fenced pass through. The batch
         `following` may be asked for and prepared while this one is written; that shows nowhere,
-        and is forgotten if another call comes first.
+        and is dropped if something else is written first.
         """
         ...
 

@@ -65,6 +65,8 @@ async def test_a_leader_frozen_for_60_s_writes_nothing_when_it_is_woken(plant: P
     standby = await plant.worker(leads=False)
     await standby.says("standing by")
     await _publish(plant, 0)
+    # Frozen amid a transaction it would keep SQLite's lock, until a supervisor kills it.
+    await plant.outcome(_id(0, BACKLOG - 1))
     leader.freeze()
     frozen_at = time.monotonic()
     await standby.says("leading under epoch 2")
