@@ -54,6 +54,7 @@ class Edge:
 
 def pass_edge(function: F) -> F:
     """Give the command its Edge as the first argument."""
+    # click types what comes out as taking no Edge any more, which no F can say.
     return click.make_pass_decorator(Edge)(function)  # type: ignore[return-value]
 
 

@@ -103,6 +103,7 @@ class WebLine:
         try:
             yield socket
         except BaseException as error:
+            # Whatever it is, being cancelled too: an answer may still come on this socket.
             if isinstance(error, Refused) and str(error) in _SETTLED:
                 idle.append(socket)
             else:

@@ -67,6 +67,7 @@ class _Connection(aiosqlite.Connection):
 
     async def call(self, function: Callable[..., T], *arguments: object) -> T:
         """Run the function on SQLite's own connection, in turn with all else."""
+        # aiosqlite does not say what it takes and gives here.
         return await self._execute(  # pyright: ignore[reportUnknownMemberType]
             function, self._conn, *arguments
         )

@@ -62,6 +62,7 @@ class Store(ReadingStore, WritingStore):
             try:
                 await self._migrate(self._writer)
             except BaseException:
+                # Its thread would keep the process from ending.
                 await self._writer.close()
                 raise
         self._open = True
@@ -139,6 +140,7 @@ class Store(ReadingStore, WritingStore):
                 version = await connection.execute_fetchall("PRAGMA user_version")
                 made = _understood([*version], self._path) > 0
             except BaseException:
+                # Being cancelled too: nobody else would end its thread.
                 await connection.close()
                 raise
         if not made:

@@ -321,7 +321,7 @@ class WritingStore(ABC):
                     await self._texts.undo()
                     raise
         except BaseException:
-            # Being cancelled too.
+            # Whatever it is, being cancelled too: memory must not go beyond what is committed.
             self._drop_undone()
             raise
         finally:

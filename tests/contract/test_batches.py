@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sessions.backend import SessionBackend
 from sessions.errors import StreamUnavailable
 from sessions.models import Entry
 from tests.events import Fields, Stream, reply, user
@@ -29,6 +30,21 @@ def new_place(tmp_path: Path) -> NewPlace:
     return lambda: tmp_path / str(next(numbers))
 
 
+def examples(number: int) -> settings:
+    """Settings for so many examples, each of which opens stores of its own."""
+    return settings(
+        max_examples=number,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
+async def shown(opened: SessionBackend, script: list[Fields]) -> Any:
+    """Everything that is visible of what a script may have done."""
+    ids = {str(fields["id"]) for fields in script}
+    return await visible(opened, keys=KEYS, ids=ids, words=filter(None, WORDS))
+
+
 async def outcome_of_script(backend: str, place: Path, script: list[Fields], size: int) -> Any:
     """What is visible after the script was applied in batches of that size."""
     clock = Clock()
@@ -36,16 +52,11 @@ async def outcome_of_script(backend: str, place: Path, script: list[Fields], siz
         store = await lead(opened, clock, Stream())
         for start in range(0, len(script), size):
             await store.apply(*script[start : start + size])
-        ids = {str(fields["id"]) for fields in script}
-        return await visible(opened, keys=KEYS, ids=ids, words=filter(None, WORDS))
+        return await shown(opened, script)
 
 
 @pytest.mark.parametrize("backend", MAKERS)
-@settings(
-    max_examples=15,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(15)
 @given(script=scripts())
 async def test_batches_of_one_of_three_and_of_all_give_the_same(
     backend: str, new_place: NewPlace, script: list[Fields]
@@ -59,13 +70,15 @@ async def test_batches_of_one_of_three_and_of_all_give_the_same(
 
 # What a leader is told of the batch that follows, and what is done before that comes.
 TOLD = ("nothing", "what follows", "something else")
-BETWEEN = ("nothing", "renew", "begin an epoch", "expire")
+BETWEEN = ("nothing", "renew", "tidy", "begin an epoch", "expire")
 
 
 async def do(store: Leader, what: str) -> None:
     """What a leader does between two batches."""
     if what == "renew":
         await store.backend.renew()
+    elif what == "tidy":
+        await store.backend.tidy()
     elif what == "begin an epoch":
         await store.backend.begin_epoch(skipped=0)
     elif what == "expire":
@@ -86,16 +99,11 @@ async def outcome_of_course(
             following = telling(next_batch if told == "what follows" else entries[-2:])
             await opened.apply(batch, following=None if told == "nothing" else following)
             await do(store, between)
-        ids = {str(fields["id"]) for fields in script}
-        return await visible(opened, keys=KEYS, ids=ids, words=filter(None, WORDS))
+        return await shown(opened, script)
 
 
 @pytest.mark.parametrize("backend", MAKERS)
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(25)
 @given(
     script=scripts(),
     course=st.lists(st.tuples(st.sampled_from(TOLD), st.sampled_from(BETWEEN)), min_size=1),
