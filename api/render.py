@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from api.access import Access
 from sessions import times
+from sessions.access import Access
 from sessions.models import DeadLetter, Message, Outcome, SearchHit, Session
 from sessions.text import display_id
 

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
-from api.access import Access
 from api.errors import Forbidden, NotConfirmed, Refused
 from api.freshness import PATIENCE, Freshness
 from sessions import wire
+from sessions.access import Access
 from sessions.backend import SessionReader
 from sessions.errors import InvalidRequest, PositionLost, Retryable, StreamUnavailable
 from sessions.ids import new_id
@@ -247,7 +247,7 @@ class Service:
     ) -> None:
         self.backend = backend
         self.stream = stream
-        self.access = Access(settings.agents)
+        self.access = Access(settings)
         self.freshness = Freshness(backend, stream, patience=patience)
         self._patience = patience
         self.aborter = aborter or NoAborter()

@@ -15,6 +15,7 @@
     │   ├── LaneFull            the session has as many messages waiting as it may
     │   └── LaneTimeout         the session's turns before this message took too long
     ├── StoreDamaged            the store's files are damaged; going on would make it worse
+    ├── AccessRefused           the caller's token does not reach so far
     ├── PositionLost            the position belongs to a stream that no longer exists
     ├── Fenced                  another worker leads; this one may not write any more
     ├── LaneLost                another replica has taken the session's lane over
@@ -92,6 +93,14 @@ class StoreDamaged(SessionError):
 
     A new process begins from what the disk really holds, which the old one can no longer know.
     """
+
+
+class AccessRefused(SessionError):
+    """The caller may not do this; `code` says why in one word (`forbidden`, `reserved_key` …)."""
+
+    def __init__(self, message: str, *, code: str = "forbidden") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class PositionLost(SessionError):

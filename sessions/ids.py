@@ -1,10 +1,22 @@
-"""Event ids for what has no name of its own."""
+"""Event ids: new ones, and how the store tells the ids of several publishers apart.
+
+An event's identity is its publisher and its id. A publisher is the agent whose token published the
+event (`by`); channels, the gateway and programs on the stream have none and share one space. The
+store keeps both as one text: `id`, or `id@` and 16 hex digits of the publisher's sha256. No id of
+the stream contract holds an `@`, so no two of them are ever the same.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 import uuid
+from functools import lru_cache
+from typing import Final
+
+SPACE_MARK: Final = "@"
+_SPACE_DIGITS: Final = 16
 
 
 def new_id() -> str:
@@ -16,3 +28,26 @@ def new_id() -> str:
     stamp = time.time_ns() // 1_000_000 << 80
     noise = secrets.randbits(12) << 64 | secrets.randbits(62)
     return str(uuid.UUID(int=stamp | 0x7 << 76 | 0b10 << 62 | noise))
+
+
+@lru_cache(maxsize=1024)
+def space_of(by: str | None) -> str:
+    """The name of a publisher's space of ids: 16 hex digits, or "" without a publisher."""
+    if by is None:
+        return ""
+    return hashlib.sha256(by.encode()).hexdigest()[:_SPACE_DIGITS]
+
+
+def stored_id(event_id: str, by: str | None) -> str:
+    """The id under which the store keeps a publisher's event."""
+    return event_id if by is None else f"{event_id}{SPACE_MARK}{space_of(by)}"
+
+
+def shown_id(stored: str) -> str:
+    """The id as it was published."""
+    return stored.partition(SPACE_MARK)[0]
+
+
+def space_in(stored: str) -> str:
+    """The space of a stored id; "" for the one without a publisher."""
+    return stored.partition(SPACE_MARK)[2]

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from sessions.errors import InvalidRequest
+from sessions.ids import stored_id
 
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ class EventType(StrEnum):
     RENAME = "rename"
     STATE = "state"
     CONTEXT = "context"
+    OWNER = "owner"
     DEAD = "dead"
 
 
@@ -100,8 +102,11 @@ class StreamId(NamedTuple):
 
 STREAM_START: Final = StreamId(0, 0)
 
-# An epoch of at most 9 digits, a stream id of two 64-bit numbers, an event id of 128 characters.
-_POSITION = re.compile(r"([0-9]{1,9})\.([0-9]{1,20}-[0-9]{1,20})\.([A-Za-z0-9._:-]{0,128})")
+# An epoch of at most 9 digits, a stream id of two 64-bit numbers, an event id of 128 characters
+# with its publisher's space.
+_POSITION = re.compile(
+    r"([0-9]{1,9})\.([0-9]{1,20}-[0-9]{1,20})\.([A-Za-z0-9._:-]{0,128}(?:@[0-9a-f]{16})?)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,8 @@ class Position:
     """A point of the stream that a reader can wait for.
 
     `epoch` 0 means that no worker had registered the stream yet: such a position is reached only
-    by its event's outcome. `event_id` is empty in the position of a read.
+    by its event's outcome. `event_id` is the stored one (`ids.stored_id`), which holds the space of
+    its publisher; it is empty in the position of a read.
     """
 
     epoch: int
@@ -154,6 +160,13 @@ class Event(NamedTuple):
     room: str | None = None
     sender: str | None = None
     at: int | None = None
+    by: str | None = None
+    expect_agent: str | None = None
+
+    @property
+    def stored_id(self) -> str:
+        """The id under which the store keeps it: with the space of its publisher."""
+        return stored_id(self.id, self.by)
 
     @property
     def payload(self) -> tuple[str | None, ...]:
@@ -168,12 +181,21 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """An entry that can never be applied as it is; it becomes a dead letter."""
+    """An entry that can never be applied as it is; it becomes a dead letter.
+
+    `event_id` is the one that was published, `by` its publisher.
+    """
 
     reason: Reason
     detail: str
     event_id: str | None
     session: str | None
+    by: str | None = None
+
+    @property
+    def stored_id(self) -> str | None:
+        """The id under which the store keeps its outcome."""
+        return None if self.event_id is None else stored_id(self.event_id, self.by)
 
 
 class RawEntry(NamedTuple):
@@ -198,7 +220,10 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The one result of an event id. `duplicates` counts the later entries that carried the id."""
+    """The one result of an event. `duplicates` counts the later entries that carried its id.
+
+    `id` is the one that was published; the position holds the stored one.
+    """
 
     id: str
     outcome: OutcomeKind
@@ -230,7 +255,10 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A stored message; `seq` grows within its session and is never used twice."""
+    """A stored message; `seq` grows within its session and is never used twice by one owner.
+
+    `id` and `turn` are as they were published, `by` is the agent whose token published it.
+    """
 
     seq: int
     id: str
@@ -238,6 +266,7 @@ class Message:
     content: str
     turn: str | None
     created_at: int
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +279,10 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An entry that could not be applied. `payload` holds its raw fields, cut at 64 KiB."""
+    """An entry that could not be applied. `payload` holds its raw fields, cut at 64 KiB.
+
+    `by` is the agent whose token published it.
+    """
 
     id: str
     reason: str
@@ -262,6 +294,7 @@ class DeadLetter:
     stream_id: StreamId
     at: int
     payload: bytes
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,10 +323,27 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which sessions a reader may see: all of them, or an agent's own and its channels'."""
+    """Which sessions a reader may see: all of them, or an agent's own and its channels'.
+
+    Sessions without an owner are the agent's if their channel is one of `channels`, or of one of
+    `kinds` (the part before the dot) and none of `others`.
+    """
 
     agent: str | None = None
     channels: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    def has(self, agent: str | None, channel: str | None) -> bool:
+        """Whether a session of this owner and this channel is in the scope."""
+        if self.agent is None or agent is not None:
+            return self.agent in (None, agent)
+        if channel is None:
+            return False
+        kind, dot, _ = channel.partition(".")
+        return channel in self.channels or (
+            bool(dot) and kind in self.kinds and channel not in self.others
+        )
 
 
 @dataclass(frozen=True, slots=True)

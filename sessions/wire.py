@@ -36,6 +36,7 @@ _ID: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-
 _MAX_ID: Final = 128
 # Found once: an attribute of an enumeration costs as much as a call.
 _DEAD_EVENT: Final = EventType.DEAD
+_OWNER_EVENT: Final = EventType.OWNER
 _STATES: Final = frozenset({"idle", "running", "error"})
 _ACTIONS: Final = frozenset({"replay", "purge"})
 
@@ -90,17 +91,22 @@ def _poisoned(raw: RawEntry, error: InvalidEvent) -> Entry:
     return Entry(raw, poison, _digest(frame(raw.fields)))
 
 
-def _salvage(pairs: Sequence[bytes]) -> tuple[str | None, str | None]:
-    """Event id and session of an entry that is otherwise unusable, where they are legible."""
+def _salvage(pairs: Sequence[bytes]) -> tuple[str | None, str | None, str | None]:
+    """Event id, session and publisher of an entry that is otherwise unusable, if legible."""
     found: dict[bytes, str] = {}
     for name, value in zip(pairs[::2], pairs[1::2], strict=True):
-        if name in (b"id", b"session") and 0 < len(value) <= MAX_SESSION and name not in found:
+        if (
+            name in (b"id", b"session", b"by")
+            and 0 < len(value) <= MAX_SESSION
+            and name not in found
+        ):
             try:
                 found[name] = value.decode()
             except UnicodeDecodeError:
                 continue
     event_id = found.get(b"id")
-    return (event_id if event_id and is_id(event_id) else None), found.get(b"session")
+    legible = event_id if event_id and is_id(event_id) else None
+    return legible, found.get(b"session"), found.get(b"by")
 
 
 def parse(fields: Mapping[str, str], *, max_content: int = DEFAULT_MAX_CONTENT) -> Event:
@@ -166,9 +172,11 @@ def _complete(event: Event) -> Event:
         raise _invalid("type", "is missing")
     if event.id is None:  # pyright: ignore[reportUnnecessaryComparison]
         raise _invalid("id", "is missing")
+    if event.agent == "" and kind is not _OWNER_EVENT:
+        event = event._replace(agent=None)
     if kind is _DEAD_EVENT:
         event = event._replace(session="")
-    elif not event.session:
+    elif not event.session and kind is not _OWNER_EVENT:
         raise _invalid("session", "is missing")
     complete = _COMPLETE.get(kind)
     if complete is not None:
@@ -326,11 +334,14 @@ _RULES: Final[dict[bytes, _Rule]] = {
     b"state": _Rule("state", convert=_states),
     b"action": _Rule("action", convert=_actions),
     b"if_exists": _Rule("if_exists", convert=_flags),
-    b"agent": _Rule("agent", convert=_labels),
+    # Not a label as the others: an owner event gives a session to nobody by an empty one.
+    b"agent": _Rule("agent"),
     b"channel": _Rule("channel", convert=_labels),
     b"room": _Rule("room", convert=_labels),
     b"sender": _Rule("sender", convert=_labels),
     b"at": _Rule("at", convert=_times),
+    b"by": _Rule("by", convert=_labels),
+    b"expect_agent": _Rule("expect_agent"),
 }
 # The values of an event that has no field at all, and a place for the ones that nobody keeps.
 _BLANK: Final[list[Any]] = [Event._field_defaults.get(name) for name in (*Event._fields, "")]
@@ -434,6 +445,13 @@ def _complete_state(event: Event) -> None:
         raise _invalid("state", "is missing")
 
 
+def _complete_owner(event: Event) -> None:
+    if event.agent is None:
+        raise _invalid("agent", "is missing; an empty one leaves the session without an owner")
+    if not event.session and not event.expect_agent:
+        raise _invalid("session", "is missing; without it expect_agent names the owner so far")
+
+
 def _complete_dead(event: Event) -> None:
     if event.action is None:
         raise _invalid("action", "is missing")
@@ -446,5 +464,6 @@ _COMPLETE: Final[dict[EventType, Callable[[Event], None]]] = {
     EventType.ROLLBACK: _complete_rollback,
     EventType.RENAME: _complete_rename,
     EventType.STATE: _complete_state,
+    EventType.OWNER: _complete_owner,
     EventType.DEAD: _complete_dead,
 }
