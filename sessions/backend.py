@@ -21,11 +21,13 @@ from sessions.models import (
     Message,
     Outcome,
     Page,
+    Routing,
     Scope,
     SearchHit,
     Session,
     SessionFilter,
     StreamCursor,
+    StreamId,
 )
 
 
@@ -87,16 +89,26 @@ class SessionReader(Protocol):
         key: str | None = None,
         limit: int = 20,
         cursor: str | None = None,
+        seconds: float | None = None,
     ) -> Page[SearchHit]:
         """Messages that hold every word of the query, newest first, of one session with `key`.
 
         Words are compared without case and accents. In scripts without blanks every substring
-        is found. A query without a word finds nothing.
+        is found. A query without a word finds nothing. Raises SearchInterrupted if it takes longer
+        than `seconds`.
         """
         ...
 
+    async def routing_of(self, key: str) -> Routing | None:
+        """Owner and routing of a session, and of one that was deleted in the last 30 days."""
+        ...
+
+    async def owners(self) -> list[tuple[str | None, int]]:
+        """The owners with the number of their sessions, most first; None owns the others."""
+        ...
+
     async def outcome(self, event_id: str) -> Outcome | None:
-        """The outcome of an event id; None while it is unknown."""
+        """The outcome of a stored event id (`ids.stored_id`); None while it is unknown."""
         ...
 
     async def dead_letters(self, *, limit: int = 50, cursor: str | None = None) -> Page[DeadLetter]:
@@ -107,8 +119,16 @@ class SessionReader(Protocol):
         """One dead letter."""
         ...
 
+    async def dead_letter_at(self, stream_id: StreamId) -> DeadLetter | None:
+        """The dead letter that the entry at this place of the stream became."""
+        ...
+
     async def counts(self) -> dict[str, int]:
         """Sizes for metrics: `sessions`, `messages`, `dead_letters`, `events`."""
+        ...
+
+    async def letters_dropped(self) -> int:
+        """How many dead letters went because newer ones of their publisher came."""
         ...
 
 

@@ -15,6 +15,7 @@
     │   ├── LaneFull            the session has as many messages waiting as it may
     │   └── LaneTimeout         the session's turns before this message took too long
     ├── StoreDamaged            the store's files are damaged; going on would make it worse
+    ├── SearchInterrupted       a search took longer than it may; a narrower one may not
     ├── AccessRefused           the caller's token does not reach so far
     ├── PositionLost            the position belongs to a stream that no longer exists
     ├── Fenced                  another worker leads; this one may not write any more
@@ -93,6 +94,10 @@ class StoreDamaged(SessionError):
 
     A new process begins from what the disk really holds, which the old one can no longer know.
     """
+
+
+class SearchInterrupted(SessionError):
+    """A search took too long and was ended; fewer or rarer words, or one session, are faster."""
 
 
 class AccessRefused(SessionError):

@@ -7,6 +7,7 @@ from typing import Literal
 
 from sessions.backend import SessionBackend
 from sessions.errors import UnknownBackend
+from sessions.models import LetterBounds
 from sessions.settings import BACKENDS
 from sessions.wire import DEFAULT_MAX_CONTENT
 
@@ -17,22 +18,24 @@ def make_session_backend(
     *,
     mode: Literal["read", "write"] = "read",
     max_content: int = DEFAULT_MAX_CONTENT,
+    bounds: LetterBounds | None = None,
 ) -> SessionBackend:
     """The backend of that name on that workspace; it does no I/O before `async with`.
 
     In read mode nothing is ever created, and a store that was not made yet reads as empty.
-    `max_content` bounds, in bytes, the content of a dead letter that is replayed.
+    `max_content` bounds, in bytes, the content of a dead letter that is replayed; `bounds` how many
+    dead letters are kept.
     Raises UnknownBackend, which names the valid ones, for another name.
     """
     workspace = Path(workspace_dir)
     if backend == "sqlite":
         from sessions.backends.sqlite import SqliteBackend
 
-        return SqliteBackend(workspace, mode=mode, max_content=max_content)
+        return SqliteBackend(workspace, mode=mode, max_content=max_content, bounds=bounds)
     if backend == "jsonl":
         from sessions.backends.jsonl import JsonlBackend
 
-        return JsonlBackend(workspace, mode=mode, max_content=max_content)
+        return JsonlBackend(workspace, mode=mode, max_content=max_content, bounds=bounds)
     raise UnknownBackend(
         f"session_backend {backend!r} does not exist; set [channels].session_backend to one of "
         f"{', '.join(BACKENDS)}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
@@ -222,7 +222,8 @@ class Entry(NamedTuple):
 class Outcome:
     """The one result of an event. `duplicates` counts the later entries that carried its id.
 
-    `id` is the one that was published; the position holds the stored one.
+    `id` is the one that was published; the position holds the stored one. `digest` stands for the
+    first payload, as `Entry.digest` does; it is empty if the store does not know the payload.
     """
 
     id: str
@@ -232,6 +233,7 @@ class Outcome:
     position: Position
     duplicates: int
     detail: str | None
+    digest: bytes = field(default=b"", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +312,25 @@ class StreamCursor:
     resolved: int
     skipped: int
     added: int
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Owner and routing of a session, or of the tombstone of one (`live` is then false)."""
+
+    agent: str | None
+    channel: str | None
+    room: str | None
+    sender: str | None
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LetterBounds:
+    """Dead letters that are kept of one publisher: the newest, so many and of so many bytes."""
+
+    count: int = 10_000
+    size: int = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

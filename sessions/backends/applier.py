@@ -18,6 +18,7 @@ from sessions.backends.rows import EventRow, SessionRow
 from sessions.backends.statements import Query
 from sessions.backends.takeback import TakeBack
 from sessions.backends.texts import Texts
+from sessions.ids import shown_id, stored_id
 from sessions.models import (
     Entry,
     Event,
@@ -81,7 +82,7 @@ class Applier:
     def _took(self, entry: Entry) -> bool:
         """Give one entry its place, unless the store must be asked first."""
         body = entry.body
-        event_id = body.event_id if isinstance(body, Poison) else body.id
+        event_id = body.id if isinstance(body, Event) and body.by is None else body.stored_id
         known = self.ledger.events.get(event_id) if event_id is not None else None
         if known is not None:
             self._repeat(entry, known)
@@ -98,24 +99,22 @@ class Applier:
         self.ledger.change_event(known._replace(duplicates=known.duplicates + 1))
         # A rebuilt index knows the ids of the messages and not their payloads.
         if known.digest and known.digest != entry.digest:
-            session = entry.body.session or None
-            detail = f"id {known.event_id} was used before with another payload"
-            poison = Poison(Reason.ID_CONFLICT, detail, known.event_id, session)
+            session, event_id = entry.body.session or None, shown_id(known.event_id)
+            detail = f"id {event_id} was used before with another payload"
+            poison = Poison(Reason.ID_CONFLICT, detail, event_id, session, entry.body.by)
             self.ledger.bury_entry(entry, poison)
 
     def _decided(self, entry: Entry, event: Event) -> bool:
         """Settle an event that has no outcome yet, unless the store must be asked first."""
         kind = event.type
-        if kind is _DEAD:
+        if kind is _DEAD or not event.session:
             return False
         ledger = self.ledger
         session = ledger.sessions.get(event.session)
         if ledger.suppressed and self._is_suppressed(event):
             reason: Reason | None = Reason.ALREADY_ROLLED_BACK
         else:
-            turn = event.turn
-            opener = ledger.events.get(turn) if turn is not None and turn != event.id else None
-            reason = rules.refusal(event, session, opener)
+            reason = rules.refusal(event, session, self._opener(event, session))
         if reason is not None:
             ledger.settle(entry, event, OutcomeKind.NOOP, reason=reason)
         elif kind in _ADDING:
@@ -125,7 +124,30 @@ class Applier:
         return True
 
     def _is_suppressed(self, event: Event) -> bool:
-        return rules.is_user_append(event) and (event.id, event.session) in self.ledger.suppressed
+        place = (event.stored_id, event.session)
+        return rules.is_user_append(event) and place in self.ledger.suppressed
+
+    def _opener(self, event: Event, session: SessionRow | None) -> EventRow | None:
+        """The event that opened the turn of this one, unless it is that itself."""
+        turn = event.turn
+        if turn is None or turn == event.id:
+            return None
+        ledger = self.ledger
+        # Mostly it is the publisher's own and known, and then nothing else has to be looked at.
+        opener = ledger.events.get(turn) if event.by is None else None
+        return opener or ledger.events.get(ledger.referred(turn, event.by, session))
+
+    def _turn_of(self, event: Event, session: SessionRow) -> str | None:
+        """The turn of a message, as it is stored."""
+        turn, by = event.turn, event.by
+        if rules.is_from_outside(event):
+            # Of no turn of this session, so that it answers none.
+            return event.stored_id if turn is None else stored_id(turn, by)
+        if turn is None or (by is None and turn in self.ledger.events):
+            return turn
+        if turn == event.id:
+            return event.stored_id
+        return self.ledger.referred(turn, by, session)
 
     def _add(self, entry: Entry, event: Event, session: SessionRow | None) -> None:
         """An append, rename, state or context: what needs no look into the store."""
@@ -136,8 +158,9 @@ class Applier:
         if event.type is _APPEND:
             assert event.role is not None
             assert event.content is not None
+            turn = self._turn_of(event, session) if event.turn or event.by else None
             seq = ledger.add_message(
-                session, event, role=event.role, content=event.content, turn=event.turn
+                session, event, role=event.role, content=event.content, turn=turn
             )
         elif event.type is EventType.RENAME:
             session.name = event.name or None
@@ -154,6 +177,8 @@ class Applier:
         await self.ledger.flush()
         if event.type is EventType.DEAD:
             await self._dead(entry, event)
+        elif event.type is EventType.OWNER:
+            await self._give(entry, event)
         else:
             await self._take_back.apply(entry, event, self.ledger.sessions.get(event.session))
 
@@ -162,9 +187,39 @@ class Applier:
         moment = min(event.at if event.at is not None else ledger.now, ledger.now)
         if session is None:
             return ledger.new_session(rules.opened(event.session, 0, 1, moment))
-        rules.reopen(session, moment)
+        rules.reopen(session, moment, owner=event.agent)
         ledger.touch(session, changed=True)
         return session
+
+    # -- owners ------------------------------------------------------------------------------
+
+    async def _give(self, entry: Entry, event: Event) -> None:
+        """Give a session, or all sessions of an agent, to another one or to nobody [10]."""
+        session = self.ledger.sessions.get(event.session) if event.session else None
+        if event.by is not None:
+            reason: Reason | None = Reason.NOT_OWNER
+        elif session is not None:
+            reason = self._give_one(session, event)
+        else:
+            reason = await self._give_all(event.expect_agent or "", event.agent or None)
+        kind = OutcomeKind.APPLIED if reason is None else OutcomeKind.NOOP
+        self.ledger.settle(entry, event, kind, reason=reason, session=session)
+
+    def _give_one(self, session: SessionRow, event: Event) -> Reason | None:
+        if event.expect_agent is not None and event.expect_agent != (session.agent or ""):
+            return Reason.NOT_OWNER
+        session.agent = event.agent or None
+        rules.take_routing(session, event)
+        self.ledger.touch(session, changed=True)
+        return None
+
+    async def _give_all(self, before: str, after: str | None) -> Reason | None:
+        """Tombstones too: an agent that changed its name keeps what it deleted from others."""
+        given = await self._connection.run(
+            "UPDATE sessions SET agent = ? WHERE agent = ? RETURNING 1", (after, before)
+        )
+        self.ledger.hand_over(before, after)
+        return None if given else Reason.NO_SESSION
 
     # -- dead letters ------------------------------------------------------------------------
 
@@ -196,7 +251,7 @@ class Applier:
         if isinstance(body, Poison) or body.type is EventType.DEAD:
             return Reason.STILL_DEAD
         await self.ledger.load(body)
-        known = self.ledger.events.get(body.id)
+        known = self.ledger.events.get(body.stored_id)
         if known is not None and known.outcome != rules.DEAD:
             return Reason.STILL_DEAD
         if not self._decided(again, body):

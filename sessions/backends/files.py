@@ -22,6 +22,7 @@ from typing import Any, Final, cast
 from sessions import times
 from sessions.backends.rows import MessageRow
 from sessions.errors import StoreDamaged, StoreUnavailable
+from sessions.ids import shown_id
 from sessions.text import sanitize_key
 
 SUFFIX: Final = ".jsonl"
@@ -77,13 +78,15 @@ def line_of(message: MessageRow, key: str) -> bytes:
     fields: dict[str, Any] = {
         "role": message.role,
         "content": message.content,
-        "id": message.event_id,
+        "id": shown_id(message.event_id),
         "seq": message.seq,
         "created_at": times.render(message.created_at),
         "session": key,
     }
     if message.turn is not None:
-        fields["turn"] = message.turn
+        fields["turn"] = shown_id(message.turn)
+    if message.by is not None:
+        fields["by"] = message.by
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
@@ -91,7 +94,8 @@ def content_of(line: bytes, message: MessageRow) -> str:
     """The content of a message's line; TextMoved where the line is another's."""
     fields = parsed(line)
     # A line that another program wrote has no id; its place is all that is known of it.
-    if fields is None or fields.get("id", message.event_id) != message.event_id:
+    shown = shown_id(message.event_id)
+    if fields is None or fields.get("id", shown) != shown:
         raise TextMoved
     return str(fields["content"])
 

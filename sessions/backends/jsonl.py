@@ -29,7 +29,7 @@ from sessions.backends.rows import MessageRow, SessionRow
 from sessions.backends.store import Store
 from sessions.backends.texts import Run
 from sessions.errors import ConfigError, StoreDamaged, StoreUnavailable
-from sessions.models import Message, Page, Scope, SearchHit
+from sessions.models import LetterBounds, Message, Page, Scope, SearchHit
 
 R = TypeVar("R")
 
@@ -55,6 +55,7 @@ class JsonlBackend(Store):
         *,
         mode: Literal["read", "write"],
         max_content: int = wire.DEFAULT_MAX_CONTENT,
+        bounds: LetterBounds | None = None,
         clock: Callable[[], int] = times.now,
     ) -> None:
         self._directory = workspace / "sessions"
@@ -63,6 +64,7 @@ class JsonlBackend(Store):
             lambda run: TextsInFiles(self._directory, run),
             mode=mode,
             max_content=max_content,
+            bounds=bounds,
             clock=clock,
         )
 
@@ -91,11 +93,12 @@ class JsonlBackend(Store):
         key: str | None = None,
         limit: int = 20,
         cursor: str | None = None,
+        seconds: float | None = None,
     ) -> Page[SearchHit]:
         """As the contract says; again where a file changed between index and text."""
         search = super().search
         return await _steadily(
-            lambda: search(query, scope=scope, key=key, limit=limit, cursor=cursor)
+            lambda: search(query, scope=scope, key=key, limit=limit, cursor=cursor, seconds=seconds)
         )
 
 

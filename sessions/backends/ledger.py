@@ -26,7 +26,16 @@ from sessions.backends.rows import (
 from sessions.backends.search import dropping, indexing
 from sessions.backends.statements import Form, Query, Rows, Statement, insertion, marks
 from sessions.backends.texts import Texts
-from sessions.models import Entry, Event, OutcomeKind, Poison, Reason, make_tuple
+from sessions.ids import SPACE_MARK, shown_id, space_of, stored_id
+from sessions.models import (
+    Entry,
+    Event,
+    LetterBounds,
+    OutcomeKind,
+    Poison,
+    Reason,
+    make_tuple,
+)
 from sessions.times import DAY
 
 # How long an id is known after its message has gone: longer than any platform redelivers, any
@@ -67,7 +76,7 @@ _UPDATE_ACTIVITY: Final = _update(
 )
 _INSERT_LETTERS: Final = insertion(
     "dead_letters",
-    "id, reason, detail, session, event_id, size, sha256, ms, n, at, payload",
+    "id, reason, detail, session, event_id, size, sha256, ms, n, at, payload, by",
     tail=" ON CONFLICT (id) DO NOTHING",
 )
 _INSERT_SUPPRESSED: Final = insertion("suppressed", "event_id, session, expires_at")
@@ -84,6 +93,22 @@ _KNOWN_EVENTS: Final = (
 _KNOWN_SUPPRESSED: Final = (
     "SELECT event_id, session FROM suppressed WHERE event_id IN (SELECT value FROM json_each("
     "CASE WHEN EXISTS (SELECT 1 FROM suppressed) THEN ? ELSE '[]' END))"
+)
+# The same id of other publishers, in the order of the tree: nothing stands between `id@` and `idA`.
+_NAMESAKES: Final = (
+    f"SELECT {', '.join(f'e.{name}' for name in _EVENT_COLUMNS.split(', '))} "
+    "FROM json_each(?) AS wanted CROSS JOIN events e "
+    "ON e.event_id > wanted.value || '@' AND e.event_id < wanted.value || 'A'"
+)
+# The newest letters of one publisher stay.
+_DROP_LETTERS: Final = (
+    "DELETE FROM dead_letters WHERE no IN (SELECT no FROM (SELECT no, "
+    "count(*) OVER newest AS place, sum(length(payload)) OVER newest AS size "
+    "FROM dead_letters WHERE by IS ? WINDOW newest AS (ORDER BY no DESC)) "
+    "WHERE place > ? OR size > ?)"
+)
+_COUNT_DROPPED: Final = Query(
+    "UPDATE store SET letters_dropped = letters_dropped + changes() WHERE changes() > 0"
 )
 _KNOWN_SESSIONS: Final = (
     f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE key IN ({', '.join('?' * _CHUNK)})"
@@ -106,12 +131,19 @@ class Ledger:
         *,
         now: int,
         sessions: dict[str, SessionRow],
+        spaces: set[str],
+        bounds: LetterBounds,
     ) -> None:
         self._connection = connection
         self._texts = texts
         self._epoch = 0
         self.now = now
         self.sessions = sessions
+        # The publishers that the store has seen, shared by all batches: without any, no id has a
+        # namesake, and none is looked for.
+        self._spaces = spaces
+        self._bounds = bounds
+        self._namesakes: dict[str, list[str]] = {}
         self.events: dict[str, EventRow] = {}
         self.suppressed: set[tuple[str, str]] = set()
         self.erased = False
@@ -133,18 +165,26 @@ class Ledger:
 
     def asking(self, events: Iterable[Event | Poison]) -> list[Query]:
         """The queries for what the decisions about these events may ask for."""
-        ids: list[str | None] = []
+        ids: set[str | None] = set()
         keys: set[str] = set()
+        references: set[str | None] = set()
         for event in events:
             if isinstance(event, Poison):
-                ids.append(event.event_id)
+                ids.add(event.stored_id)
                 continue
-            ids.append(event.id)
             keys.add(event.session)
             if event.turn is not None or event.target is not None:
-                ids += (event.turn, event.target)
-        wanted = {*filter(None, ids)} - self.events.keys()
-        return [*_id_queries(wanted), _NEXT_IDS, *self._key_queries(keys)]
+                references |= {event.turn, event.target}
+            if event.by is None:
+                ids.add(event.id)
+            else:
+                self._spaces.add(space_of(event.by))
+                ids.add(event.stored_id)
+                if event.target is not None:
+                    ids.add(stored_id(event.target, event.by))
+        wanted = {*filter(None, ids | references)} - self.events.keys()
+        sought = {*filter(None, references)} if self._spaces else set[str]()
+        return [*_id_queries(wanted, sought), _NEXT_IDS, *self._key_queries(keys)]
 
     def begin(self, epoch: int, found: Sequence[Rows]) -> None:
         """Take in what was asked for, in a transaction under this epoch of the stream."""
@@ -156,21 +196,48 @@ class Ledger:
         self._take(await self._connection.script(self.asking([event])))
 
     def _take(self, found: Sequence[Rows]) -> None:
-        events, suppressed, [next_ids], *sessions = found
-        self._take_ids(events, suppressed)
+        events, namesakes, suppressed, [next_ids], *sessions = found
+        self._take_ids(events, namesakes, suppressed)
         self._take_sessions(sessions)
         if not self._next_message:
             self._next_session, self._next_message = next_ids
 
     async def load_ids(self, ids: Iterable[str]) -> None:
         """Read what is known of these event ids."""
-        self._take_ids(*await self._connection.script(_id_queries(set(ids) - self.events.keys())))
+        wanted = set(ids) - self.events.keys()
+        self._take_ids(*await self._connection.script(_id_queries(wanted, ())))
 
-    def _take_ids(self, events: Rows, suppressed: Rows) -> None:
+    def _take_ids(self, events: Rows, namesakes: Rows, suppressed: Rows) -> None:
         for row in events:
             self.events[row[0]] = EventRow(*row)
+        for row in namesakes:
+            # What this batch has changed already counts.
+            self.events.setdefault(row[0], EventRow(*row))
+            self._note_namesake(row[0])
         for row in suppressed:
             self.suppressed.add((row[0], row[1]))
+
+    def _note_namesake(self, stored: str) -> None:
+        same = self._namesakes.setdefault(shown_id(stored), [])
+        if stored not in same:
+            same.append(stored)
+
+    def referred(self, name: str, by: str | None, session: SessionRow | None) -> str:
+        """The stored id that a publisher means by a turn or target [11].
+
+        That is its own event; else the message of that id in the same session, one that is still
+        there first; else its own event that is yet to come.
+        """
+        own = stored_id(name, by)
+        if own in self.events or session is None:
+            return own
+        found = [
+            row
+            for stored in (name, *self._namesakes.get(name, ()))
+            if (row := self.events.get(stored)) is not None
+            if row.session_id == session.id and row.seq is not None
+        ]
+        return min(found, key=lambda row: row.gone is not None).event_id if found else own
 
     async def load_keys(self, keys: Iterable[str]) -> None:
         """Read the rows of these session keys."""
@@ -208,8 +275,10 @@ class Ledger:
         """Append a message to a session, with all that follows from it for the session; its seq."""
         row_id, seq, now = self._next_message, session.next_seq, self.now
         created = now if event.at is None else event.at
+        by = event.by
+        event_id = event.id if by is None else event.stored_id
         # By position, here and below: this runs for every event, and names cost as much again.
-        row = (row_id, session.id, seq, event.id, role, turn, created, content, None, None)
+        row = (row_id, session.id, seq, event_id, role, turn, created, content, None, None, by)
         self._new_messages.append(make_tuple(MessageRow, row))
         self._next_message = row_id + 1
         session.next_seq = seq + 1
@@ -233,7 +302,8 @@ class Ledger:
         """Give the event its outcome. Where it applied, `session` is the one it applied to."""
         home = session if outcome is _APPLIED else None
         key = None if home is not None else event.session or None
-        self._outcome(entry, event.id, outcome, reason, home, key, seq, None)
+        event_id = event.id if event.by is None else event.stored_id
+        self._outcome(entry, event_id, outcome, reason, home, key, seq, None)
 
     def _outcome(
         self,
@@ -267,6 +337,8 @@ class Ledger:
             None if seq is not None else self.now + ID_AFTERLIFE,
         )
         row = self.events[event_id] = make_tuple(EventRow, values)
+        if self._spaces and SPACE_MARK in event_id:
+            self._note_namesake(event_id)
         if known is None or event_id in self._new_events:
             self._new_events[event_id] = row
         else:
@@ -291,6 +363,12 @@ class Ledger:
 
     def _gone(self, row: EventRow, how: Reason) -> EventRow:
         return row._replace(gone=how, expires_at=self.now + ID_AFTERLIFE)
+
+    def hand_over(self, before: str, after: str | None) -> None:
+        """Note in memory that the sessions of one owner have become another's."""
+        for session in self.sessions.values():
+            if session.agent == before:
+                session.agent = after
 
     async def forget_messages(self, event_ids: Sequence[str], how: Reason) -> None:
         """The same for many events, loaded or not, straight in the store."""
@@ -322,12 +400,14 @@ class Ledger:
                 n,
                 self.now,
                 framed[:keep],
+                poison.by,
             )
         )
-        if poison.event_id is not None and poison.event_id not in self.events:
+        event_id = poison.stored_id
+        if event_id is not None and event_id not in self.events:
             self._outcome(
                 entry,
-                poison.event_id,
+                event_id,
                 OutcomeKind.DEAD,
                 poison.reason,
                 None,
@@ -379,7 +459,7 @@ class Ledger:
             *_INSERT_EVENTS.of(sorted(self._new_events.values(), key=itemgetter(0))),
             *_REPLACE_EVENTS.of([*self._changed_events.values()]),
             *_INSERT_SUPPRESSED.of([*self._new_suppressed]),
-            *_INSERT_LETTERS.of([*self._letters]),
+            *self._letters_written(),
         ]
         for collection in (
             self._new_events,
@@ -390,6 +470,13 @@ class Ledger:
             collection.clear()
         return statements
 
+    def _letters_written(self) -> list[Statement]:
+        statements: list[Statement] = [*_INSERT_LETTERS.of([*self._letters])]
+        for by in {letter[-1] for letter in self._letters}:
+            bounds = (by, self._bounds.count, self._bounds.size)
+            statements += [Query(_DROP_LETTERS, bounds), _COUNT_DROPPED]
+        return statements
+
     async def drop_words(self, messages: Sequence[MessageRow]) -> None:
         """Take messages out of the search index, before their text is forgotten."""
         self.erased = True
@@ -398,6 +485,11 @@ class Ledger:
         await self._connection.script(dropping(zip(ids, contents, strict=True)))
 
 
-def _id_queries(ids: Iterable[str]) -> list[Query]:
-    wanted = json.dumps(sorted(ids))
-    return [Query(_KNOWN_EVENTS, (wanted,)), Query(_KNOWN_SUPPRESSED, (wanted,))]
+def _id_queries(ids: Iterable[str], references: Iterable[str]) -> list[Query]:
+    """What asks for these stored ids, and for the namesakes of these references."""
+    wanted, sought = json.dumps(sorted(ids)), json.dumps(sorted(references))
+    return [
+        Query(_KNOWN_EVENTS, (wanted,)),
+        Query(_NAMESAKES, (sought,)),
+        Query(_KNOWN_SUPPRESSED, (wanted,)),
+    ]

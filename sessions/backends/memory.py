@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -24,14 +25,17 @@ from sessions.models import (
     DeadLetter,
     Entry,
     Lease,
+    LetterBounds,
     Message,
     Outcome,
     Page,
+    Routing,
     Scope,
     SearchHit,
     Session,
     SessionFilter,
     StreamCursor,
+    StreamId,
 )
 from sessions.text import fold_for_search
 
@@ -53,9 +57,11 @@ class MemoryBackend:
         *,
         mode: Literal["read", "write"] = "write",
         max_content: int = wire.DEFAULT_MAX_CONTENT,
+        bounds: LetterBounds | None = None,
         clock: Callable[[], int] = times.now,
     ) -> None:
         self._store = store or MemoryStore()
+        self._store.bounds = bounds or LetterBounds()
         self._mode = mode
         self._max_content = max_content
         self._clock = clock
@@ -127,8 +133,10 @@ class MemoryBackend:
         key: str | None = None,
         limit: int = 20,
         cursor: str | None = None,
+        seconds: float | None = None,
     ) -> Page[SearchHit]:
-        """Messages with every word of the query, newest first."""
+        """Messages with every word of the query, newest first; takes the time that it takes."""
+        del seconds
         phrases = [words for words in map(_words, query.split()) if words]
         ranked = [
             ((line.number,), SearchHit(stored.shown.key, line.message))
@@ -138,6 +146,19 @@ class MemoryBackend:
             if phrases and all(_occurs(one, _words(line.message.content)) for one in phrases)
         ]
         return _page(ranked, limit, cursor, places=1)
+
+    async def routing_of(self, key: str) -> Routing | None:
+        """Owner and routing of a session or of its tombstone."""
+        stored = self._store.sessions.get(key)
+        if stored is None:
+            return None
+        shown = stored.shown
+        return Routing(shown.agent, shown.channel, shown.room, shown.sender, stored.live)
+
+    async def owners(self) -> list[tuple[str | None, int]]:
+        """Who owns how many sessions, most first."""
+        found = Counter(one.shown.agent for one in self._store.sessions.values() if one.live)
+        return sorted(found.items(), key=lambda one: (-one[1], one[0] or ""))
 
     async def outcome(self, event_id: str) -> Outcome | None:
         """The outcome of an id that was seen."""
@@ -153,6 +174,15 @@ class MemoryBackend:
         """One dead letter."""
         letter: StoredLetter | None = self._store.letter(letter_id)
         return letter.shown if letter else None
+
+    async def dead_letter_at(self, stream_id: StreamId) -> DeadLetter | None:
+        """The dead letter that an entry became."""
+        letters = [one.shown for one in self._store.letters if one.shown.stream_id == stream_id]
+        return letters[0] if letters else None
+
+    async def letters_dropped(self) -> int:
+        """Dead letters that went because newer ones came."""
+        return self._store.dropped
 
     async def counts(self) -> dict[str, int]:
         """How much the store holds."""
@@ -263,9 +293,7 @@ class MemoryBackend:
 
 
 def _in_scope(shown: Session, scope: Scope | None) -> bool:
-    if scope is None or scope.agent is None:
-        return True
-    return shown.agent == scope.agent or (shown.agent is None and shown.channel in scope.channels)
+    return scope is None or scope.has(shown.agent, shown.channel)
 
 
 def _passes(shown: Session, where: SessionFilter | None) -> bool:

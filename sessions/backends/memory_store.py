@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sessions import times, wire
+from sessions.ids import shown_id, space_in, stored_id
 from sessions.models import (
     STREAM_START,
     DeadLetter,
@@ -19,6 +20,7 @@ from sessions.models import (
     Event,
     EventType,
     Lease,
+    LetterBounds,
     Message,
     Outcome,
     OutcomeKind,
@@ -36,11 +38,16 @@ AFTERLIFE: Final = 30 * times.DAY
 
 @dataclass
 class StoredMessage:
-    """A message in its session; `number` grows with every message of the store."""
+    """A message in its session; `number` grows with every message of the store.
+
+    `stored` and `turn` are ids with the space of their publisher.
+    """
 
     number: int
     message: Message
     closes: bool
+    stored: str
+    turn: str | None
 
 
 @dataclass
@@ -57,13 +64,18 @@ class StoredSession:
 
 @dataclass
 class StoredEvent:
-    """An event id with its outcome, and how long it is remembered (None: as long as its row)."""
+    """A stored id with its outcome, and how long it is remembered (None: as long as its row).
+
+    `made` is true if a message came of it, in the session of that `number`.
+    """
 
     outcome: Outcome
     payload: tuple[object, ...]
     generation: int | None
     expires_at: int | None
     gone: Reason | None = None
+    made: bool = False
+    number: int | None = None
 
 
 @dataclass
@@ -89,11 +101,20 @@ class MemoryStore:
         self._now = 0
         self._max_content = wire.DEFAULT_MAX_CONTENT
         self._numbers = 0
+        self.bounds = LetterBounds()
+        self.dropped = 0
 
     def live(self, key: str) -> StoredSession | None:
         """The session of this key, if it is not deleted."""
         stored = self.sessions.get(key)
         return stored if stored and stored.live else None
+
+    def hand_over(self, before: str, after: str | None) -> bool:
+        """Give all sessions of an owner to another one; whether there were any [10]."""
+        given = [one for one in self.sessions.values() if one.shown.agent == before]
+        for stored in given:
+            stored.shown = replace(stored.shown, agent=after)
+        return bool(given)
 
     def letter(self, letter_id: str | None) -> StoredLetter | None:
         """The dead letter of this id."""
@@ -103,7 +124,7 @@ class MemoryStore:
         """Give one entry of the stream its effect and its outcome."""
         self._now, self._max_content = now, max_content
         body = entry.body
-        event_id = body.event_id if isinstance(body, Poison) else body.id
+        event_id = body.stored_id
         known = self.events.get(event_id) if event_id else None
         if known:
             self._seen_again(entry, known)
@@ -117,6 +138,7 @@ class MemoryStore:
         self._now = now
         self._erase(stored, Reason.DELETED)
         stored.live, stored.ended_at = False, now
+        stored.shown = replace(stored.shown, name=None, state="idle", turn=None, state_since=None)
 
     def _seen_again(self, entry: Entry, known: StoredEvent) -> None:
         """An id that has its outcome [1, 7]."""
@@ -127,7 +149,8 @@ class MemoryStore:
         if _payload(entry) != known.payload:
             detail = f"id {first.id} was used before with another payload"
             session = entry.body.session or None
-            self._die(entry, Poison(Reason.ID_CONFLICT, detail, first.id, session))
+            by = entry.body.by
+            self._die(entry, Poison(Reason.ID_CONFLICT, detail, first.id, session, by))
 
     def _die(self, entry: Entry, poison: Poison) -> None:
         """Make a dead letter, and the outcome `dead` if the id has none yet [5]."""
@@ -145,23 +168,34 @@ class MemoryStore:
             stream_id=entry.raw.stream_id,
             at=self._now,
             payload=framed[:keep],
+            by=poison.by,
         )
         if self.letter(shown.id) is None:
             whole = entry.raw.fields if keep >= len(framed) else None
             self.letters.append(StoredLetter(self._next_number(), shown, whole))
-        if poison.event_id and poison.event_id not in self.events:
-            self._know(entry, poison.event_id, poison, OutcomeKind.DEAD, poison.reason)
+            self._keep_newest_letters(poison.by)
+        if poison.stored_id and poison.stored_id not in self.events:
+            self._know(entry, poison.stored_id, poison, OutcomeKind.DEAD, poison.reason)
+
+    def _keep_newest_letters(self, by: str | None) -> None:
+        """Drop the oldest letters of a publisher beyond what is kept of one."""
+        count = size = 0
+        for letter in [one for one in reversed(self.letters) if one.shown.by == by]:
+            count, size = count + 1, size + len(letter.shown.payload)
+            if count > self.bounds.count or size > self.bounds.size:
+                self.letters.remove(letter)
+                self.dropped += 1
 
     def _settle(self, entry: Entry, event: Event) -> None:
         """Decide an event that has no outcome yet, and give it one."""
         reason = self._refusal(event) or self._ACT[event.type](self, entry, event)
         stored = self.live(event.session)
         if reason not in (None, Reason.TARGET_NOT_SEEN):
-            self._know(entry, event.id, event, OutcomeKind.NOOP, reason)
+            self._know(entry, event.stored_id, event, OutcomeKind.NOOP, reason)
             return
         if stored:
             _take_labels(stored, event)
-        self._know(entry, event.id, event, OutcomeKind.APPLIED, reason)
+        self._know(entry, event.stored_id, event, OutcomeKind.APPLIED, reason)
 
     def _know(
         self,
@@ -177,22 +211,28 @@ class MemoryStore:
         detail = body.detail if isinstance(body, Poison) else None
         session = body.session or None
         stored = self.sessions.get(session or "")
-        made = stored is not None and any(line.message.id == event_id for line in stored.lines)
+        made = stored is not None and any(line.stored == event_id for line in stored.lines)
         self.events[event_id] = StoredEvent(
-            Outcome(event_id, kind, reason, session, position, duplicates, detail),
+            Outcome(shown_id(event_id), kind, reason, session, position, duplicates, detail),
             _payload(entry),
             stored.shown.generation if stored else None,
             None if made else self._now + AFTERLIFE,
+            made=made,
+            number=stored.number if stored else None,
         )
 
     def _refusal(self, event: Event) -> Reason | None:
         """Why the event has no effect, whatever it asks for."""
-        if event.type is EventType.DEAD:
+        if event.type is EventType.DEAD or not event.session:
             return None
         stored = self.sessions.get(event.session)
         user_append = event.type is EventType.APPEND and event.role == "user"
-        if user_append and (event.id, event.session) in self.awaited:
+        if user_append and (event.stored_id, event.session) in self.awaited:
             return Reason.ALREADY_ROLLED_BACK
+        if stored and self._is_anothers(event, stored):
+            if stored.live:
+                return Reason.NO_SESSION if event.if_exists else Reason.NOT_OWNER
+            stored = None
         if stored and not stored.live and not (user_append or event.type is EventType.CONTEXT):
             return Reason.SESSION_DELETED
         if stored and self._is_stale(event, stored):
@@ -201,12 +241,39 @@ class MemoryStore:
             creates = event.type in (EventType.APPEND, EventType.CONTEXT)
             early = event.type is EventType.ROLLBACK and event.target is not None
             return None if (creates or early) and not event.if_exists else Reason.NO_SESSION
-        strange = event.agent is not None and stored.shown.agent not in (None, event.agent)
-        return Reason.NOT_OWNER if strange else None
+        return None
+
+    def _is_anothers(self, event: Event, stored: StoredSession) -> bool:
+        """Whether the session is another agent's than the event's, and stays it [10]."""
+        shown = stored.shown
+        if event.type is EventType.OWNER:
+            return event.by is not None
+        if event.agent is None:
+            return False
+        if shown.agent is None and event.by is None:
+            return False
+        if shown.agent is None and stored.live:
+            return event.channel is None or event.channel != shown.channel
+        return shown.agent != event.agent
+
+    def _meant(self, name: str | None, event: Event) -> str | None:
+        """The stored id of the event that a turn or target means [11]."""
+        if name is None:
+            return None
+        own = stored_id(name, event.by)
+        stored = self.sessions.get(event.session)
+        if own in self.events or stored is None:
+            return own
+        same = [
+            (known.gone is not None, space_in(one) != "", place, one)
+            for place, (one, known) in enumerate(self.events.items())
+            if shown_id(one) == name and known.made and known.number == stored.number
+        ]
+        return min(same)[3] if same else own
 
     def _is_stale(self, event: Event, stored: StoredSession) -> bool:
         """Whether the event's turn was opened in an earlier generation [4]."""
-        opener = self.events.get(event.turn or "")
+        opener = self.events.get(self._meant(event.turn, event) or "")
         return (
             opener is not None
             and event.turn != event.id
@@ -220,7 +287,11 @@ class MemoryStore:
 
     def _append(self, _: Entry, event: Event) -> Reason | None:
         stored = self._open(event)
-        self._say(stored, event, event.role or "", event.content or "", event.turn)
+        turn = self._meant(event.turn, event)
+        if event.by is not None and event.agent is not None and event.by != event.agent:
+            # What another agent sends belongs to no turn of this session, and so answers none [3].
+            turn = stored_id(event.turn or event.id, event.by)
+        self._say(stored, event, event.role or "", event.content or "", turn)
         self._set_state(stored, event, opens=event.id if event.role == "user" else None)
         return None
 
@@ -231,6 +302,19 @@ class MemoryStore:
     def _rename(self, _: Entry, event: Event) -> Reason | None:
         stored = self._open(event)
         stored.shown = replace(stored.shown, name=event.name or None)
+        return None
+
+    def _owner(self, _: Entry, event: Event) -> Reason | None:
+        """Give a session, or all of an agent, to another one or to nobody [10]."""
+        if event.by is not None:
+            return Reason.NOT_OWNER
+        if not event.session:
+            given = self.hand_over(event.expect_agent or "", event.agent or None)
+            return None if given else Reason.NO_SESSION
+        stored = self._open(event)
+        if event.expect_agent not in (None, stored.shown.agent or ""):
+            return Reason.NOT_OWNER
+        stored.shown = replace(stored.shown, agent=event.agent or None)
         return None
 
     def _state(self, _: Entry, event: Event) -> Reason | None:
@@ -244,27 +328,31 @@ class MemoryStore:
         return None
 
     def _delete(self, _: Entry, event: Event) -> Reason | None:
-        self.bury(self._open(event), now=self._now)
+        stored = self._open(event)
+        _take_labels(stored, event)
+        self.bury(stored, now=self._now)
         return None
 
     def _rollback(self, _: Entry, event: Event) -> Reason | None:
-        stored, turn = self.live(event.session), event.target or event.turn
+        stored = self.live(event.session)
+        turn = self._meant(event.target or event.turn, event)
         reason = self._take_back(event, stored) if event.target else self._take_back_last(event)
         if stored and event.close_with is not None and reason in (Reason.ANSWERED, Reason.NOT_LAST):
-            closed = any(line.closes and line.message.turn == turn for line in stored.lines)
+            closed = any(line.closes and line.turn == turn for line in stored.lines)
             if not (event.target and closed):
                 self._say(stored, event, "assistant", event.close_with, turn, closes=True)
         return reason
 
     def _take_back(self, event: Event, stored: StoredSession | None) -> Reason | None:
         """Remove exactly the target, or say why not [3]."""
-        target_id = event.target or ""
+        target_id = self._meant(event.target, event) or ""
+        own = stored_id(event.target or "", event.by)
         target = self.events.get(target_id)
         applied = target is not None and target.outcome.outcome is OutcomeKind.APPLIED
-        if not applied and (target_id, event.session) in self.awaited:
+        if not applied and (own, event.session) in self.awaited:
             return Reason.ALREADY_ROLLED_BACK
         if target is None:
-            self.awaited[target_id, event.session] = self._now + AFTERLIFE
+            self.awaited[own, event.session] = self._now + AFTERLIFE
             return Reason.TARGET_NOT_SEEN
         if target.outcome.session != event.session:
             return Reason.WRONG_SESSION
@@ -273,13 +361,11 @@ class MemoryStore:
         if target.gone:
             return target.gone
         line = (
-            next((one for one in stored.lines if one.message.id == target_id), None)
-            if stored
-            else None
+            next((one for one in stored.lines if one.stored == target_id), None) if stored else None
         )
         if stored is None or line is None or line.message.role != "user":
             return Reason.NOT_USER_APPEND
-        if _is_answered(line.message, [other.message for other in stored.lines]):
+        if _is_answered(line, stored.lines):
             return Reason.ANSWERED
         return self._remove(stored, line)
 
@@ -308,7 +394,7 @@ class MemoryStore:
         again = wire.decode(RawEntry(stream_id, letter.whole), max_content=self._max_content)
         if isinstance(again.body, Poison) or again.body.type is EventType.DEAD:
             return Reason.STILL_DEAD
-        known = self.events.get(again.body.id)
+        known = self.events.get(again.body.stored_id)
         if known and known.outcome.outcome is not OutcomeKind.DEAD:
             return Reason.STILL_DEAD
         self._settle(again, again.body)
@@ -317,6 +403,7 @@ class MemoryStore:
     _ACT: Final[dict[EventType, Callable[[MemoryStore, Entry, Event], Reason | None]]] = {
         EventType.APPEND: _append,
         EventType.CONTEXT: _context,
+        EventType.OWNER: _owner,
         EventType.RENAME: _rename,
         EventType.STATE: _state,
         EventType.RESET: _reset,
@@ -338,6 +425,9 @@ class MemoryStore:
             born = self._now if event.at is None else min(event.at, self._now)
             fresh = _empty(event.session, stored.shown.generation if stored else 1, born)
             stored = stored or StoredSession(self._next_number(), fresh)
+            if stored.shown.agent != event.agent:
+                # The numbers of another owner's messages are none of a new one's business [10].
+                stored.next_seq = 1
             stored.shown, stored.live = fresh, True
             self.sessions[event.session] = stored
         return stored
@@ -354,9 +444,12 @@ class MemoryStore:
     ) -> None:
         """Add a message [8]."""
         at = self._now if event.at is None else event.at
-        message = Message(stored.next_seq, event.id, role, content, turn, at)
+        shown = shown_id(turn) if turn else None
+        message = Message(stored.next_seq, event.id, role, content, shown, at, event.by)
         stored.next_seq += 1
-        stored.lines.append(StoredMessage(self._next_number(), message, closes))
+        stored.lines.append(
+            StoredMessage(self._next_number(), message, closes, event.stored_id, turn)
+        )
         active = max(stored.shown.last_activity, min(at, self._now))
         stored.shown = replace(stored.shown, message_count=len(stored.lines), last_activity=active)
 
@@ -385,7 +478,7 @@ class MemoryStore:
 
     def _forget(self, line: StoredMessage, how: Reason) -> None:
         """Remember the id of a message that is gone for a while [1]."""
-        known = self.events[line.message.id]
+        known = self.events[line.stored]
         known.gone, known.expires_at = how, self._now + AFTERLIFE
 
 
@@ -421,22 +514,22 @@ def _take_labels(stored: StoredSession, event: Event) -> None:
     shown = stored.shown
     stored.shown = replace(
         shown,
-        agent=shown.agent or event.agent,
+        agent=shown.agent if event.type is EventType.OWNER else shown.agent or event.agent,
         channel=event.channel or shown.channel,
         room=event.room or shown.room,
         sender=event.sender or shown.sender,
     )
 
 
-def _is_answered(asked: Message, messages: Iterable[Message]) -> bool:
+def _is_answered(asked: StoredMessage, lines: Iterable[StoredMessage]) -> bool:
     """Whether a later assistant message answers this user message [3]."""
-    later = [message for message in messages if message.seq > asked.seq]
-    turns = {asked.id, asked.turn} - {None}
-    if any(one.role == "assistant" and one.turn in turns for one in later):
+    later = [line for line in lines if line.message.seq > asked.message.seq]
+    turns = {asked.stored, asked.turn} - {None}
+    if any(one.message.role == "assistant" and one.turn in turns for one in later):
         return True
     for one in later:
-        if asked.turn is not None or one.role == "user":
+        if asked.turn is not None or one.message.role == "user":
             return False
-        if one.role == "assistant" and one.turn is None:
+        if one.message.role == "assistant" and one.turn is None:
             return True
     return False

@@ -10,9 +10,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sessions.backends.rows import EventRow, MessageRow, columns, outcome_of, unpacked
+from sessions.backends.rows import (
+    EventRow,
+    MessageRow,
+    columns,
+    outcome_of,
+    packed,
+    unpacked,
+)
 from sessions.backends.texts import Texts
 from sessions.errors import InvalidRequest
+from sessions.ids import shown_id
 from sessions.models import (
     STREAM_START,
     DeadLetter,
@@ -20,11 +28,13 @@ from sessions.models import (
     Message,
     Outcome,
     Page,
+    Routing,
     Scope,
     SearchHit,
     Session,
     SessionFilter,
     StreamCursor,
+    StreamId,
 )
 from sessions.text import search_expression
 
@@ -34,7 +44,8 @@ _SESSION: Final = (
 )
 _MESSAGE: Final = ", ".join(f"m.{name}" for name in columns(MessageRow).split(", "))
 _EVENT: Final = ", ".join(f"e.{name}" for name in columns(EventRow).split(", "))
-_LETTER: Final = "id, reason, detail, session, event_id, size, sha256, ms, n, at, payload"
+_LETTER: Final = "id, reason, detail, session, event_id, size, sha256, ms, n, at, payload, by"
+_CURSOR: Final = "SELECT epoch, ms, n, resolved, skipped, added FROM stream"
 _NUMBERS: Final = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 
 
@@ -44,17 +55,28 @@ class ReadingStore(ABC):
     _shown: Texts
 
     @abstractmethod
-    async def _read(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """The rows of one statement on a connection that only reads."""
+    async def _read(
+        self,
+        sql: str,
+        parameters: Sequence[object] = (),
+        *,
+        any_version: bool = False,
+        seconds: float | None = None,
+    ) -> list[tuple[Any, ...]]:
+        """The rows of one statement on a connection that only reads.
+
+        A store of an older version can be asked only what it knows (`any_version`). What takes
+        longer than `seconds` raises SearchInterrupted.
+        """
 
     async def store_id(self) -> str | None:
         """The store's random id."""
-        rows = await self._read("SELECT store_id FROM store")
+        rows = await self._read("SELECT store_id FROM store", any_version=True)
         return rows[0][0] if rows else None
 
     async def cursor(self) -> StreamCursor:
         """How far the stream is applied."""
-        rows = await self._read("SELECT epoch, ms, n, resolved, skipped, added FROM stream")
+        rows = await self._read(_CURSOR, any_version=True)
         if not rows:
             return StreamCursor(0, STREAM_START, 0, 0, 0)
         row = rows[0]
@@ -62,7 +84,7 @@ class ReadingStore(ABC):
 
     async def lease(self) -> Lease:
         """Who leads."""
-        rows = await self._read("SELECT epoch, holder, beat FROM lease")
+        rows = await self._read("SELECT epoch, holder, beat FROM lease", any_version=True)
         return Lease(*rows[0]) if rows else Lease(0, None, 0)
 
     async def session(self, key: str) -> Session | None:
@@ -124,6 +146,7 @@ class ReadingStore(ABC):
         key: str | None = None,
         limit: int = 20,
         cursor: str | None = None,
+        seconds: float | None = None,
     ) -> Page[SearchHit]:
         """Messages with every word of the query, newest first."""
         expression = search_expression(query)
@@ -144,12 +167,28 @@ class ReadingStore(ABC):
             "CROSS JOIN sessions s ON s.id = m.session_id "
             f"WHERE {' AND '.join(clauses)} ORDER BY search.rowid DESC LIMIT ?",
             (*values, limit + 1),
+            seconds=seconds,
         )
         found = [MessageRow(*row[1:]) for row in rows[:limit]]
         messages = await self._messages(found)
         hits = [SearchHit(row[0], message) for row, message in zip(rows, messages, strict=False)]
         more = str(found[-1].id) if found and len(rows) > limit else None
         return Page(hits, more)
+
+    async def routing_of(self, key: str) -> Routing | None:
+        """Owner and routing of a session or of its tombstone."""
+        rows = await self._read(
+            "SELECT agent, channel, room, sender, live FROM sessions WHERE key = ?", (key,)
+        )
+        return Routing(*rows[0][:4], live=bool(rows[0][4])) if rows else None
+
+    async def owners(self) -> list[tuple[str | None, int]]:
+        """Who owns how many sessions, most first."""
+        rows = await self._read(
+            "SELECT agent, count(*) FROM sessions WHERE live GROUP BY agent "
+            "ORDER BY count(*) DESC, agent"
+        )
+        return [(row[0], row[1]) for row in rows]
 
     async def outcome(self, event_id: str) -> Outcome | None:
         """The outcome of an id that was seen."""
@@ -175,6 +214,13 @@ class ReadingStore(ABC):
         rows = await self._read(f"SELECT {_LETTER} FROM dead_letters WHERE id = ?", (letter_id,))
         return _letter(rows[0]) if rows else None
 
+    async def dead_letter_at(self, stream_id: StreamId) -> DeadLetter | None:
+        """The dead letter that an entry became."""
+        rows = await self._read(
+            f"SELECT {_LETTER} FROM dead_letters WHERE ms = ? AND n = ?", packed(stream_id)
+        )
+        return _letter(rows[0]) if rows else None
+
     async def counts(self) -> dict[str, int]:
         """How much the store holds."""
         rows = await self._read(
@@ -185,10 +231,23 @@ class ReadingStore(ABC):
         row = rows[0] if rows else (0, 0, 0, 0)
         return dict(zip(("sessions", "messages", "dead_letters", "events"), row, strict=True))
 
+    async def letters_dropped(self) -> int:
+        """Dead letters that went because newer ones came."""
+        rows = await self._read("SELECT letters_dropped FROM store")
+        return rows[0][0] if rows else 0
+
     async def _messages(self, rows: Sequence[MessageRow]) -> list[Message]:
         contents = await self._shown.load(rows)
         return [
-            Message(row.seq, row.event_id, row.role, content, row.turn, row.created_at)
+            Message(
+                row.seq,
+                shown_id(row.event_id),
+                row.role,
+                content,
+                shown_id(row.turn) if row.turn is not None else None,
+                row.created_at,
+                row.by,
+            )
             for row, content in zip(rows, contents, strict=True)
         ]
 
@@ -221,6 +280,12 @@ def _scope_branches(scope: Scope | None) -> list[tuple[list[str], list[Any]]]:
     branches: list[tuple[list[str], list[Any]]] = [(["s.agent = ?"], [scope.agent])]
     for channel in dict.fromkeys(scope.channels):
         branches.append((["s.agent IS NULL", "s.channel = ?"], [channel]))
+    others = [*dict.fromkeys((*scope.channels, *scope.others))]
+    for kind in dict.fromkeys(scope.kinds):
+        # Nothing but the names `kind.alias` lies between `kind.` and `kind/`.
+        clauses = ["s.agent IS NULL", "s.channel > ?", "s.channel < ?"]
+        clauses.append(f"s.channel NOT IN ({', '.join('?' * len(others))})")
+        branches.append((clauses, [f"{kind}.", f"{kind}/", *others]))
     return branches
 
 
@@ -242,5 +307,5 @@ def _bad_cursor() -> InvalidRequest:
 
 
 def _letter(row: tuple[Any, ...]) -> DeadLetter:
-    *fields, ms, n, at, payload = row
-    return DeadLetter(*fields, stream_id=unpacked(ms, n), at=at, payload=payload)
+    *fields, ms, n, at, payload, by = row
+    return DeadLetter(*fields, stream_id=unpacked(ms, n), at=at, payload=payload, by=by)

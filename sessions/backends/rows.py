@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
+from sessions.ids import shown_id
 from sessions.models import Outcome, OutcomeKind, Position, StreamId
 
 OUTCOME_CODES: Final = {OutcomeKind.APPLIED: 1, OutcomeKind.NOOP: 2, OutcomeKind.DEAD: 3}
@@ -37,7 +38,7 @@ class SessionRow:
 
 
 class EventRow(NamedTuple):
-    """A row of `events`, in the order of its columns."""
+    """A row of `events`, in the order of its columns. `event_id` holds its publisher's space."""
 
     event_id: str
     digest: bytes
@@ -73,6 +74,7 @@ class MessageRow(NamedTuple):
     content: str | None
     place: int | None
     size: int | None
+    by: str | None
 
 
 def columns(row_type: type[SessionRow] | type[EventRow] | type[MessageRow]) -> str:
@@ -103,11 +105,12 @@ def unpacked(ms: int, seq: int) -> StreamId:
 def outcome_of(row: EventRow, key: str | None) -> Outcome:
     """What callers see of an event's row."""
     return Outcome(
-        id=row.event_id,
+        id=shown_id(row.event_id),
         outcome=_OUTCOMES[row.outcome],
         reason=row.reason,
         session=key,
         position=Position(row.epoch, unpacked(row.ms, row.n), row.event_id),
         duplicates=row.duplicates,
         detail=row.detail,
+        digest=row.digest,
     )

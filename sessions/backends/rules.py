@@ -14,6 +14,8 @@ _CREATING: Final = frozenset({EventType.APPEND, EventType.CONTEXT})
 # The types on which `state` means something.
 _STATED: Final = frozenset({EventType.APPEND, EventType.STATE})
 _NO_ROUTING: Final = (None, None, None, None)
+# Found once: an attribute of an enumeration costs as much as a call.
+_OWNER: Final = EventType.OWNER
 APPLIED: Final = OUTCOME_CODES[OutcomeKind.APPLIED]
 DEAD: Final = OUTCOME_CODES[OutcomeKind.DEAD]
 
@@ -33,6 +35,11 @@ def refusal(event: Event, session: SessionRow | None, opener: EventRow | None) -
 
     `opener` is the row of the event that opened its turn, where that is known.
     """
+    if session is not None and _is_anothers(event, session):
+        if session.live:
+            return Reason.NO_SESSION if event.if_exists else Reason.NOT_OWNER
+        # Whose the tombstone is not, for them there never was a session.
+        session = None
     if session is None:
         return Reason.NO_SESSION if _needs_session(event) else None
     if not session.live and not revives(event):
@@ -41,9 +48,21 @@ def refusal(event: Event, session: SessionRow | None, opener: EventRow | None) -
         return Reason.STALE_TURN
     if not session.live:
         return Reason.NO_SESSION if _needs_session(event) else None
-    if event.agent is not None and session.agent not in (None, event.agent):
-        return Reason.NOT_OWNER
     return None
+
+
+def _is_anothers(event: Event, session: SessionRow) -> bool:
+    """Whether the session is not the event's agent's, nor can become its [10]."""
+    if event.type is _OWNER:
+        # Its agent is the owner to be; only an operator may say so.
+        return event.by is not None
+    if event.agent is None or event.agent == session.agent:
+        return False
+    if session.agent is not None:
+        return True
+    if event.by is None:
+        return False
+    return not session.live or event.channel is None or event.channel != session.channel
 
 
 def _needs_session(event: Event) -> bool:
@@ -86,20 +105,32 @@ def opened(key: str, row_id: int, generation: int, moment: int) -> SessionRow:
     )
 
 
-def reopen(session: SessionRow, moment: int) -> None:
-    """Make a tombstone a session again: nothing of it returns but generation and numbering."""
+def reopen(session: SessionRow, moment: int, *, owner: str | None) -> None:
+    """Make a tombstone a session again: nothing of it returns but its generation [4].
+
+    The numbering goes on for the owner that it had, and tells a new one nothing [10].
+    """
     fresh = opened(session.key, session.id, session.generation, moment)
-    fresh.next_seq = session.next_seq
-    for name in SessionRow.__slots__:
-        setattr(session, name, getattr(fresh, name))
+    if owner == session.agent:
+        fresh.next_seq = session.next_seq
+    _become(session, fresh)
 
 
 def bury(session: SessionRow, moment: int) -> None:
-    """Leave of a session what keeps late events from bringing it back [4, 9]."""
-    reopen(session, moment)
+    """Leave of a session what keeps late events, and others than its owner, from it [4, 9, 10]."""
+    grave = opened(session.key, session.id, session.generation, moment)
+    grave.next_seq = session.next_seq
+    for name in ("agent", "channel", "room", "sender"):
+        setattr(grave, name, getattr(session, name))
+    _become(session, grave)
     session.generation += 1
     session.live = 0
     session.ended_at = moment
+
+
+def _become(session: SessionRow, other: SessionRow) -> None:
+    for name in SessionRow.__slots__:
+        setattr(session, name, getattr(other, name))
 
 
 def clear(session: SessionRow) -> None:
@@ -116,7 +147,7 @@ def take_routing(session: SessionRow, event: Event) -> bool:
     if event.routing == _NO_ROUTING:
         return False
     changed = False
-    if event.agent is not None and session.agent is None:
+    if event.agent is not None and session.agent is None and event.type is not _OWNER:
         session.agent, changed = event.agent, True
     for name in ("channel", "room", "sender"):
         value = getattr(event, name)
@@ -138,6 +169,11 @@ def take_state(session: SessionRow, event: Event, moment: int) -> None:
         session.turn = event.turn
     elif is_user_append(event):
         session.turn = event.id
+
+
+def is_from_outside(event: Event) -> bool:
+    """Whether another agent than the session's own sends the message: it never answers [3]."""
+    return event.by is not None and event.agent is not None and event.by != event.agent
 
 
 def rollback_refusal(target: EventRow, session: SessionRow | None, key: str) -> Reason | None:

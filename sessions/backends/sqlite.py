@@ -9,6 +9,7 @@ from typing import Final, Literal
 from sessions import times, wire
 from sessions.backends.rows import MessageRow, SessionRow
 from sessions.backends.store import Store
+from sessions.models import LetterBounds
 
 FILE: Final = "turnstream.db"
 
@@ -24,11 +25,17 @@ class SqliteBackend(Store):
         *,
         mode: Literal["read", "write"],
         max_content: int = wire.DEFAULT_MAX_CONTENT,
+        bounds: LetterBounds | None = None,
         clock: Callable[[], int] = times.now,
     ) -> None:
         path = workspace / "sessions" / FILE
         super().__init__(
-            path, lambda _: TextsInRows(), mode=mode, max_content=max_content, clock=clock
+            path,
+            lambda _: TextsInRows(),
+            mode=mode,
+            max_content=max_content,
+            bounds=bounds,
+            clock=clock,
         )
 
 

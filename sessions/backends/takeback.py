@@ -13,6 +13,7 @@ from sessions.backends.connection import WritingConnection
 from sessions.backends.ledger import Ledger
 from sessions.backends.rows import OUTCOME_CODES, MessageRow, SessionRow, columns
 from sessions.backends.texts import Texts
+from sessions.ids import stored_id
 from sessions.models import Entry, Event, EventType, OutcomeKind, Reason
 
 # Messages taken out of a session in one step: enough to be quick, few enough that the supervisor
@@ -35,9 +36,9 @@ class TakeBack:
             await self._rollback(entry, event, session)
             return
         assert session is not None
+        # Before it ends: the tombstone keeps them.
+        rules.take_routing(session, event)
         await self.end_generation(session, deleted=event.type is EventType.DELETE)
-        if event.type is EventType.RESET:
-            rules.take_routing(session, event)
         self._ledger.settle(entry, event, OutcomeKind.APPLIED, session=session)
 
     async def end_generation(self, session: SessionRow, *, deleted: bool) -> None:
@@ -70,9 +71,10 @@ class TakeBack:
             assert session is not None
             reason = await self._take_last(event, session)
         seq = None
-        if session is not None and await self._must_close(event, session, reason):
+        name = event.target or event.turn
+        turn = None if name is None else self._ledger.referred(name, event.by, session)
+        if session is not None and await self._must_close(event, session, reason, turn):
             assert event.close_with is not None
-            turn = event.target or event.turn
             seq = self._ledger.add_message(
                 session, event, role="assistant", content=event.close_with, turn=turn
             )
@@ -88,7 +90,9 @@ class TakeBack:
             seq=seq,
         )
 
-    async def _must_close(self, event: Event, session: SessionRow, reason: Reason | None) -> bool:
+    async def _must_close(
+        self, event: Event, session: SessionRow, reason: Reason | None, turn: str | None
+    ) -> bool:
         """Whether `close_with` is to be appended: once for a target, however often taken back."""
         if event.close_with is None or reason not in (Reason.ANSWERED, Reason.NOT_LAST):
             return False
@@ -96,19 +100,20 @@ class TakeBack:
         return event.target is None or not await self._connection.run(
             "SELECT 1 FROM messages m JOIN events e ON e.event_id = m.event_id "
             "WHERE m.session_id = ? AND m.turn = ? AND e.outcome = ? LIMIT 1",
-            (session.id, event.target, OUTCOME_CODES[OutcomeKind.NOOP]),
+            (session.id, turn, OUTCOME_CODES[OutcomeKind.NOOP]),
         )
 
     async def _take_target(
         self, event: Event, target_id: str, session: SessionRow | None
     ) -> Reason | None:
         """Remove exactly the target; None where that was done."""
-        target = self._ledger.events.get(target_id)
+        own = stored_id(target_id, event.by)
+        target = self._ledger.events.get(self._ledger.referred(target_id, event.by, session))
         applied = target is not None and target.outcome == rules.APPLIED
-        if not applied and (target_id, event.session) in self._ledger.suppressed:
+        if not applied and (own, event.session) in self._ledger.suppressed:
             return Reason.ALREADY_ROLLED_BACK
         if target is None:
-            self._ledger.suppress(target_id, event.session)
+            self._ledger.suppress(own, event.session)
             return Reason.TARGET_NOT_SEEN
         reason = rules.rollback_refusal(target, session, event.session)
         if reason is not None or session is None:

@@ -25,7 +25,16 @@ from sessions.backends.statements import Query, Rows, Statement
 from sessions.backends.takeback import TakeBack
 from sessions.backends.texts import Texts
 from sessions.errors import Fenced, Retryable, StoreDamaged
-from sessions.models import STREAM_START, Entry, Lease, Poison, Reason, StreamCursor
+from sessions.ids import space_of
+from sessions.models import (
+    STREAM_START,
+    Entry,
+    Lease,
+    LetterBounds,
+    Poison,
+    Reason,
+    StreamCursor,
+)
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +42,7 @@ log = logging.getLogger(__name__)
 _KNOWN_SESSIONS: Final = 10_000
 
 _STREAM: Final = Query("SELECT epoch, ms, n, resolved, skipped, added FROM stream")
+_PUBLISHERS: Final = "SELECT DISTINCT by FROM messages WHERE by IS NOT NULL"
 _RENEW: Final = "UPDATE lease SET beat = beat + 1 WHERE epoch = ? RETURNING epoch"
 
 
@@ -41,6 +51,7 @@ class WritingStore(ABC):
 
     _texts: Texts
     _max_content: int
+    _bounds: LetterBounds
 
     def __init__(self, *, clock: Callable[[], int] = times.now) -> None:
         self._clock = clock
@@ -48,6 +59,8 @@ class WritingStore(ABC):
         # Session rows as they were last committed: while this worker leads nobody else changes
         # them, and a session that is busy is asked for again and again.
         self._known: dict[str, SessionRow] = {}
+        # The publishers that have a message here, or had one since this worker leads.
+        self._spaces: set[str] = set()
         # The batch behind the last one, decided upon what that one left behind.
         self._ahead: asyncio.Task[Applier | None] | None = None
         self._erased = False
@@ -58,6 +71,10 @@ class WritingStore(ABC):
     @abstractmethod
     def _connection(self) -> WritingConnection:
         """The one connection that writes."""
+
+    @abstractmethod
+    async def _migrate(self, connection: WritingConnection) -> None:
+        """Bring the store to this version, in the transaction that takes the lead."""
 
     @property
     def steps(self) -> int:
@@ -72,13 +89,16 @@ class WritingStore(ABC):
             current = await self._lease()
             if seen is not None and current != seen:
                 return None
+            await self._migrate(self._connection)
             taken = Lease(current.epoch + 1, holder, current.beat + 1)
             await self._connection.run(
-                "UPDATE lease SET epoch = ?, holder = ?, beat = ?",
-                (taken.epoch, taken.holder, taken.beat),
+                "UPDATE lease SET epoch = ?, holder = ?, beat = ?, proof = ?",
+                (taken.epoch, taken.holder, taken.beat, taken.epoch),
             )
             [(untidy,)] = await self._connection.run("SELECT untidy FROM store")
+            publishers = await self._connection.run(_PUBLISHERS)
             await self._texts.recover()
+        self._spaces = {space_of(by) for (by,) in publishers}
         self._epoch = taken.epoch
         self._drop_undone()
         # What the leader before left to be done.
@@ -201,7 +221,14 @@ class WritingStore(ABC):
     def _ledger(self) -> Ledger:
         if len(self._known) > _KNOWN_SESSIONS:
             self._known = {}
-        return Ledger(self._connection, self._texts, now=self._clock(), sessions=self._known)
+        return Ledger(
+            self._connection,
+            self._texts,
+            now=self._clock(),
+            sessions=self._known,
+            spaces=self._spaces,
+            bounds=self._bounds,
+        )
 
     # -- retention ---------------------------------------------------------------------------
 
@@ -371,5 +398,5 @@ def _failed(entry: Entry, error: Exception) -> Entry:
     body = entry.body
     event_id = body.event_id if isinstance(body, Poison) else body.id
     detail = f"{type(error).__name__}: {error}"[:200]
-    poison = Poison(Reason.APPLY_FAILED, detail, event_id, body.session or None)
+    poison = Poison(Reason.APPLY_FAILED, detail, event_id, body.session or None, body.by)
     return Entry(entry.raw, poison, entry.digest)
