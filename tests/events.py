@@ -81,6 +81,18 @@ def context(event_id: str, **fields: str) -> Fields:
     return event("context", event_id, **fields)
 
 
+def owner(event_id: str, agent: str, **fields: str) -> Fields:
+    """An owner event: it gives the session to the agent; to nobody with an empty one."""
+    return event("owner", event_id, agent=agent, **fields)
+
+
+def hand_over(event_id: str, before: str, after: str) -> Fields:
+    """An owner event that gives all sessions of an agent to another one."""
+    fields = owner(event_id, after, expect_agent=before)
+    del fields["session"]
+    return fields
+
+
 def dead(event_id: str, action: str, target: str) -> Fields:
     """A replay or purge of a dead letter."""
     return event("dead", event_id, action=action, target=target)

@@ -6,7 +6,20 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from tests.events import Fields, context, delete, event, rename, reply, reset, rollback, state, user
+from tests.events import (
+    Fields,
+    context,
+    delete,
+    event,
+    hand_over,
+    owner,
+    rename,
+    reply,
+    reset,
+    rollback,
+    state,
+    user,
+)
 
 KEYS: Final = ("a", "b", "c")
 WORDS: Final = ("red", "Gr\u00fcn", "blue sky", "\u4eca\u5929", "ok", "")
@@ -26,6 +39,8 @@ def some_events(draw: st.DrawFn, number: int) -> list[Fields]:
     """A single event, or a turn that is taken back; their ids count on from the number."""
     if draw(_ONE_IN_THREE):
         return draw(_turn(number))
+    if draw(_ONE_IN_TWENTY):
+        return [hand_over(numbered(number), *draw(st.permutations(("x", "y"))))]
     near = st.integers(number - 3, number - 1) | st.integers(number - 6, number + _AHEAD)
     fields = draw(draw(_MAKERS)(numbered(number), near.map(numbered)))
     sides = draw(_SIDES) if draw(_ONE_IN_THREE) else {}
@@ -48,9 +63,20 @@ def _turn(draw: st.DrawFn, number: int) -> list[Fields]:
 
 
 _ONE_IN_THREE: Final = st.sampled_from((False, False, True))
+_ONE_IN_TWENTY: Final = st.sampled_from((*[False] * 19, True))
 _KEYS: Final = st.sampled_from((*KEYS[:1] * 6, *KEYS))
 _SIDES: Final = st.one_of(
     st.fixed_dictionaries({"agent": st.sampled_from(("x", "x", "x", "y"))}),
+    # What a door publishes for an agent, in its own session or in another one's.
+    st.sampled_from(
+        (
+            {"by": "x", "agent": "x"},
+            {"by": "x", "agent": "x", "channel": "tg.1"},
+            {"by": "y", "agent": "y"},
+            {"by": "y", "agent": "x"},
+            {"by": "y", "agent": "y", "if_exists": "1"},
+        )
+    ),
     st.fixed_dictionaries({"channel": st.sampled_from(("tg.1", "tg.2"))}),
     st.fixed_dictionaries({"at": st.sampled_from(_TIMES)}),
     st.just({"if_exists": "1"}),
@@ -101,6 +127,14 @@ def _other(event_id: str, near: st.SearchStrategy[str]) -> st.SearchStrategy[Fie
     )
 
 
+def _giving(event_id: str, near: st.SearchStrategy[str]) -> st.SearchStrategy[Fields]:
+    agents = st.sampled_from(("x", "y", ""))
+    one = st.builds(lambda to: owner(event_id, to), agents)
+    expecting = st.builds(lambda to, of: owner(event_id, to, expect_agent=of), agents, agents)
+    # `session` is put over it, and then it is about one session like the others.
+    return st.one_of(one, expecting)
+
+
 def _ending(event_id: str, near: st.SearchStrategy[str]) -> st.SearchStrategy[Fields]:
     return st.sampled_from((reset(event_id), delete(event_id)))
 
@@ -120,6 +154,7 @@ _MAKERS: Final = st.sampled_from(
     (
         *(_append, _append, _append, _append_with_state, _answer, _answer),
         *(_rollback, _rollback_with_closing, _rollback_by_content, _other, _ending, _bad),
+        _giving,
     )
 )
 
@@ -143,4 +178,5 @@ def scripts(draw: st.DrawFn) -> list[Fields]:
 def again(draw: st.DrawFn, events: list[Fields]) -> Fields:
     """One of these events once more: the same, with other side fields, or with another payload."""
     fields = draw(st.sampled_from(events[-12:]))
-    return {**fields, **draw(st.sampled_from(({}, {"channel": "tg.9"}, {"content": "other"})))}
+    others: tuple[Fields, ...] = ({}, {"channel": "tg.9"}, {"content": "other"}, {"by": "y"})
+    return {**fields, **draw(st.sampled_from(others))}

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from sessions import times
 from sessions.backend import Following, SessionBackend
@@ -17,11 +17,19 @@ from sessions.backends.jsonl import JsonlBackend
 from sessions.backends.memory import MemoryBackend
 from sessions.backends.memory_store import MemoryStore
 from sessions.backends.sqlite import SqliteBackend
-from sessions.models import DeadLetter, Entry, Message, Outcome, Session, StreamCursor
+from sessions.ids import stored_id
+from sessions.models import DeadLetter, Entry, LetterBounds, Message, Outcome, Session, StreamCursor
 from tests.events import Fields, Stream
 
 Mode = Literal["read", "write"]
-Open = Callable[[Mode], SessionBackend]
+
+
+class Open(Protocol):
+    """Opens a backend on the store of a test."""
+
+    def __call__(self, mode: Mode, *, bounds: LetterBounds | None = None) -> SessionBackend:
+        """A backend that is not entered yet."""
+        ...
 
 
 class Clock:
@@ -46,15 +54,19 @@ class Clock:
 
 def _memory(workspace: Path, clock: Clock) -> Open:
     store = MemoryStore()
-    return lambda mode: MemoryBackend(store, mode=mode, clock=clock)
+    return lambda mode, *, bounds=None: MemoryBackend(store, mode=mode, bounds=bounds, clock=clock)
 
 
 def _sqlite(workspace: Path, clock: Clock) -> Open:
-    return lambda mode: SqliteBackend(workspace, mode=mode, clock=clock)
+    return lambda mode, *, bounds=None: SqliteBackend(
+        workspace, mode=mode, bounds=bounds, clock=clock
+    )
 
 
 def _jsonl(workspace: Path, clock: Clock) -> Open:
-    return lambda mode: JsonlBackend(workspace, mode=mode, clock=clock)
+    return lambda mode, *, bounds=None: JsonlBackend(
+        workspace, mode=mode, bounds=bounds, clock=clock
+    )
 
 
 MAKERS: Final[dict[str, Callable[[Path, Clock], Open]]] = {
@@ -98,15 +110,15 @@ class Leader:
         """The keys of all sessions, of up to a thousand."""
         return {session.key for session in (await self.backend.sessions(limit=1000)).items}
 
-    async def outcome(self, event_id: str) -> Outcome:
+    async def outcome(self, event_id: str, *, by: str | None = None) -> Outcome:
         """The outcome of an id that has one."""
-        outcome = await self.backend.outcome(event_id)
+        outcome = await self.backend.outcome(stored_id(event_id, by))
         assert outcome is not None, f"{event_id!r} has no outcome"
         return outcome
 
-    async def result(self, event_id: str) -> str:
+    async def result(self, event_id: str, *, by: str | None = None) -> str:
         """The outcome in one word: `applied`, or the reason why not (or of what kind)."""
-        outcome = await self.outcome(event_id)
+        outcome = await self.outcome(event_id, by=by)
         return outcome.reason or outcome.outcome
 
     async def letters(self) -> list[DeadLetter]:

@@ -21,6 +21,8 @@ async def visible(
     return {
         "cursor": await backend.cursor(),
         "counts": await backend.counts(),
+        "owners": await backend.owners(),
+        "routing": {key: await backend.routing_of(key) for key in keys},
         "sessions": await everything(lambda at: backend.sessions(limit=_PAGE, cursor=at)),
         "lists": [await _listed(backend, *narrowed) for narrowed in _NARROWED],
         "messages": {key: await _history(backend, key) for key in keys},
@@ -45,6 +47,7 @@ async def everything(read: Callable[[str | None], Awaitable[Page[T]]]) -> list[T
 _NARROWED: tuple[tuple[Scope | None, SessionFilter | None], ...] = (
     (Scope("x", ("tg.1",)), None),
     (Scope("y"), SessionFilter(state="idle")),
+    (Scope("x", ("tg.9",), ("tg",), ("tg.2",)), None),
     (None, SessionFilter(state="running", channel="tg.1")),
 )
 

@@ -110,7 +110,8 @@ class Applier:
         if kind is _DEAD or not event.session:
             return False
         ledger = self.ledger
-        session = ledger.sessions.get(event.session)
+        row = ledger.sessions.get(event.session)
+        session = rules.as_seen(event, row)
         if ledger.suppressed and self._is_suppressed(event):
             reason: Reason | None = Reason.ALREADY_ROLLED_BACK
         else:
@@ -118,7 +119,7 @@ class Applier:
         if reason is not None:
             ledger.settle(entry, event, OutcomeKind.NOOP, reason=reason)
         elif kind in _ADDING:
-            self._add(entry, event, session)
+            self._add(entry, event, row)
         else:
             return False
         return True
@@ -180,7 +181,8 @@ class Applier:
         elif event.type is EventType.OWNER:
             await self._give(entry, event)
         else:
-            await self._take_back.apply(entry, event, self.ledger.sessions.get(event.session))
+            session = rules.as_seen(event, self.ledger.sessions.get(event.session))
+            await self._take_back.apply(entry, event, session)
 
     def _open_session(self, event: Event, session: SessionRow | None) -> SessionRow:
         ledger = self.ledger

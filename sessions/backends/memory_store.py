@@ -264,6 +264,8 @@ class MemoryStore:
         stored = self.sessions.get(event.session)
         if own in self.events or stored is None:
             return own
+        if not stored.live and self._is_anothers(event, stored):
+            return own
         same = [
             (known.gone is not None, space_in(one) != "", place, one)
             for place, (one, known) in enumerate(self.events.items())

@@ -35,11 +35,8 @@ def refusal(event: Event, session: SessionRow | None, opener: EventRow | None) -
 
     `opener` is the row of the event that opened its turn, where that is known.
     """
-    if session is not None and _is_anothers(event, session):
-        if session.live:
-            return Reason.NO_SESSION if event.if_exists else Reason.NOT_OWNER
-        # Whose the tombstone is not, for them there never was a session.
-        session = None
+    if session is not None and session.live and _is_anothers(event, session):
+        return Reason.NO_SESSION if event.if_exists else Reason.NOT_OWNER
     if session is None:
         return Reason.NO_SESSION if _needs_session(event) else None
     if not session.live and not revives(event):
@@ -48,6 +45,13 @@ def refusal(event: Event, session: SessionRow | None, opener: EventRow | None) -
         return Reason.STALE_TURN
     if not session.live:
         return Reason.NO_SESSION if _needs_session(event) else None
+    return None
+
+
+def as_seen(event: Event, session: SessionRow | None) -> SessionRow | None:
+    """The session as the event's agent may know it: what another agent deleted never was [10]."""
+    if session is None or session.live or not _is_anothers(event, session):
+        return session
     return None
 
 

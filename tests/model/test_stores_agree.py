@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from sessions.backend import SessionBackend
 from sessions.errors import Fenced
+from sessions.ids import stored_id
 from sessions.models import Entry
 from sessions.times import DAY
 from tests.events import Fields, Stream, dead
@@ -214,6 +215,7 @@ class StoresAgree(RuleBasedStateMachine):
         """All stores show the same."""
         ids = {numbered(number) for number in range(self.count + 3)}
         ids |= {str(fields["id"]) for fields in self.events}
+        ids |= {stored_id(one, by) for one in ids for by in ("x", "y")}
         shown = {
             name: self.run(
                 visible(copy.backend, keys=KEYS, ids=ids, words=[*filter(None, WORDS), "other"])
