@@ -30,7 +30,9 @@ _FIELDS: Final[dict[str, dict[str, Any]]] = {
     "state": _STATE,
     "action": {"type": "string", "enum": ["replay", "purge"]},
     "if_exists": {"type": "string", "const": "1"},
-    "agent": {**_LABEL, "description": "Owner claim."},
+    "agent": {**_LABEL, "description": "The agent that the event expects as owner."},
+    "by": {**_LABEL, "description": "The agent whose token published this; doors set it."},
+    "expect_agent": {**_LABEL, "description": "On `owner`: the owner so far."},
     "channel": _LABEL,
     "room": _LABEL,
     "sender": _LABEL,
@@ -44,6 +46,7 @@ _NEEDED: Final[dict[EventType, tuple[str, ...]]] = {
     EventType.RENAME: ("session", "name"),
     EventType.STATE: ("session", "state"),
     EventType.CONTEXT: ("session",),
+    EventType.OWNER: ("agent",),
     EventType.DEAD: ("target", "action"),
 }
 
@@ -74,4 +77,6 @@ def _message(kind: EventType) -> dict[str, Any]:
     }
     if kind is EventType.ROLLBACK:
         payload["oneOf"] = [{"required": ["target"]}, {"required": ["expect"]}]
+    if kind is EventType.OWNER:
+        payload["anyOf"] = [{"required": ["session"]}, {"required": ["expect_agent"]}]
     return {"name": kind.value, "payload": payload}
