@@ -8,7 +8,6 @@ likewise, under an id that is the same for every try.
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import json
 import re
@@ -35,8 +34,8 @@ from sessions.errors import ConfigError, Retryable
 
 # Seconds that a signature is good for, into the future too: what Standard Webhooks advises.
 TOLERANCE: Final = 300
-# Characters of a secret at least; a shorter one can be guessed.
-SHORTEST_SECRET: Final = 16
+# Bytes of a key at least; a shorter one can be guessed from a single signed request.
+SHORTEST_KEY: Final = 16
 # Seconds for the receiver of a reply to answer.
 SEND_TIMEOUT: Final = 15.0
 
@@ -46,14 +45,26 @@ _PASSING: Final = frozenset({408, 425, 429})
 
 
 def key_of(secret: str, where: str) -> bytes:
-    """The key of a secret: the base64 behind `whsec_`, else its own bytes. Raises ConfigError."""
-    if len(secret) < SHORTEST_SECRET:
-        raise ConfigError(f"{where} must have {SHORTEST_SECRET} characters at least")
+    """The key of a secret: the base64 behind `whsec_`, else its own bytes.
+
+    Raises ConfigError for base64 that is none, and for a key that is too short.
+    """
+    key = _decoded(secret, where)
+    if len(key) < SHORTEST_KEY:
+        encoded = "; what follows whsec_ is base64 of the key" if secret.startswith("whsec_") else ""
+        raise ConfigError(
+            f"{where} must have {SHORTEST_KEY} bytes at least, and has {len(key)}{encoded}: "
+            "set a longer one, such as openssl rand -hex 32 makes"
+        )
+    return key
+
+
+def _decoded(secret: str, where: str) -> bytes:
     if not secret.startswith("whsec_"):
         return secret.encode()
     try:
         return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except binascii.Error:
+    except ValueError:  # base64's own error, or a letter that is not ASCII
         raise ConfigError(f"{where}: what follows whsec_ must be base64") from None
 
 

@@ -328,8 +328,11 @@ class TestSettings:
         ("own", "culprit"),
         [
             ({}, r"channels\.webhook\.shop: set secret"),
-            ({"secret": "short"}, r"channels\.webhook\.shop\.secret must have 16 characters"),
+            ({"secret": "short"}, r"channels\.webhook\.shop\.secret must have 16 bytes at least, and has 5"),
+            ({"secret": "whsec_MDEyMzQ1Njc4OWFiY2Rl"}, r"shop\.secret must have 16 bytes.*has 15"),
+            ({"secret": SECRET, "previous_secret": "whsec_"}, r"previous_secret .* has 0"),
             ({"secret": "whsec_not base64 at all"}, r"shop\.secret: what follows whsec_"),
+            ({"secret": "whsec_ÄÖÜ"}, r"shop\.secret: what follows whsec_"),
             ({"secret_env": "NO_SUCH_VARIABLE"}, r"the variable NO_SUCH_VARIABLE is not set"),
             ({"secret": SECRET, "secret_env": "HOME"}, r"set one of them"),
             ({"secret": SECRET, "send_url": "file:///etc/passwd"}, r"shop\.send_url must be"),
