@@ -24,6 +24,7 @@ from redis.exceptions import (
 )
 
 from sessions.errors import ConfigError, SessionError, StreamFull, StreamUnavailable
+from sessions.urls import is_ambiguous, redacted, without_secrets
 
 R = TypeVar("R")
 
@@ -94,6 +95,8 @@ def connect(url: str, *, read_timeout: float = COMMAND_TIMEOUT) -> RedisClient:
     Raises ConfigError for a URL that cannot be one. Concurrent use is safe: each command takes
     a connection of the pool. `read_timeout` (seconds) must exceed the longest BLOCK.
     """
+    if is_ambiguous(url):
+        raise ConfigError(_unusable(url))
     try:
         client = cast("Any", Redis).from_url(
             url,
@@ -101,11 +104,18 @@ def connect(url: str, *, read_timeout: float = COMMAND_TIMEOUT) -> RedisClient:
             socket_connect_timeout=CONNECT_TIMEOUT,
             health_check_interval=15,
         )
-    except ValueError as error:
-        raise ConfigError(f"{redacted(url)} is not a Redis URL: {error}") from None
+    except ValueError:  # its text quotes what it took for the port
+        raise ConfigError(_unusable(url)) from None
     # redis-py would make dicts of an entry's fields, in which one given twice is hidden.
     client.set_response_callback("XREAD", _as_it_came)
     return cast("RedisClient", client)
+
+
+def _unusable(url: str) -> str:
+    return (
+        f"{redacted(url)} is not a Redis URL: write redis://user:password@host:6379/0, rediss:// "
+        "or unix:///path/of/socket, with @ : / ? # and % in user and password percent-encoded"
+    )
 
 
 def _as_it_came(reply: Any, **_: Any) -> Any:
@@ -114,6 +124,7 @@ def _as_it_came(reply: Any, **_: Any) -> Any:
 
 def explain(error: Exception, url: str) -> SessionError:
     """The error of ours for an error of Redis, with the text that says what to do."""
+    said = without_secrets(str(error), url)
     if isinstance(error, OutOfMemoryError):
         return StreamFull(
             "Redis is at its memory limit and takes no new entries; the same event can be sent "
@@ -121,13 +132,13 @@ def explain(error: Exception, url: str) -> SessionError:
             retry_after=2.0,
         )
     if _is_refusal(error):
-        return ConfigError(f"Redis at {redacted(url)} refuses the user or password: {error}")
+        return ConfigError(f"Redis at {redacted(url)} refuses the user or password: {said}")
     if isinstance(error, UNAVAILABLE):
         return StreamUnavailable(
-            f"Redis at {redacted(url)} does not answer ({error}); is it running, and is the URL "
+            f"Redis at {redacted(url)} does not answer ({said}); is it running, and is the URL "
             "right?"
         )
-    return SessionError(f"Redis at {redacted(url)} refused a command: {error}")
+    return SessionError(f"Redis at {redacted(url)} refused a command: {said}")
 
 
 def _is_refusal(error: BaseException | None) -> bool:
@@ -156,14 +167,6 @@ async def patiently(call: Callable[[], Awaitable[R]], url: str, patience: float)
             raise explain(error, url) from error
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
-
-
-def redacted(url: str) -> str:
-    """The URL without its password, for messages and logs."""
-    scheme, slashes, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    user = credentials.partition(":")[0]
-    return f"{scheme}{slashes}{user}{':***' if ':' in credentials else ''}{at}{place}"
 
 
 __all__ = [

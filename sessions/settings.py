@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from sessions.errors import ConfigError
+from sessions.urls import api_problem, is_web_url
 from sessions.wire import DEFAULT_MAX_CONTENT
 
 ENV_PREFIX: Final = "TURNSTREAM_"
@@ -39,6 +40,16 @@ class AgentSettings(_Section):
     system_prompt: str | None = None
     channels: tuple[str, ...] = ()
     may_send_to: tuple[str, ...] = ()
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, url: str | None) -> str | None:
+        # Checked here, because an HTTP client quotes what it took for the port, in a traceback.
+        if url is not None and not is_web_url(url):
+            raise ValueError(
+                "must begin with http:// or https://, a user and password in it percent-encoded"
+            )
+        return url
 
 
 class TelegramSettings(_Section):
@@ -103,6 +114,13 @@ class OwnSettings(BaseModel):
     # Redis' memory limit in `turnstream up`; a home machine has this much to spare.
     redis_maxmemory_mb: int = Field(default=512, ge=16)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("api_url")
+    @classmethod
+    def _is_an_address(cls, url: str | None) -> str | None:
+        if url and (problem := api_problem(url)):
+            raise ValueError(problem)
+        return url
 
 
 class Settings(_Section):

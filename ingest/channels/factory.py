@@ -21,6 +21,7 @@ from sessions.errors import ConfigError
 from sessions.redis import RedisClient
 from sessions.settings import Settings, TelegramSettings
 from sessions.tokens import TokenVerifier
+from sessions.urls import is_web_url
 
 log = logging.getLogger(__name__)
 
@@ -149,17 +150,13 @@ def is_loopback(url: str) -> bool:
 
 
 def checked_url(url: str | None, where: str) -> str | None:
-    """The URL, if it is one of http or https; raises ConfigError."""
-    if url is None:
-        return None
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        good = False
-    if not good:
-        raise ConfigError(f"{where} must be a URL that begins with http:// or https://")
-    return url
+    """The URL, if it is one of http or https; raises ConfigError, which does not quote it."""
+    if url is None or is_web_url(url):
+        return url
+    raise ConfigError(
+        f"{where} must be a URL that begins with http:// or https://; "
+        "a user and password in it must be percent-encoded"
+    )
 
 
 _TYPES: Final[Mapping[str, Callable[[Parts], Iterator[Channel]]]] = {

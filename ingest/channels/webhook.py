@@ -51,10 +51,9 @@ def key_of(secret: str, where: str) -> bytes:
     """
     key = _decoded(secret, where)
     if len(key) < SHORTEST_KEY:
-        encoded = "; what follows whsec_ is base64 of the key" if secret.startswith("whsec_") else ""
         raise ConfigError(
-            f"{where} must have {SHORTEST_KEY} bytes at least, and has {len(key)}{encoded}: "
-            "set a longer one, such as openssl rand -hex 32 makes"
+            f"{where} must have {SHORTEST_KEY} bytes at least (behind whsec_: decoded), and has "
+            f"{len(key)}: set a longer one, such as `openssl rand -hex 32` makes"
         )
     return key
 
