@@ -11,11 +11,16 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from cli.identity import check_identity
 from cli.system import System
 from sessions.errors import ConfigError, InvalidRequest, Retryable, SessionError
+from sessions.urls import api_problem, redacted
 
 # Seconds for an answer. A fresh read waits 2 s at most for the worker, a change a little longer.
 TIMEOUT: Final = 15.0
+# Seconds for which the next request still finds the same server, because the connection is kept.
+# httpx keeps it for 5 s; `chat` and `tail` may pause for longer.
+_TRUST: Final = 4.0
 # Seconds between two looks for an outcome.
 _PAUSE: Final = 0.05
 
@@ -29,23 +34,27 @@ class NotThere(SessionError):
 class ApiClient:
     """A connection to the API of a system; `with` closes it.
 
-    Every method raises Retryable where nothing answers, or not now; ConfigError where the token is
-    not accepted; NotThere for a 404; SessionError with the API's own text for other refusals.
+    The server is asked which store it serves before it is shown the token. Every method raises
+    Retryable where nothing answers, or not now; ConfigError where it is another system's server, or
+    the token is not accepted; NotThere for a 404; SessionError with the API's own text for other
+    refusals.
     """
 
     def __init__(self, system: System) -> None:
+        """Raises Retryable where no address is known, ConfigError for one that is none."""
         self._system = system
-        headers = {"Authorization": f"Bearer {system.token}"} if system.token else {}
+        url = system.required_api_url()
+        self._shown = redacted(url)
+        if problem := api_problem(url):
+            raise ConfigError(f"the address of the api, {self._shown}, {problem}")
+        self._trusted_until = 0.0
         try:
+            # A proxy of the environment is not meant for this machine.
             self._http = httpx.Client(
-                base_url=system.api_url,
-                headers=headers,
-                timeout=TIMEOUT,
-                # A proxy of the environment is not meant for this machine.
-                trust_env=not _is_loopback(system.api_url),
+                base_url=url, timeout=TIMEOUT, trust_env=not _is_loopback(url)
             )
-        except (ValueError, httpx.InvalidURL) as error:
-            raise ConfigError(f"{system.api_url} is not a URL of an api: {error}") from None
+        except (ValueError, httpx.InvalidURL):  # its text may quote a password
+            raise ConfigError(f"{self._shown} is not a URL of an api") from None
 
     def __enter__(self) -> Self:
         return self
@@ -122,51 +131,65 @@ class ApiClient:
             else:
                 return
 
-    def probe(self, path: str) -> tuple[int, Json]:
-        """Status and JSON of a path whose refusals are answers too."""
-        response = self._sent("GET", path)
-        return response.status_code, _object(response)
+    def readiness(self) -> tuple[int, Json]:
+        """Status and JSON of /readyz, which is asked without the token; raises as all others."""
+        response = self._request("GET", "/readyz")
+        report = _object(response)
+        check_identity(self._system, response.status_code, report)
+        self._trusted_until = time.monotonic() + _TRUST
+        return response.status_code, report
+
+    def make_sure(self) -> None:
+        """Check that the server is the right one, where that was not seen just now."""
+        if self._system.is_bound and time.monotonic() > self._trusted_until:
+            self.readiness()
 
     def _asked(self, method: str, path: str, **options: Any) -> Json:
         response = self._sent(method, path, **options)
         if not response.is_success:
-            raise self._refusal(response)
+            raise self._refusal(response, path)
         document = _object(response)
         if not document:
-            raise SessionError(f"{self._system.api_url} is not turnstream's: it answers otherwise")
+            raise SessionError(f"{self._shown} is not turnstream's: it answers otherwise")
         return document
 
-    def _sent(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def _sent(
+        self, method: str, path: str, headers: dict[str, str] | None = None, **options: Any
+    ) -> httpx.Response:
+        self.make_sure()
+        token = self._system.token
+        shown = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            answer = self._request(method, path, headers={**shown, **(headers or {})}, **options)
+        except Retryable:
+            self._trusted_until = 0.0  # whoever answers next may be another
+            raise
+        self._trusted_until = time.monotonic() + _TRUST
+        return answer
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             return self._http.request(method, path, **options)
-        except httpx.UnsupportedProtocol as error:
-            raise ConfigError(f"{self._system.api_url} is not a URL of an api: {error}") from None
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL):
+            raise ConfigError(f"{self._shown} is not a URL of an api") from None
         except httpx.ConnectError as error:
-            raise Retryable(self._nobody(error)) from error
+            raise Retryable(
+                f"nothing answers on {self._shown} ({error}); is it running?"
+            ) from error
         except httpx.HTTPError as error:
             what = str(error) or type(error).__name__
-            raise Retryable(f"{self._system.api_url} did not answer: {what}") from error
+            raise Retryable(f"{self._shown} did not answer: {what}") from error
 
-    def _nobody(self, error: Exception) -> str:
-        if not self._system.is_local or self._system.running:
-            return f"nothing answers on {self._system.api_url} ({error}); is it running?"
-        return (
-            f"no turnstream runs in {self._system.settings.workspace}, nor on "
-            f"{self._system.api_url}: start one with `turnstream up`, name its directory with "
-            "--workspace, or set TURNSTREAM_API_URL and TURNSTREAM_TOKEN"
-        )
-
-    def _refusal(self, response: httpx.Response) -> SessionError:
-        text = _error_text(response)
-        if response.status_code == HTTPStatus.UNAUTHORIZED:
-            return ConfigError(
-                f"{self._system.api_url} does not accept the token: {self._advice()}"
-            )
-        if response.status_code == HTTPStatus.NOT_FOUND:
+    def _refusal(self, response: httpx.Response, path: str) -> SessionError:
+        status = response.status_code
+        text = _error_text(response) or f"{self._shown}{path} answered with {status}"
+        if status == HTTPStatus.UNAUTHORIZED:
+            return ConfigError(f"{self._shown} does not accept the token: {self._advice()}")
+        if status == HTTPStatus.NOT_FOUND:
             return NotThere(text)
-        if response.status_code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             return Retryable(text, retry_after=_seconds(response.headers.get("Retry-After")))
-        if response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
+        if status == HTTPStatus.UNPROCESSABLE_ENTITY:
             return InvalidRequest(text)
         return SessionError(text)
 
@@ -193,10 +216,10 @@ def _object(response: httpx.Response) -> Json:
     return cast("Json", document) if isinstance(document, dict) else {}
 
 
-def _error_text(response: httpx.Response) -> str:
+def _error_text(response: httpx.Response) -> str | None:
     document = _object(response)
     text = document.get("error") or document.get("detail")
-    return str(text) if text else f"{response.url} answered with {response.status_code}"
+    return str(text) if text else None
 
 
 def _seconds(text: str | None) -> float:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from sessions.errors import ConfigError, SessionError
 
 RECORD: Final = "up.json"
 LOCK: Final = "up.lock"
+# Seconds that are more than enough to look who holds the lock.
+_GLANCE: Final = 0.2
 
 
 class AlreadyRunning(SessionError):
@@ -35,13 +38,16 @@ class Running:
 
     @classmethod
     def find(cls, workspace: Path) -> Self | None:
-        """The one in the workspace; None if there is none, or only the record of a killed one."""
+        """The one in the workspace; None if there is none, or only the record of a killed one.
+
+        The process that wrote the record must hold the lock: its id alone may be another's by now.
+        """
         document = _read_object(workspace / RECORD)
         try:
             found = cls(**document)
         except TypeError:
             return None
-        return found if _lives(found.pid) else None
+        return found if _holder(workspace / LOCK) == found.pid else None
 
     def write(self) -> None:
         """Leave the record, in one step, for this user alone."""
@@ -69,10 +75,8 @@ class WorkspaceLock:
         """Hold the lock within the block; raises AlreadyRunning that says who has it."""
         file = os.open(workspace / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise _refused(workspace) from None
+            if not _taken(file):
+                raise _refused(workspace)
             lock = cls(file)
             try:
                 yield lock
@@ -121,11 +125,31 @@ def _read_object(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
 
 
-def _lives(pid: int) -> bool:
+def _taken(file: int) -> bool:
+    """Take the lock, waiting a moment: a command that looks whether `up` runs holds it as well."""
+    deadline = time.monotonic() + _GLANCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_GLANCE / 10)
+        else:
+            return True
+
+
+def _holder(path: Path) -> int | None:
+    """The id of the process that holds the lock, None where nobody does or nobody may know."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = _read_object(path).get("pid")
+        return pid if isinstance(pid, int) else None
+    finally:
+        os.close(file)
+    return None

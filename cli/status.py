@@ -12,13 +12,14 @@ from sessions.backend import SessionReader
 from sessions.errors import SessionError
 from sessions.models import Position, StreamCursor
 from sessions.stream import StreamFacts, TurnStream
+from sessions.urls import redacted
 
 
 @dataclass(frozen=True)
 class Web:
-    """The web process; `problem` says why it is not ready."""
+    """The web process; `problem` says why it is not ready, `url` is None where none is known."""
 
-    url: str
+    url: str | None
     ready: bool
     problem: str | None
 
@@ -73,9 +74,9 @@ async def look_at(system: System) -> Status:
     """Ask every part; nothing that is away is an error."""
     problems: dict[str, str] = {}
     web = _web(system)
-    if not system.is_local:
-        return Status(web, None, None, problems)
     settings = system.settings
+    if not system.is_local or not settings.workspace.is_dir():
+        return Status(web, None, None, problems)
     store: Store | None = None
     cursor: StreamCursor | None = None
     async with make_session_backend(
@@ -93,13 +94,14 @@ async def look_at(system: System) -> Status:
 
 
 def _web(system: System) -> Web:
-    with ApiClient(system) as api:
-        try:
-            status, answer = api.probe("/readyz")
-        except SessionError as error:
-            return Web(system.api_url, ready=False, problem=str(error))
+    url = redacted(system.api_url) if system.api_url else None
+    try:
+        with ApiClient(system) as api:
+            status, answer = api.readiness()
+    except SessionError as error:
+        return Web(url, ready=False, problem=str(error))
     problem = answer.get("error") or answer.get("missing") or f"/readyz answers {status}"
-    return Web(system.api_url, ready=status == 200, problem=None if status == 200 else str(problem))
+    return Web(url, ready=status == 200, problem=None if status == 200 else str(problem))
 
 
 async def _store(reader: SessionReader, cursor: StreamCursor) -> Store:

@@ -1,7 +1,8 @@
 """Finds the system that a command is about: where its API and its Redis are, and the token.
 
 TURNSTREAM_API_URL (or `api_url` in the settings) names one that runs elsewhere; it comes first,
-because whoever sets it means it. Else it is the `up` of the workspace, else what the settings say.
+because whoever sets it means it. Else it is the `up` of the workspace. Nobody else is asked: what
+listens on the port of the settings may be anything.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from cli.running import Running
-from sessions.errors import ConfigError
+from sessions.errors import ConfigError, Retryable
 from sessions.redis import connect
 from sessions.settings import Settings
 from sessions.stream import TurnStream
@@ -25,41 +26,67 @@ TOKEN_FILE: Final = "token"
 
 @dataclass(frozen=True)
 class System:
-    """Where things are. `running` is the `up` of the workspace; `redis_url` None is unknown."""
+    """Where things are; an `api_url` or `redis_url` of None is unknown.
+
+    `running` is the `up` of the workspace. A system that `is_bound` is the workspace's own, so that
+    its server must serve the workspace's store, and must say so where `is_strict`.
+    """
 
     settings: Settings
-    api_url: str
+    api_url: str | None
     redis_url: str | None
     token: str | None
     running: Running | None
+    is_bound: bool = True
+    is_strict: bool = True
 
     @classmethod
     def find(cls, settings: Settings, environ: Mapping[str, str]) -> System:
         """The system that the settings and the environment mean; nothing is asked yet."""
-        elsewhere = settings.turnstream.api_url
+        elsewhere = settings.turnstream.api_url or None
         running = None if elsewhere else Running.find(settings.workspace)
         if running is not None:
             # It may have been started with other variables, or with a settings file of its own.
             settings = settings.replace(session_backend=running.backend, prefix=running.prefix)
+        url = elsewhere or (running.url if running else None)
+        given = environ.get("TURNSTREAM_TOKEN")
         return cls(
             settings=settings,
-            api_url=(elsewhere or (running.url if running else local_url(settings))).rstrip("/"),
+            api_url=url.rstrip("/") if url else None,
             redis_url=running.redis_url if running else settings.redis_url,
-            token=environ.get("TURNSTREAM_TOKEN") or _kept_token(settings.workspace),
+            token=given or _kept_token(settings.workspace),
             running=running,
+            # An address and a token from outside belong together, whatever the workspace holds.
+            is_bound=not (elsewhere and given),
         )
 
     @property
     def is_local(self) -> bool:
         """Whether the workspace is where the store is: no other system was named."""
-        return self.settings.turnstream.api_url is None
+        return not self.settings.turnstream.api_url
+
+    def required_api_url(self) -> str:
+        """The URL of the api; raises Retryable that says what to start or to name."""
+        if self.api_url is None:
+            raise Retryable(
+                f"{self.absence()}: start one with `turnstream up`, name its directory with "
+                "--workspace, or set TURNSTREAM_API_URL and TURNSTREAM_TOKEN"
+            )
+        return self.api_url
+
+    def absence(self) -> str:
+        """What is missing here, where nothing runs."""
+        workspace = self.settings.workspace
+        if not workspace.is_dir():
+            return f"there is no workspace {workspace}"
+        return f"no turnstream runs in {workspace}"
 
     def required_redis_url(self) -> str:
         """The URL of Redis; raises ConfigError that says how to give it."""
         if self.redis_url is None:
             raise ConfigError(
-                f"no turnstream runs in {self.settings.workspace}, and REDIS_URL is not set: start "
-                "one with `turnstream up`, name its directory with --workspace, or set REDIS_URL"
+                f"{self.absence()}, and REDIS_URL is not set: start one with `turnstream up`, name "
+                "its directory with --workspace, or set REDIS_URL"
             )
         return self.redis_url
 
@@ -86,9 +113,14 @@ def redis_cli_arguments(url: str) -> list[str]:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "unix":
         return ["-u", url]
-    arguments = ["-s", urllib.parse.unquote(parts.path)]
-    database = urllib.parse.parse_qs(parts.query).get("db")
-    return [*arguments, "-n", database[0]] if database else arguments
+    query = {name: values[0] for name, values in urllib.parse.parse_qs(parts.query).items()}
+    given = {
+        "-s": urllib.parse.unquote(parts.path),
+        "-n": query.get("db"),
+        "--user": urllib.parse.unquote(parts.username or query.get("username", "")),
+        "-a": urllib.parse.unquote(parts.password or query.get("password", "")),
+    }
+    return [word for option, value in given.items() if value for word in (option, value)]
 
 
 def _kept_token(workspace: Path) -> str | None:

@@ -39,9 +39,10 @@ def chat(edge: Edge, message: str | None, agent: str | None, room: str, ingest: 
         api = stack.enter_context(ApiClient(system))
         there = api
         if ingest is not None:
-            there = stack.enter_context(ApiClient(replace(system, api_url=ingest.rstrip("/"))))
-        named = agent or _only(system)
-        conversation = Conversation(there, api, agent=named, room=room)
+            # An ingest process by itself cannot tell which store its api serves.
+            named = replace(system, api_url=ingest.rstrip("/"), is_strict=False)
+            there = stack.enter_context(ApiClient(named))
+        conversation = Conversation(there, api, agent=agent or _only(system), room=room)
         for line in _lines(edge.output) if message is None else [message]:
             _exchange(conversation, line, edge.output)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 import click
 
@@ -36,12 +37,15 @@ def publish(edge: Edge, fields: tuple[str, ...], wait: bool, timeout: float) -> 
     """
     system = System.find(edge.settings, edge.environ)
     event = _event(fields, edge.settings.turnstream.max_content_bytes)
-    position = run(_publish(system, event))
-    answer: dict[str, object] = {"id": event.id, "position": str(position)}
-    if wait:
-        with ApiClient(system) as api:
+    with ExitStack() as stack:
+        api = stack.enter_context(ApiClient(system)) if wait else None
+        if api is not None:
+            api.make_sure()  # before anything is published whose outcome nobody could tell
+        position = run(_publish(system, event))
+        answer: dict[str, object] = {"id": event.id, "position": str(position)}
+        if api is not None:
             outcome = api.outcome(event.id, patience=timeout)
-        answer |= {"outcome": outcome.get("outcome"), "reason": outcome.get("reason")}
+            answer |= {"outcome": outcome.get("outcome"), "reason": outcome.get("reason")}
     if edge.output.json:
         edge.output.data(answer)
     else:

@@ -60,6 +60,9 @@ def replay(
     """
     system = System.find(edge.settings, edge.environ)
     system.required_redis_url()
+    if wait:
+        with ApiClient(system) as api:
+            api.make_sure()  # before anything is published whose outcome nobody could tell
     pace = Pace(publishers, rate, Pace.open_sessions if interleave else publishers)
     with checked_file(edge, file) as turns:
         began = time.monotonic()

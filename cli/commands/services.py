@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from cli.child import Child, python_module
+from cli.client import ApiClient
 from cli.options import Command, Edge, pass_edge
 from cli.running import make_workspace
 from cli.supervisor import Console, Stop, supervise
@@ -100,7 +101,9 @@ def api(edge: Edge, host: str | None, port: int | None, redis_url: str | None) -
 def ingest(edge: Edge, host: str | None, port: int | None, redis_url: str | None) -> NoReturn:
     """Run ingest, which takes messages in and publishes turns.
 
-    Any number of them may run. It needs Redis (REDIS_URL) and an api (TURNSTREAM_API_URL).
+    Any number of them may run. It needs Redis (REDIS_URL) and an api (TURNSTREAM_API_URL). Without
+    TURNSTREAM_TOKEN the api must run already: the workspace's own token is shown only to an api
+    that serves the workspace's store.
     """
     _become("ingest", edge, _with(edge.settings, host=host, port=port, redis_url=redis_url))
 
@@ -115,7 +118,9 @@ def _become(module: str, edge: Edge, settings: Settings) -> NoReturn:
     variables = _variables(edge, system.settings, settings.redis_url or system.redis_url)
     if system.running is not None:
         variables["TURNSTREAM_API_URL"] = system.running.url
-    if system.token is not None:
+    if module == "ingest" and system.token is not None and system.api_url is not None:
+        with ApiClient(system) as api:
+            api.make_sure()
         variables["TURNSTREAM_TOKEN"] = system.token
     argv = python_module(module)
     os.execve(argv[0], argv, {**edge.environ, **variables})

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -12,7 +15,7 @@ import pytest
 from cli.__main__ import COMMANDS, main, root
 from cli.options import SETTINGS_FILE, Edge
 from cli.output import Output, counted, printable
-from cli.running import Running
+from cli.running import Running, WorkspaceLock
 from cli.system import System
 from tests.cli.command import ROOT
 
@@ -126,22 +129,46 @@ def record(workspace: Path, pid: int) -> Running:
 
 def test_commands_take_backend_and_prefix_from_what_runs(tmp_path: Path) -> None:
     """Whoever looks need not know how it was started."""
-    record(tmp_path, os.getpid()).write()
-    settings = System.find(Edge({}, workspace=tmp_path).settings, {}).settings
+    with held(tmp_path):
+        record(tmp_path, os.getpid()).write()
+        settings = System.find(Edge({}, workspace=tmp_path).settings, {}).settings
     assert (settings.channels.session_backend, settings.stream_key) == ("jsonl", "other:turns")
 
 
-def test_the_record_of_a_dead_process_counts_for_nothing(tmp_path: Path) -> None:
-    """A killed `up` leaves its record behind."""
-    alive = record(tmp_path, os.getpid())
-    alive.write()
-    assert Running.find(tmp_path) == alive
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    record(tmp_path, child).write()
+@contextmanager
+def held(workspace: Path, pid: int | None = None) -> Iterator[None]:
+    """The lock, as the `up` of that process id holds it."""
+    with WorkspaceLock.held(workspace) as lock:
+        lock.describe(pid=pid or os.getpid())
+        yield
+
+
+def test_the_record_of_a_process_without_the_lock_counts_for_nothing(tmp_path: Path) -> None:
+    """A killed `up` leaves its record behind, and another process may have its id since."""
+    written = record(tmp_path, os.getpid())
+    written.write()
     assert Running.find(tmp_path) is None
+    with held(tmp_path):
+        assert Running.find(tmp_path) == written
+    assert Running.find(tmp_path) is None
+
+
+def test_the_record_of_the_former_one_counts_for_nothing(tmp_path: Path) -> None:
+    """While the next `up` starts, which has the lock but is not ready yet."""
+    record(tmp_path, 4711).write()
+    with held(tmp_path, pid=4712):
+        assert Running.find(tmp_path) is None
+
+
+def test_a_look_at_the_lock_keeps_no_up_from_starting(tmp_path: Path) -> None:
+    """Commands look all the time."""
+    (tmp_path / "up.lock").touch()
+    looking = os.open(tmp_path / "up.lock", os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    closing = threading.Timer(0.05, os.close, [looking])
+    closing.start()
+    with held(tmp_path):
+        closing.join()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', '{"pid": "x", "other": 2}'])

@@ -99,3 +99,5 @@ def test_other_urls_are_given_to_redis_cli_as_they_are() -> None:
     """A database of a socket becomes an option of its own."""
     assert redis_cli_arguments("redis://h:1/2") == ["-u", "redis://h:1/2"]
     assert redis_cli_arguments("unix:///a%20b?db=3") == ["-s", "/a b", "-n", "3"]
+    closed = redis_cli_arguments("unix:///a?username=u&password=p%40")
+    assert closed == ["-s", "/a", "--user", "u", "-a", "p@"]

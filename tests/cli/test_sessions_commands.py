@@ -197,15 +197,17 @@ def test_status_of_a_workspace_where_nothing_runs_says_so(workspace: Path) -> No
     [
         ("nonsense", os.EX_CONFIG),
         ("http://[", os.EX_CONFIG),
+        ("http://user:password@127.0.0.1:1", os.EX_CONFIG),
         ("http://127.0.0.1:1", os.EX_TEMPFAIL),
     ],
 )
 def test_a_wrong_address_is_told_in_a_line(workspace: Path, url: str, code: int) -> None:
-    """Whatever it is that stands there."""
+    """Whatever it is that stands there; what may hold a password is not repeated."""
     environ = environment(TURNSTREAM_API_URL=url)
     refused = turnstream("sessions", "list", workspace=workspace, environ=environ)
     assert refused.code == code
-    assert url in refused.err
+    assert (url if code == os.EX_TEMPFAIL else "api_url") in refused.err
+    assert "password@" not in refused.err
     assert refused.err.count("\n") == 1
 
 

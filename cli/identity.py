@@ -1,0 +1,66 @@
+"""Whether a server is the one of the workspace: it names its store, before it sees a token.
+
+Another program may listen where one's own did, or serve another workspace. It would be told the
+administrator's token with the first request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from cli.integrity import DATABASES
+from cli.system import System
+from sessions.errors import ConfigError, Retryable, StoreUnavailable
+from sessions.urls import redacted
+
+# Seconds to wait for somebody's lock on the store.
+_PATIENCE: Final = 5.0
+
+
+def check_identity(system: System, status: int, report: Mapping[str, Any]) -> None:
+    """Raise where the server may not be shown the token; `report` is what its /readyz said.
+
+    ConfigError names both stores where it serves another one, or none that it tells of; Retryable
+    where it cannot tell now. Without a store in the workspace there is nothing to compare.
+    """
+    known = stores_of(system.settings.workspace) if system.is_bound else {}
+    served = report.get("store_id")
+    if not known or served in known.values() or (served is None and not system.is_strict):
+        return
+    place, workspace = redacted(system.api_url or ""), system.settings.workspace
+    if served is None and "backend" in report and status >= 500:
+        raise Retryable(f"{place} cannot tell its store now: {report.get('error', 'not ready')}")
+    stores = ", ".join(f"{store} ({backend})" for backend, store in known.items())
+    serves = f"serves the store {served}" if served else "does not tell which store it serves"
+    raise ConfigError(
+        f"{place} {serves}, but the store of {workspace} is {stores}; no token was sent: name the "
+        "right --workspace, or set TURNSTREAM_API_URL and TURNSTREAM_TOKEN for a system elsewhere"
+    )
+
+
+def stores_of(workspace: Path) -> dict[str, str]:
+    """The ids of the stores in the workspace, by backend; raises StoreUnavailable."""
+    found: dict[str, str] = {}
+    for backend, name in DATABASES.items():
+        path = workspace / "sessions" / name
+        if path.exists():
+            found[backend] = _store_id(path)
+    return found
+
+
+def _store_id(path: Path) -> str:
+    uri = f"file:{quote(str(path))}?mode=ro"
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_PATIENCE)) as connection:
+            [(store_id,)] = connection.execute("SELECT store_id FROM store")
+    except (sqlite3.Error, ValueError) as error:  # ValueError: the row is not there yet
+        raise StoreUnavailable(f"{path} cannot be read now: {error}") from error
+    return store_id
+
+
+__all__ = ["check_identity", "stores_of"]
