@@ -12,8 +12,9 @@ from pathlib import Path
 from api.app import opened
 from sessions.errors import ConfigError
 from sessions.logs import configure_logging
+from sessions.private import warn_of_exposure
 from sessions.serving import serve
-from sessions.settings import Settings, load_settings
+from sessions.settings import Settings, load_settings, settings_path
 
 
 def main() -> int:
@@ -24,6 +25,8 @@ def main() -> int:
     try:
         settings = load_settings(arguments.config, os.environ)
         configure_logging("api", settings.turnstream.log_level)
+        file = settings_path(arguments.config, os.environ)
+        warn_of_exposure(workspace=settings.workspace, settings_file=file)
         asyncio.run(run(settings, os.environ))
     except ConfigError as error:
         print(f"api: {error}", file=sys.stderr)

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import sqlite3
+import stat
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, closing
@@ -22,6 +23,7 @@ from cli.system import System
 from cli.up import free_port
 from sessions import make_session_backend
 from sessions.errors import ConfigError, SessionError
+from sessions.private import exposed_settings, exposed_workspace
 from sessions.redis import UNAVAILABLE, RedisClient, RedisError, connect, explain, redacted
 from sessions.settings import Settings
 
@@ -57,10 +59,14 @@ class Check:
     text: str
 
 
-async def examine(system: System, environ: Mapping[str, str]) -> list[Check]:
+async def examine(
+    system: System, environ: Mapping[str, str], *, settings_file: Path | None = None
+) -> list[Check]:
     """All checks, in the order in which a person would make them."""
     settings = system.settings
     checks = [_python(), _sqlite(settings), *_workspace(settings.workspace)]
+    if settings_file is not None:
+        checks.append(_settings_file(settings_file))
     checks.append(await _store(settings))
     checks.append(_server(environ))
     checks.extend([check async for check in _redis(system, environ)])
@@ -114,18 +120,22 @@ def _workspace(path: Path) -> Iterator[Check]:
         yield Check("workspace", Verdict.NOTE, f"{path} is not there yet; `up` makes it")
         return
     found = path.stat()
-    mode = found.st_mode & 0o777
-    text = f"{path}, mode {mode:04o}"
+    text = f"{path}, mode {stat.S_IMODE(found.st_mode):04o}"
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         yield Check("workspace", Verdict.FAILED, f"{text}: this user may not read and write it")
-    elif mode & 0o077:
-        advice = f"others may look into it: chmod 700 {path}"
-        yield Check("workspace", Verdict.WARNING, f"{text}: {advice}")
+    elif exposed := exposed_workspace(path):
+        yield Check("workspace", Verdict.WARNING, "; ".join(exposed))
     else:
         yield Check("workspace", Verdict.OK, text)
     free = shutil.disk_usage(path).free
     verdict = Verdict.OK if free >= _SCARCE else Verdict.WARNING
     yield Check("disk", verdict, f"{free / 1024**3:,.1f} GiB free")
+
+
+def _settings_file(path: Path) -> Check:
+    exposed = exposed_settings(path)
+    verdict = Verdict.WARNING if exposed else Verdict.OK
+    return Check("settings file", verdict, "; ".join(exposed) or str(path))
 
 
 async def _store(settings: Settings) -> Check:

@@ -7,6 +7,7 @@ from typing import Final
 
 from sessions.backends.rebuild import Rebuilt, rebuild_index
 from sessions.errors import ConfigError
+from sessions.private import make_private_directory
 from sessions.settings import Settings
 from worker.leadership import DeathLock, lock_path
 
@@ -21,7 +22,7 @@ async def rebuild(settings: Settings) -> Rebuilt:
             f"--rebuild-index is for the {BACKEND} backend; the {backend} backend keeps its index "
             "and its text in one file, which has to be restored from a backup"
         )
-    (settings.workspace / "sessions").mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_directory(settings.workspace / "sessions")
     with closing(DeathLock(lock_path(settings.workspace))) as lock:
         if not lock.take():
             raise ConfigError(

@@ -26,6 +26,7 @@ from cli.child import python_module
 from cli.embedded_redis import SHUTDOWN_TIMEOUT, EmbeddedRedis
 from sessions.errors import ConfigError
 from sessions.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
+from sessions.private import make_private_directory
 from sessions.progress import ProgressReporter
 from sessions.redis import UNAVAILABLE, RedisError, connect
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     redis = _parse(arguments)
     try:
         _make_private(redis.socket_path.parent)
-        redis.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(redis.directory)
         lifeline = inherited_pipe(environ, LIFELINE_VARIABLE)
         running = asyncio.run(_running_server(redis))
         if running is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Self, cast
 
 from sessions.errors import ConfigError, SessionError
+from sessions.private import make_private_directory
 
 RECORD: Final = "up.json"
 LOCK: Final = "up.lock"
@@ -94,7 +95,7 @@ class WorkspaceLock:
 def make_workspace(path: Path) -> Path:
     """The directory, made for this user alone where it is missing; raises ConfigError."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(path)
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError(None, "it may not be read and written by this user")
     except OSError as error:

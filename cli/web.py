@@ -11,8 +11,9 @@ from api.app import opened
 from ingest.app import client_within, joined
 from sessions.errors import ConfigError
 from sessions.logs import configure_logging
+from sessions.private import warn_of_exposure
 from sessions.serving import serve
-from sessions.settings import Settings, load_settings
+from sessions.settings import Settings, load_settings, settings_path
 from sessions.tokens import TokenFile, ensure_admin_token
 
 
@@ -21,6 +22,8 @@ def main(environ: Mapping[str, str]) -> int:
     try:
         settings = load_settings(None, environ)
         configure_logging("web", settings.turnstream.log_level)
+        file = settings_path(None, environ)
+        warn_of_exposure(workspace=settings.workspace, settings_file=file)
         asyncio.run(run(settings, environ))
     except ConfigError as error:
         print(f"web: {error}", file=sys.stderr)

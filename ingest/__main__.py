@@ -11,8 +11,9 @@ from pathlib import Path
 from ingest.app import opened
 from sessions.errors import ConfigError
 from sessions.logs import configure_logging
+from sessions.private import warn_of_exposure
 from sessions.serving import serve
-from sessions.settings import Settings, load_settings
+from sessions.settings import Settings, load_settings, settings_path
 
 
 def main() -> int:
@@ -23,6 +24,8 @@ def main() -> int:
     try:
         settings = load_settings(arguments.config, os.environ)
         configure_logging("ingest", settings.turnstream.log_level)
+        file = settings_path(arguments.config, os.environ)
+        warn_of_exposure(workspace=None, settings_file=file)
         asyncio.run(_run(settings, os.environ.get("TURNSTREAM_TOKEN")))
     except ConfigError as error:
         print(f"ingest: {error}", file=sys.stderr)

@@ -166,14 +166,18 @@ _LIST_NAMES: Final = frozenset({"allowed_hosts"})
 _NOT_SETTINGS: Final = frozenset({"progress_fd", "lifeline_fd", "config", "token"})
 
 
+def settings_path(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The settings file that is meant: `config`, else what `TURNSTREAM_CONFIG` names, else none."""
+    named = environ.get("TURNSTREAM_CONFIG")
+    return config or (Path(named) if named is not None else None)
+
+
 def load_settings(config: Path | None, environ: Mapping[str, str]) -> Settings:
     """Read the file (if any) and the environment; raises ConfigError that names the culprit.
 
     Without `config`, `TURNSTREAM_CONFIG` names the file; without both there is none.
     """
-    path = config or (
-        Path(environ["TURNSTREAM_CONFIG"]) if "TURNSTREAM_CONFIG" in environ else None
-    )
+    path = settings_path(config, environ)
     document = _read(path) if path is not None else {}
     return _validated(_merge(document, _place(_from_environment(environ))))
 

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sessions import times
 from sessions.errors import ConfigError
+from sessions.private import make_private_directory
 
 log = logging.getLogger(__name__)
 
@@ -220,7 +221,7 @@ def _change(
     """Write the entries anew, one process at a time; gives them as they were before."""
     path = _tokens_path(workspace)
     with _usable(path):
-        workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(workspace)
         with _locked(path.with_suffix(".lock")):
             before = _read(path).tokens
             _write(path, _Document(tokens=change(before)).model_dump_json(indent=2) + "\n")

@@ -12,7 +12,8 @@ from typing import Final
 
 from sessions.errors import ConfigError, StoreDamaged
 from sessions.logs import configure_logging
-from sessions.settings import load_settings
+from sessions.private import warn_of_exposure
+from sessions.settings import load_settings, settings_path
 from worker.app import run
 
 # Objects made before the collector looks for cycles among them: a batch makes some 10,000, hardly
@@ -40,6 +41,8 @@ def main() -> int:
     try:
         settings = load_settings(arguments.config, os.environ)
         configure_logging("worker", settings.turnstream.log_level)
+        file = settings_path(arguments.config, os.environ)
+        warn_of_exposure(workspace=settings.workspace, settings_file=file)
         gc.set_threshold(_COLLECT_AFTER)
         sys.setswitchinterval(_KEEP_LOCK)
         asyncio.run(run(settings, os.environ, adopt=arguments.adopt_stream))

@@ -16,11 +16,12 @@ from cli.tasks import run
 def doctor(edge: Edge) -> int:
     """Check what the system stands on.
 
-    That is Python, SQLite, the workspace, the store, Redis and the port. Works whether the system
-    runs or not, and changes nothing. The exit code is 1 if a check failed; warnings do not change
-    it.
+    That is Python, SQLite, the workspace, the settings file, the store, Redis and the port. Works
+    whether the system runs or not, and changes nothing. The exit code is 1 if a check failed;
+    warnings do not change it.
     """
-    checks = run(examine(System.find(edge.settings, edge.environ), edge.environ))
+    system = System.find(edge.settings, edge.environ)
+    checks = run(examine(system, edge.environ, settings_file=edge.settings_file))
     if edge.output.json:
         names = ("name", "verdict", "text")
         edge.output.data({"checks": [{n: getattr(c, n) for n in names} for c in checks]})

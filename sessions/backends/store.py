@@ -23,6 +23,7 @@ from sessions.backends.texts import Run, Texts
 from sessions.backends.writer import WritingStore
 from sessions.errors import ConfigError, SearchInterrupted, StoreTooNew, StoreUnavailable
 from sessions.models import LetterBounds
+from sessions.private import make_private_directory
 from sessions.wire import DEFAULT_MAX_CONTENT
 
 log = logging.getLogger(__name__)
@@ -234,8 +235,7 @@ def statements(name: str) -> Iterator[str]:
 def _make_private(path: Path) -> None:
     """Make the file and its directory, for this user only."""
     try:
-        for directory in (path.parent.parent, path.parent):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(path.parent)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise ConfigError(
