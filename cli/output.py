@@ -35,6 +35,11 @@ class Output:
         """Whether a person sees what is printed."""
         return self.console.is_terminal
 
+    @property
+    def may_show_secrets(self) -> bool:
+        """Whether it all goes to a terminal; FORCE_COLOR, which rich believes, makes none of it."""
+        return self.console.file.isatty()
+
     def data(self, data: object) -> None:
         """Print one JSON document."""
         text = json.dumps(data, ensure_ascii=False, indent=2 if self.on_terminal else None)

@@ -131,7 +131,7 @@ async def _keep(house: House, environ: Mapping[str, str]) -> int:
         house.record.write()
         # Nobody may read it any more (`| head`): that is no reason to end.
         with contextlib.suppress(OSError):
-            print(welcome(house), flush=True)
+            print(welcome(house, show_token=sys.stdout.isatty()), flush=True)
 
     with stop.on_signals():
         return await supervise(
@@ -167,17 +167,21 @@ def _variables(house: House) -> dict[str, str]:
     return variables
 
 
-def welcome(house: House) -> str:
-    """What a person is told when all is ready; the last line has `ready` and the URL."""
+def welcome(house: House, *, show_token: bool) -> str:
+    """What a person is told when all is ready; the last line has `ready` and the URL.
+
+    Without `show_token` it says only where the token is: what is no terminal may be kept.
+    """
     record = house.record
     workspace = shlex.quote(record.workspace)
     token_file = shlex.quote(str(Path(record.workspace, TOKEN_FILE)))
+    token_told = f"the administrator's, in {token_file}"
     stream = shlex.quote(house.settings.stream_key)
     return f"""
   sessions   {record.workspace} ({record.backend} backend)
   redis      {_redis_text(house)}
   web        {record.url} (ingest and api in one process)
-  token      {house.token} (admin; kept in {token_file})
+  token      {f"{house.token} (admin; kept in {token_file})" if show_token else token_told}
 
   Try:
     curl -H "Authorization: Bearer $(cat {token_file})" {record.url}/api/sessions

@@ -78,7 +78,7 @@ def test_all_that_up_makes_is_for_this_user_alone(tmp_path: Path, mask: int, bac
     with umask(mask), Up.running(workspace, TURNSTREAM_SESSION_BACKEND=backend) as up:
         fields = ("session=s", "role=user", "content=hello")
         assert up.run("publish", "--wait", *fields).code == 0
-        agent = ("--agent", "main")
+        agent = ("--agent", "main", "--print")
         assert turnstream("token", "create", *agent, workspace=workspace).code == 0
         assert wrong(workspace) == {}
         assert {"token", "tokens.json", "up.json", "redis", "sessions"} <= {*os.listdir(workspace)}

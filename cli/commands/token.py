@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
 import click
 
 from cli.options import Edge, Group, json_option, pass_edge
-from sessions.errors import SessionError
+from sessions.errors import ConfigError, SessionError
 from sessions.tokens import TokenScope, create_token, list_tokens, revoke_token
 
 _COLUMNS = ("id", "scope", "agent", "created_at", "note")
@@ -19,11 +25,21 @@ def token() -> None:
     """
 
 
+def _required(edge: Edge) -> None:
+    workspace = edge.settings.workspace
+    if not workspace.is_dir():
+        raise ConfigError(
+            f"there is no workspace {workspace}: name another with --workspace; `turnstream up` "
+            "makes one"
+        )
+
+
 @token.command("list", example="turnstream token list")
 @json_option
 @pass_edge
 def list_all(edge: Edge) -> None:
     """List the tokens; of a token itself only a hash is kept."""
+    _required(edge)
     entries = list_tokens(edge.settings.workspace)
     if edge.output.json:
         edge.output.data({"tokens": [entry.model_dump(exclude={"sha256"}) for entry in entries]})
@@ -44,17 +60,59 @@ def list_all(edge: Edge) -> None:
     help="What it may do; each scope holds those before it.",
 )
 @click.option("--note", default="", help="What it is for.")
+@click.option(
+    "--print", "printed", is_flag=True, help="Print the token although the output is no terminal."
+)
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the token to this new file, for you alone, instead of printing it.",
+)
 @json_option
 @pass_edge
-def create(edge: Edge, agent: str | None, scope: str, note: str) -> None:
-    """Make a token and print it, the only time that it can be seen."""
-    text, entry = create_token(
-        edge.settings.workspace, scope=TokenScope(scope), agent=agent, note=note
-    )
+def create(
+    edge: Edge, agent: str | None, scope: str, note: str, printed: bool, out: Path | None
+) -> None:
+    """Make a token and print it, the only time that it can be seen.
+
+    Where the output is no terminal, --print or --out has to be given: a log keeps what it is shown.
+    """
+    if not (printed or out or edge.output.may_show_secrets):
+        raise click.UsageError(
+            "the output is no terminal, so a log may keep the token: say --print to print it all "
+            "the same, or --out FILE to have it in a new file"
+        )
+    with _new_file(out) as file:
+        text, entry = create_token(
+            edge.settings.workspace, scope=TokenScope(scope), agent=agent, note=note
+        )
+        if file is not None:
+            file.write(f"{text}\n")
+    place = {"token": text} if out is None else {"file": str(out)}
     if edge.output.json:
-        edge.output.data({"id": entry.id, "scope": entry.scope, "agent": agent, "token": text})
+        edge.output.data({"id": entry.id, "scope": entry.scope, "agent": agent, **place})
     else:
-        edge.output.line(text)
+        edge.output.line(text if out is None else f"{entry.id} is in {out}")
+
+
+@contextmanager
+def _new_file(path: Path | None) -> Generator[TextIO | None]:
+    """The file, made for this user alone, and removed again where no token came to be."""
+    if path is None:
+        yield None
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise SessionError(f"no token was made: cannot make {path}: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 @token.command("revoke", example="turnstream token revoke 1f0c93ab")
@@ -63,6 +121,7 @@ def create(edge: Edge, agent: str | None, scope: str, note: str) -> None:
 @pass_edge
 def revoke(edge: Edge, token_id: str) -> None:
     """Make a token worthless at once; the ID is the one that `list` shows."""
+    _required(edge)
     if not revoke_token(edge.settings.workspace, token_id):
         raise SessionError(f"there is no token {token_id}; `turnstream token list` shows them")
     if edge.output.json:

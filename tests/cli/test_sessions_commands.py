@@ -154,7 +154,8 @@ def test_which_dead_letters_must_be_said(house: Up) -> None:
 
 def test_a_token_works_until_it_is_revoked(house: Up, key: str) -> None:
     """Both take effect at once, without a restart."""
-    made = house.run("token", "create", "--agent", key, "--scope", "read", "--json").json()
+    wanted = ("--agent", key, "--scope", "read", "--print", "--json")
+    made = house.run("token", "create", *wanted).json()
     headers = {"Authorization": f"Bearer {made['token']}"}
     assert house.url is not None
     assert httpx.get(f"{house.url}/api/sessions", headers=headers).status_code == 200

@@ -1,0 +1,67 @@
+"""What every process says of a URL with a password in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import Service, environment, process, turnstream
+from tests.helpers import wait_until_sync
+
+PROCESSES = (
+    ("up", "--port", "0"),
+    ("worker",),
+    ("api", "--port", "0"),
+    ("ingest", "--port", "0"),
+    ("doctor",),
+    ("status",),
+    ("publish", "session=s", "role=user", "content=hello"),
+)
+# What cannot be read, and what cannot be reached.
+URLS = (
+    "redis://user:QQ/QQ@127.0.0.1:1/0",
+    "redis://user:QQ#QQ@127.0.0.1:1/0",
+    "redis://user:QQ?QQ@127.0.0.1:1/0",
+    "redis://user:QQ",
+    "user:QQ@127.0.0.1:1",
+    "redis://user:QQ@QQ@127.0.0.1:1/0",
+    "redis://user:QQ%40QQ@127.0.0.1:1/0",
+    "redis://127.0.0.1:1/0?password=QQ@QQ",
+    "unix:///nowhere/redis.sock?username=user&password=QQ",
+)
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize("command", [*PROCESSES[4:], ("up", "--port", "0")], ids=" ".join)
+def test_a_command_prints_nothing_of_a_password(
+    workspace: Path, command: tuple[str, ...], url: str
+):
+    workspace.mkdir(mode=0o700)
+    found = turnstream(*command, workspace=workspace, environ=environment(REDIS_URL=url))
+    assert found.code != 0
+    assert "QQ" not in found.out + found.err
+    assert "Redis" in found.out + found.err
+
+
+@pytest.mark.parametrize("url", [URLS[0], URLS[3], URLS[8]])
+@pytest.mark.parametrize("command", PROCESSES[1:4], ids=" ".join)
+def test_a_service_prints_nothing_of_a_password(
+    workspace: Path, command: tuple[str, ...], url: str
+):
+    variables = {"TURNSTREAM_API_URL": "http://127.0.0.1:1", "TURNSTREAM_TOKEN": "ts_x"}
+    service = Service(workspace, environment(REDIS_URL=url, **variables), *command)
+    try:
+        said = ("is not a Redis URL", "redis.sock?***", "listening on")
+        wait_until_sync(lambda: any(text in service.output for text in said), within=30)
+    finally:
+        service.stop()
+    assert "QQ" not in service.output
+
+
+def test_up_prints_nothing_of_the_password_of_a_redis_that_it_uses(workspace: Path, redis_url: str):
+    url = f"{redis_url}?password=QQQQ" if "?" not in redis_url else f"{redis_url}&password=QQQQ"
+    refused = process("up", "--port", "0", "--redis-url", url, workspace=workspace)
+    assert "QQQQ" not in refused.out + refused.err
+    assert refused.code in (os.EX_CONFIG, os.EX_TEMPFAIL)
