@@ -99,7 +99,7 @@ def test_a_port_that_is_taken_is_a_configuration_error(settings: Settings):
     [
         ({"session_backend": "papyrus"}, "session_backend 'papyrus' does not exist"),
         ({"allowed_hosts": ["http://x"]}, "allowed_hosts: 'http://x' is not a host name"),
-        ({"redis_url": "nonsense"}, "nonsense is not a Redis URL"),
+        ({"redis_url": "nonsense"}, "is not a Redis URL: write redis://"),
     ],
 )
 async def test_a_wrong_setting_is_named_before_anything_is_served(
