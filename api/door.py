@@ -1,7 +1,7 @@
 """What every HTTP route of the api has in common: who may in, what errors look like, what is told.
 
 A route of class `Door` is reached with a valid token only. Its handler says by the type of its
-`caller` which scope it needs (Reader, Sender, Administrator).
+`caller` which scope it needs (Reader, Sender, Administrator; AnyCaller needs none).
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ async def authenticate(tokens: TokenVerifier, request: Request) -> Principal:
         return principal
     narrowed = principal.narrowed(utf8_header(agent, "X-Turnstream-Agent"))
     if narrowed is None:
-        raise Forbidden("this token is another agent's than the one in X-Turnstream-Agent")
+        raise Forbidden("this token may not act for the agent in X-Turnstream-Agent")
     return narrowed
 
 
@@ -189,7 +189,16 @@ async def _caller(
     return caller
 
 
-Reader = Annotated[Caller, Depends(_caller)]
+# For routes that every token may use.
+AnyCaller = Annotated[Caller, Depends(_caller)]
+
+
+async def _reader(caller: AnyCaller) -> Caller:
+    caller.require(TokenScope.READ)
+    return caller
+
+
+Reader = Annotated[Caller, Depends(_reader)]
 
 
 async def _sender(caller: Reader) -> Caller:

@@ -39,11 +39,11 @@ async def readyz(api: Here) -> Json:
 
 @router.get("/metrics")
 async def metrics(request: Request, api: Here) -> Response:
-    """Metrics for Prometheus: for this machine, and for administrators."""
+    """Metrics for Prometheus: for this machine, and for the scopes metrics and admin."""
     if not _is_local(request):
         principal = await authenticate(api.tokens, request)
-        if not principal.may(TokenScope.ADMIN):
-            raise Forbidden("this needs the scope admin")
+        if not principal.may(TokenScope.METRICS):
+            raise Forbidden("this needs the scope metrics or admin")
     report = await api.readiness.report()
     sizes = {"ready": float(report.problem is None), **await _sizes(api.service)}
     page = api.metrics.page(sizes)

@@ -77,7 +77,8 @@ class McpDoor:
         request = Request(scope, receive)
         try:
             principal = await authenticate(self._api.tokens, request)
-            request.state.caller = _caller(request, principal)
+            request.state.caller = caller = _caller(request, principal)
+            caller.require(TokenScope.READ)
         except Exception as error:  # noqa: BLE001 - every error has its answer
             await answer_problem(problem_of(error))(scope, receive, send)
             return

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 
 from api.asyncapi import stream_document
-from api.door import ERRORS, Administrator, Door, Here, Json, Reader, read_json
+from api.door import ERRORS, Administrator, AnyCaller, Door, Here, Json, Reader, read_json
 from api.errors import NotFound, Refused
 from api.render import letter_body, letter_row, outcome_body
 from api.service import MAX_LIMIT, Caller, Service
 from api.tools import TOOLS, tool_named
 from sessions.models import EventType, Reason
+from sessions.tokens import TokenScope
 
 router = APIRouter(route_class=Door, responses=ERRORS)
 
@@ -22,8 +23,10 @@ Cursor = Annotated[str | None, Query()]
 
 
 @router.get("/api/tools")
-async def list_tools(caller: Reader) -> Json:
+async def list_tools(caller: AnyCaller) -> Json:
     """The session tools, in the form that chat completions take as `tools`."""
+    if not caller.principal.may(TokenScope.SERVE):
+        caller.require(TokenScope.READ)
     functions = [
         {"name": tool.name, "description": tool.description, "parameters": tool.schema}
         for tool in TOOLS
@@ -41,7 +44,7 @@ async def call_tool(name: str, request: Request, api: Here, caller: Reader) -> J
 
 
 @router.get("/api/tokens/self")
-async def describe_token(caller: Reader) -> Json:
+async def describe_token(caller: AnyCaller) -> Json:
     """Whose the token is, and its scope; how other services check one."""
     return Json({"agent": caller.principal.agent, "scope": caller.principal.scope})
 

@@ -31,7 +31,7 @@ async def caller(
     if agent is not None:
         principal = principal.narrowed(utf8_header(agent, "X-Turnstream-Agent"))
     if principal is None:
-        raise Forbidden("this token is another agent's than the one in X-Turnstream-Agent")
+        raise Forbidden("this token may not act for the agent in X-Turnstream-Agent")
     if not principal.may(needed):
         raise Forbidden(f"this token has the scope {principal.scope}; {needed} is needed")
     return principal

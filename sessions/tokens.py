@@ -37,21 +37,43 @@ AGENT_HEADER: Final = "x-turnstream-agent"
 
 
 class TokenScope(StrEnum):
-    """What a token may do; each scope holds those before it."""
+    """What a token may do. `read`, `send` and `admin` nest; `admin` holds the others as well.
+
+    `metrics` reads /metrics and nothing else. `serve` is for ingest: it checks tokens, reads for
+    turns, and acts for one agent when it says for which.
+    """
 
     READ = "read"
     SEND = "send"
     ADMIN = "admin"
+    METRICS = "metrics"
+    SERVE = "serve"
 
     def includes(self, other: TokenScope) -> bool:
         """Whether this scope may do what `other` may."""
-        order = list(TokenScope)
-        return order.index(self) >= order.index(other)
+        return self is other or other in _HELD[self]
+
+    @property
+    def of_an_agent(self) -> bool:
+        """Whether tokens of this scope belong to an agent; the others belong to none."""
+        return self in (TokenScope.READ, TokenScope.SEND)
+
+
+_HELD: Final = {
+    TokenScope.READ: frozenset[TokenScope](),
+    TokenScope.SEND: frozenset({TokenScope.READ}),
+    TokenScope.ADMIN: frozenset(TokenScope),
+    TokenScope.METRICS: frozenset[TokenScope](),
+    TokenScope.SERVE: frozenset[TokenScope](),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls: an agent, or (with None) an administrator, who may see every session."""
+    """Who calls: an agent, or (with None) an administrator or a service.
+
+    None alone opens nothing: the scope says what the caller may do.
+    """
 
     agent: str | None
     scope: TokenScope
@@ -61,13 +83,14 @@ class Principal:
         return self.scope.includes(needed)
 
     def narrowed(self, agent: str) -> Principal | None:
-        """The caller as that agent and no more; None where the token is another agent's.
+        """The caller as that agent and no more; None if the token may not act for it.
 
-        An administrator keeps the scope `send` of its own.
+        Administrators and `serve` may act for every agent, then with the scope `send`. An agent's
+        token may act for its own agent, and keeps its scope. `metrics` may act for nobody.
         """
-        if self.agent is None:
-            return Principal(agent, TokenScope.SEND)
-        return self if self.agent == agent else None
+        if self.agent is not None:
+            return self if self.agent == agent else None
+        return Principal(agent, TokenScope.SEND) if self.may(TokenScope.SERVE) else None
 
 
 class TokenVerifier(Protocol):
@@ -91,9 +114,9 @@ class TokenEntry(BaseModel):
     note: str = ""
 
     @model_validator(mode="after")
-    def _belongs_to_an_agent_or_is_admin(self) -> Self:
-        if (self.agent is None) != (self.scope is TokenScope.ADMIN):
-            raise ValueError("a token is an agent's, or has the scope admin and no agent")
+    def _has_an_agent_if_the_scope_wants_one(self) -> Self:
+        if (self.agent is not None) != self.scope.of_an_agent:
+            raise ValueError("scopes read and send want an agent, the others want none")
         return self
 
 
@@ -140,8 +163,8 @@ def create_token(
 ) -> tuple[str, TokenEntry]:
     """Make a token: the token itself, which nothing keeps, and its entry.
 
-    Raises ConfigError where the file cannot be used, or where neither an agent is given nor the
-    scope is admin (or both are).
+    Raises ConfigError if the file cannot be used, if `read` or `send` come without an agent, or
+    another scope with one.
     """
     token = TOKEN_PREFIX + secrets.token_hex(_TOKEN_BYTES)
     try:
@@ -155,7 +178,8 @@ def create_token(
         )
     except ValidationError:
         raise ConfigError(
-            "a token is either an agent's (read or send) or has the scope admin and no agent"
+            "a token is either an agent's (read or send) or has the scope admin, metrics or serve "
+            "and no agent"
         ) from None
     _change(workspace, lambda entries: (*entries, entry))
     return token, entry

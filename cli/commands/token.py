@@ -51,13 +51,13 @@ def list_all(edge: Edge) -> None:
 
 
 @token.command("create", example="turnstream token create --agent main --scope send")
-@click.option("--agent", help="The agent that the token belongs to; none for the scope admin.")
+@click.option("--agent", help="The agent that the token belongs to; for read and send only.")
 @click.option(
     "--scope",
     type=click.Choice([scope.value for scope in TokenScope]),
     default=TokenScope.SEND.value,
     show_default=True,
-    help="What it may do; each scope holds those before it.",
+    help="What it may do; send holds read, admin holds all.",
 )
 @click.option("--note", default="", help="What it is for.")
 @click.option(

@@ -20,8 +20,11 @@ from tests.leading import Leading
 
 @pytest.fixture
 def tokens(workspace: Path) -> Mapping[str, str]:
-    """A token for the administrator, and for each agent one that sends and one that reads."""
-    made = {"admin": create_token(workspace, scope=TokenScope.ADMIN)[0]}
+    """Tokens of the scopes without an agent; for each agent one that sends and one that reads."""
+    made = {
+        scope.value: create_token(workspace, scope=scope)[0]
+        for scope in (TokenScope.ADMIN, TokenScope.METRICS, TokenScope.SERVE)
+    }
     for agent in ("anna", "bert"):
         made[agent] = create_token(workspace, scope=TokenScope.SEND, agent=agent)[0]
         made[f"{agent}-reads"] = create_token(workspace, scope=TokenScope.READ, agent=agent)[0]

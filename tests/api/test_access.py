@@ -92,13 +92,16 @@ class TestTokens:
     async def test_it_says_whose_it_is(self, house: House):
         answers = [
             (await house.get("/api/tokens/self", who=who)).json()
-            for who in ("admin", "anna", "bert-reads")
+            for who in ("admin", "anna", "bert-reads", "metrics", "serve", "serve as anna")
         ]
 
         assert answers == [
             {"agent": None, "scope": "admin"},
             {"agent": "anna", "scope": "send"},
             {"agent": "bert", "scope": "read"},
+            {"agent": None, "scope": "metrics"},
+            {"agent": None, "scope": "serve"},
+            {"agent": "anna", "scope": "send"},
         ]
 
 
@@ -131,6 +134,34 @@ class TestScopes:
 
         assert agent.status_code == 403
         assert administrator.status_code in (200, 404)
+
+    @pytest.mark.parametrize(
+        ("who", "allowed"),
+        [("metrics", {"/api/tokens/self"}), ("serve", {"/api/tokens/self", "/api/tools"})],
+    )
+    async def test_a_service_gets_no_further_than_its_own_routes(
+        self, house: House, who: str, allowed: set[str]
+    ):
+        doors = [(method, path) for method, path in ROUTE_CALLS if path not in (*OPEN, *allowed)]
+        for method, path in [*doors, ("GET", "/openapi.json"), ("POST", "/mcp")]:
+            response = await house.call(method, path, who=who, json={})
+
+            assert (response.status_code, response.json()["code"]) == (403, "forbidden"), path
+        for path in allowed:
+            assert (await house.get(path, who=who)).status_code == 200
+
+    async def test_serve_acts_for_an_agent_and_sees_only_its_sessions(self, house: House):
+        await house.say("a", "hello", agent="anna")
+        await house.say("b", "hello", agent="bert")
+
+        data = await house.data("sessions_list", who="serve as anna")
+
+        assert [session["session_key"] for session in data["sessions"]] == ["a"]
+
+    async def test_metrics_acts_for_nobody(self, house: House):
+        response = await house.get("/api/sessions", who="metrics as anna")
+
+        assert (response.status_code, response.json()["code"]) == (403, "forbidden")
 
 
 class TestNames:

@@ -53,7 +53,16 @@ async def test_changes_are_seen_at_the_next_call(workspace: Path):
     assert not revoke_token(workspace, entry.id)
 
 
-@pytest.mark.parametrize(("scope", "agent"), [(TokenScope.ADMIN, "anna"), (TokenScope.READ, None)])
+@pytest.mark.parametrize(
+    ("scope", "agent"),
+    [
+        (TokenScope.ADMIN, "anna"),
+        (TokenScope.METRICS, "anna"),
+        (TokenScope.SERVE, "anna"),
+        (TokenScope.READ, None),
+        (TokenScope.SEND, None),
+    ],
+)
 def test_a_token_is_an_agents_or_an_administrators(
     workspace: Path, scope: TokenScope, agent: str | None
 ):
@@ -63,12 +72,36 @@ def test_a_token_is_an_agents_or_an_administrators(
     assert list_tokens(workspace) == ()
 
 
-def test_scopes_nest():
-    sender = Principal("anna", TokenScope.SEND)
+@pytest.mark.parametrize(
+    ("scope", "held"),
+    [
+        (TokenScope.READ, {"read"}),
+        (TokenScope.SEND, {"read", "send"}),
+        (TokenScope.ADMIN, {"read", "send", "admin", "metrics", "serve"}),
+        (TokenScope.METRICS, {"metrics"}),
+        (TokenScope.SERVE, {"serve"}),
+    ],
+)
+def test_read_send_and_admin_nest_and_the_services_have_only_their_own(
+    scope: TokenScope, held: set[str]
+):
+    assert {other.value for other in TokenScope if scope.includes(other)} == held
 
-    assert sender.may(TokenScope.READ)
-    assert sender.may(TokenScope.SEND)
-    assert not sender.may(TokenScope.ADMIN)
+
+@pytest.mark.parametrize(
+    ("caller", "narrowed"),
+    [
+        (Principal(None, TokenScope.ADMIN), Principal("anna", TokenScope.SEND)),
+        (Principal(None, TokenScope.SERVE), Principal("anna", TokenScope.SEND)),
+        (Principal("anna", TokenScope.READ), Principal("anna", TokenScope.READ)),
+        (Principal(None, TokenScope.METRICS), None),
+        (Principal("bert", TokenScope.SEND), None),
+    ],
+)
+def test_only_who_may_act_for_an_agent_is_narrowed_to_it(
+    caller: Principal, narrowed: Principal | None
+):
+    assert caller.narrowed("anna") == narrowed
 
 
 def test_only_the_owner_can_read_the_files(workspace: Path):

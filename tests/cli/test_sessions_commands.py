@@ -166,6 +166,16 @@ def test_a_token_works_until_it_is_revoked(house: Up, key: str) -> None:
     assert house.run("token", "revoke", made["id"]).code == 1
 
 
+@pytest.mark.parametrize("scope", ["metrics", "serve"])
+def test_a_token_of_a_service_says_its_scope(house: Up, scope: str) -> None:
+    """It belongs to no agent."""
+    made = house.run("token", "create", "--scope", scope, "--json").json()
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    told = httpx.get(f"{house.url}/api/tokens/self", headers=headers).json()
+    assert told == {"agent": None, "scope": scope}
+    assert house.run("token", "create", "--scope", scope, "--agent", "main").code == os.EX_CONFIG
+
+
 def test_a_wrong_token_is_a_matter_of_configuration(house: Up) -> None:
     """The message says which variable to mend."""
     environ = environment(TURNSTREAM_TOKEN="ts_wrong")
