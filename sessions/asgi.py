@@ -28,6 +28,9 @@ Receive = Callable[[], Awaitable[AsgiMessage]]
 Send = Callable[[AsgiMessage], Awaitable[None]]
 AsgiApp = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 
+# In `scope["extensions"]`, which only a server or an app can write: no client can send it.
+_INSIDE: Final = "turnstream.inside"
+
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 # Listening there means "on every address", which is no name to be called by.
 _WILDCARDS: Final = frozenset({"0.0.0.0", "::", ""})
@@ -44,6 +47,21 @@ class BodyTooLarge(SessionError):
 
 class InvalidJson(SessionError):
     """The body is not JSON that can be stored and rendered again."""
+
+
+def inside(app: AsgiApp) -> AsgiApp:
+    """The app for calls from its own process, which the limits for outside callers spare."""
+
+    async def call(scope: AsgiScope, receive: Receive, send: Send) -> None:
+        extensions = {**(scope.get("extensions") or {}), _INSIDE: {}}
+        await app({**scope, "extensions": extensions}, receive, send)
+
+    return call
+
+
+def is_inside(scope: AsgiScope) -> bool:
+    """Whether this request came through `inside`."""
+    return _INSIDE in (scope.get("extensions") or {})
 
 
 def allowed_names(settings: Settings) -> tuple[str, ...]:

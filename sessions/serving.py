@@ -15,7 +15,8 @@ import uvicorn
 from sessions.asgi import AsgiApp
 from sessions.errors import ConfigError
 from sessions.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
-from sessions.progress import BEAT_INTERVAL, ProgressReporter
+from sessions.progress import ProgressReporter
+from sessions.selfcheck import keep_checking
 from sessions.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
@@ -59,17 +60,26 @@ async def serve(
         "ws_ping_interval": gateway.websocket_ping_interval_secs or None,
         "ws_ping_timeout": pong_timeout,
     }
-    server = _Server(_config(app, reporter, pings), ready)
+    server = _Server(_config(app, pings), ready)
     watch_parent(inherited_pipe(environ, LIFELINE_VARIABLE), server.stop)
     with contextlib.closing(listener), _stop_on_signals(server):
-        serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+        checking = asyncio.create_task(keep_checking(app, reporter.beat), name="self-check")
         try:
-            await asyncio.shield(serving)
-        except asyncio.CancelledError:
-            server.stop()
-            await serving
-            raise
+            await _finished(server, listener)
+        finally:
+            checking.cancel()
     log.info("stopped")
+
+
+async def _finished(server: _Server, listener: socket.socket) -> None:
+    """Serve until the server has stopped; being cancelled stops it."""
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.stop()
+        await serving
+        raise
 
 
 @contextlib.contextmanager
@@ -106,10 +116,7 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _config(app: AsgiApp, reporter: ProgressReporter, more: Mapping[str, Any]) -> uvicorn.Config:
-    async def beat() -> None:
-        reporter.beat()
-
+def _config(app: AsgiApp, more: Mapping[str, Any]) -> uvicorn.Config:
     settings: dict[str, Any] = {
         "log_config": None,
         # Else an app that fails to start is taken for one that has nothing to start.
@@ -122,8 +129,6 @@ def _config(app: AsgiApp, reporter: ProgressReporter, more: Mapping[str, Any]) -
         # Frames are short texts: compressing them costs more time and memory than it saves.
         "ws_per_message_deflate": False,
         "timeout_graceful_shutdown": GRACE,
-        "callback_notify": beat,
-        "timeout_notify": BEAT_INTERVAL,
         **more,
     }
     return uvicorn.Config(app, **settings)
