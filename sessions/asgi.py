@@ -53,7 +53,7 @@ def inside(app: AsgiApp) -> AsgiApp:
     """The app for calls from its own process, which the limits for outside callers spare."""
 
     async def call(scope: AsgiScope, receive: Receive, send: Send) -> None:
-        extensions = {**(scope.get("extensions") or {}), _INSIDE: {}}
+        extensions: dict[str, Any] = {**(scope.get("extensions") or {}), _INSIDE: {}}
         await app({**scope, "extensions": extensions}, receive, send)
 
     return call

@@ -8,16 +8,19 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import uvicorn
 
 from sessions.asgi import AsgiApp
+from sessions.edge import Edge
+from sessions.edge.protocol import GuardedHttp, GuardedWebSocket
 from sessions.errors import ConfigError
 from sessions.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
 from sessions.progress import ProgressReporter
 from sessions.selfcheck import keep_checking
-from sessions.settings import GatewaySettings
+from sessions.settings import GatewaySettings, OwnSettings
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ async def serve(
     app: AsgiApp,
     gateway: GatewaySettings,
     *,
+    edge: Edge | None = None,
     environ: Mapping[str, str],
     on_ready: Callable[[str], None] = lambda url: None,
     pong_timeout: float = PONG_TIMEOUT,
@@ -44,8 +48,9 @@ async def serve(
     """Serve until SIGTERM, SIGINT or the end of the supervisor; a second signal cuts requests off.
 
     Being cancelled is a request to end as well. `on_ready` is told the URL once requests are
-    answered; port 0 takes a free one. WebSockets are pinged, and closed where no pong comes in
-    `pong_timeout` seconds. Raises ConfigError where the address cannot be listened on.
+    answered; port 0 takes a free one. Without an `edge` the limits are the defaults. WebSockets
+    are pinged, and closed if no pong comes in `pong_timeout` seconds.
+    Raises ConfigError if the address cannot be listened on.
     """
     listener = _listen(gateway.host, gateway.port)
     reporter = ProgressReporter.inherited(environ)
@@ -60,7 +65,7 @@ async def serve(
         "ws_ping_interval": gateway.websocket_ping_interval_secs or None,
         "ws_ping_timeout": pong_timeout,
     }
-    server = _Server(_config(app, pings), ready)
+    server = _Server(_config(app, edge or Edge.of(OwnSettings()), pings), ready)
     watch_parent(inherited_pipe(environ, LIFELINE_VARIABLE), server.stop)
     with contextlib.closing(listener), _stop_on_signals(server):
         checking = asyncio.create_task(keep_checking(app, reporter.beat), name="self-check")
@@ -116,14 +121,16 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _config(app: AsgiApp, more: Mapping[str, Any]) -> uvicorn.Config:
+def _config(app: AsgiApp, edge: Edge, more: Mapping[str, Any]) -> uvicorn.Config:
     settings: dict[str, Any] = {
         "log_config": None,
+        "http": partial(GuardedHttp, edge=edge),
+        "ws": partial(GuardedWebSocket, edge=edge),
         # Else an app that fails to start is taken for one that has nothing to start.
         "lifespan": "on",
         "access_log": False,
         "server_header": False,
-        # Nothing here trusts a client's address enough to let a header change it.
+        # What a proxy says of a client's address is judged by the edge.
         "proxy_headers": False,
         "ws_max_size": MAX_WEBSOCKET_MESSAGE,
         # Frames are short texts: compressing them costs more time and memory than it saves.

@@ -111,6 +111,18 @@ class OwnSettings(BaseModel):
     max_content_bytes: int = Field(default=DEFAULT_MAX_CONTENT, ge=1, le=1024 * 1024)
     # Names under which the web process is reached, beside the loopback ones.
     allowed_hosts: tuple[str, ...] = ()
+    # Addresses and networks of proxies whose X-Forwarded-For is believed. Else every caller could
+    # make up an address, and with it a limit of its own.
+    trusted_proxies: tuple[str, ...] = ()
+    # Bytes of a request line with all headers. The largest that browsers and proxies send; a token,
+    # a position and cookies of a neighbour on the same name fit many times.
+    max_header_bytes: int = Field(default=32 * 1024, ge=1024)
+    # Seconds in which a request must be complete. The largest body comes at 280 KB/s in it.
+    request_timeout_secs: int = Field(default=30, ge=1)
+    # HTTP connections of one address. A browser opens 6, a client library some 100.
+    max_connections_per_address: int = Field(default=128, ge=1)
+    # WebSockets of one address. A household has few; a proxy that is not trusted has everybody's.
+    max_websockets_per_address: int = Field(default=1000, ge=1)
     # Redis' memory limit in `turnstream up`; a home machine has this much to spare.
     redis_maxmemory_mb: int = Field(default=512, ge=16)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -161,7 +173,7 @@ _SECTION_OF: Final = {
     "websocket_ping_interval_secs": "gateway",
 }
 # Variables of the environment beside `TURNSTREAM_<NAME>`.
-_LIST_NAMES: Final = frozenset({"allowed_hosts"})
+_LIST_NAMES: Final = frozenset({"allowed_hosts", "trusted_proxies"})
 # Variables with our prefix that are no settings: pipes between the supervisor and its children.
 _NOT_SETTINGS: Final = frozenset({"progress_fd", "lifeline_fd", "config", "token"})
 
