@@ -37,7 +37,7 @@ def main() -> int:
 async def run(settings: Settings, environ: Mapping[str, str]) -> None:
     """Serve the api of these settings until a signal or the end of the parent."""
     async with opened(settings) as app:
-        await serve(app, settings.gateway, environ=environ)
+        await serve(app, settings.gateway, edge=app.state.edge, environ=environ)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from api.readiness import Readiness
 from api.service import Aborter, Service, Teller
 from sessions.asgi import HostGuard, allowed_names
 from sessions.backend import SessionReader
+from sessions.edge import Edge
 from sessions.errors import ConfigError, Retryable
 from sessions.factory import make_session_backend
 from sessions.lanes import Lanes
@@ -96,7 +97,8 @@ def create_app(
         patience=patience,
     )
     readiness = Readiness(backend, service.freshness)
-    api = Api(service, tokens, Metrics(), readiness)
+    edge = Edge.of(settings.turnstream, tokens)
+    api = Api(service, tokens, Metrics(), readiness, edge)
     mcp = McpDoor(api, version=VERSION)
     names = allowed_names(settings)
 
@@ -109,6 +111,7 @@ def create_app(
         title="Turnstream", version=VERSION, openapi_url=None, lifespan=lifespan, docs_url=None
     )
     app.state.api = api
+    app.state.edge = edge
     app.add_middleware(HostGuard, names=names)
     app.add_exception_handler(HTTPException, _answer)
     app.add_exception_handler(Exception, _answer)

@@ -24,6 +24,7 @@ from api.metrics import Metrics
 from api.readiness import Readiness
 from api.service import Caller, Service, checked_key
 from sessions.asgi import parse_json, read_body, utf8_header
+from sessions.edge import Edge
 from sessions.models import Position
 from sessions.tokens import AGENT_HEADER, Principal, TokenScope, TokenVerifier
 
@@ -40,6 +41,7 @@ class Api:
     tokens: TokenVerifier
     metrics: Metrics
     readiness: Readiness
+    edge: Edge
 
 
 class ErrorBody(BaseModel):

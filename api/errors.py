@@ -14,6 +14,7 @@ from typing import Any, Final
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from sessions.asgi import BodyTooLarge, InvalidJson
 from sessions.errors import (
@@ -120,6 +121,8 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, HTTPException):
         headers = dict(error.headers or {})
         return Problem(error.status_code, error.detail, "http_error", headers=headers)
+    if isinstance(error, ClientDisconnect):
+        return Problem(400, "the connection ended before the body did", "incomplete_body")
     for kind, status, code, text in _TABLE:
         if isinstance(error, kind):
             return _known(error, status, code, text)

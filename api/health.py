@@ -18,9 +18,6 @@ from sessions.tokens import TokenScope
 
 router = APIRouter(route_class=OpenDoor, responses=ERRORS)
 
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
-# Whoever came through a proxy on this machine is not from this machine.
-_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip")
 _UNKNOWN: Final = float("nan")
 
 
@@ -40,7 +37,7 @@ async def readyz(api: Here) -> Json:
 @router.get("/metrics")
 async def metrics(request: Request, api: Here) -> Response:
     """Metrics for Prometheus: for this machine, and for the scopes metrics and admin."""
-    if not _is_local(request):
+    if not api.edge.proxies.is_local(request.scope):
         principal = await authenticate(api.tokens, request)
         if not principal.may(TokenScope.METRICS):
             raise Forbidden("this needs the scope metrics or admin")
@@ -48,12 +45,6 @@ async def metrics(request: Request, api: Here) -> Response:
     sizes = {"ready": float(report.problem is None), **await _sizes(api.service)}
     page = api.metrics.page(sizes)
     return Response(page, media_type=CONTENT_TYPE_LATEST)
-
-
-def _is_local(request: Request) -> bool:
-    if any(name in request.headers for name in _FORWARDED):
-        return False
-    return request.client is not None and request.client.host in _LOOPBACK
 
 
 async def _sizes(service: Service) -> dict[str, float]:

@@ -40,7 +40,7 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
         client_within(app, token) as api,
         joined(app, settings, tokens=tokens, api=api),
     ):
-        await serve(app, settings.gateway, environ=environ)
+        await serve(app, settings.gateway, edge=app.state.edge, environ=environ)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def main() -> int:
 
 async def _run(settings: Settings, token: str | None) -> None:
     async with opened(settings, token=token) as app:
-        await serve(app, settings.gateway, environ=os.environ)
+        await serve(app, settings.gateway, edge=app.state.edge, environ=os.environ)
 
 
 if __name__ == "__main__":

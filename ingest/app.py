@@ -35,7 +35,8 @@ from ingest.keeper import keeping
 from ingest.reads import ApiReads
 from ingest.services import Services
 from ingest.turn import TurnRunner
-from sessions.asgi import HostGuard, allowed_names
+from sessions.asgi import HostGuard, allowed_names, inside
+from sessions.edge import Edge
 from sessions.errors import ConfigError
 from sessions.lanes import Lanes
 from sessions.notices import Notices
@@ -70,9 +71,11 @@ async def opened(settings: Settings, *, token: str | None = None) -> AsyncGenera
     async with (
         api_client(settings.turnstream.api_url, token) as api,
         api_client(settings.turnstream.api_url, token) as turns_api,
-        _served(app, settings, tokens=ApiTokens(api), api=api, turns_api=turns_api),
     ):
-        yield app
+        tokens = ApiTokens(api)
+        app.state.edge = Edge.of(settings.turnstream, tokens)
+        async with _served(app, settings, tokens=tokens, api=api, turns_api=turns_api):
+            yield app
 
 
 @asynccontextmanager
@@ -144,7 +147,9 @@ def api_client(url: str, token: str | None) -> httpx.AsyncClient:
 def client_within(app: FastAPI, token: str | None) -> httpx.AsyncClient:
     """A client for an api that is part of the same process."""
     return httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://127.0.0.1", headers=_showing(token)
+        transport=httpx.ASGITransport(inside(app)),
+        base_url="http://127.0.0.1",
+        headers=_showing(token),
     )
 
 

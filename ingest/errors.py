@@ -14,6 +14,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from sessions.asgi import BodyTooLarge, InvalidJson
 from sessions.errors import (
@@ -115,6 +116,8 @@ def answer_to(error: Exception) -> Response:
         return _answer(422, str(error), error.reason, index=error.index, field=error.field)
     if isinstance(error, InvalidEvent):
         return _answer(422, error.detail, error.reason)
+    if isinstance(error, ClientDisconnect):
+        return _answer(400, "the connection ended before the body did", "incomplete_body")
     for kind, status, code, text in _TABLE:
         if isinstance(error, kind):
             return _known(error, status, code, text)

@@ -15,6 +15,7 @@ import uvicorn
 
 from sessions.asgi import AsgiApp
 from sessions.edge import Edge
+from sessions.edge.limits import CallerLimits
 from sessions.edge.protocol import GuardedHttp, GuardedWebSocket
 from sessions.errors import ConfigError
 from sessions.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
@@ -65,7 +66,9 @@ async def serve(
         "ws_ping_interval": gateway.websocket_ping_interval_secs or None,
         "ws_ping_timeout": pong_timeout,
     }
-    server = _Server(_config(app, edge or Edge.of(OwnSettings()), pings), ready)
+    edge = edge or Edge.of(OwnSettings())
+    app = CallerLimits(app, edge)
+    server = _Server(_config(app, edge, pings), ready)
     watch_parent(inherited_pipe(environ, LIFELINE_VARIABLE), server.stop)
     with contextlib.closing(listener), _stop_on_signals(server):
         checking = asyncio.create_task(keep_checking(app, reporter.beat), name="self-check")

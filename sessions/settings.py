@@ -123,6 +123,18 @@ class OwnSettings(BaseModel):
     max_connections_per_address: int = Field(default=128, ge=1)
     # WebSockets of one address. A household has few; a proxy that is not trusted has everybody's.
     max_websockets_per_address: int = Field(default=1000, ge=1)
+    # Requests at a time with one agent's token. An agent asks one thing after the other; at some
+    # 4 ms each, so many still leave another caller's request an answer within 100 ms.
+    max_requests_per_token: int = Field(default=16, ge=1)
+    # The same with a token of the scopes admin and serve: ingest has all its agents' requests.
+    max_requests_per_service_token: int = Field(default=256, ge=1)
+    # Requests a second with one agent's token, more than the process can answer to one caller
+    # alone, and how many may come at once after a pause. A body costs more, 16 KiB as a request.
+    requests_per_second: int = Field(default=500, ge=1)
+    requests_burst: int = Field(default=1000, ge=1)
+    # Chats at a time with one agent's token, some 80 KB each, and with the scopes admin and serve.
+    max_chats_per_token: int = Field(default=500, ge=1)
+    max_chats_per_service_token: int = Field(default=2000, ge=1)
     # Redis' memory limit in `turnstream up`; a home machine has this much to spare.
     redis_maxmemory_mb: int = Field(default=512, ge=16)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
