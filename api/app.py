@@ -37,6 +37,7 @@ from sessions.lanes import Lanes
 from sessions.notices import Notices
 from sessions.redis import connect, redacted
 from sessions.settings import Settings
+from sessions.share import Share
 from sessions.stream import TurnStream
 from sessions.tokens import TokenFile, TokenVerifier
 
@@ -88,16 +89,18 @@ def create_app(
 
     Raises ConfigError where `allowed_hosts` has an entry that is no name.
     """
+    edge = Edge.of(settings.turnstream, tokens)
+    share = Share(stream, settings.turnstream, edge.refusals)
     service = Service(
         settings,
         backend=backend,
         stream=stream,
+        share=share,
         aborter=aborter,
         teller=teller,
         patience=patience,
     )
     readiness = Readiness(backend, service.freshness)
-    edge = Edge.of(settings.turnstream, tokens)
     api = Api(service, tokens, Metrics(), readiness, edge)
     mcp = McpDoor(api, version=VERSION)
     names = allowed_names(settings)
@@ -112,6 +115,7 @@ def create_app(
     )
     app.state.api = api
     app.state.edge = edge
+    app.state.share = share
     app.add_middleware(HostGuard, names=names)
     app.add_exception_handler(HTTPException, _answer)
     app.add_exception_handler(Exception, _answer)

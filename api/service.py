@@ -34,6 +34,7 @@ from sessions.models import (
 )
 from sessions.notices import Notice
 from sessions.settings import Settings
+from sessions.share import Share
 from sessions.stream import TurnStream
 from sessions.text import GATEWAY_PREFIX
 from sessions.tokens import Principal, TokenScope
@@ -241,6 +242,7 @@ class Service:
         *,
         backend: SessionReader,
         stream: TurnStream,
+        share: Share,
         aborter: Aborter | None = None,
         teller: Teller | None = None,
         patience: float = PATIENCE,
@@ -248,6 +250,7 @@ class Service:
         self.backend = backend
         self.stream = stream
         self.access = Access(settings)
+        self.share = share
         self.freshness = Freshness(backend, stream, patience=patience)
         self._patience = patience
         self.aborter = aborter or NoAborter()
@@ -269,14 +272,16 @@ class Service:
     async def change(self, caller: Caller, event_type: EventType, **fields: str | bool) -> Change:
         """Publish an event under the caller's key and wait for its outcome.
 
-        Raises InvalidEvent where the stream contract refuses it, StreamFull and NotConfirmed
-        where Redis did not take it, Refused where the key was used for something else before.
+        Raises InvalidEvent if the stream contract refuses it, ShareFull, StreamFull and
+        NotConfirmed if it was not taken, Refused if the key was used for something else before.
         Once it was published only that last error is raised: the change may take effect.
         """
         base = Event(id=caller.key or new_id(), type=event_type, if_exists=True)
         event = base._replace(**fields)
         try:
-            [position] = await self.stream.publish([event], patience=self._patience)
+            [position] = await self.share.publish(
+                [event], agent=caller.principal.agent, patience=self._patience
+            )
         except StreamUnavailable as error:
             raise NotConfirmed(event.id) from error
         caller.position = position

@@ -42,6 +42,7 @@ from sessions.lanes import Lanes
 from sessions.notices import Notices
 from sessions.redis import connect
 from sessions.settings import Settings
+from sessions.share import Share
 from sessions.stream import TurnStream
 from sessions.tokens import TokenVerifier
 
@@ -113,6 +114,10 @@ async def _served(
         limits = {"url": url, "prefix": own.prefix}
         stream = TurnStream(redis, **limits, max_content=own.max_content_bytes)
         lanes = Lanes(redis, **limits, max_content=own.max_content_bytes)
+        # Beside an api, both publish from one share.
+        share: Share = getattr(app.state, "share", None) or Share(
+            stream, own, _edge_of(app, settings, tokens).refusals
+        )
         reads = ApiReads(turns_api)
         dispatch = Dispatch(
             channels, reads=reads, lanes=lanes, redis=redis, url=url, prefix=own.prefix
@@ -124,7 +129,16 @@ async def _served(
         ):
             reception = Reception(desk, settings, presence)
             app.state.ingest = Services(
-                settings, stream, tokens, api, desk, ApiReads(api), agents, channels, reception
+                settings,
+                stream,
+                share,
+                tokens,
+                api,
+                desk,
+                ApiReads(api),
+                agents,
+                channels,
+                reception,
             )
             for part in (rest, door, channel_door):
                 app.include_router(part.router)
@@ -133,6 +147,13 @@ async def _served(
                 showing(Notices(redis, **limits), app.state.ingest.clients),
             ):
                 yield
+
+
+def _edge_of(app: FastAPI, settings: Settings, tokens: TokenVerifier) -> Edge:
+    """The edge that the app has, else a new one."""
+    if not hasattr(app.state, "edge"):
+        app.state.edge = Edge.of(settings.turnstream, tokens)
+    return app.state.edge
 
 
 def api_client(url: str, token: str | None) -> httpx.AsyncClient:

@@ -23,6 +23,7 @@ from sessions.errors import (
     LaneFull,
     Retryable,
     SessionError,
+    ShareFull,
     StreamFull,
     StreamUnavailable,
 )
@@ -85,6 +86,7 @@ _TABLE: Final[tuple[tuple[type[Exception], int, str, str | None], ...]] = (
     (InvalidBody, 422, "invalid_body", None),
     (InvalidRequest, 422, "invalid_argument", None),
     (LaneFull, 429, "session_queue_full", None),
+    (ShareFull, 429, "agent_share_full", None),
     (StreamFull, 503, "stream_full", None),
     (StreamUnavailable, 503, "stream_unavailable", "Redis does not answer; try again"),
     (ApiUnavailable, 503, "api_unavailable", "the api does not answer; try again"),

@@ -57,7 +57,8 @@ async def publish_events(request: Request) -> JSONResponse:
     if principal.agent is not None:
         agent = principal.agent
         events = [claimed_by(agent, index, event) for index, event in enumerate(events)]
-    return _accepted(events, await services.stream.publish(events))
+    positions = await services.share.publish(events, agent=principal.agent)
+    return _accepted(events, positions)
 
 
 def _accepted(events: Sequence[Event], positions: Sequence[Position]) -> JSONResponse:

@@ -15,6 +15,7 @@ from ingest.gateway.chat import Chat
 from ingest.reads import SessionReads
 from sessions.errors import SessionError
 from sessions.settings import Settings
+from sessions.share import Share
 from sessions.stream import TurnStream
 from sessions.tokens import TokenVerifier
 
@@ -25,6 +26,7 @@ class Services:
 
     settings: Settings
     stream: TurnStream
+    share: Share
     tokens: TokenVerifier
     api: httpx.AsyncClient
     desk: Desk

@@ -10,6 +10,7 @@
     ├── Retryable               the same call may succeed later; nothing was lost
     │   ├── StreamUnavailable   Redis does not answer
     │   ├── StreamFull          Redis refuses new entries until the worker has caught up
+    │   ├── ShareFull           too much of what the agent published waits for the worker
     │   ├── StoreUnavailable    the store is busy, its disk is full, or it cannot be opened now
     │   ├── StoreBehind         the store has not applied yet what the caller asked to see
     │   ├── LaneFull            the session has as many messages waiting as it may
@@ -75,6 +76,17 @@ class StreamUnavailable(Retryable):
 
 class StreamFull(Retryable):
     """Redis is at its memory limit and refuses new entries."""
+
+
+class ShareFull(Retryable):
+    """The agent's share of the stream is full; nothing was published. `waiting` is in entries."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(
+            f"{waiting} events of this agent are not applied yet; send this again when the worker "
+            "has caught up"
+        )
+        self.waiting = waiting
 
 
 class StoreUnavailable(Retryable):

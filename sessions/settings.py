@@ -135,6 +135,10 @@ class OwnSettings(BaseModel):
     # Chats at a time with one agent's token, some 80 KB each, and with the scopes admin and serve.
     max_chats_per_token: int = Field(default=500, ge=1)
     max_chats_per_service_token: int = Field(default=2000, ge=1)
+    # What one process may have published for an agent that the worker has not applied yet: entries
+    # and bytes. A worker applies so much in about a second.
+    max_share_entries: int = Field(default=2000, ge=1)
+    max_share_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
     # Redis' memory limit in `turnstream up`; a home machine has this much to spare.
     redis_maxmemory_mb: int = Field(default=512, ge=16)
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -229,9 +229,16 @@ class TurnStream:
             await self._redis.execute_command("HSETNX", self.store_key, "store_id", store_id)
 
     async def announce(self, **facts: str | int) -> None:
-        """Write the leader's facts (`epoch`, `leader`) where publishers and readers see them."""
+        """Write the leader's facts (`epoch`, `applied`) where publishers and readers see them."""
         pairs = [part for pair in facts.items() for part in pair]
         await self._ask(lambda: self._redis.execute_command("HSET", self.store_key, *pairs))
+
+    async def applied(self) -> Position | None:
+        """How far the leader says that the store is; None if it has not said so yet."""
+        found = await self._ask(
+            lambda: self._redis.execute_command("HGET", self.store_key, "applied")
+        )
+        return Position.parse(found.decode()) if found else None
 
     async def note_standby(self, holder: str) -> None:
         """Note that this worker stands by now; it counts for STANDBY_SEEN seconds."""

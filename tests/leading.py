@@ -90,6 +90,11 @@ class Leading:
         while await self._step():
             pass
 
+    async def announce(self) -> None:
+        """Say how far the store is, as the worker does."""
+        cursor = await self.backend.cursor()
+        await self.stream.announce(applied=str(Position(cursor.epoch, cursor.applied)))
+
     async def publish(self, *events: Event) -> Position:
         """Publish events as any program may, and give the last one's position."""
         return (await self.stream.publish(events))[-1]

@@ -21,6 +21,7 @@ from sessions.errors import Fenced, Retryable, StoreUnavailable, StreamFull
 from sessions.models import Entry, Event, EventType, StreamCursor, StreamId
 from sessions.progress import ProgressReporter
 from sessions.stream import StreamFacts, TurnStream
+from worker.announcing import announcing
 from worker.leadership import RENEWAL, DeathLock, stand_by
 from worker.readahead import ReadAhead
 from worker.regression import regression, vanished
@@ -125,8 +126,9 @@ class Consumer:
     async def _lead(self) -> None:
         self._leading = True
         self._cursor = self._coming = None
-        while not self._stopping.is_set():
-            await self._patiently(self._step)
+        async with announcing(self._stream, lambda: self._cursor):
+            while not self._stopping.is_set():
+                await self._patiently(self._step)
         try:
             await self._backend.release()
         except StoreUnavailable as error:

@@ -23,8 +23,10 @@ from sessions.redis import RedisClient, connect
 from sessions.settings import Settings
 from sessions.stream import TurnStream
 from sessions.tokens import Principal, TokenFile, TokenScope, create_token, revoke_token
+from tests.helpers import wait_until
 from tests.leading import Leading
 
+ANY = {"consistency": "any"}
 HELLO = {"type": "append", "session": "s", "role": "user", "content": "hello"}
 
 
@@ -64,6 +66,48 @@ async def entries(redis: RedisClient, settings: Settings) -> list[dict[str, str]
 
 def numbered(count: int, **changes: Any) -> dict[str, Any]:
     return {"events": [{**HELLO, "id": f"e{n}", **changes} for n in range(count)]}
+
+
+class TestTheShareOfAnAgent:
+    """What an agent published and the worker has not applied, at both doors together."""
+
+    async def test_beyond_it_the_agent_gets_429_and_the_others_are_served(
+        self, settings: Settings, leading: Leading
+    ):
+        settings = settings.replace(max_share_entries=3)
+        made = {
+            agent: create_token(settings.workspace, scope=TokenScope.SEND, agent=agent)[0]
+            for agent in ("anna", "bert")
+        }
+        admin, _ = create_token(settings.workspace, scope=TokenScope.ADMIN)
+        async with (
+            api.app.opened(settings) as app,
+            client_within(app, admin) as own,
+            joined(app, settings, tokens=TokenFile(settings.workspace), api=own),
+            client_within(app, made["anna"]) as anna,
+            client_within(app, made["bert"]) as bert,
+        ):
+            assert (await anna.post("/api/events", json=numbered(1, session="a"))).is_success
+            await wait_until(lambda: known(anna, "a"))
+            await leading.pause()
+            await leading.announce()
+            body = {"events": [{**HELLO, "session": "a", "id": f"x{n}"} for n in range(3)]}
+            assert (await anna.post("/api/events", json=body)).status_code == 202
+
+            more = await anna.post("/api/events", json={**HELLO, "session": "a"})
+            change = await anna.put("/api/sessions/a", json={"name": "x"}, params=ANY)
+            other = await bert.post("/api/events", json={**HELLO, "session": "b"})
+            operator = await own.post("/api/events", json={**HELLO, "session": "a"})
+
+        for refused in (more, change):
+            assert (refused.status_code, refused.json()["code"]) == (429, "agent_share_full")
+            assert refused.headers["retry-after"] == "1"
+        assert (other.status_code, operator.status_code) == (202, 202)
+
+
+async def known(client: httpx.AsyncClient, session: str) -> bool:
+    """Whether the session exists for this client."""
+    return (await client.get(f"/api/sessions/{session}/state", params=ANY)).is_success
 
 
 class TestAccepted:

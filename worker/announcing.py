@@ -1,0 +1,63 @@
+"""How far the store is, told to those who publish: they hold back what is too far ahead of it.
+
+A task of its own beside the consumer, so that no batch waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from sessions.errors import Retryable
+from sessions.models import Position, StreamCursor
+from sessions.stream import TurnStream
+
+log = logging.getLogger(__name__)
+
+# Seconds between two looks. A publisher whose share is full tries again after a second.
+_PAUSE: Final = 0.25
+# Seconds before a cancellation that had no effect is repeated.
+_CANCEL_AGAIN: Final = 0.1
+
+
+@asynccontextmanager
+async def announcing(
+    stream: TurnStream, cursor: Callable[[], StreamCursor | None], *, pause: float = _PAUSE
+) -> AsyncGenerator[None]:
+    """Announce the cursor inside, whenever it has moved, every `pause` seconds at most.
+
+    Redis being away or full is no error here: the next look tries again.
+    """
+    task = asyncio.create_task(_announce(stream, cursor, pause), name="announcing")
+    try:
+        yield
+    finally:
+        # Python 3.11 may lose a cancellation inside redis-py, so one is not enough.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=_CANCEL_AGAIN)
+
+
+async def _announce(
+    stream: TurnStream, cursor: Callable[[], StreamCursor | None], pause: float
+) -> None:
+    shown = None
+    while True:
+        now = cursor()
+        if now is not None:
+            place = Position(now.epoch, now.applied)
+            if place != shown and await _shown(stream, place):
+                shown = place
+        await asyncio.sleep(pause)
+
+
+async def _shown(stream: TurnStream, place: Position) -> bool:
+    try:
+        await stream.announce(applied=str(place))
+    except Retryable as error:
+        log.debug("cannot announce how far the store is: %s", error)
+        return False
+    return True
