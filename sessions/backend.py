@@ -72,10 +72,16 @@ class SessionReader(Protocol):
         ...
 
     async def history(
-        self, key: str, *, limit: int = 20, cursor: str | None = None
+        self,
+        key: str,
+        *,
+        generation: int | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
     ) -> Page[Message]:
         """The newest `limit` messages of a session, oldest first; `cursor` goes to older ones.
 
+        With `generation` there are none if the session was reset or deleted since it had that one.
         Messages that arrive between two pages do not move the older ones. Raises InvalidRequest
         for a cursor that is not ours.
         """

@@ -79,11 +79,18 @@ class JsonlBackend(Store):
         await super()._found(connection)
 
     async def history(
-        self, key: str, *, limit: int = 20, cursor: str | None = None
+        self,
+        key: str,
+        *,
+        generation: int | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
     ) -> Page[Message]:
         """As the contract says; again where the file changed between index and text."""
         history = super().history
-        return await _steadily(lambda: history(key, limit=limit, cursor=cursor))
+        return await _steadily(
+            lambda: history(key, generation=generation, limit=limit, cursor=cursor)
+        )
 
     async def search(
         self,

@@ -117,10 +117,17 @@ class MemoryBackend:
         return _page(ranked, limit, cursor, places=2)
 
     async def history(
-        self, key: str, *, limit: int = 20, cursor: str | None = None
+        self,
+        key: str,
+        *,
+        generation: int | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
     ) -> Page[Message]:
         """A page of a session's messages, the newest first page, oldest first within it."""
         stored = self._store.live(key)
+        if stored is not None and generation not in (None, stored.shown.generation):
+            stored = None
         ranked = [((line.message.seq,), line.message) for line in (stored.lines if stored else ())]
         page = _page(ranked, limit, cursor, places=1)
         return Page(page.items[::-1], page.next_cursor)

@@ -123,15 +123,20 @@ class ReadingStore(ABC):
         return Page([Session(*row[:-1]) for row in shown], more)
 
     async def history(
-        self, key: str, *, limit: int = 20, cursor: str | None = None
+        self,
+        key: str,
+        *,
+        generation: int | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
     ) -> Page[Message]:
         """A page of a session's messages, the newest first page, oldest first within it."""
         before = _one_number(cursor) if cursor is not None else 2**62
         rows = await self._read(
             f"SELECT {_MESSAGE} FROM messages m WHERE m.session_id = "
-            "(SELECT id FROM sessions WHERE key = ? AND live) AND m.seq < ? "
-            "ORDER BY m.seq DESC LIMIT ?",
-            (key, before, limit + 1),
+            "(SELECT id FROM sessions WHERE key = ? AND live AND generation = "
+            "coalesce(?, generation)) AND m.seq < ? ORDER BY m.seq DESC LIMIT ?",
+            (key, generation, before, limit + 1),
         )
         stored = [MessageRow(*row) for row in rows[:limit]]
         stored.reverse()

@@ -336,3 +336,14 @@ async def test_names_and_counts_are_shown_in_lists_too(store: Leader) -> None:
     [session] = (await store.backend.sessions()).items
     assert session == await store.session()
     assert (session.name, session.message_count) == ("Home", 2)
+
+
+async def test_a_history_of_a_generation_that_is_over_is_empty(store: Leader) -> None:
+    await store.apply(user("u1", "one"))
+    seen = await store.session()
+    assert len((await store.backend.history("s", generation=seen.generation)).items) == 1
+    for over in (delete("d"), reset("r")):
+        await store.apply(over, user(f"{over['id']}-new", "another's"))
+        assert (await store.backend.history("s", generation=seen.generation)).items == []
+        seen = await store.session()
+    assert len((await store.backend.history("s", generation=seen.generation)).items) == 1
