@@ -59,6 +59,17 @@ class Refused(SessionError):
         self.code = code
 
 
+class IdConflict(Refused):
+    """The id of a change belongs to an earlier event that says something else."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            422,
+            "id_conflict: this Idempotency-Key was used before, for something else; choose another",
+            "id_conflict",
+        )
+
+
 class Busy(Retryable):
     """Too many readers wait already."""
 

@@ -8,7 +8,7 @@ with each answer, taken before the data was read, so that it never promises too 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -61,15 +61,18 @@ class Freshness:
         async with self._within_patience() as seen:
             return _position(await self._caught_up(seen))
 
-    async def reached(self, position: Position) -> Position:
+    async def reached(
+        self, position: Position, has_outcome: Callable[[], Awaitable[bool]]
+    ) -> Position:
         """Wait for one position only: its event's outcome, or the cursor in the same epoch.
 
-        Raises what `latest` raises, and PositionLost where the position is of an older epoch
-        and its event has no outcome although all of the stream has been applied.
+        `has_outcome` tells whether its event has one that the reader may know of. Raises what
+        `latest` raises, and PositionLost where the position is of an older epoch and its event
+        has no outcome although all of the stream has been applied.
         """
         async with self._within_patience() as seen:
             cursor, _ = await self._look(seen)
-            if _includes(cursor, position) or await self._has_outcome(position):
+            if _includes(cursor, position) or await has_outcome():
                 return _position(cursor)
             if cursor.epoch <= position.epoch:
                 cursor = await self._watch.until(
@@ -77,8 +80,14 @@ class Freshness:
                 )
             if not _includes(cursor, position):
                 cursor = await self._caught_up(seen)
-                await self._require_outcome(position)
+                if not _includes(cursor, position) and not await has_outcome():
+                    raise position_lost()
             return _position(cursor)
+
+    async def passed(self, position: Position) -> bool:
+        """Whether the store has gone past the position now, or past the epoch that it is of."""
+        cursor = await self._backend.cursor()
+        return _includes(cursor, position) or cursor.epoch > position.epoch
 
     async def stream_facts(self) -> StreamFacts:
         """What Redis says of the stream; raises StoreMismatch where it is another store's."""
@@ -96,18 +105,6 @@ class Freshness:
         if self._store_id is None:
             self._store_id = await self._backend.store_id()
         return self._store_id
-
-    async def _has_outcome(self, position: Position) -> bool:
-        if not position.event_id:
-            return False
-        return await self._backend.outcome(position.event_id) is not None
-
-    async def _require_outcome(self, position: Position) -> None:
-        if not await self._has_outcome(position):
-            raise PositionLost(
-                "this position belongs to a stream that is no more, and its event was never "
-                "applied; publish the event again with the same id"
-            )
 
     async def _look(self, seen: _Seen) -> tuple[StreamCursor, StreamFacts]:
         """The cursor and, taken after it, the facts: a sound stream is then never behind."""
@@ -199,6 +196,14 @@ class _Seen:
     """The last facts that one wait got, to tell how far behind the store is."""
 
     facts: StreamFacts | None = None
+
+
+def position_lost() -> PositionLost:
+    """The error of a position whose event is nowhere."""
+    return PositionLost(
+        "this position belongs to a stream that is no more, and its event was never applied; "
+        "publish the event again with the same id"
+    )
 
 
 def lag(cursor: StreamCursor, facts: StreamFacts) -> int | None:

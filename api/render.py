@@ -55,14 +55,17 @@ def state_body(session_id: str, session: Session) -> dict[str, Any]:
 
 
 def message_row(message: Message) -> dict[str, Any]:
-    """A message of a history."""
-    return {
+    """A message of a history; `by` is there if an agent's token published it."""
+    row: dict[str, Any] = {
         "seq": message.seq,
         "id": message.id,
         "role": message.role,
         "content": message.content,
         "created_at": times.render(message.created_at),
     }
+    if message.by is not None:
+        row["by"] = message.by
+    return row
 
 
 def hit_row(hit: SearchHit) -> dict[str, Any]:
@@ -84,8 +87,8 @@ def outcome_body(outcome: Outcome) -> dict[str, Any]:
 
 
 def letter_row(letter: DeadLetter) -> dict[str, Any]:
-    """A dead letter in a list."""
-    return {
+    """A dead letter in a list; `by` is there if an agent's token published it."""
+    row: dict[str, Any] = {
         "id": letter.id,
         "reason": letter.reason,
         "session": letter.session,
@@ -93,6 +96,9 @@ def letter_row(letter: DeadLetter) -> dict[str, Any]:
         "size": letter.size,
         "at": times.render(letter.at),
     }
+    if letter.by is not None:
+        row["by"] = letter.by
+    return row
 
 
 def letter_body(letter: DeadLetter) -> dict[str, Any]:

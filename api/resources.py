@@ -18,7 +18,8 @@ from api.door import ERRORS, Door, Here, Json, Reader, Sender, json_body, read_j
 from api.errors import NotFound, Refused
 from api.render import message_row, running_row, session_row, state_body
 from api.rest import Cursor, Limit
-from api.service import MAX_LIMIT, Caller, Change, Service, View
+from api.service import Caller, Change, Service
+from api.view import MAX_LIMIT, View
 from sessions import times
 from sessions.errors import InvalidRequest, Retryable
 from sessions.models import EventType, Page, Session, SessionFilter
@@ -143,7 +144,7 @@ async def add_message(
         raise Refused(400, "content is required", "content_required")
     session = await _existing(api.service, caller, session_id)
     change = await api.service.change(
-        caller, EventType.APPEND, session=session.key, role="assistant", content=content
+        caller, EventType.APPEND, session, role="assistant", content=content
     )
     if change.applied and not change.repeated:
         await _tell(api.service, session, content)
@@ -166,7 +167,7 @@ async def rename_session(
     if not name:
         raise Refused(400, "name is required", "name_required")
     session = await _existing(api.service, caller, session_id)
-    change = await api.service.change(caller, EventType.RENAME, session=session.key, name=name)
+    change = await api.service.change(caller, EventType.RENAME, session, name=name)
     return _done(change, "rename session", session_id=session_id, name=name)
 
 
@@ -175,7 +176,7 @@ async def delete_session(session_id: SessionId, api: Here, caller: Sender) -> Js
     """Stop the session's turn and delete it with all its messages."""
     session = await _existing(api.service, caller, session_id)
     await api.service.aborter.abort(session.key)
-    change = await api.service.change(caller, EventType.DELETE, session=session.key)
+    change = await api.service.change(caller, EventType.DELETE, session)
     return _done(change, "delete session", deleted=True, session_id=session_id)
 
 

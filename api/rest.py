@@ -11,9 +11,11 @@ from api.asyncapi import stream_document
 from api.door import ERRORS, Administrator, AnyCaller, Door, Here, Json, Reader, read_json
 from api.errors import NotFound, Refused
 from api.render import letter_body, letter_row, outcome_body
-from api.service import MAX_LIMIT, Caller, Service
+from api.service import Caller, Service
 from api.tools import TOOLS, tool_named
-from sessions.models import EventType, Reason
+from api.view import MAX_LIMIT
+from sessions import wire
+from sessions.models import EventType, Position, Reason
 from sessions.tokens import TokenScope
 
 router = APIRouter(route_class=Door, responses=ERRORS)
@@ -50,10 +52,20 @@ async def describe_token(caller: AnyCaller) -> Json:
 
 
 @router.get("/api/outcomes/{event_id}")
-async def read_outcome(event_id: str, api: Here, caller: Reader) -> Json:
-    """The outcome of an event; 404 while it has none, and for sessions of others."""
-    view = await api.service.look(caller)
-    outcome = await view.outcome(event_id)
+async def read_outcome(
+    event_id: str,
+    api: Here,
+    caller: Reader,
+    by: Annotated[str | None, Query(description="the agent whose token published it")] = None,
+    entry: Annotated[
+        str | None, Query(description="the position of a publish: what became of that very entry")
+    ] = None,
+) -> Json:
+    """The outcome of an event; 404 while it has none, and for events of others."""
+    place = Position.parse(entry) if entry is not None else None
+    outcome = None
+    if wire.is_id(event_id):
+        outcome = await api.service.outcome(caller, event_id, by=by, entry=place)
     if outcome is None:
         raise NotFound("no event with this id has been applied")
     return Json(outcome_body(outcome))

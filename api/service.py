@@ -7,50 +7,28 @@ waited for; the worker is the one that applies it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from functools import partial
+from typing import Final, Protocol
 
-from api.errors import Forbidden, NotConfirmed, Refused
+from api.errors import Forbidden, IdConflict, NotConfirmed
+from api.fate import Fates, digest_of
 from api.freshness import PATIENCE, Freshness
+from api.view import View
 from sessions import wire
 from sessions.access import Access
 from sessions.backend import SessionReader
-from sessions.errors import InvalidRequest, PositionLost, Retryable, StreamUnavailable
+from sessions.errors import InvalidRequest, Retryable, StreamUnavailable
 from sessions.ids import new_id
-from sessions.models import (
-    DeadLetter,
-    Event,
-    EventType,
-    Message,
-    Outcome,
-    OutcomeKind,
-    Page,
-    Position,
-    Reason,
-    SearchHit,
-    Session,
-    SessionFilter,
-)
+from sessions.models import Event, EventType, Outcome, OutcomeKind, Position, Reason, Session
 from sessions.notices import Notice
 from sessions.settings import Settings
 from sessions.share import Share
 from sessions.stream import TurnStream
-from sessions.text import GATEWAY_PREFIX
 from sessions.tokens import Principal, TokenScope
 
-T = TypeVar("T")
-
-MAX_LIMIT: Final = 1000
-# Characters of text in one page, whatever its limit: a thousand messages of 256 KiB would be
-# 256 MB of memory. The page then ends early and its cursor goes on.
-PAGE_TEXT: Final = 2 * 1024 * 1024
-# Items read in the first and in the largest go, which bounds what a page can have beyond that.
-_FIRST_READ: Final = 8
-_LARGEST_READ: Final = 64
-# Dead letters looked through for one of a moment ago.
-_RECENT_LETTERS: Final = 20
-_GONE: Final = frozenset({Reason.NO_SESSION, Reason.SESSION_DELETED})
+# Outcomes of a change to a session that is not there, or not the caller's any more: both alike.
+_GONE: Final = frozenset({Reason.NO_SESSION, Reason.SESSION_DELETED, Reason.NOT_OWNER})
 
 
 class Aborter(Protocol):
@@ -138,101 +116,6 @@ class Change:
         return (self.outcome.reason if self.outcome is not None else None) or "unknown"
 
 
-class View:
-    """The store as one caller may see it, not older than a position."""
-
-    def __init__(self, backend: SessionReader, access: Access, principal: Principal) -> None:
-        self._backend = backend
-        self._access = access
-        self._principal = principal
-
-    async def find(self, session_id: str) -> Session | None:
-        """The session of that key, else the gateway's session of that id."""
-        return await self._resolve(session_id, self._access.sees)
-
-    async def find_to_send(self, session_id: str) -> Session | None:
-        """The same among the sessions that the caller may send to."""
-        return await self._resolve(session_id, self._access.may_send)
-
-    async def sessions(
-        self,
-        *,
-        agent: str | None = None,
-        where: SessionFilter | None = None,
-        limit: int,
-        cursor: str | None,
-    ) -> Page[Session]:
-        """Sessions, newest activity first; with `agent` only those that belong to it."""
-        if agent is not None and self._principal.agent not in (None, agent):
-            return Page([], None)
-        own = self._access.scope(self._principal)
-        scope = self._access.scope_of(agent) if agent is not None else own
-        return await self._backend.sessions(scope=scope, where=where, limit=limit, cursor=cursor)
-
-    async def history(
-        self, session: Session | None, *, limit: int, cursor: str | None
-    ) -> Page[Message]:
-        """The newest messages, oldest first; fewer than `limit` where they are very long."""
-        if session is None:
-            return Page([], None)
-        pages, more = await _bounded(
-            lambda count, at: self._backend.history(session.key, limit=count, cursor=at),
-            lambda message: len(message.content),
-            limit,
-            cursor,
-        )
-        return Page([message for page in reversed(pages) for message in page], more)
-
-    async def search(
-        self, query: str, *, key: str | None = None, limit: int, cursor: str | None
-    ) -> Page[SearchHit]:
-        """Messages that hold all words, newest first; fewer than `limit` where they are long."""
-        scope = self._access.scope(self._principal)
-        pages, more = await _bounded(
-            lambda count, at: self._backend.search(
-                query, scope=scope, key=key, limit=count, cursor=at
-            ),
-            lambda hit: len(hit.message.content),
-            limit,
-            cursor,
-        )
-        return Page([hit for page in pages for hit in page], more)
-
-    async def outcome(self, event_id: str) -> Outcome | None:
-        """The outcome of an event in a session that the caller sees."""
-        outcome = await self._backend.outcome(event_id)
-        if outcome is None or self._principal.agent is None:
-            return outcome
-        session = await self._backend.session(outcome.session) if outcome.session else None
-        return outcome if session and self._access.sees(self._principal, session) else None
-
-    async def dead_letters(self, *, limit: int, cursor: str | None) -> Page[DeadLetter]:
-        """Dead letters, newest first. For administrators: they are of any session, or of none."""
-        pages, more = await _bounded(
-            lambda count, at: self._backend.dead_letters(limit=count, cursor=at),
-            lambda letter: len(letter.payload),
-            limit,
-            cursor,
-        )
-        return Page([letter for page in pages for letter in page], more)
-
-    async def dead_letter(self, letter_id: str) -> DeadLetter | None:
-        """One dead letter; for administrators."""
-        return await self._backend.dead_letter(letter_id)
-
-    async def _resolve(
-        self, session_id: str, visible: Callable[[Principal, Session], bool]
-    ) -> Session | None:
-        keys = [session_id]
-        if not session_id.startswith(GATEWAY_PREFIX):
-            keys.append(GATEWAY_PREFIX + session_id)
-        for key in keys:
-            session = await self._backend.session(key)
-            if session is not None and visible(self._principal, session):
-                return session
-        return None
-
-
 class Service:
     """One open store and its stream, for all callers."""
 
@@ -252,6 +135,7 @@ class Service:
         self.access = Access(settings)
         self.share = share
         self.freshness = Freshness(backend, stream, patience=patience)
+        self.fates = Fates(backend, stream, self.freshness)
         self._patience = patience
         self.aborter = aborter or NoAborter()
         self.teller = teller
@@ -261,23 +145,32 @@ class Service:
 
         Raises what `Freshness.latest` and `Freshness.reached` raise.
         """
+        view = View(self.backend, self.access, caller.principal)
         if caller.any_age:
             caller.position = await self.freshness.present()
         elif caller.after is not None:
-            caller.position = await self.freshness.reached(caller.after)
+            known = partial(view.has_outcome, caller.after)
+            caller.position = await self.freshness.reached(caller.after, known)
         else:
             caller.position = await self.freshness.latest()
-        return View(self.backend, self.access, caller.principal)
+        return view
 
-    async def change(self, caller: Caller, event_type: EventType, **fields: str | bool) -> Change:
-        """Publish an event under the caller's key and wait for its outcome.
+    async def change(
+        self,
+        caller: Caller,
+        event_type: EventType,
+        session: Session | None = None,
+        **fields: str | bool,
+    ) -> Change:
+        """Publish an event under the caller's key and wait for what becomes of it.
 
-        Raises InvalidEvent if the stream contract refuses it, ShareFull, StreamFull and
-        NotConfirmed if it was not taken, Refused if the key was used for something else before.
-        Once it was published only that last error is raised: the change may take effect.
+        With `session` it is about that session as it was seen: it has no effect if the session is
+        another agent's when the worker comes to it. Raises InvalidEvent if the stream contract
+        refuses it, ShareFull, StreamFull and NotConfirmed if it was not taken, IdConflict if the
+        key was used for something else before. After it was published only that last error is raised, and
+        PositionLost if the stream is no more; the change may take effect.
         """
-        base = Event(id=caller.key or new_id(), type=event_type, if_exists=True)
-        event = base._replace(**fields)
+        event = self._event(caller, event_type, session)._replace(**fields)
         try:
             [position] = await self.share.publish(
                 [event], agent=caller.principal.agent, patience=self._patience
@@ -286,25 +179,33 @@ class Service:
             raise NotConfirmed(event.id) from error
         caller.position = position
         outcome = None
-        with contextlib.suppress(Retryable, PositionLost):
-            outcome = await self._outcome(position)
+        with contextlib.suppress(Retryable):
+            outcome = await self.fates.settled(position, digest_of(event))
+        if outcome is not None and outcome.reason == Reason.ID_CONFLICT:
+            raise IdConflict
         return Change(position, outcome)
 
-    async def _outcome(self, position: Position) -> Outcome | None:
-        await self.freshness.reached(position)
-        outcome = await self.backend.outcome(position.event_id)
-        if outcome is not None and outcome.position.stream_id != position.stream_id:
-            await self._refuse_conflict(position)
-        return outcome
+    async def outcome(
+        self, caller: Caller, event_id: str, *, by: str | None, entry: Position | None
+    ) -> Outcome | None:
+        """The outcome of an event that the caller may know, None while it has none.
 
-    async def _refuse_conflict(self, position: Position) -> None:
-        """Raise Refused where our entry contradicted the event that had its id before."""
-        await self.freshness.reached(Position(position.epoch, position.stream_id))
-        letters = await self.backend.dead_letters(limit=_RECENT_LETTERS)
-        if any(letter.stream_id == position.stream_id for letter in letters.items):
-            raise Refused(
-                422, "this Idempotency-Key was used before, for something else", "id_conflict"
-            )
+        With `entry` it is what became of the entry at that position: also None if that is one of
+        another id. Raises PositionLost if it cannot be told any more, and what `look` raises.
+        """
+        view = await self.look(caller)
+        if entry is None:
+            return await view.outcome(event_id, by=by)
+        ours = entry.event_id in self.access.outcome_ids(caller.principal, event_id, by)
+        known = ours and await view.has_outcome(entry)
+        return await self.fates.now(entry) if known else None
+
+    def _event(self, caller: Caller, event_type: EventType, session: Session | None) -> Event:
+        event = Event(id=caller.key or new_id(), type=event_type, if_exists=True)
+        if session is None:
+            return event
+        claims = self.access.claims(caller.principal, session)
+        return event._replace(session=session.key, **claims)
 
 
 def checked_key(key: str | None) -> str | None:
@@ -312,26 +213,3 @@ def checked_key(key: str | None) -> str | None:
     if key is not None and not wire.is_id(key):
         raise InvalidRequest("Idempotency-Key must be 1 to 128 characters of A-Z a-z 0-9 . _ : -")
     return key
-
-
-async def _bounded(
-    fetch: Callable[[int, str | None], Awaitable[Page[T]]],
-    size: Callable[[T], int],
-    limit: int,
-    cursor: str | None,
-) -> tuple[Sequence[list[T]], str | None]:
-    """Pages of together `limit` items at most, none begun beyond PAGE_TEXT; the next cursor."""
-    pages: list[list[T]] = []
-    room, ask = PAGE_TEXT, _FIRST_READ
-    while True:
-        page = await fetch(min(limit, ask), cursor)
-        pages.append(page.items)
-        cursor = page.next_cursor
-        limit -= len(page.items)
-        taken = sum(map(size, page.items))
-        room -= taken
-        if cursor is None or limit <= 0 or room <= 0:
-            return pages, cursor
-        # As many more as fit, judged by the last ones.
-        average = taken // max(1, len(page.items)) + 1
-        ask = max(1, min(room // average, _LARGEST_READ))

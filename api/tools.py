@@ -14,9 +14,10 @@ from typing import Any, Final, Generic, TypeVar
 import regex
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.errors import UnknownTool
+from api.errors import IdConflict, UnknownTool
 from api.render import hit_row, message_row, session_row
-from api.service import MAX_LIMIT, Caller, Change, Service
+from api.service import Caller, Change, Service
+from api.view import MAX_LIMIT
 from sessions import times
 from sessions.models import EventType, Page, SearchHit, Session
 from sessions.tokens import TokenScope
@@ -197,7 +198,7 @@ async def send_message(service: Service, caller: Caller, wanted: SendArguments) 
     if session is None:
         raise _not_found(asked)
     change = await service.change(
-        caller, EventType.APPEND, session=session.key, role="user", content=wanted.message
+        caller, EventType.APPEND, session, role="user", content=wanted.message
     )
     if change.found_nothing:
         raise _not_found(asked)
@@ -238,7 +239,7 @@ async def reset_session(service: Service, caller: Caller, wanted: ResetArguments
     session = await view.find(asked)
     if session is None:
         return _already_empty(asked)
-    change = await service.change(caller, EventType.RESET, session=session.key)
+    change = await service.change(caller, EventType.RESET, session)
     if change.found_nothing or (change.applied and not session.message_count):
         return _already_empty(session.key)
     return _changed(
@@ -258,7 +259,7 @@ async def delete_session(service: Service, caller: Caller, wanted: DeleteArgumen
     if session is None:
         return _already_deleted(asked)
     await service.aborter.abort(session.key)
-    change = await service.change(caller, EventType.DELETE, session=session.key)
+    change = await service.change(caller, EventType.DELETE, session)
     if change.found_nothing:
         return _already_deleted(session.key)
     return _changed(
@@ -289,7 +290,7 @@ async def rename_session(service: Service, caller: Caller, wanted: RenameArgumen
     if session is None:
         raise _not_found(asked)
     name = wanted.name.strip()
-    change = await service.change(caller, EventType.RENAME, session=session.key, name=name)
+    change = await service.change(caller, EventType.RENAME, session, name=name)
     if change.found_nothing:
         raise _not_found(asked)
     done = f"renamed to '{name}'" if name else "has no name any more"
@@ -389,7 +390,7 @@ class Tool(Generic[A]):
         wanted = self.arguments.model_validate(arguments)
         try:
             return await self.answer(service, caller, wanted)
-        except ToolFailure as failure:
+        except (ToolFailure, IdConflict) as failure:
             return Answer(error=str(failure))
 
 

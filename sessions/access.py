@@ -125,6 +125,20 @@ class Access:
         """The stored id of an id in the caller's own space."""
         return stored_id(event_id, principal.agent)
 
+    def outcome_ids(
+        self, principal: Principal, event_id: str, by: str | None = None
+    ) -> tuple[str, ...]:
+        """The stored ids that an id stands for when the caller asks for an outcome, in order.
+
+        An agent means its own event, else an operator's. An administrator means the one that `by`
+        published. An agent that asks for another publisher's means none.
+        """
+        if principal.agent is None:
+            return (stored_id(event_id, by),)
+        if by is not None:
+            return (stored_id(event_id, by),) if by == principal.agent else ()
+        return (self.own_id(principal, event_id), event_id)
+
     def knows_position(self, principal: Principal, position: Position) -> bool:
         """Whether the caller may learn of the position's event: not if it is another agent's."""
         space = space_in(position.event_id)

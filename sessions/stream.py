@@ -116,7 +116,7 @@ class TurnStream:
             replies = await patiently(lambda: self._add(entries), self._url, patience)
         epoch = int(replies[0] or 0)
         return [
-            Position(epoch, StreamId.parse(reply), event.id)
+            Position(epoch, StreamId.parse(reply), event.stored_id)
             for reply, event in zip(replies[1:], events, strict=True)
         ]
 

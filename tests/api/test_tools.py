@@ -447,11 +447,12 @@ class TestSendingTwice:
         key = {"Idempotency-Key": "retry-1"}
         await house.answer("sessions_send", {"session_id": "s", "message": "hi"}, headers=key)
 
-        response = await house.tool(
+        answer = await house.answer(
             "sessions_send", {"session_id": "s", "message": "other"}, headers=key
         )
 
-        assert (response.status_code, response.json()["code"]) == (422, "id_conflict")
+        assert not answer["success"]
+        assert answer["error"].startswith("id_conflict: ")
         assert await house.contents("s") == ["hello", "hi"]
 
     async def test_a_key_that_cannot_be_an_event_id_is_refused(self, house: House):
