@@ -103,13 +103,24 @@ class ApiClient:
             raise SessionError(answer.get("error") or f"{tool} did not succeed")
         return answer
 
-    def outcome(self, event_id: str, *, patience: float) -> Json:
-        """The outcome of an event, waited for; raises Retryable after `patience` seconds."""
+    def outcome(
+        self,
+        event_id: str,
+        *,
+        patience: float,
+        entry: str | None = None,
+        by: str | None = None,
+    ) -> Json:
+        """The outcome of an event, waited for; raises Retryable after `patience` seconds.
+
+        With the position of an `entry`, what became of that very one: an entry that contradicts an
+        earlier one of its id is dead. `by` is the agent whose token published it.
+        """
         deadline = time.monotonic() + patience
         while True:
             try:
                 path = f"/api/outcomes/{quote(event_id, safe='')}"
-                return self.get(path, consistency="any")
+                return self.get(path, consistency="any", entry=entry, by=by)
             except NotThere:
                 if time.monotonic() >= deadline:
                     raise Retryable(

@@ -33,7 +33,7 @@ def publish(edge: Edge, fields: tuple[str, ...], wait: bool, timeout: float) -> 
 
     Prints its id and its position. The fields are those of the stream contract. Left out, v is 1,
     type is append, and id is a new one; publishing an id again has no second effect. With --wait
-    an event that becomes a dead letter is an error.
+    an event that becomes a dead letter is an error, also one whose id was used for another event.
     """
     system = System.find(edge.settings, edge.environ)
     event = _event(fields, edge.settings.turnstream.max_content_bytes)
@@ -44,7 +44,9 @@ def publish(edge: Edge, fields: tuple[str, ...], wait: bool, timeout: float) -> 
         position = run(_publish(system, event))
         answer: dict[str, object] = {"id": event.id, "position": str(position)}
         if api is not None:
-            outcome = api.outcome(event.id, patience=timeout)
+            outcome = api.outcome(
+                event.id, patience=timeout, entry=str(position), by=event.by
+            )
             answer |= {"outcome": outcome.get("outcome"), "reason": outcome.get("reason")}
     if edge.output.json:
         edge.output.data(answer)

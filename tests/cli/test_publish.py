@@ -34,6 +34,15 @@ def test_waiting_tells_the_outcome(house: Up, key: str) -> None:
     assert house.run("sessions", "show", key, "--json").json()["total"] == 1
 
 
+def test_an_event_that_contradicts_an_earlier_one_is_an_error(house: Up, key: str) -> None:
+    """Its id has the outcome of the earlier one, and it has one of its own."""
+    for content, ending in (("one", ["applied"]), ("two", ["dead", "id_conflict"])):
+        fields = (f"id={key}", f"session={key}", "role=user", f"content={content}")
+        done = house.run("publish", "--wait", *fields)
+        assert done.out.split()[2:] == ending
+        assert done.code == (1 if content == "two" else 0)
+
+
 def test_an_event_without_effect_says_why(house: Up, key: str) -> None:
     """A rename of nothing is no error, and no rename."""
     done = house.run("publish", "--wait", "type=rename", f"session={key}", "name=x")
