@@ -1,7 +1,7 @@
 """What every HTTP route of the api has in common: who may in, what errors look like, what is told.
 
 A route of class `Door` is reached with a valid token only. Its handler says by the type of its
-`caller` which scope it needs (Reader, Sender, Administrator; AnyCaller needs none).
+`caller` which scope it needs (Reader, Sender, Server, Administrator; AnyCaller needs none).
 """
 
 from __future__ import annotations
@@ -44,17 +44,6 @@ class Api:
     edge: Edge
 
 
-class ErrorBody(BaseModel):
-    """What every error looks like; some have more."""
-
-    error: str
-    code: str
-
-
-# For the OpenAPI document of every router.
-ERRORS: Final[dict[int | str, dict[str, Any]]] = {
-    "default": {"model": ErrorBody, "description": "What went wrong"}
-}
 _BEARER: Final = HTTPBearer(auto_error=False)
 
 
@@ -213,7 +202,13 @@ async def _administrator(caller: Reader) -> Caller:
     return caller
 
 
+async def _server(caller: AnyCaller) -> Caller:
+    caller.require(TokenScope.SERVE)
+    return caller
+
+
 Sender = Annotated[Caller, Depends(_sender)]
+Server = Annotated[Caller, Depends(_server)]
 Administrator = Annotated[Caller, Depends(_administrator)]
 
 

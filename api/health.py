@@ -9,32 +9,43 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.door import ERRORS, Here, Json, OpenDoor, authenticate
+from api.answers import (
+    OPEN_ERRORS,
+    AliveBody,
+    ProblemReportBody,
+    ReportBody,
+    Responses,
+    errors,
+    ok,
+)
+from api.door import Here, Json, OpenDoor, authenticate
 from api.errors import Forbidden
 from api.freshness import lag
 from api.service import Service
 from sessions.errors import Retryable, StoreMismatch
 from sessions.tokens import TokenScope
 
-router = APIRouter(route_class=OpenDoor, responses=ERRORS)
+router = APIRouter(route_class=OpenDoor, responses=OPEN_ERRORS)
 
+_NOT_READY: Final[Responses] = {503: {"model": ProblemReportBody, "description": "Not ready"}}
+_PAGE: Final[Responses] = {200: {"description": "Prometheus text", "content": {"text/plain": {}}}}
 _UNKNOWN: Final = float("nan")
 
 
-@router.get("/healthz")
+@router.get("/healthz", responses=ok(AliveBody))
 async def healthz() -> Json:
     """Whether this process answers; for whoever would restart it."""
     return Json({"status": "ok"})
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses={**ok(ReportBody, "Ready"), **_NOT_READY})
 async def readyz(api: Here) -> Json:
     """Whether reads are fresh and changes take effect: the writer progresses on our store."""
     report = await api.readiness.report()
     return Json(report.body, 200 if report.problem is None else 503)
 
 
-@router.get("/metrics")
+@router.get("/metrics", responses={**_PAGE, **errors(401, 422, 503)})
 async def metrics(request: Request, api: Here) -> Response:
     """Metrics for Prometheus: for this machine, and for the scopes metrics and admin."""
     if not api.edge.proxies.is_local(request.scope):

@@ -13,8 +13,25 @@ from urllib.parse import quote, unquote_to_bytes
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
+from starlette.types import Scope
 
-from api.door import ERRORS, Door, Here, Json, Reader, Sender, json_body, read_json
+from api.answers import (
+    BODY_ERRORS,
+    TOKEN_ERRORS,
+    AbortedBody,
+    AddedBody,
+    DeletedBody,
+    MessagesBody,
+    PendingBody,
+    RenamedBody,
+    RunningsBody,
+    SessionsBody,
+    StateBody,
+    errors,
+    ok,
+    pending,
+)
+from api.door import Door, Here, Json, Reader, Sender, json_body, read_json
 from api.errors import NotFound, Refused
 from api.render import message_row, running_row, session_row, state_body
 from api.rest import Cursor, Limit
@@ -26,10 +43,12 @@ from sessions.models import EventType, Page, Session, SessionFilter
 from sessions.notices import Notice
 from sessions.text import GATEWAY_PREFIX, display_id
 
-router = APIRouter(prefix="/api/sessions", route_class=Door, responses=ERRORS)
+router = APIRouter(prefix="/api/sessions", route_class=Door, responses=TOKEN_ERRORS)
 
 # What a client of upstream gets, which knows no pages and expects everything.
 _ALL: Final = MAX_LIMIT
+# What every change of a session may answer beside the change.
+_CHANGE: Final = {**pending(PendingBody), **errors(400, 404)}
 _RUNNING: Final = SessionFilter(state="running", prefix=GATEWAY_PREFIX)
 
 
@@ -49,7 +68,13 @@ class NewName(BaseModel):
     name: str = ""
 
 
-def _path_id(*rest: str) -> Any:
+def raw_path(scope: Scope) -> bytes:
+    """The path as it was sent, without what the app is mounted under."""
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    return raw.removeprefix(scope.get("root_path", "").encode())
+
+
+def path_id(*rest: str) -> Any:
     """The dependency that reads the id from the path in front of `rest`, from its raw bytes.
 
     The server decodes the path for us, after which `a/b` and `a%2Fb` are the same and what is
@@ -57,8 +82,7 @@ def _path_id(*rest: str) -> Any:
     """
 
     async def read(request: Request, session_id: str) -> str:
-        raw: bytes = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
-        segments = raw.removeprefix(request.scope.get("root_path", "").encode()).split(b"/")
+        segments = raw_path(request.scope).split(b"/")
         expected = [b"", b"api", b"sessions", *segments[3:4], *(part.encode() for part in rest)]
         if segments != expected or len(segments) < 4:
             raise NotFound("there is no such route; write a / inside a session id as %2F")
@@ -70,13 +94,13 @@ def _path_id(*rest: str) -> Any:
     return Depends(read)
 
 
-SessionId = Annotated[str, _path_id()]
-SessionIdOfMessages = Annotated[str, _path_id("messages")]
-SessionIdOfState = Annotated[str, _path_id("state")]
-SessionIdOfAbort = Annotated[str, _path_id("abort")]
+SessionId = Annotated[str, path_id()]
+SessionIdOfMessages = Annotated[str, path_id("messages")]
+SessionIdOfState = Annotated[str, path_id("state")]
+SessionIdOfAbort = Annotated[str, path_id("abort")]
 
 
-@router.get("")
+@router.get("", responses=ok(SessionsBody))
 async def list_sessions(
     api: Here,
     caller: Reader,
@@ -101,7 +125,7 @@ async def list_sessions(
     return Json({"sessions": rows, "next_cursor": page.next_cursor})
 
 
-@router.get("/running")
+@router.get("/running", responses=ok(RunningsBody))
 async def list_running(
     api: Here, caller: Reader, limit: Limit = _ALL, cursor: Cursor = None
 ) -> Json:
@@ -112,7 +136,7 @@ async def list_running(
     return Json({"sessions": rows, "next_cursor": page.next_cursor})
 
 
-@router.get("/{session_id:path}/messages")
+@router.get("/{session_id:path}/messages", responses={**ok(MessagesBody), **errors(400, 404)})
 async def read_messages(
     session_id: SessionIdOfMessages,
     api: Here,
@@ -134,7 +158,11 @@ async def read_messages(
     )
 
 
-@router.post("/{session_id:path}/messages", openapi_extra=json_body(NewMessage))
+@router.post(
+    "/{session_id:path}/messages",
+    openapi_extra=json_body(NewMessage),
+    responses={**ok(AddedBody), **_CHANGE, **BODY_ERRORS},
+)
 async def add_message(
     session_id: SessionIdOfMessages, request: Request, api: Here, caller: Sender
 ) -> Json:
@@ -142,7 +170,7 @@ async def add_message(
     content = NewMessage.model_validate(await read_json(request)).content
     if not content.strip():
         raise Refused(400, "content is required", "content_required")
-    session = await _existing(api.service, caller, session_id)
+    session = await existing(api.service, caller, session_id)
     change = await api.service.change(
         caller, EventType.APPEND, session, role="assistant", content=content
     )
@@ -158,7 +186,11 @@ async def add_message(
     )
 
 
-@router.put("/{session_id:path}", openapi_extra=json_body(NewName))
+@router.put(
+    "/{session_id:path}",
+    openapi_extra=json_body(NewName),
+    responses={**ok(RenamedBody), **_CHANGE, **BODY_ERRORS},
+)
 async def rename_session(
     session_id: SessionId, request: Request, api: Here, caller: Sender
 ) -> Json:
@@ -166,28 +198,28 @@ async def rename_session(
     name = NewName.model_validate(await read_json(request)).name.strip()
     if not name:
         raise Refused(400, "name is required", "name_required")
-    session = await _existing(api.service, caller, session_id)
+    session = await existing(api.service, caller, session_id)
     change = await api.service.change(caller, EventType.RENAME, session, name=name)
     return _done(change, "rename session", session_id=session_id, name=name)
 
 
-@router.delete("/{session_id:path}")
+@router.delete("/{session_id:path}", responses={**ok(DeletedBody), **_CHANGE})
 async def delete_session(session_id: SessionId, api: Here, caller: Sender) -> Json:
     """Stop the session's turn and delete it with all its messages."""
-    session = await _existing(api.service, caller, session_id)
+    session = await existing(api.service, caller, session_id)
     await api.service.aborter.abort(session.key)
     change = await api.service.change(caller, EventType.DELETE, session)
     return _done(change, "delete session", deleted=True, session_id=session_id)
 
 
-@router.get("/{session_id:path}/state")
+@router.get("/{session_id:path}/state", responses={**ok(StateBody), **errors(400, 404)})
 async def read_state(session_id: SessionIdOfState, api: Here, caller: Reader) -> Json:
     """Whether a turn is running in the session."""
-    session = await _existing(api.service, caller, session_id)
+    session = await existing(api.service, caller, session_id)
     return Json(state_body(session_id, session))
 
 
-@router.post("/{session_id:path}/abort")
+@router.post("/{session_id:path}/abort", responses={**ok(AbortedBody), **errors(400, 404)})
 async def abort_turn(session_id: SessionIdOfAbort, api: Here, caller: Sender) -> Json:
     """Stop the turn that is running in the session; there need not be one, nor a session."""
     view = await api.service.look(caller)
@@ -207,7 +239,8 @@ async def _tell(service: Service, session: Session, content: str) -> None:
         await service.teller.tell(Notice(session.key, agent, "assistant", content, times.now()))
 
 
-async def _existing(service: Service, caller: Caller, session_id: str) -> Session:
+async def existing(service: Service, caller: Caller, session_id: str) -> Session:
+    """The session of an id in a path; raises NotFound."""
     view = await service.look(caller)
     session = await view.find(session_id)
     if session is None:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 
+from api.answers import (
+    BODY_ERRORS,
+    TOKEN_ERRORS,
+    LetterChangeBody,
+    LettersBody,
+    OutcomeBody,
+    PendingToolBody,
+    TokenBody,
+    ToolBody,
+    ToolsBody,
+    WholeLetterBody,
+    errors,
+    ok,
+    pending,
+)
 from api.asyncapi import stream_document
-from api.door import ERRORS, Administrator, AnyCaller, Door, Here, Json, Reader, read_json
+from api.door import Administrator, AnyCaller, Door, Here, Json, Reader, read_json
 from api.errors import NotFound, Refused
 from api.render import letter_body, letter_row, outcome_body
 from api.service import Caller, Service
@@ -18,13 +33,26 @@ from sessions import wire
 from sessions.models import EventType, Position, Reason
 from sessions.tokens import TokenScope
 
-router = APIRouter(route_class=Door, responses=ERRORS)
+router = APIRouter(route_class=Door, responses=TOKEN_ERRORS)
+
+# What one of the tools takes; which one says the path.
+_ARGUMENTS: Final[dict[str, Any]] = {
+    "requestBody": {
+        "content": {"application/json": {"schema": {"anyOf": [tool.schema for tool in TOOLS]}}}
+    }
+}
+_LETTER_CHANGE: Final = {
+    **ok(LetterChangeBody),
+    **pending(LetterChangeBody),
+    **errors(404),
+}
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 Cursor = Annotated[str | None, Query()]
+ToolName = Annotated[str, Path(json_schema_extra={"enum": [tool.name for tool in TOOLS]})]
 
 
-@router.get("/api/tools")
+@router.get("/api/tools", responses=ok(ToolsBody))
 async def list_tools(caller: AnyCaller) -> Json:
     """The session tools, in the form that chat completions take as `tools`."""
     if not caller.principal.may(TokenScope.SERVE):
@@ -36,8 +64,12 @@ async def list_tools(caller: AnyCaller) -> Json:
     return Json({"tools": [{"type": "function", "function": each} for each in functions]})
 
 
-@router.post("/api/tools/{name}")
-async def call_tool(name: str, request: Request, api: Here, caller: Reader) -> Json:
+@router.post(
+    "/api/tools/{name}",
+    openapi_extra=_ARGUMENTS,
+    responses={**ok(ToolBody), **pending(PendingToolBody), **BODY_ERRORS, **errors(404)},
+)
+async def call_tool(name: ToolName, request: Request, api: Here, caller: Reader) -> Json:
     """Call a tool with the arguments in the body; 202 where a change is not applied yet."""
     tool = tool_named(name)
     answer = await tool.call(api.service, caller, await read_json(request))
@@ -45,13 +77,13 @@ async def call_tool(name: str, request: Request, api: Here, caller: Reader) -> J
     return Json(answer.body(caller), 202 if answer.pending else 200)
 
 
-@router.get("/api/tokens/self")
+@router.get("/api/tokens/self", responses=ok(TokenBody))
 async def describe_token(caller: AnyCaller) -> Json:
     """Whose the token is, and its scope; how other services check one."""
     return Json({"agent": caller.principal.agent, "scope": caller.principal.scope})
 
 
-@router.get("/api/outcomes/{event_id}")
+@router.get("/api/outcomes/{event_id}", responses={**ok(OutcomeBody), **errors(404)})
 async def read_outcome(
     event_id: str,
     api: Here,
@@ -71,7 +103,7 @@ async def read_outcome(
     return Json(outcome_body(outcome))
 
 
-@router.get("/api/dead-letters")
+@router.get("/api/dead-letters", responses=ok(LettersBody))
 async def list_dead_letters(
     api: Here, caller: Administrator, limit: Limit = 50, cursor: Cursor = None
 ) -> Json:
@@ -82,7 +114,7 @@ async def list_dead_letters(
     return Json({"dead_letters": rows, "next_cursor": page.next_cursor})
 
 
-@router.get("/api/dead-letters/{letter_id}")
+@router.get("/api/dead-letters/{letter_id}", responses={**ok(WholeLetterBody), **errors(404)})
 async def read_dead_letter(letter_id: str, api: Here, caller: Administrator) -> Json:
     """One dead letter with its payload."""
     view = await api.service.look(caller)
@@ -92,13 +124,13 @@ async def read_dead_letter(letter_id: str, api: Here, caller: Administrator) -> 
     return Json(letter_body(letter))
 
 
-@router.post("/api/dead-letters/{letter_id}/replay")
+@router.post("/api/dead-letters/{letter_id}/replay", responses={**_LETTER_CHANGE, **errors(409)})
 async def replay_dead_letter(letter_id: str, api: Here, caller: Administrator) -> Json:
     """Apply a dead letter's event now; it stays a dead letter where that cannot be (409)."""
     return await _act_on_letter(api.service, caller, letter_id, "replay")
 
 
-@router.delete("/api/dead-letters/{letter_id}")
+@router.delete("/api/dead-letters/{letter_id}", responses={**_LETTER_CHANGE, **errors(409)})
 async def purge_dead_letter(letter_id: str, api: Here, caller: Administrator) -> Json:
     """Forget a dead letter."""
     return await _act_on_letter(api.service, caller, letter_id, "purge")
