@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import health, resources, rest
+from api import health, owners, resources, rest
 from api.door import Api, answer_problem
 from api.errors import problem_of
 from api.freshness import PATIENCE
@@ -119,8 +119,12 @@ def create_app(
     app.add_middleware(HostGuard, names=names)
     app.add_exception_handler(HTTPException, _answer)
     app.add_exception_handler(Exception, _answer)
-    for router in (rest.router, resources.router, health.router):
-        app.include_router(router)
+    for router in (rest, owners):
+        app.include_router(router.router)
+    # In this order: see `owners`.
+    app.include_router(owners.session_router)
+    app.include_router(resources.router)
+    app.include_router(health.router)
     app.router.routes.append(mcp.route)
     return app
 

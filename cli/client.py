@@ -84,6 +84,10 @@ class ApiClient:
         headers = {"Idempotency-Key": event_id} if event_id else {}
         return self._asked("POST", path, json=body or {}, headers=headers, params=query or {})
 
+    def put(self, path: str, body: Json, *, event_id: str) -> Json:
+        """Replace what is at the path; `event_id` as with `post`."""
+        return self._asked("PUT", path, json=body, headers={"Idempotency-Key": event_id})
+
     def delete(self, path: str, *, event_id: str | None = None) -> Json:
         """Delete what is at the path; `event_id` as with `post`."""
         headers = {"Idempotency-Key": event_id} if event_id else {}

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from typing import Any, Final, NoReturn
+from urllib.parse import quote
 
 import click
 
@@ -38,7 +39,7 @@ _session_argument = click.argument("session")
 
 @click.group(cls=Group)
 def sessions() -> None:
-    """Look at sessions, and send to, reset, delete or rename them.
+    """Look at sessions, send to, reset, delete or rename them, and say who owns them.
 
     SESSION is the key that `list` shows; the leading gw_ of a gateway session may be left out.
     """
@@ -214,6 +215,81 @@ def delete(edge: Edge, session: str, yes: bool) -> None:
 def rename(edge: Edge, session: str, name: str) -> None:
     """Give a session a name; an empty one clears it."""
     _change(edge, "sessions_rename", session_id=session, name=name)
+
+
+@sessions.command("owner", example="turnstream sessions owner telegram_home_42 kitchen")
+@click.argument("session", required=False)
+@click.argument("agent", required=False)
+@click.option("--nobody", is_flag=True, help="Leave the session, or the sessions, without one.")
+@click.option("--from", "old", metavar="AGENT", help="All sessions of this agent.")
+@click.option("--to", "new", metavar="AGENT", help="With --from: the agent that gets them.")
+@_yes_option
+@json_option
+@pass_edge
+def owner(
+    edge: Edge,
+    session: str | None,
+    agent: str | None,
+    nobody: bool,
+    old: str | None,
+    new: str | None,
+    yes: bool,
+) -> None:
+    """List who owns how many sessions, or give sessions to another agent.
+
+    Without arguments it lists. SESSION AGENT gives one session to that agent. --from OLD --to NEW
+    gives all sessions of an agent to another, for example after its name has changed in the
+    settings. With --nobody, what is given belongs to the agent of its channel.
+    """
+    heir = new if old is not None else agent
+    _check_owner_usage(session, agent, nobody=nobody, old=old, new=new)
+    if old is not None:
+        confirm(yes, f"Give all sessions of {old} to {heir or 'nobody'}?")
+    with _api(edge) as api:
+        if session is None and old is None:
+            _list_owners(edge, api.get("/api/owners"))
+            return
+        if old is not None:
+            answer = api.post("/api/owners", {"from": old, "to": heir}, event_id=new_id())
+        else:
+            path = f"/api/sessions/{quote(session or '', safe='')}/owner"
+            answer = api.put(path, {"agent": heir}, event_id=new_id())
+    _tell_owner(edge, answer, f"all sessions of {old}" if old is not None else str(session), heir)
+
+
+def _check_owner_usage(
+    session: str | None, agent: str | None, *, nobody: bool, old: str | None, new: str | None
+) -> None:
+    if session is not None and old is not None:
+        raise click.UsageError("name one session, or give --from, not both")
+    if new is not None and old is None:
+        raise click.UsageError("--to says who gets the sessions of --from: give both")
+    heirs = [agent is not None, new is not None, nobody]
+    changing = session is not None or old is not None
+    if sum(heirs) != int(changing):
+        what = "--to AGENT or --nobody" if old is not None else "SESSION with AGENT or --nobody"
+        raise click.UsageError(f"give {what}, exactly one of the two")
+
+
+def _list_owners(edge: Edge, found: Json) -> None:
+    if edge.output.json:
+        edge.output.data(found)
+    elif found["owners"]:
+        rows = [(row["agent"] or "(nobody)", row["sessions"]) for row in found["owners"]]
+        edge.output.table(["owner", "sessions"], rows)
+    else:
+        edge.output.note("no sessions")
+
+
+def _tell_owner(edge: Edge, answer: Json, what: str, heir: str | None) -> None:
+    if heir is not None and heir not in edge.settings.agents:
+        edge.output.note(f"the settings that were read here have no [agents.{heir}]")
+    if edge.output.json:
+        edge.output.data(answer)
+    elif answer["outcome"] == "pending":
+        edge.output.line("accepted; the worker has not applied it yet")
+    else:
+        edge.output.line(f"{what}: now of {heir or 'nobody'}")
 
 
 def print_message(output: Output, message: Json) -> None:

@@ -103,6 +103,54 @@ def test_a_session_is_sent_to_renamed_reset_and_deleted(house: Up, key: str) -> 
     assert key not in house.run("sessions", "list", "--all").out
 
 
+def test_owners_are_listed_and_changed(house: Up, key: str) -> None:
+    """One session, and all sessions of an agent at once."""
+    old, new = f"{key}_old", f"{key}_new"
+    for number in range(2):
+        publish(house, f"{key}_{number}", "hello", agent=old)
+    assert f"{old}\t2" in house.run("sessions", "owner").out.splitlines()
+    assert house.run("sessions", "owner", f"{key}_0", new).out == f"{key}_0: now of {new}\n"
+    moved = house.run("sessions", "owner", "--from", old, "--to", new, "--yes", "--json").json()
+    assert (moved["from"], moved["to"], moved["outcome"]) == (old, new, "applied")
+    assert f"{new}\t2" in house.run("sessions", "owner").out.splitlines()
+    assert house.run("sessions", "owner", f"{key}_0", "--nobody").code == 0
+    owners = house.run("sessions", "owner", "--json").json()["owners"]
+    assert {"agent": new, "sessions": 1} in owners
+
+
+def test_a_new_owner_that_has_no_settings_is_remarked_on(house: Up, key: str) -> None:
+    """It may be a slip of the pen; the session is given all the same."""
+    publish(house, key, "hello")
+    assert f"[agents.{key}]" in house.run("sessions", "owner", key, key).err
+    assert "agents" not in house.run("sessions", "owner", key, "main").err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("one",),
+        ("one", "anna", "--nobody"),
+        ("--nobody",),
+        ("--from", "anna"),
+        ("--to", "anna"),
+        ("one", "--from", "anna", "--to", "bert"),
+        ("--from", "anna", "--to", "bert", "--nobody"),
+        ("--from", "anna", "--to", "bert"),
+    ],
+)
+def test_a_half_said_change_of_owners_is_wrong_usage(house: Up, arguments: tuple[str, ...]) -> None:
+    """The last one is whole, but there is nobody who could be asked."""
+    assert house.run("sessions", "owner", *arguments).code == 2
+
+
+def test_an_unknown_session_or_agent_has_no_owner_to_change(house: Up, key: str) -> None:
+    """One line that says what is not there."""
+    for arguments in ((key, "anna"), ("--from", key, "--to", "anna", "--yes")):
+        refused = house.run("sessions", "owner", *arguments)
+        assert refused.code == 1
+        assert refused.err.count("\n") == 1
+
+
 def test_nothing_is_lost_by_a_command_that_cannot_ask(house: Up, key: str) -> None:
     """Without a terminal --yes is needed."""
     publish(house, key, "hello")
