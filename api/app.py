@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import health, owners, resources, rest
+from api import health, owners, resources, rest, turns
 from api.door import Api, answer_problem
 from api.errors import problem_of
 from api.freshness import PATIENCE
@@ -119,7 +119,7 @@ def create_app(
     app.add_middleware(HostGuard, names=names)
     app.add_exception_handler(HTTPException, _answer)
     app.add_exception_handler(Exception, _answer)
-    for router in (rest, owners):
+    for router in (rest, turns, owners):
         app.include_router(router.router)
     # In this order: see `owners`.
     app.include_router(owners.session_router)

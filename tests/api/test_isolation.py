@@ -36,6 +36,17 @@ ROUTE_CALLS: Final[dict[tuple[str, str], tuple[str, Any] | None]] = {
     ("POST", "/api/dead-letters/{letter_id}/replay"): ("/api/dead-letters/1-0-x/replay", None),
     ("DELETE", "/api/dead-letters/{letter_id}"): ("/api/dead-letters/1-0-x", None),
     ("GET", "/asyncapi.json"): None,
+    ("GET", "/api/owners"): ("/api/owners", None),
+    ("POST", "/api/owners"): ("/api/owners", {"from": "anna", "to": "bert"}),
+    ("PUT", "/api/sessions/{session_id}/owner"): (
+        f"/api/sessions/{SECRET}/owner",
+        {"agent": "bert"},
+    ),
+    ("POST", "/api/turns/history"): (
+        "/api/turns/history",
+        {"session": SECRET, "agent": "bert"},
+    ),
+    ("GET", "/api/turns/outcome/{event_id}"): (f"/api/turns/outcome/{EVENT}", None),
     ("GET", "/api/sessions"): ("/api/sessions?q=password", None),
     ("GET", "/api/sessions/running"): ("/api/sessions/running", None),
     ("GET", "/api/sessions/{session_id}/messages"): (f"/api/sessions/{SECRET}/messages", None),

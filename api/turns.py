@@ -1,0 +1,69 @@
+"""What ingest reads for its turns, under the scope `serve`.
+
+Ingest runs turns of every agent and must read for the one at hand; the answers are narrowed to the
+agent that it names. It asks for nothing else.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+
+from api.answers import BODY_ERRORS, TOKEN_ERRORS, OutcomeBody, TurnHistoryBody, errors, ok
+from api.door import Door, Here, Json, Server, json_body, read_json
+from api.errors import NotFound
+from api.render import message_row, outcome_body
+from api.view import MAX_LIMIT
+from sessions import wire
+
+router = APIRouter(prefix="/api/turns", route_class=Door, responses=TOKEN_ERRORS)
+
+
+class TurnSession(BaseModel):
+    """The session of a turn, by its exact key, and the agent that runs the turn."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    session: str
+    agent: str = Field(min_length=1)
+    limit: int = Field(default=50, ge=1, le=MAX_LIMIT)
+
+
+@router.post(
+    "/history",
+    openapi_extra=json_body(TurnSession),
+    responses={**ok(TurnHistoryBody), **BODY_ERRORS},
+)
+async def read_history(request: Request, api: Here, caller: Server) -> Json:
+    """The newest messages of a session, oldest first, if a turn of the agent may run there.
+
+    If not, because the key is another agent's, nothing of the session is told.
+    """
+    asked = TurnSession.model_validate(await read_json(request))
+    view = await api.service.look(caller)
+    session = await api.service.backend.session(asked.session)
+    available = api.service.access.available(asked.agent, asked.session, session)
+    shown = session if available else None
+    page = await view.history(shown, limit=asked.limit, cursor=None)
+    return Json(
+        {
+            "available": available,
+            "name": shown.name if shown is not None else None,
+            "messages": [*map(message_row, page.items)],
+            # Messages may have come between the two reads.
+            "total": max(shown.message_count, len(page.items)) if shown is not None else 0,
+            "position": str(caller.position),
+        }
+    )
+
+
+@router.get("/outcome/{event_id}", responses={**ok(OutcomeBody), **errors(404)})
+async def read_outcome(event_id: str, api: Here, caller: Server) -> Json:
+    """The outcome of an event that no agent's token published, such as a turn's own."""
+    outcome = None
+    if wire.is_id(event_id):
+        outcome = await (await api.service.look(caller)).outcome(event_id)
+    if outcome is None:
+        raise NotFound("no event with this id has been applied")
+    return Json(outcome_body(outcome))

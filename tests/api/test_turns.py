@@ -1,0 +1,139 @@
+"""What ingest reads for turns: narrowed to the agent of the turn, and for nobody else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sessions.models import Event, EventType
+from sessions.settings import Settings
+from tests.api.house import Body, House
+
+NOTHING: Body = {"available": False, "name": None, "messages": [], "total": 0}
+
+
+async def history(house: House, session: str, agent: str, **query: Any) -> Body:
+    """The answer to a question for a turn, without its position."""
+    response = await house.call(
+        "POST",
+        "/api/turns/history",
+        who="serve",
+        params=query,
+        json={"session": session, "agent": agent},
+    )
+    assert response.status_code == 200, response.text
+    body = response.json()
+    assert body.pop("position").startswith("1.")
+    return body
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """The agents, of which bert has a webhook."""
+    document = settings.model_dump()
+    document["agents"]["bert"]["channels"] = ["webhook.shop"]
+    document["channels"]["webhook"] = {"shop": {}}
+    return Settings.model_validate(document)
+
+
+async def test_the_agents_own_session_is_told(house: House):
+    await house.say("annas", "one", "two", agent="anna")
+    await house.publish(EventType.RENAME, "annas", name="Kitchen")
+
+    body = await history(house, "annas", "anna")
+
+    assert (body["available"], body["name"], body["total"]) == (True, "Kitchen", 2)
+    assert [message["content"] for message in body["messages"]] == ["one", "two"]
+
+
+@pytest.mark.parametrize("key", ["new", "webhook_shop_ada"])
+async def test_a_session_that_does_not_exist_is_there_for_the_taking(house: House, key: str):
+    body = await history(house, key, "bert")
+
+    assert body == {**NOTHING, "available": True}
+
+
+async def test_of_another_agents_session_nothing_is_told(house: House):
+    reserved = await history(house, "webhook_shop_ada", "anna")
+    await house.say("webhook_shop_ada", "hello", agent="bert")
+    await house.say("berts", "hello", agent="bert")
+
+    assert reserved == NOTHING
+    assert await history(house, "berts", "anna") == NOTHING
+    assert await history(house, "webhook_shop_ada", "anna") == NOTHING
+
+
+async def test_a_key_means_itself_and_no_gateway_session(house: House):
+    await house.say("gw_x", "hello", agent="anna")
+
+    assert (await history(house, "x", "anna"))["total"] == 0
+
+
+async def test_the_newest_messages_come(house: House):
+    await house.say("annas", *"abcdef", agent="anna")
+    asked = {"session": "annas", "agent": "anna", "limit": 2}
+
+    response = await house.call("POST", "/api/turns/history", who="serve", json=asked)
+
+    assert [message["content"] for message in response.json()["messages"]] == ["e", "f"]
+    assert response.json()["total"] == 6
+
+
+async def test_it_waits_for_a_position(house: House):
+    position = await house.say("annas", "hello", agent="anna")
+
+    body = await history(house, "annas", "anna", after=str(position))
+
+    assert body["total"] == 1
+
+
+async def test_the_outcome_of_a_turns_own_event_is_told(house: House):
+    position = await house.leading.publish(
+        Event("t1", EventType.APPEND, session="annas", role="user", content="x", agent="anna")
+    )
+
+    told = await house.get("/api/turns/outcome/t1", who="serve", after=str(position))
+    unknown = await house.get("/api/turns/outcome/t2", who="serve")
+
+    assert (told.status_code, told.json()["outcome"]) == (200, "applied")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+
+
+async def test_ids_of_agents_are_not_told(house: House):
+    await house.leading.publish(
+        Event("k", EventType.CONTEXT, session="annas", agent="anna", by="anna")
+    )
+
+    response = await house.get("/api/turns/outcome/k", who="serve")
+
+    assert response.status_code == 404
+
+
+@pytest.mark.parametrize("who", ["anna", "anna-reads", "admin as anna", "serve as anna", "metrics"])
+async def test_it_is_for_ingest_only(house: House, who: str):
+    asked = {"session": "annas", "agent": "anna"}
+
+    answers = [
+        await house.call("POST", "/api/turns/history", who=who, json=asked),
+        await house.get("/api/turns/outcome/k", who=who),
+    ]
+
+    assert {(each.status_code, each.json()["code"]) for each in answers} == {(403, "forbidden")}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"session": "s"},
+        {"session": "s", "agent": ""},
+        {"session": "s", "agent": "anna", "limit": 0},
+        {"session": "s", "agent": "anna", "limit": 1001},
+        {"session": "s", "agent": "anna", "more": 1},
+    ],
+)
+async def test_a_question_that_makes_no_sense_is_refused(house: House, body: Body):
+    response = await house.call("POST", "/api/turns/history", who="serve", json=body)
+
+    assert response.status_code == 422
