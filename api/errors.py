@@ -22,6 +22,7 @@ from sessions.errors import (
     InvalidRequest,
     PositionLost,
     Retryable,
+    SearchInterrupted,
     SessionError,
     ShareFull,
     StoreBehind,
@@ -74,6 +75,10 @@ class Busy(Retryable):
     """Too many readers wait already."""
 
 
+class TooManySearches(Retryable):
+    """Other searches were at work for as long as this one could wait."""
+
+
 class NotConfirmed(Retryable):
     """Redis went away while a change was published: it may take effect, or not."""
 
@@ -111,6 +116,8 @@ _TABLE: Final[tuple[tuple[type[Exception], int, str, str | None], ...]] = (
     (BodyTooLarge, 413, "body_too_large", None),
     (InvalidJson, 400, "invalid_json", None),
     (InvalidRequest, 422, "invalid_argument", None),
+    (SearchInterrupted, 422, "search_too_slow", None),
+    (TooManySearches, 429, "too_many_searches", None),
     (StoreBehind, 503, "store_behind", None),
     (Busy, 503, "busy", None),
     (NotConfirmed, 503, "not_confirmed", None),

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from api.errors import Forbidden, IdConflict, NotConfirmed
 from api.fate import Fates, digest_of
 from api.freshness import PATIENCE, Freshness
+from api.searches import Searches
 from api.view import View
 from sessions import wire
 from sessions.access import Access
@@ -135,6 +136,7 @@ class Service:
         self.access = Access(settings)
         self.share = share
         self.freshness = Freshness(backend, stream, patience=patience)
+        self.searches = Searches(settings.turnstream)
         self.fates = Fates(backend, stream, self.freshness)
         self._patience = patience
         self.aborter = aborter or NoAborter()
@@ -145,7 +147,7 @@ class Service:
 
         Raises what `Freshness.latest` and `Freshness.reached` raise.
         """
-        view = View(self.backend, self.access, caller.principal)
+        view = View(self.backend, self.access, self.searches, caller.principal)
         if caller.any_age:
             caller.position = await self.freshness.present()
         elif caller.after is not None:

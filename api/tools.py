@@ -273,6 +273,7 @@ async def delete_session(service: Service, caller: Caller, wanted: DeleteArgumen
 async def search_messages(service: Service, caller: Caller, wanted: SearchArguments) -> Answer:
     """Answer `sessions_search`."""
     asked = _checked_id(wanted.session_id) if wanted.session_id is not None else None
+    service.searches.check(wanted.query)
     view = await service.look(caller)
     session = await view.find(asked) if asked is not None else None
     if asked is not None and session is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
+from api.searches import Searches
 from sessions.access import Access
 from sessions.backend import SessionReader
 from sessions.models import (
@@ -34,9 +35,16 @@ _LARGEST_READ: Final = 64
 class View:
     """The store as one caller may see it, not older than a position."""
 
-    def __init__(self, backend: SessionReader, access: Access, principal: Principal) -> None:
+    def __init__(
+        self,
+        backend: SessionReader,
+        access: Access,
+        searches: Searches,
+        principal: Principal,
+    ) -> None:
         self._backend = backend
         self._access = access
+        self._searches = searches
         self._principal = principal
 
     async def find(self, session_id: str) -> Session | None:
@@ -85,16 +93,22 @@ class View:
     async def search(
         self, query: str, *, key: str | None = None, limit: int, cursor: str | None
     ) -> Page[SearchHit]:
-        """Messages that hold all words, newest first; fewer than `limit` where they are long."""
+        """Messages that hold all words, newest first; fewer than `limit` where they are long.
+
+        Raises Refused for a query that is too long, TooManySearches while others are at work, and
+        SearchInterrupted if it takes too long.
+        """
+        self._searches.check(query)
         scope = self._access.scope(self._principal)
-        pages, more = await _bounded(
-            lambda count, at: self._backend.search(
-                query, scope=scope, key=key, limit=count, cursor=at
-            ),
-            lambda hit: len(hit.message.content),
-            limit,
-            cursor,
-        )
+        async with self._searches.turn(self._principal) as left:
+            pages, more = await _bounded(
+                lambda count, at: self._backend.search(
+                    query, scope=scope, key=key, limit=count, cursor=at, seconds=left()
+                ),
+                lambda hit: len(hit.message.content),
+                limit,
+                cursor,
+            )
         return Page([hit for page in pages for hit in page], more)
 
     async def outcome(self, event_id: str, *, by: str | None = None) -> Outcome | None:

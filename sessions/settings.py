@@ -141,6 +141,11 @@ class OwnSettings(BaseModel):
     max_share_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
     # Redis' memory limit in `turnstream up`; a home machine has this much to spare.
     redis_maxmemory_mb: int = Field(default=512, ge=16)
+    # Bytes and words of a search: more than anybody types, and little work even in a large store.
+    search_max_bytes: int = Field(default=1024, ge=1, le=64 * 1024)
+    search_max_words: int = Field(default=32, ge=1, le=1024)
+    # Milliseconds of work that a search may take: as long as a read waits for the store.
+    search_timeout_ms: int = Field(default=2000, ge=1, le=60_000)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("api_url")

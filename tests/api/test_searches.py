@@ -1,0 +1,118 @@
+"""A search is bounded in words, in time and in number, and its caller is told so."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from api import searches
+from sessions.settings import Settings
+from sessions.tokens import Principal, TokenScope
+from tests.api.house import House
+
+LONG = [
+    " ".join(["word"] * 33),
+    "x" * 1025,
+    "ä" * 513,
+    "\U0001f31e" * 257,
+    " ".join(["word"] * 100_000),
+]
+
+
+class TestQueries:
+    @pytest.mark.parametrize("query", LONG, ids=len)
+    @pytest.mark.parametrize("session", [None, "s", "nothing"])
+    async def test_one_that_is_too_long_is_refused(
+        self, house: House, query: str, session: str | None
+    ):
+        await house.say("s", "word")
+        asked = {"query": query, **({} if session is None else {"session_id": session})}
+
+        response = await house.tool("sessions_search", asked)
+
+        assert (response.status_code, response.json()["code"]) == (422, "search_too_long")
+        assert "at most" in response.json()["error"]
+
+    @pytest.mark.parametrize("query", LONG[:4], ids=len)
+    async def test_it_is_refused_in_the_list_too(self, house: House, query: str):
+        response = await house.get("/api/sessions", q=query)
+
+        assert (response.status_code, response.json()["code"]) == (422, "search_too_long")
+
+    @pytest.mark.parametrize("query", [" ".join(["word"] * 32), "x" * 1024, "", " "], ids=len)
+    async def test_one_that_is_just_short_enough_is_answered(self, house: House, query: str):
+        response = await house.tool("sessions_search", {"query": query})
+
+        assert response.json()["success"]
+
+
+class TestTime:
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        """Searches of a millisecond."""
+        return settings.replace(search_timeout_ms=1)
+
+    async def test_a_search_that_takes_too_long_is_ended_and_says_so(self, house: House):
+        words = " ".join(f"word{number}" for number in range(30))
+        text = " ".join([words] * 40)
+        for _ in range(10):
+            await house.say("s", *[text] * 30)
+
+        tool = await house.tool("sessions_search", {"query": words, "limit": 1000})
+        listed = await house.get("/api/sessions", q=words)
+
+        for response in (tool, listed):
+            assert (response.status_code, response.json()["code"]) == (422, "search_too_slow")
+        assert (await house.get("/api/sessions")).status_code == 200
+
+
+class TestNumber:
+    async def occupied(self, house: House, *agents: str | None) -> None:
+        """Searches of these agents that never end."""
+        for agent in agents:
+            turn = house.app.state.api.service.searches.turn(Principal(agent, TokenScope.READ))
+            await turn.__aenter__()
+
+    @pytest.mark.parametrize("others", [("bert",), ("anna", None)])
+    async def test_one_that_gets_no_turn_is_told_to_come_again(
+        self, house: House, others: tuple[str | None, ...], monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(searches, "PATIENCE", 0.05)
+        await self.occupied(house, *others)
+
+        response = await house.tool("sessions_search", {"query": "x"}, who="bert")
+
+        assert (response.status_code, response.json()["code"]) == (429, "too_many_searches")
+        assert response.headers["retry-after"] == "1"
+
+    async def test_one_agents_search_leaves_room_for_another_agents(self, house: House):
+        await self.occupied(house, "bert")
+
+        response = await house.tool("sessions_search", {"query": "x"}, who="anna")
+
+        assert response.status_code == 200
+
+    async def test_all_that_come_at_once_are_answered_in_turn(self, house: House):
+        await house.say("annas", "word", agent="anna")
+        asked = {"query": "word"}
+
+        answers = await asyncio.gather(
+            *(house.tool("sessions_search", asked, who=who) for who in ["anna", "bert"] * 20)
+        )
+
+        found = [len(answer.json()["data"]["messages"]) for answer in answers]
+        assert found == [1, 0] * 20
+
+    async def test_one_that_gave_up_keeps_no_turn(self, house: House):
+        service = house.app.state.api.service
+        anna = Principal("anna", TokenScope.READ)
+        async with service.searches.turn(anna):
+            waiting = asyncio.create_task(house.tool("sessions_search", {"query": "x"}, who="anna"))
+            await asyncio.wait([waiting], timeout=0.05)
+            waiting.cancel()
+        await asyncio.wait([waiting])
+
+        response = await house.tool("sessions_search", {"query": "x"}, who="anna")
+
+        assert response.status_code == 200
