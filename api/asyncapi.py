@@ -37,8 +37,6 @@ _FIELDS: Final[dict[str, dict[str, Any]]] = {
     "room": _LABEL,
     "sender": _LABEL,
     "at": {"type": "string", "format": "date-time"},
-    "by": {**_LABEL, "description": "The agent whose token published it; only doors set it."},
-    "expect_agent": {**_LABEL, "description": "The owner so far."},
 }
 _NEEDED: Final[dict[EventType, tuple[str, ...]]] = {
     EventType.APPEND: ("session", "role", "content"),

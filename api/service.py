@@ -169,8 +169,8 @@ class Service:
         With `session` it is about that session as it was seen: it has no effect if the session is
         another agent's when the worker comes to it. Raises InvalidEvent if the stream contract
         refuses it, ShareFull, StreamFull and NotConfirmed if it was not taken, IdConflict if the
-        key was used for something else before. After it was published only that last error is raised, and
-        PositionLost if the stream is no more; the change may take effect.
+        key was used for something else before. After it was published only that last error is
+        raised, and PositionLost if the stream is no more; the change may take effect.
         """
         event = self._event(caller, event_type, session)._replace(**fields)
         try:
