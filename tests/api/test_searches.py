@@ -68,11 +68,18 @@ class TestTime:
 
 
 class TestNumber:
+    @pytest.fixture(autouse=True)
+    def hold(self) -> None:
+        """A place for turns that are taken and not given back."""
+        self.turns: list[object] = []
+
     async def occupied(self, house: House, *agents: str | None) -> None:
         """Searches of these agents that never end."""
         for agent in agents:
             turn = house.app.state.api.service.searches.turn(Principal(agent, TokenScope.READ))
             await turn.__aenter__()
+            # One that nothing holds on to would end by itself.
+            self.turns.append(turn)
 
     @pytest.mark.parametrize("others", [("bert",), ("anna", None)])
     async def test_one_that_gets_no_turn_is_told_to_come_again(
