@@ -12,6 +12,9 @@ from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass
 from typing import Any, Final, cast
 
+from pydantic import TypeAdapter
+
+from sessions.asgi import InvalidJson, parse_json
 from sessions.redis import UNAVAILABLE, RedisClient, RedisError, explain, patiently
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,10 @@ class Notice:
     role: str
     content: str
     at: int
+
+
+# What came over Redis is checked like anything from outside.
+_READER: Final = TypeAdapter(Notice)
 
 
 class Notices:
@@ -68,8 +75,8 @@ class Notices:
 def _read(data: bytes) -> Notice | None:
     """None where another program wrote there."""
     try:
-        return Notice(**json.loads(data))
-    except (ValueError, TypeError):
+        return _READER.validate_python(parse_json(data))
+    except (InvalidJson, ValueError):
         log.warning("a notice cannot be read")
         return None
 

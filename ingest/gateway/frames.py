@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from ingest.agents.base import Agent, Reply
 from sessions import times
+from sessions.asgi import InvalidJson, parse_json
 from sessions.notices import Notice
 
 HINT: Final = 'Send {"type":"message","content":"your text"}'
@@ -63,10 +63,9 @@ Heard = Said | Connect | Approval | Unknown | Broken
 def read(text: str) -> Heard:
     """What a client's text frame says."""
     try:
-        found = json.loads(text)
-        text.encode()
-    except (ValueError, RecursionError) as error:
-        return Broken(str(error))
+        found = parse_json(text.encode(errors="surrogatepass"))
+    except InvalidJson as error:
+        return Broken(error.problem)
     if not isinstance(found, dict):
         return Unknown("")
     fields = cast("dict[str, Any]", found)
