@@ -32,30 +32,34 @@ class Outbox:
         self._news = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._overflown = False
+        self._overflown = asyncio.Event()
 
     def put(self, frame: Frame) -> None:
-        """Send a frame when its turn has come; after an overflow nothing more is taken."""
+        """Send a frame when its turn has come; behind one without room nothing more is taken."""
         text = json.dumps(frame, ensure_ascii=False, separators=(",", ":"))
         if self._waiting + len(text) > MOST_WAITING:
-            self._overflown = True
-        if not self._overflown:
+            self._overflown.set()
+        if not self._overflown.is_set():
             self._frames.append(text)
             self._waiting += len(text)
         self._empty.clear()
         self._news.set()
+
+    async def overflown(self) -> None:
+        """Return when a frame found no room: the client is too slow, or will never be told."""
+        await self._overflown.wait()
 
     async def drain(self, send: Callable[[str], Awaitable[None]]) -> None:
         """Send what comes, until cancelled; raises SlowReader where the client does not follow."""
         while True:
             await self._news.wait()
             self._news.clear()
-            while self._frames:
+            while self._frames and not self._overflown.is_set():
                 text = self._frames.popleft()
                 self._waiting -= len(text)
                 await self._send(send, text)
-                if self._overflown:
-                    raise SlowReader
+            if self._overflown.is_set():
+                raise SlowReader
             self._empty.set()
 
     async def flushed(self) -> None:
