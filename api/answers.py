@@ -273,6 +273,12 @@ class TurnHistoryBody(Body):
     position: str
 
 
+class KeyBody(Body):
+    """Whether a session keeps its former key."""
+
+    keep: bool
+
+
 class AliveBody(Body):
     """The process answers."""
 

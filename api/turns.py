@@ -10,12 +10,21 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
-from api.answers import BODY_ERRORS, TOKEN_ERRORS, OutcomeBody, TurnHistoryBody, errors, ok
+from api.answers import (
+    BODY_ERRORS,
+    TOKEN_ERRORS,
+    KeyBody,
+    OutcomeBody,
+    TurnHistoryBody,
+    errors,
+    ok,
+)
 from api.door import Door, Here, Json, Server, json_body, read_json
 from api.errors import NotFound
 from api.render import message_row, outcome_body
 from api.view import MAX_LIMIT
 from sessions import wire
+from sessions.models import Routing
 
 router = APIRouter(prefix="/api/turns", route_class=Door, responses=TOKEN_ERRORS)
 
@@ -28,6 +37,22 @@ class TurnSession(BaseModel):
     session: str
     agent: str = Field(min_length=1)
     limit: int = Field(default=50, ge=1, le=MAX_LIMIT)
+
+
+class KeyQuestion(BaseModel):
+    """A former key, and the routing that its session must have; without `sender` by any sender."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    former: str
+    channel: str
+    room: str | None = None
+    sender: str | None = None
+
+    def is_of(self, routing: Routing) -> bool:
+        """Whether a session, or the tombstone of one, has exactly this routing."""
+        given = "sender" not in self.model_fields_set or self.sender == routing.sender
+        return given and (self.channel, self.room) == (routing.channel, routing.room)
 
 
 @router.post(
@@ -67,3 +92,19 @@ async def read_outcome(event_id: str, api: Here, caller: Server) -> Json:
     if outcome is None:
         raise NotFound("no event with this id has been applied")
     return Json(outcome_body(outcome))
+
+
+@router.post(
+    "/keys",
+    openapi_extra=json_body(KeyQuestion),
+    responses={**ok(KeyBody), **BODY_ERRORS},
+)
+async def read_former_key(request: Request, api: Here, caller: Server) -> Json:
+    """Whether a session of the former key has, or had in the last 30 days, exactly this routing.
+
+    `keep` is false if there is none.
+    """
+    asked = KeyQuestion.model_validate(await read_json(request))
+    await api.service.look(caller)
+    routing = await api.service.backend.routing_of(asked.former)
+    return Json({"keep": routing is not None and asked.is_of(routing)})

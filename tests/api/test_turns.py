@@ -137,3 +137,35 @@ async def test_a_question_that_makes_no_sense_is_refused(house: House, body: Bod
     response = await house.call("POST", "/api/turns/history", who="serve", json=body)
 
     assert response.status_code == 422
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_a_session_keeps_its_key_for_exactly_its_routing(house: House, deleted: bool):
+    routing = {"channel": "webhook.shop", "room": "r", "sender": "ada.l"}
+    await house.say("old", "hello", **routing)
+    if deleted:
+        await house.publish(EventType.DELETE, "old")
+
+    async def keeps(**question: Any) -> bool:
+        body = {"former": "old", **routing, **question}
+        answer = await house.call("POST", "/api/turns/keys", who="serve", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["keep"]
+
+    assert await keeps()
+    for other in ({"former": "new"}, {"channel": "webhook.x"}, {"room": "s"}, {"sender": "ada_l"}):
+        assert not await keeps(**other)
+    assert not await keeps(sender=None)
+
+
+async def test_of_a_shared_room_the_sender_does_not_count(house: House):
+    await house.say("old", "hello", channel="webhook.shop", room="r", sender="ada")
+    body = {"former": "old", "channel": "webhook.shop", "room": "r"}
+    answer = await house.call("POST", "/api/turns/keys", who="serve", json=body)
+    assert answer.json() == {"keep": True}
+
+
+async def test_former_keys_are_told_to_ingest_alone(house: House):
+    body = {"former": "old", "channel": "webhook.shop"}
+    answer = await house.call("POST", "/api/turns/keys", who="anna", json=body)
+    assert answer.status_code == 403
