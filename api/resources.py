@@ -207,7 +207,7 @@ async def rename_session(
 async def delete_session(session_id: SessionId, api: Here, caller: Sender) -> Json:
     """Stop the session's turn and delete it with all its messages."""
     session = await existing(api.service, caller, session_id)
-    await api.service.aborter.abort(session.key)
+    await api.service.abort(session)
     change = await api.service.change(caller, EventType.DELETE, session)
     return _done(change, "delete session", deleted=True, session_id=session_id)
 
@@ -225,7 +225,7 @@ async def abort_turn(session_id: SessionIdOfAbort, api: Here, caller: Sender) ->
     view = await api.service.look(caller)
     session = await view.find(session_id)
     running = session is not None and session.state == "running"
-    aborted = running and session is not None and await api.service.aborter.abort(session.key)
+    aborted = running and session is not None and await api.service.abort(session)
     return Json({"status": "aborted" if aborted else "no_active_response"})
 
 

@@ -35,15 +35,15 @@ _GONE: Final = frozenset({Reason.NO_SESSION, Reason.SESSION_DELETED, Reason.NOT_
 class Aborter(Protocol):
     """Stops turns that run somewhere; ingest, which runs them, brings the real one."""
 
-    async def abort(self, key: str) -> bool:
-        """Have the running turn of the session stopped; False where none runs."""
+    async def abort(self, session: str, agent: str | None) -> bool:
+        """Have the agent's running turn in the session stopped; False where none runs."""
         ...
 
 
 class NoAborter:
     """For an api beside which no turns run."""
 
-    async def abort(self, key: str) -> bool:
+    async def abort(self, session: str, agent: str | None) -> bool:
         """There is none to stop."""
         return False
 
@@ -141,6 +141,10 @@ class Service:
         self._patience = patience
         self.aborter = aborter or NoAborter()
         self.teller = teller
+
+    async def abort(self, session: Session) -> bool:
+        """Stop the turn that runs in a session; False where none runs. Raises LaneTimeout."""
+        return await self.aborter.abort(session.key, self.access.agent_of(session))
 
     async def look(self, caller: Caller) -> View:
         """The store as the caller may see it, once it is as fresh as the caller wants.

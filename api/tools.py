@@ -258,7 +258,7 @@ async def delete_session(service: Service, caller: Caller, wanted: DeleteArgumen
     session = await view.find(asked)
     if session is None:
         return _already_deleted(asked)
-    await service.aborter.abort(session.key)
+    await service.abort(session)
     change = await service.change(caller, EventType.DELETE, session)
     if change.found_nothing:
         return _already_deleted(session.key)

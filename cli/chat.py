@@ -75,8 +75,15 @@ class Conversation:
 
     def _look(self, taken: Taken) -> str | None:
         own = self._outcome(taken.id)
-        if taken.command is not None or own is None:
-            return CLEARED if own is not None else None
+        if own is None:
+            return None
+        if own["reason"] == "not_owner":
+            raise SessionError(
+                f"session {taken.session} is not this agent's; an administrator can change that "
+                "with `turnstream sessions owner`"
+            )
+        if taken.command is not None:
+            return CLEARED
         if own["outcome"] != "applied":
             raise SessionError(own["detail"] or f"the message was not taken: {own['reason']}")
         for ending in _ENDINGS:

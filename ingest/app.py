@@ -25,6 +25,7 @@ from ingest.agents.tools import SessionTools
 from ingest.channels import door as channel_door
 from ingest.channels.dispatch import Dispatch
 from ingest.channels.factory import opened_channels
+from ingest.channels.keys import SessionKeys
 from ingest.channels.listening import listening
 from ingest.channels.presence import Presence
 from ingest.channels.reception import Reception
@@ -35,6 +36,8 @@ from ingest.keeper import keeping
 from ingest.reads import ApiReads
 from ingest.services import Services
 from ingest.turn import TurnRunner
+from ingest.unavailable import Refusals
+from sessions.access import Access
 from sessions.asgi import HostGuard, allowed_names, inside
 from sessions.edge import Edge
 from sessions.errors import ConfigError
@@ -60,8 +63,8 @@ _API_KEPT: Final = 4.0
 async def opened(settings: Settings, *, token: str | None = None) -> AsyncGenerator[FastAPI]:
     """Ingest as a process of its own, which needs two addresses: Redis and the api.
 
-    `token` is what it shows to the api: an administrator's, with which it reads the histories of
-    all agents and narrows itself to one for that one's tools. Redis and the api may be away now.
+    `token` is what it shows to the api, of the scope `serve`: with it turns are read, and it
+    narrows itself to an agent for that one's tools. Redis and the api may be away now.
     Raises ConfigError for what only a person can mend.
     """
     if settings.turnstream.api_url is None:
@@ -119,26 +122,31 @@ async def _served(
             stream, own, _edge_of(app, settings, tokens).refusals
         )
         reads = ApiReads(turns_api)
+        refusals = Refusals()
         dispatch = Dispatch(
             channels, reads=reads, lanes=lanes, redis=redis, url=url, prefix=own.prefix
         )
         async with (
-            Desk(lanes, TurnRunner(lanes, reads, agents), dispatch) as desk,
+            Desk(lanes, TurnRunner(lanes, reads, agents, refusals=refusals), dispatch) as desk,
             keeping(desk),
             Presence.opened() as presence,
         ):
-            reception = Reception(desk, settings, presence)
+            access = Access(settings)
+            keys = SessionKeys(ApiReads(api))
+            reception = Reception(desk, settings, access.seats, keys, presence)
             app.state.ingest = Services(
-                settings,
-                stream,
-                share,
-                tokens,
-                api,
-                desk,
-                ApiReads(api),
-                agents,
-                channels,
-                reception,
+                settings=settings,
+                access=access,
+                stream=stream,
+                share=share,
+                tokens=tokens,
+                api=api,
+                desk=desk,
+                reads=ApiReads(api),
+                agents=agents,
+                channels=channels,
+                reception=reception,
+                refusals=refusals,
             )
             for part in (rest, door, channel_door):
                 app.include_router(part.router)

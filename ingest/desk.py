@@ -20,7 +20,7 @@ from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.tasks import end_all
 from ingest.turn import TurnRunner
 from sessions.errors import DeclaredDead, LaneLost, LaneTimeout, Retryable, SessionError
-from sessions.lanes import DEPTH, Hold, Lanes, Place, Stage
+from sessions.lanes import DEPTH, Hold, Lanes, Place, Stage, former_lane_of, session_of
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -69,11 +69,13 @@ class Desk:
         self._delivery = delivery
         self._wait = wait
         self._stop_grace = stop_grace
-        self._turns: dict[str, LiveTurn] = {}
+        # By lane, and the first one by id too.
+        self._turns: dict[tuple[str, str], LiveTurn] = {}
         self._waiting: dict[str, list[LiveTurn]] = {}
         self._running: dict[str, tuple[LiveTurn, Hold]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._unknown: set[str] = set()
+        self._former: frozenset[str] = frozenset()
         self._taking: set[str] = set()
         self._ended: deque[str] = deque(maxlen=_ENDED)
         self._naming = asyncio.Lock()
@@ -88,32 +90,36 @@ class Desk:
         `attended` it is given up after WAIT, and after errors that pass. Raises LaneFull,
         StreamFull, StreamUnavailable; the caller being cancelled changes nothing.
         """
-        turn = self._turns.get(inbound.id)
+        turn = self._turns.get((inbound.lane, inbound.id))
         if turn is None:
             if self._stopping:
-                raise Retryable("this replica is being stopped; try again")
-            turn = self._turns[inbound.id] = LiveTurn(inbound, attended=attended)
-            if attended and self._is_idle(inbound.session):
+                raise Retryable(_STOPPING)
+            turn = LiveTurn(inbound, attended=attended)
+            self._turns[turn.lane, inbound.id] = turn
+            if attended and self._is_idle(turn.lane):
                 turn.reading = self._spawn(self._runner.read_early(turn), f"read for {inbound.id}")
             self._spawn(self._enqueue(turn), f"enqueue {inbound.id}")
         await asyncio.shield(turn.accepted)
         return turn
 
-    def running(self, session: str) -> LiveTurn | None:
-        """The turn of that session that runs in this process, if one does."""
-        found = self._running.get(session)
+    def running(self, lane: str) -> LiveTurn | None:
+        """The turn of that lane that runs in this process, if one does."""
+        found = self._running.get(lane)
         return found[0] if found else None
 
-    def _is_idle(self, session: str) -> bool:
-        return session not in self._running and session not in self._waiting
+    def _is_idle(self, lane: str) -> bool:
+        return lane not in self._running and lane not in self._waiting
 
     async def _enqueue(self, turn: LiveTurn) -> None:
         try:
             place = await self._placed(turn.inbound)
-        except SessionError as error:
-            self._turns.pop(turn.inbound.id, None)
-            turn.accepted.set_exception(error)
-            return
+        except BaseException as error:
+            # Somebody waits for the answer, whatever went wrong.
+            self._turns.pop((turn.lane, turn.inbound.id), None)
+            turn.accepted.set_exception(_told(error))
+            if isinstance(error, SessionError):
+                return
+            raise
         turn.accepted.set_result(None)
         if place.hold is not None:
             self._start(turn, place.hold)
@@ -136,55 +142,60 @@ class Desk:
         urgent = inbound.command is not None
         depth = DEPTH + _COMMANDS if urgent else DEPTH
         return await self.lanes.enqueue(
-            inbound.session, inbound.id, inbound.dump(), depth=depth, urgent=urgent
+            inbound.lane,
+            inbound.id,
+            inbound.dump(),
+            depth=depth,
+            urgent=urgent,
+            former=inbound.former,
         )
 
     # -- waiting -----------------------------------------------------------------------------
 
     def _queue(self, turn: LiveTurn) -> None:
-        self._waiting.setdefault(turn.inbound.session, []).append(turn)
+        self._waiting.setdefault(turn.lane, []).append(turn)
         if turn.attended:
             self._spawn(self._give_up(turn), f"patience {turn.inbound.id}")
 
     def _unqueue(self, turn: LiveTurn) -> None:
-        turns = self._waiting.get(turn.inbound.session, [])
+        turns = self._waiting.get(turn.lane, [])
         if turn in turns:
             turns.remove(turn)
         if not turns:
-            self._waiting.pop(turn.inbound.session, None)
+            self._waiting.pop(turn.lane, None)
 
     async def _give_up(self, turn: LiveTurn) -> None:
         """Take the message back where its turn has not begun in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._wait):
                 await turn.begun.wait()
-        session, message_id = turn.inbound.session, turn.inbound.id
+        message_id = turn.inbound.id
         while not turn.begun.is_set():
             try:
-                withdrawal = await self.lanes.withdraw(session, message_id)
+                withdrawal = await self.lanes.withdraw(turn.lane, message_id)
             except Retryable:
                 await asyncio.sleep(_PAUSE)
                 continue
             if withdrawal.next is not None:
                 self._adopt(withdrawal.next)
             if withdrawal.done:
-                text = str(LaneTimeout(session))
+                text = str(LaneTimeout(turn.inbound.session))
                 end = TurnEnd(Ending.REFUSED, text, "SESSION_QUEUE_TIMEOUT", retryable=True)
                 self._let_go(turn, end)
             elif not withdrawal.running:
                 self._let_go(turn, TurnEnd(Ending.ELSEWHERE))
             return
 
-    async def _try_first(self, session: str) -> None:
+    async def _try_first(self, lane: str) -> None:
         """Take the lane for the first message that waits here, if its turn has come."""
-        turns = self._waiting.get(session)
+        turns = self._waiting.get(lane)
         if turns:
             await self._try(turns[0])
 
     async def _try(self, turn: LiveTurn) -> None:
         replica = self.lanes.replica
         try:
-            place = await self.lanes.take(turn.inbound.session, turn.inbound.id)
+            place = await self.lanes.take(turn.lane, turn.inbound.id)
         except DeclaredDead:
             await self._begin_anew(replica)
         except Retryable as error:
@@ -199,15 +210,17 @@ class Desk:
 
     def _adopt(self, hold: Hold) -> None:
         """Go on with a lane that came to this replica: its own message, or a dead one's."""
-        turn = self._turns.get(hold.id)
+        turn = self._turns.get((hold.lane, hold.id))
         if turn is None:
             try:
                 inbound = Inbound.load(hold.message)
-            except (ValueError, TypeError):
-                log.exception("a message of session %r cannot be read: dropped", hold.session)
+            except (ValueError, TypeError, AttributeError):
+                session = session_of(hold.lane)
+                log.exception("a message of session %r cannot be read: dropped", session)
                 self._spawn(self._finish(hold), f"drop {hold.id}")
                 return
-            turn = self._turns[hold.id] = LiveTurn(inbound, attended=False)
+            turn = LiveTurn(inbound, attended=False, lane=hold.lane)
+            self._turns[hold.lane, hold.id] = turn
         self._start(turn, hold)
 
     def _start(self, turn: LiveTurn, hold: Hold) -> None:
@@ -216,11 +229,12 @@ class Desk:
             return
         turn.begun.set()
         self._unqueue(turn)
-        self._running[hold.session] = turn, hold
+        self._running[hold.lane] = turn, hold
         self._spawn(self._run(turn, hold), f"turn {hold.id}")
 
     async def _run(self, turn: LiveTurn, hold: Hold) -> None:
         try:
+            await self._wait_for_former(turn)
             end = await self._runner.run(turn, hold)
             turn.conclude(end)
             if end.ending is not Ending.LEFT:
@@ -232,9 +246,20 @@ class Desk:
             log.warning("the lane of turn %s is lost", hold.id)
             self._spawn(self._hand_in_again(Inbound.load(hold.message)), f"again {hold.id}")
         finally:
-            if self._running.get(hold.session, (None, None))[1] is hold:
-                del self._running[hold.session]
+            if self._running.get(hold.lane, (None, None))[1] is hold:
+                del self._running[hold.lane]
             self._let_go(turn, TurnEnd(Ending.ELSEWHERE))
+
+    async def _wait_for_former(self, turn: LiveTurn) -> None:
+        """Let what an older version left of the same session come to its end first.
+
+        What came before is answered before, and what was delivered again is known by then.
+        """
+        session = turn.inbound.session
+        if turn.lane == former_lane_of(session):
+            return
+        while session in self._former and turn.interruption is None:
+            await turn.wait_interrupted(_PAUSE)
 
     async def _deliver(self, turn: LiveTurn, hold: Hold, end: TurnEnd) -> None:
         """Send the reply before the lane is let go, so that it is not forgotten if we die now."""
@@ -266,8 +291,8 @@ class Desk:
                 break
             except Retryable:
                 await asyncio.sleep(_PAUSE)
-        if self._running.get(hold.session, (None, None))[1] is hold:
-            del self._running[hold.session]
+        if self._running.get(hold.lane, (None, None))[1] is hold:
+            del self._running[hold.lane]
         if following is not None:
             self._adopt(following)
 
@@ -275,8 +300,8 @@ class Desk:
         turn.conclude(end)
         turn.begun.set()
         self._unqueue(turn)
-        if self._turns.get(turn.inbound.id) is turn:
-            del self._turns[turn.inbound.id]
+        if self._turns.get((turn.lane, turn.inbound.id)) is turn:
+            del self._turns[turn.lane, turn.inbound.id]
 
     # -- keeping the lanes: called by the keeper ------------------------------------------------
 
@@ -289,13 +314,13 @@ class Desk:
         except DeclaredDead:
             await self._begin_anew(replica)
             return
-        tokens = {hold.session: hold.token for hold in holds}
-        for session in pulse.lost:
-            self._interrupt(session, Interruption.LOST, tokens[session])
-        for session in pulse.aborted:
-            self._interrupt(session, Interruption.ABORT, tokens[session])
-        for session in pulse.free:
-            self._take_soon(session, partial(self._try_first, session))
+        tokens = {hold.lane: hold.token for hold in holds}
+        for lane in pulse.lost:
+            self._interrupt(lane, Interruption.LOST, tokens[lane])
+        for lane in pulse.aborted:
+            self._interrupt(lane, Interruption.ABORT, tokens[lane])
+        for lane in pulse.free:
+            self._take_soon(lane, partial(self._try_first, lane))
 
     async def sweep(self, dead: dict[str, int]) -> None:
         """Take over what dead replicas left, and find what this one has lost sight of."""
@@ -308,45 +333,46 @@ class Desk:
         for token in unknown.keys() & self._unknown:
             self._adopt(unknown[token])
         self._unknown = {*unknown}
-        for session, message_id in sweep.due:
-            self._take_soon(session, partial(self._take_due, session, message_id))
+        for lane, message_id in sweep.due:
+            self._take_soon(lane, partial(self._take_due, lane, message_id))
+        self._former = sweep.former
 
     def _runs(self, hold: Hold) -> bool:
-        found = self._running.get(hold.session)
+        found = self._running.get(hold.lane)
         return found is not None and found[1].token == hold.token
 
-    def _take_soon(self, session: str, take: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _take_soon(self, lane: str, take: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Take a lane beside the beats: hundreds may be free at once, and each takes a moment."""
 
         async def work() -> None:
             try:
                 await take()
             finally:
-                self._taking.discard(session)
+                self._taking.discard(lane)
 
-        if session not in self._taking:
-            self._taking.add(session)
-            self._spawn(work(), f"take {session!r}")
+        if lane not in self._taking:
+            self._taking.add(lane)
+            self._spawn(work(), f"take {lane!r}")
 
-    async def _take_due(self, session: str, message_id: str) -> None:
-        if message_id in self._turns:
-            await self._try(self._turns[message_id])
+    async def _take_due(self, lane: str, message_id: str) -> None:
+        if (lane, message_id) in self._turns:
+            await self._try(self._turns[lane, message_id])
             return
         # The next sweep finds it again.
         with contextlib.suppress(Retryable, DeclaredDead):
-            place = await self.lanes.take(session, message_id)
+            place = await self.lanes.take(lane, message_id)
             if place is not None and place.hold is not None:
                 self._adopt(place.hold)
 
-    def hint(self, word: str, session: str) -> None:
+    def hint(self, word: str, lane: str) -> None:
         """Act on another replica's signal."""
-        if word == "free" and session in self._waiting:
-            self._spawn(self._try_first(session), f"take {session!r}")
-        elif word == "abort" and session in self._running:
-            self._interrupt(session, Interruption.ABORT, self._running[session][1].token)
+        if word == "free" and lane in self._waiting:
+            self._spawn(self._try_first(lane), f"take {lane!r}")
+        elif word == "abort" and lane in self._running:
+            self._interrupt(lane, Interruption.ABORT, self._running[lane][1].token)
 
-    def _interrupt(self, session: str, what: Interruption, token: str) -> None:
-        found = self._running.get(session)
+    def _interrupt(self, lane: str, what: Interruption, token: str) -> None:
+        found = self._running.get(lane)
         if found is not None and found[1].token == token:
             found[0].interrupt(what)
 
@@ -407,3 +433,15 @@ class Desk:
         if not task.cancelled() and task.exception() is not None:
             # What it had of a lane is found by the next sweep, and closed.
             log.error("%s failed", task.get_name(), exc_info=task.exception())
+
+
+def _told(error: BaseException) -> SessionError:
+    """What the sender of a message is told of that error."""
+    if isinstance(error, SessionError):
+        return error
+    if isinstance(error, asyncio.CancelledError):
+        return Retryable(_STOPPING)
+    return Retryable("the message was not taken; try again")
+
+
+_STOPPING: Final = "this replica is being stopped; try again"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
 
+from sessions.lanes import lane_of
 from sessions.models import Event, EventType
 
 
@@ -15,11 +16,12 @@ class Inbound:
     """What a turn needs to know of the message that opens it.
 
     `id` is the turn's id: derived from the platform's own ids, so that a redelivery is the same
-    message. `owner` is the agent that claims the session; channels claim none, their sessions
-    belong to whoever has the channel. `at` is when it was written, in microseconds. `reply_to`
-    names the channel (`type.alias`) that delivers the answer, and `address` where to, in that
-    channel's words. Until `due` (microseconds) its turn waits for messages to join it; 0 joins
-    none. `command` is set where it asks for something else than an answer.
+    message. `former` is the id that an older version made of the same names, "" if it is the same
+    one. Everything is published in the name of `agent`, whose session it must be. `at` is when it
+    was written, in microseconds. `reply_to` names the channel (`type.alias`) that delivers the
+    answer, and `address` where to, in that channel's words. Until `due` (microseconds) its turn
+    waits for messages to join it; 0 joins none. `command` is set if it asks for something else than
+    an answer.
     """
 
     id: str
@@ -27,7 +29,6 @@ class Inbound:
     text: str
     agent: str
     at: int
-    owner: str | None = None
     channel: str | None = None
     room: str | None = None
     sender: str | None = None
@@ -35,6 +36,12 @@ class Inbound:
     address: str | None = None
     due: int = 0
     command: str | None = None
+    former: str = ""
+
+    @property
+    def lane(self) -> str:
+        """The lane that it waits in."""
+        return lane_of(self.session, self.agent)
 
     def dump(self) -> str:
         """The text that the lane keeps."""
@@ -42,8 +49,13 @@ class Inbound:
 
     @classmethod
     def load(cls, text: str) -> Self:
-        """The message of that text."""
-        return cls(**json.loads(text))
+        """The message of that text. What another version wrote beside our fields is left out.
+
+        Raises ValueError or TypeError if it is no message.
+        """
+        known = {field.name for field in fields(cls)}
+        found = json.loads(text).items()
+        return cls(**{name: value for name, value in found if name in known})
 
     def opening(self) -> Event:
         """The user append that opens the turn."""
@@ -55,7 +67,7 @@ class Inbound:
             content=self.text,
             turn=self.id,
             state="running",
-            agent=self.owner,
+            agent=self.agent,
             channel=self.channel,
             room=self.room,
             sender=self.sender,
@@ -67,15 +79,22 @@ class Inbound:
         if not followers:
             return self
         text = "\n".join([self.text, *(follower.text for follower in followers)])
-        return replace(followers[-1], id=self.id, text=text)
+        return replace(followers[-1], id=self.id, former=self.former, text=text)
 
     def joining(self, turn: str) -> Event:
         """What makes the id of a message known that became a part of another one's turn."""
-        return Event(self.id, EventType.STATE, session=self.session, turn=turn, state="running")
+        return Event(
+            self.id,
+            EventType.STATE,
+            session=self.session,
+            turn=turn,
+            state="running",
+            agent=self.agent,
+        )
 
     def clearing(self) -> Event:
         """What the command to begin anew publishes."""
-        return Event(self.id, EventType.DELETE, session=self.session)
+        return Event(self.id, EventType.DELETE, session=self.session, agent=self.agent)
 
     def answer(
         self, suffix: str, role: str, content: str, *, at: int, state: str | None = None
@@ -89,6 +108,7 @@ class Inbound:
             content=content,
             turn=self.id,
             state=state,
+            agent=self.agent,
             at=at,
         )
 
@@ -101,6 +121,7 @@ class Inbound:
             target=self.id,
             close_with=close_with,
             turn=self.id,
+            agent=self.agent,
         )
         state = Event(
             f"{self.id}:state",
@@ -108,5 +129,6 @@ class Inbound:
             session=self.session,
             turn=self.id,
             state="error",
+            agent=self.agent,
         )
         return [rollback, state]

@@ -43,10 +43,18 @@ async def find_followers(
     followers: list[Inbound] = []
     for inbound in await _behind(lanes, turn.inbound, hold):
         room -= _size(inbound) + 1
-        if room < 0 or await reads.outcome(inbound.id, read_at) is not None:
+        if room < 0 or await _is_known(reads, inbound, read_at):
             break
         followers.append(inbound)
     return followers
+
+
+async def _is_known(reads: SessionReads, inbound: Inbound, read_at: Position) -> bool:
+    """Whether the store has that message, maybe under the id that an older version gave it."""
+    for id in filter(None, (inbound.id, inbound.former)):
+        if await reads.outcome(id, read_at) is not None:
+            return True
+    return False
 
 
 async def _behind(lanes: Lanes, first: Inbound, hold: Hold) -> list[Inbound]:

@@ -83,5 +83,5 @@ async def _listen(desk: Desk) -> None:
         with suppress(SessionError):
             async for hint in desk.lanes.signals():
                 if hint is not None:
-                    desk.hint(hint.word, hint.session)
+                    desk.hint(hint.word, hint.lane)
         await asyncio.sleep(LOOK)

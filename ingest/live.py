@@ -77,8 +77,10 @@ class LiveTurn:
     session's history, where it is read while the message still gets its place.
     """
 
-    def __init__(self, inbound: Inbound, *, attended: bool) -> None:
+    def __init__(self, inbound: Inbound, *, attended: bool, lane: str | None = None) -> None:
+        """`lane` is set for a message that waits in another lane than its own."""
         self.inbound = inbound
+        self.lane = lane or inbound.lane
         self.attended = attended
         self.opened = False
         self.joined: list[Inbound] = []

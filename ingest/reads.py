@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import httpx
 
@@ -18,21 +18,37 @@ from sessions.models import Outcome, OutcomeKind, Position
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The newest messages of a session, oldest first, and the point that they were read at."""
+    """The newest messages of a session, oldest first, and the point that they were read at.
+
+    `available` is false for a session that the agent has no turns in: another agent's, or one
+    whose key is another's. Nothing of it is shown then.
+    """
 
     messages: list[Said]
     ids: list[str]
     total: int
     position: Position
+    available: bool = True
+    name: str | None = None
 
 
 class SessionReads(Protocol):
     """Reading the store. Every method raises Retryable where that is not possible now."""
 
     async def history(
-        self, session: str, *, limit: int = HISTORY, after: Position | None = None
+        self,
+        session: str,
+        agent: str,
+        *,
+        limit: int = HISTORY,
+        after: Position | None = None,
+        fresh: bool = False,
     ) -> History:
-        """The newest messages as they are, or once `after` was reached; StoreBehind if not soon."""
+        """The newest messages of an agent's session, as they are.
+
+        Once `after` was reached, or with `fresh` once all was applied that is on the stream now;
+        StoreBehind if that is not soon.
+        """
         ...
 
     async def outcome(self, event_id: str, after: Position) -> Outcome | None:
@@ -42,9 +58,19 @@ class SessionReads(Protocol):
         """
         ...
 
+    async def keeps_key(
+        self, former: str, *, channel: str, room: str | None, sender: str | None, by_room: bool
+    ) -> bool:
+        """Whether there is or was a session of that key with exactly this routing.
+
+        With `by_room` everybody shares the room's session, and its sender does not count. Fresh;
+        raises StoreBehind if the store does not know soon.
+        """
+        ...
+
 
 async def fresh_history(
-    reads: SessionReads, lanes: Lanes, session: str, *, early: History | None = None
+    reads: SessionReads, lanes: Lanes, session: str, agent: str, *, early: History | None = None
 ) -> History:
     """The history with everything that was on the stream for this session when it was asked for.
 
@@ -52,9 +78,9 @@ async def fresh_history(
     where nothing has come since. Raises StoreBehind where the session's own entries are not
     applied soon.
     """
-    history = early or await reads.history(session)
+    history = early or await reads.history(session, agent)
     newest = await lanes.newest(session, history.position)
-    return history if newest is None else await reads.history(session, after=newest)
+    return history if newest is None else await reads.history(session, agent, after=newest)
 
 
 class ApiReads:
@@ -64,34 +90,49 @@ class ApiReads:
         self._client = client
 
     async def history(
-        self, session: str, *, limit: int = HISTORY, after: Position | None = None
+        self,
+        session: str,
+        agent: str,
+        *,
+        limit: int = HISTORY,
+        after: Position | None = None,
+        fresh: bool = False,
     ) -> History:
-        """The newest messages, by the tool that agents use too: its arguments stand any key."""
-        query = {"consistency": "any"} if after is None else {"after": str(after)}
+        """The newest messages, with what the agent may know of the session."""
+        query = {"after": str(after)} if after is not None else {"consistency": "any"}
         answer = await self._ask(
             "POST",
-            "/api/tools/sessions_history",
-            params=query,
-            json={"session_id": session, "limit": limit},
+            "/api/turns/history",
+            params={} if fresh else query,
+            json={"session": session, "agent": agent, "limit": limit},
         )
-        found: dict[str, Any] = answer.json()
-        data: dict[str, Any] = found["data"] or _NOTHING
-        # The tool finds a gateway's session under its short name too; that one was not meant.
-        rows: list[dict[str, Any]] = data["messages"] if data["session"] == session else []
+        found = _found(answer)
+        rows: list[dict[str, Any]] = found["messages"]
         return History(
             [Said(row["role"], row["content"], times.parse(row["created_at"])) for row in rows],
-            [row["id"] for row in rows],
-            data["total"] if rows else 0,
+            # An id of another publisher is not the one that this process would make.
+            ["" if row.get("by") else row["id"] for row in rows],
+            found["total"],
             Position.parse(found["position"]),
+            available=found["available"],
+            name=found["name"],
         )
 
     async def outcome(self, event_id: str, after: Position) -> Outcome | None:
         """The outcome, after at most the 2 s that the api waits."""
         try:
-            answer = await self._ask("GET", f"/api/outcomes/{event_id}", {"after": str(after)})
+            answer = await self._ask("GET", f"/api/turns/outcome/{event_id}", {"after": str(after)})
         except StoreBehind:
             return None
         return None if answer.status_code == 404 else _outcome(answer.json())
+
+    async def keeps_key(
+        self, former: str, *, channel: str, room: str | None, sender: str | None, by_room: bool
+    ) -> bool:
+        """Whether the store has or had that session, as of now."""
+        who: dict[str, str | None] = {} if by_room else {"sender": sender}
+        body = {"former": former, "channel": channel, "room": room, **who}
+        return _found(await self._ask("POST", "/api/turns/keys", {}, json=body))["keep"]
 
     async def _ask(
         self, method: str, path: str, params: dict[str, str], json: Any = None
@@ -105,7 +146,10 @@ class ApiReads:
         raise _refusal(answer)
 
 
-_NOTHING: Final[dict[str, Any]] = {"session": None, "messages": [], "total": 0}
+def _found(answer: httpx.Response) -> dict[str, Any]:
+    if answer.status_code == 404:
+        raise ApiUnavailable("the api does not have the routes that turns need; is it older?")
+    return answer.json()
 
 
 def _refusal(answer: httpx.Response) -> Exception:
@@ -117,6 +161,8 @@ def _refusal(answer: httpx.Response) -> Exception:
         return StoreBehind(text, lag=problem.get("lag"))
     if answer.status_code == 410:
         return PositionLost(text)
+    if answer.status_code in (401, 403):
+        text = f"{text}; set TURNSTREAM_TOKEN to a token of the scope serve"
     return ApiUnavailable(f"the api refused to read: {answer.status_code} {text}")
 
 

@@ -13,6 +13,8 @@ from ingest.channels.reception import Reception
 from ingest.desk import Desk
 from ingest.gateway.chat import Chat
 from ingest.reads import SessionReads
+from ingest.unavailable import Refusals
+from sessions.access import Access
 from sessions.errors import SessionError
 from sessions.settings import Settings
 from sessions.share import Share
@@ -25,6 +27,7 @@ class Services:
     """The parts that the doors use."""
 
     settings: Settings
+    access: Access
     stream: TurnStream
     share: Share
     tokens: TokenVerifier
@@ -34,6 +37,7 @@ class Services:
     agents: Mapping[str, Agent]
     channels: Mapping[str, Channel]
     reception: Reception
+    refusals: Refusals
     clients: set[Chat] = field(default_factory=lambda: set[Chat]())
 
     async def missing(self) -> list[str]:

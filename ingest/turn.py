@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -29,11 +30,13 @@ from ingest.failures import (
     is_context_overflow,
     should_roll_back,
 )
+from ingest.inbound import Inbound
 from ingest.joining import find_followers, wait_until_due
 from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.prompt import Line, Said, build, compacted
 from ingest.reads import History, SessionReads, fresh_history
 from ingest.tasks import end_all
+from ingest.unavailable import CODE, Refusals, refusal_text
 from sessions import times
 from sessions.errors import (
     InvalidEvent,
@@ -45,7 +48,8 @@ from sessions.errors import (
     StreamUnavailable,
 )
 from sessions.lanes import Hold, Lanes, Stage
-from sessions.models import Event, Outcome, OutcomeKind, Position
+from sessions.models import Event, Outcome, OutcomeKind, Position, Reason
+from sessions.text import display_id
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -56,6 +60,12 @@ TURN_TIMEOUT: Final = 300.0
 _CANCEL_GRACE: Final = 2.0
 # Seconds between two tries of what must succeed in the end.
 _PAUSE: Final = 0.5
+# Seconds after the start in which a message may come again that an older version took under another
+# id. Platforms deliver again within minutes.
+_UPGRADE: Final = 3600.0
+# Microseconds that two clocks may differ. What the store took before a message was written is
+# another message, though an older version gave both the same id.
+_SLACK: Final = 300 * times.SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +86,14 @@ class TurnRunner:
         agents: Mapping[str, Agent],
         *,
         timeout: float = TURN_TIMEOUT,
+        refusals: Refusals | None = None,
     ) -> None:
         self._lanes = lanes
         self._reads = reads
         self._agents = agents
         self._timeout = timeout
+        self._refusals = refusals or Refusals()
+        self._since = time.monotonic()
 
     async def run(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
         """Bring the turn from the stage that it is in to its end on the stream.
@@ -97,6 +110,8 @@ class TurnRunner:
                 return await self._interrupted(turn, hold)
         except _Left:
             return TurnEnd(Ending.LEFT)
+        except _Unavailable:
+            return self._refused_owner(turn)
         except _Orphaned:
             log.warning("turn %s is closed: nobody runs it any more", turn.inbound.id)
             return await self._close(turn, hold, _marked(turn, INTERRUPTED, "idle"))
@@ -110,7 +125,7 @@ class TurnRunner:
     async def read_early(self, turn: LiveTurn) -> History | None:
         """The history of a turn that is likely to run at once; None where it cannot be read now."""
         try:
-            return await self._reads.history(turn.inbound.session)
+            return await self._reads.history(turn.inbound.session, turn.inbound.agent)
         except (Retryable, PositionLost):
             return None
 
@@ -134,7 +149,7 @@ class TurnRunner:
             return TurnEnd(Ending.REFUSED, error.detail, "AGENT_ERROR")
         outcome = await self._outcome_of(turn, opened)
         if not _is_from(outcome, opened):
-            return _not_ours(turn, outcome, opened)
+            return self._not_ours(turn, outcome, opened)
         turn.opened = True
         await self._let_go_of_joined(turn, hold)
         conclusion = await self._work(turn, lines)
@@ -145,12 +160,35 @@ class TurnRunner:
         if waits:
             await wait_until_due(self._lanes, turn, hold)
         early = await self._early(turn)
-        history = await fresh_history(self._reads, self._lanes, turn.inbound.session, early=early)
+        history = await self._history(turn.inbound, early)
         _check_new(hold.id, history)
+        await self._check_former(turn.inbound, history)
+        if not history.available and turn.inbound.channel is None:
+            raise _Unavailable
         if waits:
             await self._join(turn, hold, history.position)
         inbound = turn.inbound
         return build(history.messages, Said("user", inbound.text, inbound.at))
+
+    async def _history(self, inbound: Inbound, early: History | None = None) -> History:
+        return await fresh_history(
+            self._reads, self._lanes, inbound.session, inbound.agent, early=early
+        )
+
+    async def _check_former(self, inbound: Inbound, history: History) -> None:
+        """Raise for a message that an older version took under the id that it gave it."""
+        former, oldest = inbound.former, inbound.at - _SLACK
+        if not former:
+            return
+        if former in history.ids:
+            at = history.messages[history.ids.index(former)].at
+            if at >= oldest:
+                raise _RunBefore
+        if time.monotonic() - self._since > _UPGRADE:
+            return
+        outcome = await self._reads.outcome(former, history.position)
+        if outcome is not None and outcome.position.stream_id.ms * 1000 >= oldest:
+            raise _RunBefore
 
     async def _early(self, turn: LiveTurn) -> History | None:
         """What was read before the lane was held; once, since trying again is to read anew."""
@@ -173,7 +211,7 @@ class TurnRunner:
         """
         for follower in turn.joined:
             with contextlib.suppress(Retryable):
-                await self._lanes.withdraw(hold.session, follower.id)
+                await self._lanes.withdraw(hold.lane, follower.id)
 
     async def _open(self, turn: LiveTurn, hold: Hold) -> Position:
         # Whether a cut connection took the entry is not known, so this goes on until it is; what
@@ -186,12 +224,36 @@ class TurnRunner:
     async def _clear(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
         """Begin the session anew, once for each command."""
         tolerated = (StreamUnavailable, StreamFull)
+        if turn.inbound.former:
+            await self._patiently(turn, lambda: self._check_command(turn.inbound))
         events = [turn.inbound.clearing()]
         [position] = await self._insist(turn, hold, events, Stage.ENDED, tolerated)
         outcome = await self._outcome_of(turn, position)
         if outcome.position.stream_id != position.stream_id:
             raise _RunBefore
+        if outcome.reason == Reason.NOT_OWNER:
+            return self._refused_owner(turn)
         return TurnEnd(Ending.REPLIED, CLEARED)
+
+    async def _check_command(self, inbound: Inbound) -> None:
+        await self._check_former(inbound, await self._history(inbound))
+
+    def _not_ours(self, turn: LiveTurn, outcome: Outcome, opened: Position) -> TurnEnd:
+        """The end of a turn whose user append had no effect from this entry."""
+        if outcome.outcome is OutcomeKind.APPLIED:
+            return TurnEnd(Ending.ELSEWHERE)
+        if outcome.position.stream_id != opened.stream_id and not turn.attended:
+            # A platform that delivers again what was refused has been told so already.
+            return TurnEnd(Ending.ELSEWHERE)
+        if outcome.reason == Reason.NOT_OWNER:
+            return self._refused_owner(turn)
+        text = outcome.detail or f"the message was not taken: {outcome.reason}"
+        return TurnEnd(Ending.REFUSED, text, "AGENT_ERROR")
+
+    def _refused_owner(self, turn: LiveTurn) -> TurnEnd:
+        """The end of a turn in a session that is another agent's."""
+        self._refusals.note(turn.inbound)
+        return TurnEnd(Ending.REFUSED, refusal_text(display_id(turn.inbound.session)), CODE)
 
     async def _patiently(self, turn: LiveTurn, call: Callable[[], Awaitable[R]]) -> R:
         """Once where a person waits and can try again; else until it works."""
@@ -290,13 +352,17 @@ class TurnRunner:
         opened = Position(0, hold.opened, turn.inbound.id)
         outcome = await self._outcome_of(turn, opened)
         if not _is_from(outcome, opened):
-            return _not_ours(turn, outcome, opened)
+            return self._not_ours(turn, outcome, opened)
         log.warning("turn %s is closed: its replica died", turn.inbound.id)
         return await self._close(turn, hold, _marked(turn, INTERRUPTED, "idle"))
 
 
 class _Left(Exception):
     """The process ends; whoever takes the lane over goes on from here."""
+
+
+class _Unavailable(Exception):
+    """The session is not the agent's."""
 
 
 class _RunBefore(Exception):
@@ -320,17 +386,6 @@ def _stay(turn: LiveTurn) -> None:
 
 def _is_from(outcome: Outcome, opened: Position) -> bool:
     return outcome.outcome is OutcomeKind.APPLIED and outcome.position.stream_id == opened.stream_id
-
-
-def _not_ours(turn: LiveTurn, outcome: Outcome, opened: Position) -> TurnEnd:
-    """The end of a turn whose user append had no effect from this entry."""
-    if outcome.outcome is OutcomeKind.APPLIED:
-        return TurnEnd(Ending.ELSEWHERE)
-    if outcome.position.stream_id != opened.stream_id and not turn.attended:
-        # A platform that delivers again what was refused has been told so already.
-        return TurnEnd(Ending.ELSEWHERE)
-    text = outcome.detail or f"the message was not taken: {outcome.reason}"
-    return TurnEnd(Ending.REFUSED, text, "AGENT_ERROR")
 
 
 def _replied(turn: LiveTurn, reply: Reply) -> _Conclusion:
@@ -371,8 +426,12 @@ def _closing(turn: LiveTurn, text: str, state: str) -> list[Event]:
 
 
 def _refused(error: Retryable) -> TurnEnd:
-    code = next((code for kind, code in _CODES if isinstance(error, kind)), "UNAVAILABLE")
-    return TurnEnd(Ending.REFUSED, str(error), code, retryable=True)
+    return TurnEnd(Ending.REFUSED, str(error), refusal_code(error), retryable=True)
+
+
+def refusal_code(error: Retryable) -> str:
+    """The gateway's code for what does not work now."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), "UNAVAILABLE")
 
 
 _CODES: Final = (

@@ -1,9 +1,11 @@
-"""Lanes: one turn at a time for each session, over all replicas, in order of arrival.
+"""Lanes: one turn at a time for each session and agent, over all replicas, in order of arrival.
 
-A lane is a bounded list of messages in Redis, as durable as the stream. The replica that put a
-message there takes the lane when the message is first; the replicas watch each other's heartbeats
-and take over what a dead one held or had waiting. Every hold has a fencing token, and what is
-published in a turn goes through a script that compares it first: a lost lane publishes nothing.
+A lane is a bounded list of messages in Redis, as durable as the stream. It belongs to a session and
+an agent, so that what one agent sends to a session key takes no place of another agent's. The
+replica that put a message there takes the lane when the message is first; the replicas watch each
+other's heartbeats and take over what a dead one held or had waiting. Every hold has a fencing
+token, and what is published in a turn goes through a script that compares it first: a lost lane
+publishes nothing.
 
 This file knows what Redis holds; who beats, sweeps and runs turns is the business of its users.
 The keys are listed in lua/lane_common.lua. They exist only while a lane is in use.
@@ -44,6 +46,25 @@ _NEWEST_LOOKS: Final = 2000
 _LISTEN: Final = 1.0
 
 
+# Stands for the byte 255, which no UTF-8 holds: no session key and no agent's name can imitate it.
+_MARK: Final = "\udcff"
+
+
+def lane_of(session: str, agent: str) -> str:
+    """The name of an agent's lane in a session."""
+    return f"{_MARK}{agent}{_MARK}{session}"
+
+
+def former_lane_of(session: str) -> str:
+    """The name that the session's lane had before lanes had agents. Its messages are still run."""
+    return session
+
+
+def session_of(lane: str) -> str:
+    """The session of a lane, also of one with a former name."""
+    return lane.rpartition(_MARK)[2]
+
+
 class Stage(StrEnum):
     """How far a turn has come on the stream, which is what a takeover must know."""
 
@@ -62,7 +83,7 @@ class Hold:
     `opened` is the entry of the user append, None before `Stage.OPENED`.
     """
 
-    session: str
+    lane: str
     token: str
     id: str
     stage: Stage
@@ -92,7 +113,7 @@ class Withdrawal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """What a beat learned, as session keys: lanes lost, turns to abort, lanes free to take."""
+    """What a beat learned, as names of lanes: lost, to be aborted, free to take."""
 
     lost: frozenset[str]
     aborted: frozenset[str]
@@ -101,11 +122,13 @@ class Pulse:
 
 class Sweep(NamedTuple):
     """What a sweep found: lanes taken over now, lanes that this replica held before, and the
-    (session, message id) of its own messages whose turn has come."""
+    (lane, message id) of its own messages whose turn has come. `former` are the sessions whose
+    lanes of an older version are still in use."""
 
     taken: list[Hold]
     held: list[Hold]
     due: list[tuple[str, str]]
+    former: frozenset[str] = frozenset()
 
 
 class Running(NamedTuple):
@@ -119,7 +142,7 @@ class Signal(NamedTuple):
     """A hint from another replica: `free` (look at your waiting messages) or `abort`."""
 
     word: str
-    session: str
+    lane: str
 
 
 class Lanes:
@@ -162,35 +185,43 @@ class Lanes:
     # -- messages ----------------------------------------------------------------------------
 
     async def enqueue(
-        self, session: str, id: str, message: str, *, depth: int = DEPTH, urgent: bool = False
+        self,
+        lane: str,
+        id: str,
+        message: str,
+        *,
+        depth: int = DEPTH,
+        urgent: bool = False,
+        former: str = "",
     ) -> Place:
-        """Put a message at the end of the session's lane, once; take the lane if it is free.
+        """Put a message at the end of the lane, once; take the lane if it is free.
 
         A message that is in the lane already stays where it is. With `urgent` the turn at work
-        is asked to end, the first time that the message comes. Raises LaneFull where `depth`
+        is asked to end, the first time that the message comes; `former` is the id that the same
+        message has for a process of an older version. Raises LaneFull where `depth`
         messages are in the lane, DeclaredDead where the others gave this replica up: in both
         cases nothing was stored.
         """
-        word, *rest = await self._run("enqueue", session, id, message, depth, int(urgent))
+        word, *rest = await self._run("enqueue", lane, id, message, depth, int(urgent), former)
         if word == b"stranger":
             raise DeclaredDead(_DEAD)
         if word == b"full":
-            raise LaneFull(session, rest[0])
+            raise LaneFull(session_of(lane), rest[0])
         return _place(word, rest)
 
-    async def take(self, session: str, id: str) -> Place | None:
+    async def take(self, lane: str, id: str) -> Place | None:
         """Take the lane if the message is first and the lane free; None where it is not there.
 
         Raises DeclaredDead where the others gave this replica up.
         """
-        word, *rest = await self._run("take", session, id)
+        word, *rest = await self._run("take", lane, id)
         if word == b"stranger":
             raise DeclaredDead(_DEAD)
         return None if word == b"gone" else _place(word, rest)
 
-    async def withdraw(self, session: str, id: str) -> Withdrawal:
+    async def withdraw(self, lane: str, id: str) -> Withdrawal:
         """Take a waiting message back; `running` where its turn has begun, so that it stays."""
-        word, *rest = await self._run("withdraw", session, id)
+        word, *rest = await self._run("withdraw", lane, id)
         return Withdrawal(
             done=word == b"withdrawn",
             running=word == b"running",
@@ -199,9 +230,9 @@ class Lanes:
 
     async def waiting(self, hold: Hold) -> list[str]:
         """The messages behind the one at work, first come first; raises LaneLost."""
-        word, *rest = await self._run("waiting", hold.session, hold.token)
+        word, *rest = await self._run("waiting", hold.lane, hold.token)
         if word == b"lost":
-            raise LaneLost(_LOST.format(session=hold.session))
+            raise LaneLost(_LOST.format(session=session_of(hold.lane)))
         return [message.decode() for message in rest[0]]
 
     # -- a turn ------------------------------------------------------------------------------
@@ -221,12 +252,12 @@ class Lanes:
             wire.parse(fields, max_content=self.max_content)
             arguments += [2 * len(fields), *(part for pair in fields.items() for part in pair)]
         epoch, *rest = await self._run(
-            *("publish", hold.session, hold.token, stage),
+            *("publish", hold.lane, hold.token, stage),
             *(f"{self._prefix}turns", f"{self._prefix}store", *arguments),
             patience=patience,
         )
         if epoch == b"lost":
-            raise LaneLost(_LOST.format(session=hold.session))
+            raise LaneLost(_LOST.format(session=session_of(hold.lane)))
         return [
             Position(int(epoch), StreamId.parse(entry), event.id)
             for entry, event in zip(rest[0], events, strict=True)
@@ -237,43 +268,57 @@ class Lanes:
 
         Nothing happens where the lane is not ours any more.
         """
-        word, *rest = await self._run("finish", hold.session, hold.token)
+        word, *rest = await self._run("finish", hold.lane, hold.token)
         return _hold(rest[0]) if word == b"free" else None
 
-    async def contains(self, session: str, id: str) -> bool:
-        """Whether a message is in the session's lane, at work or waiting."""
-        key = f"{self._prefix}lane:{session}"
+    async def contains(self, lane: str, id: str) -> bool:
+        """Whether a message is in the lane, at work or waiting."""
+        key = _bytes(f"{self._prefix}lane:{lane}")
         return bool(
             await self._patiently(lambda: self._redis.execute_command("HEXISTS", key, f"+{id}"))
         )
 
-    async def at_work(self, session: str) -> Running | None:
-        """The turn that is at work in the session now; None where there is none."""
-        found = await self._run("at_work", session)
-        return _running(found)
+    async def at_work(self, lane: str) -> Running | None:
+        """The turn that is at work in the lane now; None where there is none."""
+        return _running(await self._run("at_work", lane))
 
-    async def request_abort(self, session: str, *, once: str = "") -> Running | None:
-        """Ask for the turn at work to be aborted, wherever it runs; None where there is none.
+    async def request_abort(
+        self, session: str, agent: str | None, *, once: str = "", former: str = ""
+    ) -> Running | None:
+        """Ask for the agent's turn in a session to be aborted, wherever it runs; None without one.
 
-        `once` is the id of the message that asks: delivered again it asks for nothing.
+        `once` is the id of the message that asks: delivered again it asks for nothing. `former` is
+        the id that the same message has for a process of an older version.
         """
-        return _running(await self._run("abort", session, once))
+        lanes = [] if agent is None else [lane_of(session, agent)]
+        asked = [*lanes, former_lane_of(session)]
+        return _running(await self._run("abort", once, former, *asked))
 
-    async def abort(self, key: str, *, patience: float = ABORT_PATIENCE) -> bool:
-        """Abort the turn at work in a session; False where there is none.
+    async def abort(
+        self, session: str, agent: str | None, *, patience: float = ABORT_PATIENCE
+    ) -> bool:
+        """Abort the agent's turn at work in a session; False where there is none.
 
-        Returns when the turn's end is on the stream. Raises LaneTimeout where that has not come
-        after `patience` seconds.
+        Without an agent only a turn that an older version left can be meant. Returns when the
+        turn's end is on the stream. Raises LaneTimeout where that has not come after `patience`
+        seconds.
         """
-        running = await self.request_abort(key)
+        running = await self.request_abort(session, agent)
         deadline = asyncio.get_running_loop().time() + patience
-        now = running
-        while running is not None and now == running:
+        lanes = [lane_of(session, agent)] if agent is not None else []
+        while running is not None and await self._is_at_work(
+            running, [*lanes, former_lane_of(session)]
+        ):
             if asyncio.get_running_loop().time() > deadline:
-                raise LaneTimeout(key)
+                raise LaneTimeout(session)
             await asyncio.sleep(_ABORT_LOOK)
-            now = await self.at_work(key)
         return running is not None
+
+    async def _is_at_work(self, running: Running, lanes: Sequence[str]) -> bool:
+        for lane in lanes:
+            if await self.at_work(lane) == running:
+                return True
+        return False
 
     async def newest(self, session: str, after: Position) -> Position | None:
         """The session's newest entry behind a point up to which the store was read.
@@ -304,11 +349,11 @@ class Lanes:
         Tried once: the next beat follows anyway. Raises DeclaredDead where the others gave this
         replica up; then every hold is lost.
         """
-        pairs = [part for hold in holds for part in (hold.session, hold.token)]
+        pairs = [part for hold in holds for part in (hold.lane, hold.token)]
         word, *rest = await self._run("beat", len(holds), *pairs, *waiting, patience=0)
         if word == b"stranger":
             raise DeclaredDead(_DEAD)
-        return Pulse(*(frozenset(session.decode() for session in found) for found in rest))
+        return Pulse(*(frozenset(map(_text, found)) for found in rest))
 
     async def beats(self) -> dict[str, int]:
         """Every replica's heartbeat. Tried once."""
@@ -324,11 +369,12 @@ class Lanes:
         alone, and of several sweepers one gets a lane. Tried once.
         """
         pairs = [part for pair in dead.items() for part in pair]
-        taken, held, due = await self._run("sweep", *pairs, patience=0)
+        taken, held, due, former = await self._run("sweep", *pairs, patience=0)
         return Sweep(
             [_held(item) for item in taken],
             [_held(item) for item in held],
-            [(session.decode(), message.decode()) for session, message in due],
+            [(_text(lane), message.decode()) for lane, message in due],
+            frozenset(map(_text, former)),
         )
 
     async def signals(self) -> AsyncGenerator[Signal | None]:
@@ -339,7 +385,7 @@ class Lanes:
         """
         pubsub = cast("Any", self._redis).pubsub(ignore_subscribe_messages=True)
         try:
-            await pubsub.subscribe(f"{self._prefix}lane_signals")
+            await pubsub.subscribe(f"{self._prefix}lane_hints")
             while True:
                 found = await pubsub.get_message(timeout=_LISTEN)
                 yield _signal(found["data"]) if found else None
@@ -356,12 +402,10 @@ class Lanes:
 
     async def _run(self, name: str, *arguments: object, patience: float = PATIENCE) -> list[Any]:
         script: Script = self._scripts[name]
-        return await self._patiently(
-            lambda: script(
-                keys=[f"{self._prefix}lanes"], args=[self._prefix, self.replica, *arguments]
-            ),
-            patience=patience,
-        )
+        # An older version looks at the second one only, and cannot read the names in the first.
+        keys = [f"{self._prefix}lane_names", f"{self._prefix}lanes"]
+        args = [self._prefix, self.replica, *map(_bytes, arguments)]
+        return await self._patiently(lambda: script(keys=keys, args=args), patience=patience)
 
     async def _patiently(
         self, call: Callable[[], Awaitable[Any]], *, patience: float = PATIENCE
@@ -418,14 +462,22 @@ def _hold(found: list[Any]) -> Hold | None:
 
 
 def _held(found: list[bytes]) -> Hold:
-    session, token, message_id, stage, opened, message = (part.decode() for part in found)
+    lane, token, message_id, stage, opened, message = map(_text, found)
     entry = StreamId.parse(opened) if opened else None
-    return Hold(session, token, message_id, Stage(stage), entry, message)
+    return Hold(lane, token, message_id, Stage(stage), entry, message)
 
 
 def _signal(data: bytes) -> Signal:
-    word, _, session = data.decode().partition(" ")
-    return Signal(word, session)
+    word, _, lane = _text(data).partition(" ")
+    return Signal(word, lane)
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="surrogateescape")
+
+
+def _bytes(value: object) -> object:
+    return value.encode(errors="surrogateescape") if isinstance(value, str) else value
 
 
 def _script(name: str) -> str:
@@ -455,4 +507,7 @@ __all__ = [
     "Sweep",
     "Watch",
     "Withdrawal",
+    "former_lane_of",
+    "lane_of",
+    "session_of",
 ]

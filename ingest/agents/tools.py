@@ -19,7 +19,7 @@ MOST_OUTPUT: Final = 16_000
 class SessionTools:
     """What one agent may do with sessions; nothing where the api does not take us for that agent.
 
-    `api` shows the token of this process, which may be an administrator's.
+    `api` shows the token of this process, which is no agent's.
     """
 
     def __init__(self, api: httpx.AsyncClient, *, agent: str) -> None:

@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from sessions.errors import SessionError
-from sessions.text import sanitize_key
 
 
 class Undeliverable(SessionError):
@@ -31,9 +30,11 @@ class Post:
 class Arrival:
     """A message in no platform's words.
 
-    `id` is derived from the platform's own ids. `target` is where replies go as session keys name
-    it, `address` the same as the channel's `send` wants it. `at` is in microseconds. With
-    `by_room` everybody who writes to the target shares one session.
+    `id` is derived from the platform's own ids and the account that they belong to; `former` is the
+    id that an older version made of them, "" if it is the same. `target` is where replies go as
+    session keys name it, `address` the same as the channel's `send` wants it. `places` are the
+    parts that the target is made of, if it is made of several, such as a chat and its topic. `at`
+    is in microseconds. With `by_room` everybody who writes to the target shares one session.
     """
 
     id: str
@@ -44,6 +45,8 @@ class Arrival:
     at: int
     thread: str | None = None
     by_room: bool = False
+    places: tuple[str, ...] = ()
+    former: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +130,3 @@ class Channel(Protocol):
 def name_of(channel: Channel) -> str:
     """The channel's name in settings, events and sessions: `type.alias`."""
     return f"{channel.type}.{channel.alias}"
-
-
-def session_key(channel: str, arrival: Arrival) -> str:
-    """The session of a message, as upstream's `conversation_history_key` makes it."""
-    if arrival.by_room:
-        parts = [channel, arrival.target]
-    elif arrival.thread and not channel.startswith("matrix."):
-        parts = [channel, arrival.target, arrival.thread, arrival.sender]
-    else:
-        parts = [channel, arrival.target, arrival.sender]
-    return sanitize_key("_".join(parts))

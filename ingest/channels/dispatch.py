@@ -14,8 +14,10 @@ from ingest.failures import ABORTED, CLEARED, FAILED, INTERRUPTED, TIMED_OUT
 from ingest.inbound import Inbound
 from ingest.live import Ending, TurnEnd
 from ingest.reads import SessionReads, fresh_history
+from ingest.unavailable import CODE, NOTICE
 from sessions.errors import Retryable
 from sessions.lanes import Lanes
+from sessions.models import Reason
 from sessions.redis import RedisClient, patiently
 
 log = logging.getLogger(__name__)
@@ -70,14 +72,19 @@ class Dispatch:
 
     async def _stored(self, inbound: Inbound) -> Outgoing | None:
         """The reply of a turn that a dead replica ran to its end; None where it left none."""
-        if inbound.command:
-            return _outgoing(inbound, CLEARED, ReplyStatus.REPLIED)
         while True:
             try:
-                history = await fresh_history(self._reads, self._lanes, inbound.session)
-                break
+                return await self._read(inbound)
             except Retryable:
                 await asyncio.sleep(_READ_PAUSE)
+
+    async def _read(self, inbound: Inbound) -> Outgoing | None:
+        history = await fresh_history(self._reads, self._lanes, inbound.session, inbound.agent)
+        if inbound.command:
+            outcome = await self._reads.outcome(inbound.id, history.position)
+            if outcome is not None and outcome.reason == Reason.NOT_OWNER:
+                return _outgoing(inbound, NOTICE, ReplyStatus.FAILED)
+            return _outgoing(inbound, CLEARED, ReplyStatus.REPLIED)
         reply = f"{inbound.id}:reply"
         if reply not in history.ids:
             return None
@@ -139,6 +146,8 @@ def _reply(inbound: Inbound, end: TurnEnd) -> Outgoing | None:
         return _outgoing(inbound, end.text, ReplyStatus.REPLIED)
     if end.ending is Ending.ABORTED:
         return _outgoing(inbound, end.text or ABORTED, ReplyStatus.ABORTED)
+    if end.code == CODE:
+        return _outgoing(inbound, NOTICE, ReplyStatus.FAILED)
     # What a provider says of its failure is not for everybody who may write to a bot.
     text = end.text if end.text in (TIMED_OUT, INTERRUPTED) else FAILED
     return _outgoing(inbound, text, ReplyStatus.FAILED)

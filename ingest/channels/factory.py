@@ -15,10 +15,10 @@ from pydantic import SecretStr
 from ingest.channels.base import Channel, name_of
 from ingest.channels.cli import CliChannel
 from ingest.channels.lease import Lease
-from ingest.channels.reception import seat_on
 from ingest.channels.webhook import SEND_TIMEOUT, WebhookChannel, key_of
 from sessions.errors import ConfigError
 from sessions.redis import RedisClient
+from sessions.seats import Seats
 from sessions.settings import Settings, TelegramSettings
 from sessions.tokens import TokenVerifier
 from sessions.urls import is_web_url
@@ -54,8 +54,13 @@ async def opened_channels(
     async with AsyncExitStack() as stack:
         parts = Parts(settings, environ, tokens, redis, url, stack)
         found = [channel for make in _TYPES.values() for channel in make(parts)]
+        seats = Seats(settings)
         for channel in found:
-            seat_on(name_of(channel), settings.agents)
+            seats.answering(name_of(channel))
+        for name in seats.contested():
+            log.warning(
+                "several agents list the channel %s; the first one in the settings has it", name
+            )
         yield {name_of(channel): channel for channel in found}
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ingest.channels.base import Arrival, Channel, name_of, session_key
+from ingest.channels.base import Arrival, Channel, name_of
 from ingest.channels.commands import Command, command_of
+from ingest.channels.keys import SessionKeys, room_of
 from ingest.channels.presence import Presence
 from ingest.desk import Desk
 from ingest.inbound import Inbound
 from sessions import times, wire
-from sessions.errors import ConfigError
-from sessions.settings import AgentSettings, Settings
+from sessions.seats import Seats
+from sessions.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,76 +24,57 @@ class Taken:
     command: Command | None
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """Who answers on a channel. `owner` is set where only the session itself can say so."""
-
-    agent: str
-    owner: str | None
-
-
 class Reception:
     """Takes messages in."""
 
-    def __init__(self, desk: Desk, settings: Settings, presence: Presence) -> None:
+    def __init__(
+        self, desk: Desk, settings: Settings, seats: Seats, keys: SessionKeys, presence: Presence
+    ) -> None:
         self._desk = desk
         self._settings = settings
+        self._seats = seats
+        self._keys = keys
         self._presence = presence
 
     async def take(self, channel: Channel, arrival: Arrival) -> Taken:
         """Return when Redis has the message, or what it asked for was done.
 
         Taken again, it has no second effect. Raises InvalidEvent where no turn could hold it,
-        LaneFull, StreamFull, StreamUnavailable.
+        LaneFull, StreamFull, StreamUnavailable, and StoreBehind or ApiUnavailable where the session
+        must be looked up and cannot be.
         """
-        inbound = self._inbound(channel, arrival)
+        key = await self._keys.key_of(name_of(channel), arrival)
+        inbound = self._inbound(channel, arrival, key)
         wire.parse(wire.encode(inbound.opening()), max_content=self._desk.lanes.max_content)
         command = command_of(arrival.text)
         if command is Command.STOP:
-            await self._desk.lanes.request_abort(inbound.session, once=inbound.id)
+            await self._desk.lanes.request_abort(
+                inbound.session, inbound.agent, once=inbound.id, former=inbound.former
+            )
         else:
             turn = await self._desk.accept(inbound, attended=False)
             self._presence.follow(channel, arrival, turn)
         return Taken(inbound.id, inbound.session, command)
 
-    def _inbound(self, channel: Channel, arrival: Arrival) -> Inbound:
+    def _inbound(self, channel: Channel, arrival: Arrival, key: str) -> Inbound:
         name = name_of(channel)
-        seat = seat_on(name, self._settings.agents)
         command = command_of(arrival.text)
         window = 0 if command else debounce_of(channel, self._settings)
         return Inbound(
             id=arrival.id,
-            session=session_key(name, arrival),
+            session=key,
             text=arrival.text,
-            agent=seat.agent,
+            agent=self._seats.answering(name),
             at=arrival.at,
-            owner=seat.owner,
             channel=name,
-            room=arrival.thread or arrival.target.strip() or None,
+            room=room_of(arrival),
             sender=arrival.sender or None,
             reply_to=name if channel.delivers else None,
             address=arrival.address,
             due=times.now() + window * times.SECOND // 1000 if window else 0,
             command=command,
+            former=arrival.former,
         )
-
-
-def seat_on(channel: str, agents: Mapping[str, AgentSettings]) -> Seat:
-    """The agent that has the channel: by its name, by its type, or as the only agent there is.
-
-    Raises ConfigError where none has it.
-    """
-    kind, _, alias = channel.partition(".")
-    if kind == "cli" and alias in agents:
-        return Seat(alias, alias)
-    for entry in (channel, kind):
-        for agent, settings in agents.items():
-            if entry in settings.channels:
-                return Seat(agent, None if entry == channel else agent)
-    if len(agents) == 1:
-        [agent] = agents
-        return Seat(agent, agent)
-    raise ConfigError(f"no agent has {channel}: add it to the channels of one of [agents.*]")
 
 
 def debounce_of(channel: Channel, settings: Settings) -> int:

@@ -65,6 +65,7 @@ class TelegramChannel:
     ) -> None:
         self.alias = alias
         self._bot = bot
+        self._number = bot.token.partition(":")[0]
         self._mode = mode
         self._allowed = allowed
         self._secret_token = secret_token
@@ -99,13 +100,16 @@ class TelegramChannel:
         thread = str(message.message_thread_id) if _is_topic(message) else None
         place = f"{chat}:{thread}" if thread else chat
         return Arrival(
-            id=derived_id("tg", self.alias, chat, str(message.message_id)),
+            # A message's number counts within its chat, and a chat's within its bot.
+            id=derived_id("tg", "bot", self._number, chat, str(message.message_id)),
+            former=derived_id("tg", self.alias, chat, str(message.message_id)),
             text=text,
             sender=_sender(message),
             target=place,
             address=place,
             at=int(message.date.timestamp()) * times.SECOND,
             thread=thread,
+            places=(chat, thread) if thread else (),
         )
 
     def _may_write(self, message: Message) -> bool:

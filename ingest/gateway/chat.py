@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,10 +20,14 @@ from ingest.live import Ending, LiveTurn, TurnEnd
 from ingest.prompt import HISTORY
 from ingest.reads import SessionReads
 from ingest.tasks import end_all
+from ingest.turn import refusal_code
+from ingest.unavailable import CODE, refusal_text
 from sessions import times
-from sessions.errors import LaneFull, Retryable, StreamFull, StreamUnavailable
-from sessions.lanes import Running
+from sessions.errors import LaneFull, Retryable
+from sessions.lanes import Running, lane_of
 from sessions.notices import Notice
+
+log = logging.getLogger(__name__)
 
 # Messages that a client may send at once, and how many of them come back in a second.
 BURST: Final = 20.0
@@ -36,10 +41,14 @@ _NOWHERE: Final = 45.0
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the store says of the session when a client connects."""
+    """What the store says of the session when a client connects.
+
+    `available` is false where it is not the agent's, and where the store could not say.
+    """
 
     messages: int
     name: str | None
+    available: bool = True
 
 
 class Chat:
@@ -55,6 +64,8 @@ class Chat:
         agents: Mapping[str, Agent],
     ) -> None:
         self.key = f"gw_{session_id}"
+        self._lane = lane_of(self.key, alias)
+        self._available = False
         self.outbox = Outbox()
         self._session_id = session_id
         self._alias = alias
@@ -67,6 +78,7 @@ class Chat:
 
     async def run(self, texts: AsyncIterator[str], known: Known) -> None:
         """Serve the client until its frames end, or until it has to go."""
+        self._available = known.available
         try:
             await self._welcome(known)
             if await self._first(texts, known):
@@ -82,7 +94,10 @@ class Chat:
             self.outbox.put(frames.message(self._session_id, notice))
 
     async def _welcome(self, known: Known) -> None:
+        # Looked for in any case, so that every new session costs the same.
         running = await self._find_running()
+        if not known.available:
+            running = None
         frame: frames.Frame = {
             "type": "session_start",
             "session_id": self._session_id,
@@ -100,15 +115,15 @@ class Chat:
 
     async def _find_running(self) -> Running | None:
         try:
-            return await self._desk.lanes.at_work(self.key)
+            return await self._desk.lanes.at_work(self._lane)
         except Retryable:
             return None
 
     def _resume(self, running: Running) -> None:
         """Let the client see the rest of a turn that was running when it came."""
-        turn = self._desk.running(self.key)
+        turn = self._desk.running(self._lane)
         if turn is None or turn.inbound.id != running.turn:
-            self._follow(self._tell_of_other(running.turn, in_lane=True))
+            self._follow(self._tell_of_other([running.turn], in_lane=True))
             return
         if turn.said:
             self.outbox.chunk(turn.said)
@@ -137,7 +152,7 @@ class Chat:
 
     async def _tell_of_trimming(self, known: Known) -> None:
         try:
-            kept = (await self._reads.history(self.key)).messages
+            kept = (await self._reads.history(self.key, self._alias)).messages
         except Retryable:
             return
         self.outbox.put(
@@ -150,7 +165,7 @@ class Chat:
         )
 
     async def _later(self, heard: Heard) -> None:
-        busy = self._desk.running(self.key) is not None
+        busy = self._desk.running(self._lane) is not None
         if isinstance(heard, Said):
             if not heard.content:
                 self.outbox.put(frames.error(frames.EMPTY, "EMPTY_CONTENT"))
@@ -175,18 +190,42 @@ class Chat:
             self.outbox.put(frames.error(text, "INVALID_APPROVAL_RESPONSE"))
 
     async def _take(self, said: Said) -> bool:
-        """Put a message into the session's lane; False where it was refused."""
-        turn_id = derived_id("gw", self.key, said.id) if said.id else new_id()
-        inbound = Inbound(
-            turn_id, self.key, said.content, self._alias, times.now(), owner=self._alias
-        )
+        """Put a message into the session's lane; False where the client has to go."""
         try:
-            turn = await self._desk.accept(inbound, attended=True)
+            problem = await self._problem()
+            if problem is not None:
+                self.outbox.put(problem)
+                return True
+            turn = await self._desk.accept(self._inbound(said), attended=True)
         except Retryable as error:
             self.outbox.put(frames.error(str(error), _code(error)))
             return False
+        except Exception:
+            # Whatever it is, the client waits for an answer.
+            log.exception("a message was not taken")
+            self.outbox.put(frames.error("The message was not taken; send it again", "AGENT_ERROR"))
+            return False
         self._attend(turn)
         return True
+
+    async def _problem(self) -> frames.Frame | None:
+        """Why the session cannot be used, None if it can; asked again as long as it cannot."""
+        if self._available:
+            return None
+        try:
+            found = await self._reads.history(self.key, self._alias, limit=1, fresh=True)
+        except Retryable as error:
+            return frames.error(str(error), _code(error))
+        self._available = found.available
+        return None if found.available else frames.error(refusal_text(self._session_id), CODE)
+
+    def _inbound(self, said: Said) -> Inbound:
+        turn, former = new_id(), ""
+        if said.id:
+            turn = derived_id("gw", "agent", self._alias, self.key, said.id)
+            # A version before ids had agents called the same message so.
+            former = derived_id("gw", self.key, said.id)
+        return Inbound(turn, self.key, said.content, self._alias, times.now(), former=former)
 
     # -- turns -------------------------------------------------------------------------------
 
@@ -205,11 +244,13 @@ class Chat:
         finally:
             turn.listeners.discard(self.outbox)
         if end.ending in (Ending.ELSEWHERE, Ending.LEFT):
-            await self._tell_of_other(turn.inbound.id)
+            await self._tell_of_other([turn.inbound.id, turn.inbound.former])
         else:
             self._tell(end)
 
     def _tell(self, end: TurnEnd) -> None:
+        if end.code == CODE:
+            self._available = False
         if end.ending is Ending.REPLIED:
             agent = self._agents.get(self._alias)
             self.outbox.put(frames.done(end.text, end.reply, agent))
@@ -218,17 +259,17 @@ class Chat:
         else:
             self.outbox.put(frames.error(end.text, end.code))
 
-    async def _tell_of_other(self, turn: str, *, in_lane: bool = False) -> None:
+    async def _tell_of_other(self, turns: Sequence[str], *, in_lane: bool = False) -> None:
         """Wait for the end of a turn that is not run here, and tell how the store shows it.
 
-        After a replica's death hundreds may wait so: as long as a message is in its lane, the
-        api is left in peace.
+        `turns` are the ids that it may have, the one of this version first. After a replica's
+        death hundreds may wait so: as long as a message is in its lane, the api is left in peace.
         """
         nowhere = 0.0
         while nowhere < _NOWHERE:
             try:
-                reply = None if in_lane else await self._stored_reply(turn)
-                in_lane = await self._desk.lanes.contains(self.key, turn)
+                reply = None if in_lane else await self._stored_reply(turns)
+                in_lane = await self._desk.lanes.contains(self._lane, turns[0])
             except Retryable:
                 await asyncio.sleep(_FOLLOW)
                 continue
@@ -239,13 +280,13 @@ class Chat:
             await asyncio.sleep(_FOLLOW)
         self.outbox.put(frames.error("The message got no reply; send it again", "AGENT_ERROR"))
 
-    async def _stored_reply(self, turn: str) -> str | None:
+    async def _stored_reply(self, turns: Sequence[str]) -> str | None:
         """How the turn was answered or closed, None where the store does not know yet."""
-        history = await self._reads.history(self.key)
-        reply = f"{turn}:reply"
-        if reply not in history.ids:
-            return None
-        return history.messages[history.ids.index(reply)].content
+        history = await self._reads.history(self.key, self._alias)
+        for reply in [f"{turn}:reply" for turn in turns if turn]:
+            if reply in history.ids:
+                return history.messages[history.ids.index(reply)].content
+        return None
 
 
 def _as_stored(text: str) -> TurnEnd:
@@ -257,11 +298,7 @@ def _as_stored(text: str) -> TurnEnd:
 
 
 def _code(error: Retryable) -> str:
-    if isinstance(error, LaneFull):
-        return "SESSION_QUEUE_FULL"
-    if isinstance(error, StreamFull):
-        return "STREAM_FULL"
-    return "STREAM_UNAVAILABLE" if isinstance(error, StreamUnavailable) else "UNAVAILABLE"
+    return "SESSION_QUEUE_FULL" if isinstance(error, LaneFull) else refusal_code(error)
 
 
 class Allowance:

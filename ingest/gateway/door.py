@@ -6,10 +6,9 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any, Final, cast
+from dataclasses import dataclass, replace
+from typing import Final, cast
 
-import httpx
 from fastapi import APIRouter, WebSocket
 from starlette.datastructures import QueryParams
 from starlette.responses import PlainTextResponse
@@ -17,9 +16,10 @@ from starlette.websockets import WebSocketDisconnect
 
 from ingest.gateway.chat import Chat, Known
 from ingest.gateway.outbox import SlowReader
+from ingest.reads import SessionReads
 from ingest.services import Services
 from ingest.tasks import end_all
-from sessions.errors import Retryable, SessionError
+from sessions.errors import PositionLost, Retryable, SessionError
 from sessions.ids import new_id
 from sessions.models import Event, EventType
 from sessions.tokens import Principal, TokenScope
@@ -50,7 +50,6 @@ _WORKSPACE_NAMES: Final = ("workspace_dir", "workspaceDir")
 class Visitor:
     """Who was let in, and what for."""
 
-    token: str
     agent: str
     session_id: str
     name: str | None
@@ -100,7 +99,7 @@ async def _let_in(socket: WebSocket, services: Services) -> Visitor:
         raise Refusal(401, _UNAUTHORIZED)
     if len(services.clients) >= MOST_CLIENTS:
         raise Refusal(503, "Too many connections: try again later")
-    return _visitor(token, principal, services, socket.query_params)
+    return _visitor(principal, services, socket.query_params)
 
 
 def find_token(socket: WebSocket) -> str | None:
@@ -117,7 +116,7 @@ def find_token(socket: WebSocket) -> str | None:
     return socket.query_params.get("token") or None
 
 
-def _visitor(token: str, principal: Principal, services: Services, query: QueryParams) -> Visitor:
+def _visitor(principal: Principal, services: Services, query: QueryParams) -> Visitor:
     agent = (_one_of(query, _AGENT_NAMES) or "").strip()
     _one_of(query, _WORKSPACE_NAMES)
     if not agent:
@@ -134,7 +133,7 @@ def _visitor(token: str, principal: Principal, services: Services, query: QueryP
     name = query.get("name") or None
     if name is not None and len(name.encode()) > MAX_LABEL:
         raise Refusal(400, "Invalid name.")
-    return Visitor(token, agent, session_id, name)
+    return Visitor(agent, session_id, name)
 
 
 def _one_of(query: QueryParams, names: tuple[str, ...]) -> str | None:
@@ -147,26 +146,28 @@ def _one_of(query: QueryParams, names: tuple[str, ...]) -> str | None:
 async def _serve(
     socket: WebSocket, services: Services, visitor: Visitor, conversation: Chat
 ) -> None:
-    slow = False
+    outbox = conversation.outbox
     talking = asyncio.create_task(_talk(socket, services, visitor, conversation))
-    sending = asyncio.create_task(conversation.outbox.drain(socket.send_text))
+    sending = asyncio.create_task(outbox.drain(socket.send_text))
+    overflown = asyncio.create_task(outbox.overflown())
+    slow = False
     try:
-        await asyncio.wait({talking, sending}, return_when=asyncio.FIRST_COMPLETED)
-        slow = sending.done() and isinstance(sending.exception(), SlowReader)
-        if not sending.done():
+        await asyncio.wait({talking, sending, overflown}, return_when=asyncio.FIRST_COMPLETED)
+        if talking.done() and not overflown.done() and not sending.done():
             # The conversation is over: refused, left by the client, or failed.
-            await conversation.outbox.flushed()
+            await outbox.flushed()
             talking.result()
+        slow = overflown.done() or (sending.done() and isinstance(sending.exception(), SlowReader))
     finally:
-        await end_all({talking, sending})
+        await end_all({talking, sending, overflown})
         await _close(socket, 1013 if slow else 1000)
 
 
 async def _talk(socket: WebSocket, services: Services, visitor: Visitor, chat: Chat) -> None:
-    if visitor.name is not None:
+    known = await _known(services.reads, chat.key, visitor)
+    if visitor.name is not None and known.name != visitor.name:
         await _name(services, chat.key, visitor)
-    known = await _known(services.api, chat.key, visitor)
-    await chat.run(_texts(socket), known)
+    await chat.run(_texts(socket), replace(known, name=visitor.name or known.name))
 
 
 async def _close(socket: WebSocket, code: int) -> None:
@@ -200,24 +201,13 @@ async def _name(services: Services, key: str, visitor: Visitor) -> None:
         log.warning("a session was not named: %s", error)
 
 
-async def _known(api: httpx.AsyncClient, key: str, visitor: Visitor) -> Known:
-    """What the store has of the session that this client may see; nothing where it cannot say."""
-    headers = {
-        b"authorization": f"Bearer {visitor.token}".encode(),
-        b"x-turnstream-session": key.encode(),
-    }
-    for consistency in ("fresh", "any"):
+async def _known(reads: SessionReads, key: str, visitor: Visitor) -> Known:
+    """What the store has of the agent's session; nothing of another's, nor where it cannot say."""
+    for fresh in (True, False):
         try:
-            answer = await api.post(
-                "/api/tools/sessions_current",
-                params={"consistency": consistency},
-                headers=headers,
-                json={},
-            )
-        except httpx.HTTPError as error:
-            log.warning("the api does not answer: %r", error)
-            break
-        if answer.is_success:
-            data: dict[str, Any] = answer.json()["data"]
-            return Known(data["messages"], data["name"])
-    return Known(0, visitor.name)
+            found = await reads.history(key, visitor.agent, limit=1, fresh=fresh)
+        except (Retryable, PositionLost) as error:
+            log.warning("what the store has of a session is not known now: %s", error)
+            continue
+        return Known(found.total, found.name, found.available)
+    return Known(0, None, available=False)

@@ -11,6 +11,8 @@ from ingest.ids import derived_id
 
 # The webhook channel's alias.
 ALIAS: Final = "storm"
+# Who answers.
+AGENT: Final = "main"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Message:
         """The id of its turn."""
         if self.by_webhook:
             return derived_id("wh", ALIAS, self.name)
-        return derived_id("gw", self.key, self.name)
+        return derived_id("gw", "agent", AGENT, self.key, self.name)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from proof.doors import PREFIX
+from proof.storm.journal import AGENT
+from sessions.lanes import lane_of, session_of
 from sessions.redis import RedisClient
 
 _BEATS: Final = f"{PREFIX}lane_beats"
-_IN_USE: Final = f"{PREFIX}lanes"
+_IN_USE: Final = f"{PREFIX}lane_names"
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,16 @@ class LaneProbe:
 
     async def in_use(self) -> list[str]:
         """The sessions whose lane is in use."""
-        return [key.decode() for key in await self._redis.execute_command("SMEMBERS", _IN_USE)]
+        names = await self._redis.execute_command("SMEMBERS", _IN_USE)
+        return [session_of(name.decode(errors="surrogateescape")) for name in names]
 
     async def lanes(self, sessions: list[str] | None = None) -> dict[str, Lane]:
         """The lanes of these sessions, or of all that are in use."""
         wanted = await self.in_use() if sessions is None else sessions
         async with self._redis.pipeline(transaction=True) as pipe:
             for session in wanted:
-                pipe.execute_command("HMGET", f"{PREFIX}lane:{session}", "holder", "stage")
-                pipe.execute_command("LRANGE", f"{PREFIX}queue:{session}", 0, -1)
+                pipe.execute_command("HMGET", _key("lane", session), "holder", "stage")
+                pipe.execute_command("LRANGE", _key("queue", session), 0, -1)
             found = await pipe.execute()
         return {
             session: _lane(found[2 * place], found[2 * place + 1])
@@ -64,8 +67,12 @@ class LaneProbe:
         found: list[str] = []
         for pattern in ("lane:*", "queue:*"):
             keys = await self._redis.execute_command("KEYS", f"{PREFIX}{pattern}")
-            found += [key.decode() for key in keys]
+            found += [key.decode(errors="backslashreplace") for key in keys]
         return found
+
+
+def _key(kind: str, session: str) -> bytes:
+    return f"{PREFIX}{kind}:{lane_of(session, AGENT)}".encode(errors="surrogateescape")
 
 
 def _lane(head: list[bytes | None], queue: list[bytes]) -> Lane:

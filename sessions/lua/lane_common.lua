@@ -1,19 +1,21 @@
 -- What the lane scripts share; it is put in front of each of them.
--- KEYS[1] is the set of lanes in use, ARGV[1] the prefix of all keys, ARGV[2] the replica that asks.
---   {prefix}lane:{session}   hash: token, holder, stage, opened, abort, and `+{id}` for each message
---   {prefix}queue:{session}  list of `{id} {owner}`, the first is at work or next
+-- KEYS[1] is the set of the lanes in use, KEYS[2] the set of those that a version before lanes had
+-- agents has in use, ARGV[1] the prefix of all keys, ARGV[2] the replica that asks. A lane's name
+-- is what the caller says, bytes of any kind.
+--   {prefix}lane:{name}      hash: token, holder, stage, opened, abort, and `+{id}` for each message
+--   {prefix}queue:{name}     list of `{id} {owner}`, the first is at work or next
 --   {prefix}lane_beats       hash: replica -> beats so far; a replica that is not in it is dead
 --   {prefix}lane_token       counter of fencing tokens
 --   {prefix}lane_once:{id}   a message that has aborted a turn, or found none, and must not again
 local PREFIX, ME = ARGV[1], ARGV[2]
 local BEATS = PREFIX .. 'lane_beats'
 
-local function lane(session)
-    return PREFIX .. 'lane:' .. session
+local function facts(name)
+    return PREFIX .. 'lane:' .. name
 end
 
-local function queue(session)
-    return PREFIX .. 'queue:' .. session
+local function queue(name)
+    return PREFIX .. 'queue:' .. name
 end
 
 local function split(entry)
@@ -21,16 +23,16 @@ local function split(entry)
 end
 
 -- Id and owner of the message that is at work or next; nothing for a lane that is not in use.
-local function head(session)
-    local entry = redis.call('LINDEX', queue(session), 0)
+local function head(name)
+    local entry = redis.call('LINDEX', queue(name), 0)
     if entry then
         return split(entry)
     end
 end
 
 -- The message with that id as {place from 0, owner, entry}.
-local function find(session, id)
-    for place, entry in ipairs(redis.call('LRANGE', queue(session), 0, -1)) do
+local function find(name, id)
+    for place, entry in ipairs(redis.call('LRANGE', queue(name), 0, -1)) do
         local found, owner = split(entry)
         if found == id then
             return place - 1, owner, entry
@@ -48,47 +50,51 @@ local function allow_writing_when_full()
     redis.call('DEL', PREFIX .. 'lane_nothing')
 end
 
--- What the holder has: {session, token, id, stage, entry that opened the turn, message}.
-local function holding(session)
-    local id = head(session)
-    local found = redis.call('HMGET', lane(session), 'token', 'stage', 'opened', '+' .. id)
-    return {session, found[1], id, found[2], found[3] or '', found[4]}
+-- What the holder has: {name, token, id, stage, entry that opened the turn, message}.
+local function holding(name)
+    local id = head(name)
+    local found = redis.call('HMGET', facts(name), 'token', 'stage', 'opened', '+' .. id)
+    return {name, found[1], id, found[2], found[3] or '', found[4]}
 end
 
 -- Give the lane to the replica that asks, with a new token.
-local function hold(session)
+local function hold(name)
     local token = redis.call('INCR', PREFIX .. 'lane_token') .. ':' .. ME
-    redis.call('HSET', lane(session), 'token', token, 'holder', ME)
-    redis.call('HSETNX', lane(session), 'stage', 'taken')
-    return holding(session)
+    redis.call('HSET', facts(name), 'token', token, 'holder', ME)
+    redis.call('HSETNX', facts(name), 'stage', 'taken')
+    return holding(name)
 end
 
-local function signal(word, session)
-    redis.call('PUBLISH', PREFIX .. 'lane_signals', word .. ' ' .. session)
+local function signal(word, name)
+    redis.call('PUBLISH', PREFIX .. 'lane_hints', word .. ' ' .. name)
 end
 
 -- Let a free lane go on: gone if it is empty, else for whoever put the next message there; the
 -- replica that asks gets it at once if that is itself or dead.
-local function advance(session)
-    local id, owner = head(session)
+local function advance(name)
+    local id, owner = head(name)
     if not id then
-        redis.call('DEL', lane(session), queue(session))
-        redis.call('SREM', KEYS[1], session)
+        redis.call('DEL', facts(name), queue(name))
+        redis.call('SREM', KEYS[1], name)
+        redis.call('SREM', KEYS[2], name)
     elseif owner == ME or not alive(owner) then
-        return hold(session)
+        return hold(name)
     else
-        signal('free', session)
+        signal('free', name)
     end
     return {}
 end
 
--- Whether that message asks for an abort the first time. It is remembered for longer than any
--- platform goes on delivering a message again.
-local function first_time(id)
+-- Whether that message asks for an abort the first time, also under the id that it had before (or
+-- ''). It is remembered for longer than any platform goes on delivering a message again.
+local function first_time(id, former)
+    if former ~= '' and redis.call('EXISTS', PREFIX .. 'lane_once:' .. former) == 1 then
+        return false
+    end
     return redis.call('SET', PREFIX .. 'lane_once:' .. id, '1', 'NX', 'EX', 172800)
 end
 
-local function abort(session)
-    redis.call('HSET', lane(session), 'abort', '1')
-    signal('abort', session)
+local function abort(name)
+    redis.call('HSET', facts(name), 'abort', '1')
+    signal('abort', name)
 end

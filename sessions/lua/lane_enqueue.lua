@@ -1,31 +1,35 @@
--- Put a message at the end of its lane. ARGV: …, session, id, message, depth, and '1' where the
--- turn at work shall be aborted for it, the first time that it comes.
+-- Put a message at the end of its lane. ARGV: …, name, id, message, depth, '1' if the turn at work
+-- is to be aborted for it, the first time that it comes, and the id that it had before, or ''.
 -- Answers 'taken' + holding, 'waiting' + place, 'known' where another replica has the message,
 -- 'full' + places, or 'stranger' where this replica was declared dead.
-local session, id, message, depth, urgent = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7]
+local name, id, message, depth, urgent = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7]
+local former = ARGV[8]
 if not alive(ME) then
     return {'stranger'}
 end
-local place, owner = find(session, id)
+local place, owner = find(name, id)
 if place then
-    local holder = redis.call('HGET', lane(session), 'holder')
+    local holder = redis.call('HGET', facts(name), 'holder')
     if place == 0 and holder == ME then
-        return {'taken', holding(session)}
+        return {'taken', holding(name)}
     end
     return owner == ME and {'waiting', place} or {'known', place}
 end
-local length = redis.call('LLEN', queue(session))
+local length = redis.call('LLEN', queue(name))
 if length >= depth then
     return {'full', length}
 end
 -- A full Redis refuses the first write, and with it all.
-redis.call('HSET', lane(session), '+' .. id, message)
-redis.call('RPUSH', queue(session), id .. ' ' .. ME)
-redis.call('SADD', KEYS[1], session)
-if urgent == '1' and first_time(id) and redis.call('HEXISTS', lane(session), 'token') == 1 then
-    abort(session)
+redis.call('HSET', facts(name), '+' .. id, message)
+redis.call('RPUSH', queue(name), id .. ' ' .. ME)
+redis.call('SADD', KEYS[1], name)
+if
+    urgent == '1' and first_time(id, former)
+    and redis.call('HEXISTS', facts(name), 'token') == 1
+then
+    abort(name)
 end
 if length == 0 then
-    return {'taken', hold(session)}
+    return {'taken', hold(name)}
 end
 return {'waiting', length}

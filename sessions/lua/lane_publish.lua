@@ -1,9 +1,9 @@
 -- Put the events of a turn on the stream if the lane is still held with this token.
--- ARGV: …, session, token, stage that this brings the turn to, stream, store, then for each event
+-- ARGV: …, name, token, stage that this brings the turn to, stream, store, then for each event
 -- the number of its field names and values, and these.
 -- Answers 'lost', or the stream epoch and the entries' ids; the same again where it was done before.
-local session, token, stage, stream, store = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local found = redis.call('HMGET', lane(session), 'token', 'stage', 'ids:' .. stage)
+local name, token, stage, stream, store = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local found = redis.call('HMGET', facts(name), 'token', 'stage', 'ids:' .. stage)
 if found[1] ~= token then
     return {'lost'}
 end
@@ -19,8 +19,8 @@ while at <= #ARGV do
     ids[#ids + 1] = redis.call('XADD', stream, '*', unpack(ARGV, at + 1, at + count))
     at = at + count + 1
 end
-redis.call('HSET', lane(session), 'stage', stage, 'ids:' .. stage, cjson.encode(ids))
+redis.call('HSET', facts(name), 'stage', stage, 'ids:' .. stage, cjson.encode(ids))
 if stage == 'opened' then
-    redis.call('HSET', lane(session), 'opened', ids[1])
+    redis.call('HSET', facts(name), 'opened', ids[1])
 end
 return {epoch, ids}

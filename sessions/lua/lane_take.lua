@@ -1,17 +1,17 @@
--- Take the lane for a waiting message. ARGV: …, session, id.
+-- Take the lane for a waiting message. ARGV: …, name, id.
 -- Answers 'taken' + holding, 'waiting' + place, 'gone' where the message is not in the lane, or
 -- 'stranger' where this replica was declared dead.
-local session, id = ARGV[3], ARGV[4]
+local name, id = ARGV[3], ARGV[4]
 allow_writing_when_full()
 if not alive(ME) then
     return {'stranger'}
 end
-local place = find(session, id)
+local place = find(name, id)
 if not place then
     return {'gone'}
 end
-local holder = redis.call('HGET', lane(session), 'holder')
+local holder = redis.call('HGET', facts(name), 'holder')
 if place > 0 or (holder and holder ~= ME) then
     return {'waiting', place}
 end
-return {'taken', holder and holding(session) or hold(session)}
+return {'taken', holder and holding(name) or hold(name)}

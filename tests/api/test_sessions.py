@@ -271,10 +271,10 @@ class RecordingAborter:
     """Stands where ingest will be: stops every turn, and remembers which."""
 
     def __init__(self) -> None:
-        self.stopped: list[str] = []
+        self.stopped: list[tuple[str, str | None]] = []
 
-    async def abort(self, key: str) -> bool:
-        self.stopped.append(key)
+    async def abort(self, session: str, agent: str | None) -> bool:
+        self.stopped.append((session, agent))
         return True
 
 
@@ -296,12 +296,12 @@ class TestAbort:
     async def test_a_running_turn_is_stopped_by_whoever_runs_it(
         self, house: House, aborter: RecordingAborter
     ):
-        await house.say("gw_abc", "hello", state="running")
+        await house.say("gw_abc", "hello", state="running", agent="anna")
 
         response = await house.call("POST", path_of("abc", "abort"))
 
         assert response.json() == {"status": "aborted"}
-        assert aborter.stopped == ["gw_abc"]
+        assert aborter.stopped == [("gw_abc", "anna")]
 
     @pytest.mark.parametrize("session", ["rests", "nobody"])
     async def test_without_a_turn_there_is_nothing_to_stop(
@@ -317,11 +317,11 @@ class TestAbort:
     async def test_a_session_that_is_deleted_has_its_turn_stopped(
         self, house: House, aborter: RecordingAborter
     ):
-        await house.say("s", "hello", state="running")
+        await house.say("s", "hello", state="running", channel="telegram.home")
 
         await house.call("DELETE", path_of("s"))
 
-        assert aborter.stopped == ["s"]
+        assert aborter.stopped == [("s", "anna")]
 
 
 class TestPaths:

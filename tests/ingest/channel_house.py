@@ -19,9 +19,10 @@ from ingest.channels.dispatch import Dispatch
 from ingest.channels.webhook import sign
 from ingest.ids import new_id
 from ingest.services import Services
+from sessions.lanes import lane_of
 from sessions.redis import connect
 from sessions.settings import Settings
-from sessions.tokens import TokenFile, ensure_admin_token
+from sessions.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
 from tests.helpers import wait_until
 from tests.ingest.replicas import ScriptedAgent
 from tests.ingest.serving import serving
@@ -97,24 +98,28 @@ class ChannelHouse:
 
     settings: Settings
     admin: httpx.AsyncClient
+    serve: httpx.AsyncClient
     stack: AsyncExitStack
 
     @classmethod
     @asynccontextmanager
     async def of(cls, settings: Settings) -> AsyncIterator[ChannelHouse]:
         token = ensure_admin_token(settings.workspace)
+        # Ingest needs no more than this.
+        serve, _ = create_token(settings.workspace, scope=TokenScope.SERVE)
         async with (
             api.app.opened(settings) as app,
             client_within(app, token) as admin,
+            client_within(app, serve) as client,
             AsyncExitStack() as stack,
         ):
-            yield cls(settings, admin, stack)
+            yield cls(settings, admin, client, stack)
 
     async def site(self, *, agent: str = "anna", settings: Settings | None = None) -> Site:
         app = FastAPI()
         tokens = TokenFile(self.settings.workspace)
         await self.stack.enter_async_context(
-            joined(app, settings or self.settings, tokens=tokens, api=self.admin)
+            joined(app, settings or self.settings, tokens=tokens, api=self.serve)
         )
         address = await self.stack.enter_async_context(serving(app))
         http = httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=30)
@@ -157,7 +162,8 @@ async def free(site: Site, session: str) -> None:
     """Wait until nothing runs or waits in the session."""
 
     async def is_free() -> bool:
-        return await site.services.desk.lanes.at_work(session) is None
+        lane = lane_of(session, "anna")
+        return await site.services.desk.lanes.at_work(lane) is None
 
     await wait_until(is_free)
 

@@ -23,7 +23,7 @@ from sessions import times
 from sessions.errors import ConfigError
 from sessions.models import Event, EventType
 from sessions.settings import Settings
-from sessions.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
+from sessions.tokens import TokenFile, TokenScope, create_token
 from tests.ingest.model_server import ModelServer, Script, failure, model_server
 from tests.ingest.replicas import ended
 from tests.leading import Leading
@@ -37,12 +37,12 @@ class House:
         self.services: Services = app.state.ingest
 
     async def chat(self, text: str, session: str = "gw_chat") -> TurnEnd:
-        inbound = Inbound(new_id(), session, text, "anna", times.now(), owner="anna")
+        inbound = Inbound(new_id(), session, text, "anna", times.now())
         return await ended(await self.services.desk.accept(inbound, attended=True))
 
     async def stored(self, session: str = "gw_chat") -> list[tuple[str, str]]:
         services = self.services
-        history = await fresh_history(services.reads, services.desk.lanes, session)
+        history = await fresh_history(services.reads, services.desk.lanes, session, "anna")
         return [(said.role, said.content) for said in history.messages]
 
 
@@ -56,7 +56,7 @@ async def house(settings: Settings, script: Script) -> AsyncIterator[House]:
             ),
         }
         changed = settings.model_copy(update={"agents": agents})
-        token = ensure_admin_token(settings.workspace)
+        token, _ = create_token(settings.workspace, scope=TokenScope.SERVE)
         async with (
             api.app.opened(changed) as app,
             client_within(app, token) as within,
@@ -136,13 +136,18 @@ async def test_a_model_that_says_nothing_has_failed(settings: Settings, leading:
 
 
 @pytest.mark.parametrize(
-    ("whose", "sees"), [(None, {"annas"}), ("anna", {"annas"}), ("bert", set[str]())]
+    ("scope", "whose", "sees"),
+    [
+        (TokenScope.SERVE, None, {"annas"}),
+        (TokenScope.ADMIN, None, {"annas"}),
+        (TokenScope.SEND, "anna", {"annas"}),
+        (TokenScope.SEND, "bert", set[str]()),
+    ],
 )
 async def test_a_process_of_its_own_gives_each_agent_its_own_sessions_whoevers_its_token_is(
-    settings: Settings, leading: Leading, whose: str | None, sees: set[str]
+    settings: Settings, leading: Leading, scope: TokenScope, whose: str | None, sees: set[str]
 ):
-    """An administrator's token narrows itself; an agent's is that agent's alone."""
-    scope = TokenScope.ADMIN if whose is None else TokenScope.SEND
+    """A token of no agent narrows itself; an agent's is that agent's alone."""
     token, _ = create_token(settings.workspace, scope=scope, agent=whose)
     for owner in ("anna", "bert"):
         hello = Event(new_id(), EventType.APPEND, session=f"{owner}s", role="user", content="hi")

@@ -10,14 +10,16 @@ from typing import Any
 import httpx
 import pytest
 
-from ingest.channels.base import Arrival, Channel, Outgoing, Parcel, Post, Take, session_key
-from ingest.channels.reception import Seat, seat_on
+from ingest.channels.base import Arrival, Channel, Outgoing, Parcel, Post, Take
+from ingest.channels.keys import session_key
 from ingest.errors import WrongSignature
 from ingest.ids import derived_id
 from sessions.errors import ConfigError
+from sessions.lanes import lane_of
 from sessions.models import Event, EventType
 from sessions.redis import connect
-from sessions.settings import AgentSettings, Settings
+from sessions.seats import Seats
+from sessions.settings import Settings
 from sessions.tokens import TokenScope, create_token, ensure_admin_token
 from tests.helpers import wait_until
 from tests.ingest.channel_house import SECRET, ChannelHouse, Site, free, with_channels
@@ -148,10 +150,10 @@ class TestStop:
                 leaving = await closing.replica()
                 await leading.pause()
                 await leading.publish(
-                    Event("x", EventType.APPEND, session="s", role="user", content="before")
+                    Event("x", EventType.APPEND, "s", role="user", content="before", agent="main")
                 )
                 await say(leaving, "hello", attended=False)
-                await wait_until(lambda: leaving.desk.running("s"))
+                await wait_until(lambda: leaving.desk.running(lane_of("s", "main")))
             living = await house.replica()
             await leading.resume()
             await wait_until(lambda: living.agent.asked)
@@ -202,7 +204,7 @@ class TestKeys:
         ("channel", "more", "key"),
         [
             ("telegram.home", {}, "telegram_home_C1_ada"),
-            ("slack.work", {"thread": "1.2", "sender": "user one"}, "slack_work_C1_1_2_user_one"),
+            ("slack.work", {"thread": "12", "sender": "U1"}, "slack_work_C1_12_U1"),
             ("matrix.home", {"thread": "$event"}, "matrix_home_C1_ada"),
             (
                 "wecom_ws.work",
@@ -219,14 +221,27 @@ class TestKeys:
         assert session_key(channel, Arrival("i", "text", address="", at=0, **given)) == key
 
 
-class TestSeat:
-    def test_the_agent_of_a_channel_has_its_name_or_its_type_or_is_the_only_one(self):
-        agents = {
-            "anna": AgentSettings(channels=("telegram",)),
-            "bert": AgentSettings(channels=("telegram.club",)),
-        }
-        assert seat_on("telegram.club", agents) == Seat("bert", None)
-        assert seat_on("telegram.home", agents) == Seat("anna", "anna")
-        assert seat_on("webhook.x", {"main": AgentSettings()}) == Seat("main", "main")
+class TestSeats:
+    def test_the_agent_of_a_channel_has_its_name_or_its_type_or_is_the_only_one(
+        self, settings: Settings
+    ):
+        def seats(**channels: tuple[str, ...]) -> Seats:
+            agents = {alias: {"channels": listed} for alias, listed in channels.items()}
+            return Seats(Settings.model_validate({**settings.model_dump(), "agents": agents}))
+
+        several = seats(anna=("telegram",), bert=("telegram.club",))
+        assert several.answering("telegram.club") == "bert"
+        assert several.answering("telegram.home") == "anna"
+        assert seats(main=()).answering("webhook.x") == "main"
         with pytest.raises(ConfigError, match=r"no agent has webhook\.x"):
-            seat_on("webhook.x", agents)
+            several.answering("webhook.x")
+
+    async def test_a_channel_that_two_agents_list_is_warned_of(
+        self, house: ChannelHouse, caplog: pytest.LogCaptureFixture
+    ):
+        document = house.settings.model_dump()
+        document["agents"]["bert"]["channels"] = ("webhook.shop",)
+        site = await house.site(settings=Settings.model_validate(document))
+        assert any("webhook.shop" in record.getMessage() for record in caplog.records)
+        await site.post("hello")
+        await wait_until(lambda: site.agent.asked == ["hello"])

@@ -52,15 +52,15 @@ class Site:
         async def ask(request: Any) -> None:
             self.asked.append(request.url.path)
 
-        async def contains(session: str, id: str) -> bool:
+        async def contains(lane: str, id: str) -> bool:
             self.looks += 1
-            return await look(session, id)
+            return await look(lane, id)
 
         services.api.event_hooks["request"].append(ask)
         services.desk.lanes.contains = contains
 
 
-MESSAGE = Inbound("m1", "gw_one", "hello", "anna", times.now(), owner="anna")
+MESSAGE = Inbound("m1", "gw_one", "hello", "anna", times.now())
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ async def site(settings: Settings, leading: Leading) -> AsyncIterator[Site]:
     ):
         lanes = Lanes(redis, url=url, prefix=settings.turnstream.prefix)
         await lanes.register()
-        place = await lanes.enqueue(MESSAGE.session, MESSAGE.id, MESSAGE.dump())
+        place = await lanes.enqueue(MESSAGE.lane, MESSAGE.id, MESSAGE.dump())
         assert place.hold is not None
         await lanes.publish(place.hold, [MESSAGE.opening()], stage=Stage.OPENED)
         async with connect(

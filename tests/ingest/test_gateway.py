@@ -26,6 +26,7 @@ from ingest.gateway import outbox
 from ingest.gateway.chat import Allowance
 from ingest.gateway.outbox import Outbox, SlowReader
 from ingest.services import Services
+from sessions.lanes import lane_of
 from sessions.models import Event, EventType
 from sessions.redis import connect as redis_client
 from sessions.serving import serve
@@ -228,7 +229,7 @@ class TestConversation:
         async with gateway.client(agent="bert") as client:
             await client.say("mine now")
             frame = await client.until("error")
-        assert "not_owner" in frame["message"]
+        assert frame["code"] == "SESSION_UNAVAILABLE"
 
     async def test_a_message_that_is_sent_again_under_its_id_is_one_message(self, gateway: Gateway):
         async with gateway.client() as client:
@@ -241,7 +242,14 @@ class TestConversation:
     async def test_a_long_history_is_said_to_be_trimmed(self, gateway: Gateway, leading: Leading):
         await leading.publish(
             *(
-                Event(f"e{n}", EventType.APPEND, session="gw_one", role="user", content="x")
+                Event(
+                    f"e{n}",
+                    EventType.APPEND,
+                    session="gw_one",
+                    role="user",
+                    content="x",
+                    agent="anna",
+                )
                 for n in range(60)
             )
         )
@@ -251,6 +259,52 @@ class TestConversation:
         assert (frame["type"], frame["dropped_messages"], frame["kept_turns"]) == (
             *("history_trimmed", 10, 50),
         )
+
+
+class TestBrokenFrames:
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            r'{"type":"message","content":"half a pair \ud800"}',
+            r'{"type":"message","content":"hello","id":"\udc00"}',
+            r'{"type":"message","content":"hello","\ud800":1}',
+            r'{"type":"message","content":"hello","id":NaN}',
+            r'{"type":"message","content":"hello","id":1e999}',
+            '{"type":"message","content":' + "[" * 5000 + "]" * 5000 + "}",
+        ],
+    )
+    async def test_what_cannot_be_stored_is_an_error_and_the_connection_stays(
+        self, gateway: Gateway, frame: str
+    ):
+        async with gateway.client() as client:
+            await client.greet()
+            await client.socket.send(frame)
+            assert (await client.next())["code"] == "INVALID_JSON"
+            await client.say("hello")
+            assert (await client.until("done"))["full_response"] == "re: hello"
+        assert gateway.agent.asked == ["hello"]
+
+    async def test_as_the_first_frame_it_is_an_error_too(self, gateway: Gateway):
+        async with gateway.client() as client:
+            await client.socket.send(r'{"type":"message","content":"\ud800"}')
+            assert (await client.next())["message"].startswith("Invalid JSON. Send ")
+            await client.say("hello")
+            assert (await client.until("done"))["full_response"] == "re: hello"
+
+    async def test_an_error_that_nobody_foresaw_is_answered(
+        self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    ):
+        async def broken(*_: Any, **__: Any) -> Any:
+            raise ZeroDivisionError
+
+        async with gateway.client() as client:
+            await client.greet()
+            with monkeypatch.context() as patch:
+                patch.setattr(gateway.services.desk.lanes, "enqueue", broken)
+                await client.say("hello")
+                assert (await client.next())["type"] == "error"
+            await client.say("hello again")
+            assert (await client.until("done"))["full_response"] == "re: hello again"
 
 
 class TestNotices:
@@ -468,7 +522,7 @@ class TestSurvival:
             await client.say("hello")
             await wait_until(lambda: gate.waiting)
         gate.open()
-        await wait_until(lambda: gateway.services.desk.running("gw_one") is None)
+        await wait_until(lambda: gateway.services.desk.running(lane_of("gw_one", "anna")) is None)
         async with gateway.client() as client:
             assert client.start["message_count"] == 2
 
@@ -491,7 +545,7 @@ class TestSurvival:
         async with gateway.client() as client:
             await client.say("hello")
             await wait_until(lambda: gate.waiting)
-            assert await gateway.services.desk.lanes.abort("gw_one")
+            assert await gateway.services.desk.lanes.abort("gw_one", "anna")
             await client.until("aborted")
         async with gateway.client() as client:
             assert client.start["message_count"] == 2
@@ -550,10 +604,38 @@ class TestKeepalive:
             await client.say("hello")
             await wait_until(lambda: not gateway.services.clients)
             client.socket.transport.abort()
-        await wait_until(lambda: gateway.services.desk.running("gw_one") is None)
+        await wait_until(lambda: gateway.services.desk.running(lane_of("gw_one", "anna")) is None)
 
 
 class TestOutbox:
+    async def test_a_frame_that_is_too_large_ends_the_connection_at_once(self, gateway: Gateway):
+        async def script(session: str, lines: Any, progress: Any) -> Reply:
+            progress.tool_call("c", "sessions_send", {"message": "x" * 1_100_000})
+            return Reply("x")
+
+        gateway.agent.script = script
+        async with gateway.client() as client:
+            await client.say("hello")
+            with pytest.raises(ConnectionClosed):
+                await client.until("done")
+            assert client.socket.close_code == 1013
+
+    async def test_a_slow_reader_is_given_up_while_a_frame_is_on_its_way(self, gateway: Gateway):
+        async def script(session: str, lines: Any, progress: Any) -> Reply:
+            for _ in range(200):
+                # Nothing that compresses well.
+                progress.chunk(secrets.token_hex(50_000))
+                await asyncio.sleep(0)
+            return Reply("x")
+
+        gateway.agent.script = script
+        async with gateway.client() as client:
+            client.socket.transport.pause_reading()
+            await client.say("hello")
+            # Far sooner than a single frame may take to leave.
+            await wait_until(lambda: not gateway.services.clients, within=outbox.SEND_TIMEOUT / 3)
+            client.socket.transport.abort()
+
     async def test_a_client_that_does_not_read_is_given_up(self):
         sent: list[str] = []
 

@@ -10,7 +10,7 @@ from ingest.failures import INTERRUPTED
 from ingest.inbound import Inbound
 from ingest.live import Ending
 from sessions import times
-from sessions.lanes import Stage
+from sessions.lanes import Stage, lane_of
 from sessions.settings import Settings
 from tests.helpers import wait_until
 from tests.ingest.replicas import Gate, House, Replica, ended, message, say
@@ -29,11 +29,11 @@ def part(text: str, id: str, *, wait: float = 0.0) -> Inbound:
 
 
 async def put(replica: Replica, *parts: Inbound):
-    return [await replica.lanes.enqueue("s", one.id, one.dump()) for one in parts]
+    return [await replica.lanes.enqueue(lane_of("s", "main"), one.id, one.dump()) for one in parts]
 
 
 async def is_free(replica: Replica) -> bool:
-    return await replica.lanes.at_work("s") is None
+    return await replica.lanes.at_work(lane_of("s", "main")) is None
 
 
 async def test_a_replica_that_dies_while_it_waits_for_more_loses_nothing(house: House):

@@ -18,10 +18,12 @@ from sessions.errors import (
     StoreBehind,
     StreamFull,
 )
-from sessions.lanes import Hold, Lanes, Signal, Stage, Watch
+from sessions.lanes import Hold, Lanes, Signal, Stage, Watch, lane_of
 from sessions.models import STREAM_START, Event, EventType, Position, StreamId
 from sessions.redis import RedisClient, connect
 from tests.helpers import wait_until
+
+S = lane_of("s", "anna")
 
 
 @pytest.fixture
@@ -58,6 +60,11 @@ async def keys(redis: RedisClient, prefix: str) -> set[str]:
     return found - {f"{prefix}lane_beats", f"{prefix}lane_token", f"{prefix}turns"}
 
 
+def key_of(prefix: str, kind: str) -> bytes:
+    """The Redis key of that kind of lane S."""
+    return f"{prefix}{kind}:{S}".encode(errors="surrogateescape")
+
+
 async def entries(redis: RedisClient, prefix: str) -> list[bytes]:
     found = await redis.execute_command("XRANGE", f"{prefix}turns", "-", "+")
     return [fields[b"id"] for _, fields in found]
@@ -80,41 +87,41 @@ def append(event_id: str, *, turn: str, role: str = "user") -> Event:
 
 class TestOrder:
     async def test_the_first_message_takes_the_lane_and_the_next_one_waits(self, lanes: Lanes):
-        first = await lanes.enqueue("s", "a", "one")
-        second = await lanes.enqueue("s", "b", "two")
+        first = await lanes.enqueue(S, "a", "one")
+        second = await lanes.enqueue(S, "b", "two")
 
         assert first.hold is not None
         assert (first.hold.id, first.hold.message, first.hold.stage) == ("a", "one", Stage.TAKEN)
         assert (second.hold, second.waiting, second.known) == (None, 1, False)
 
     async def test_a_waiting_message_cannot_take_the_lane_before_its_time(self, lanes: Lanes):
-        hold = await held(lanes, "s", "a")
-        await lanes.enqueue("s", "b", "")
-        await lanes.enqueue("s", "c", "")
+        hold = await held(lanes, S, "a")
+        await lanes.enqueue(S, "b", "")
+        await lanes.enqueue(S, "c", "")
 
-        assert await claimed(lanes, "s", "b") is None
+        assert await claimed(lanes, S, "b") is None
         following = await lanes.finish(hold)
         assert following is not None
         assert following.id == "b"
-        assert await claimed(lanes, "s", "c") is None
+        assert await claimed(lanes, S, "c") is None
 
     async def test_messages_of_several_replicas_run_in_order_of_arrival(
         self, lanes: Lanes, others: Lanes
     ):
-        first = await held(lanes, "s", "a")
-        await others.enqueue("s", "b", "")
-        await lanes.enqueue("s", "c", "")
+        first = await held(lanes, S, "a")
+        await others.enqueue(S, "b", "")
+        await lanes.enqueue(S, "c", "")
 
         assert await lanes.finish(first) is None
-        assert await claimed(lanes, "s", "c") is None
-        second = await claimed(others, "s", "b")
+        assert await claimed(lanes, S, "c") is None
+        second = await claimed(others, S, "b")
         assert second is not None
         assert await others.finish(second) is None
-        assert await claimed(lanes, "s", "c") is not None
+        assert await claimed(lanes, S, "c") is not None
 
     async def test_sessions_do_not_wait_for_each_other(self, lanes: Lanes):
-        await held(lanes, "s", "a")
-        assert (await held(lanes, "t", "b")).session == "t"
+        await held(lanes, S, "a")
+        assert (await held(lanes, "t", "b")).lane == "t"
 
     async def test_a_replica_that_waits_hears_that_the_lane_is_free(
         self, lanes: Lanes, others: Lanes
@@ -132,13 +139,13 @@ class TestOrder:
     async def test_a_beat_tells_of_a_free_lane_whose_signal_was_missed(
         self, lanes: Lanes, others: Lanes
     ):
-        hold = await held(lanes, "s", "a")
-        await others.enqueue("s", "b", "")
-        assert (await others.beat([], ["s"])).free == frozenset()
+        hold = await held(lanes, S, "a")
+        await others.enqueue(S, "b", "")
+        assert (await others.beat([], [S])).free == frozenset()
 
         await lanes.finish(hold)
 
-        assert (await others.beat([], ["s"])).free == {"s"}
+        assert (await others.beat([], [S])).free == {S}
 
 
 class TestBounds:
@@ -146,45 +153,45 @@ class TestBounds:
         self, lanes: Lanes, redis: RedisClient, prefix: str
     ):
         for number in range(8):
-            await lanes.enqueue("s", f"m{number}", "text")
-        before = await redis.execute_command("HGETALL", f"{prefix}lane:s")
+            await lanes.enqueue(S, f"m{number}", "text")
+        before = await redis.execute_command("HGETALL", key_of(prefix, "lane"))
 
         with pytest.raises(LaneFull, match=r"Session s queue full \(8 pending requests\)"):
-            await lanes.enqueue("s", "m8", "text")
+            await lanes.enqueue(S, "m8", "text")
 
-        assert await redis.execute_command("HGETALL", f"{prefix}lane:s") == before
-        assert await redis.execute_command("LLEN", f"{prefix}queue:s") == 8
+        assert await redis.execute_command("HGETALL", key_of(prefix, "lane")) == before
+        assert await redis.execute_command("LLEN", key_of(prefix, "queue")) == 8
 
     async def test_a_message_that_is_in_a_full_lane_already_is_not_refused(self, lanes: Lanes):
         for number in range(8):
-            await lanes.enqueue("s", f"m{number}", "text")
-        assert (await lanes.enqueue("s", "m5", "text")).waiting == 5
+            await lanes.enqueue(S, f"m{number}", "text")
+        assert (await lanes.enqueue(S, "m5", "text")).waiting == 5
 
     async def test_a_withdrawn_message_makes_room_and_is_not_run(self, lanes: Lanes):
-        hold = await held(lanes, "s", "a")
+        hold = await held(lanes, S, "a")
         for name in "bc":
-            await lanes.enqueue("s", name, "")
+            await lanes.enqueue(S, name, "")
 
-        assert (await lanes.withdraw("s", "b")).done
+        assert (await lanes.withdraw(S, "b")).done
         following = await lanes.finish(hold)
 
         assert following is not None
         assert following.id == "c"
-        assert await lanes.take("s", "b") is None
+        assert await lanes.take(S, "b") is None
 
     async def test_a_message_whose_turn_has_begun_cannot_be_withdrawn(self, lanes: Lanes):
-        await held(lanes, "s", "a")
-        withdrawal = await lanes.withdraw("s", "a")
+        await held(lanes, S, "a")
+        withdrawal = await lanes.withdraw(S, "a")
         assert (withdrawal.done, withdrawal.running) == (False, True)
 
     async def test_an_empty_lane_leaves_nothing_in_redis(
         self, lanes: Lanes, redis: RedisClient, prefix: str
     ):
-        hold = await held(lanes, "s", "a")
-        await lanes.enqueue("s", "b", "")
+        hold = await held(lanes, S, "a")
+        await lanes.enqueue(S, "b", "")
         await lanes.publish(hold, [append("a", turn="a")], stage=Stage.OPENED)
-        await lanes.request_abort("s")
-        await lanes.withdraw("s", "b")
+        await lanes.request_abort("s", "anna")
+        await lanes.withdraw(S, "b")
         await lanes.finish(hold)
 
         assert await keys(redis, prefix) == set()
@@ -192,17 +199,17 @@ class TestBounds:
     async def test_the_next_turn_inherits_nothing_of_the_last(
         self, lanes: Lanes, redis: RedisClient, prefix: str
     ):
-        hold = await held(lanes, "s", "a")
-        await lanes.enqueue("s", "b", "")
+        hold = await held(lanes, S, "a")
+        await lanes.enqueue(S, "b", "")
         await lanes.publish(hold, [append("a", turn="a")], stage=Stage.OPENED)
         await lanes.publish(hold, [append("a:reply", turn="a")], stage=Stage.ENDED)
-        await lanes.request_abort("s")
+        await lanes.request_abort("s", "anna")
         following = await lanes.finish(hold)
 
         assert following is not None
         assert (following.stage, following.opened) == (Stage.TAKEN, None)
         assert (await lanes.beat([following], [])).aborted == frozenset()
-        fields = await redis.execute_command("HKEYS", f"{prefix}lane:s")
+        fields = await redis.execute_command("HKEYS", key_of(prefix, "lane"))
         assert {*fields} == {b"token", b"holder", b"stage", b"+b"}
 
 
@@ -210,22 +217,22 @@ class TestRepetition:
     async def test_a_message_is_in_the_lane_once_however_often_it_comes(
         self, lanes: Lanes, others: Lanes, redis: RedisClient, prefix: str
     ):
-        first = await held(lanes, "s", "a")
-        await lanes.enqueue("s", "b", "")
+        first = await held(lanes, S, "a")
+        await lanes.enqueue(S, "b", "")
 
-        assert (await lanes.enqueue("s", "a", "")).hold == first
-        assert (await lanes.enqueue("s", "b", "")).waiting == 1
-        assert (await others.enqueue("s", "b", "")).known
-        assert await redis.execute_command("LLEN", f"{prefix}queue:s") == 2
+        assert (await lanes.enqueue(S, "a", "")).hold == first
+        assert (await lanes.enqueue(S, "b", "")).waiting == 1
+        assert (await others.enqueue(S, "b", "")).known
+        assert await redis.execute_command("LLEN", key_of(prefix, "queue")) == 2
 
     async def test_taking_twice_gives_the_same_token(self, lanes: Lanes):
-        first = await held(lanes, "s", "a")
-        assert await claimed(lanes, "s", "a") == first
+        first = await held(lanes, S, "a")
+        assert await claimed(lanes, S, "a") == first
 
     async def test_publishing_twice_publishes_once_and_answers_the_same(
         self, lanes: Lanes, redis: RedisClient, prefix: str
     ):
-        hold = await held(lanes, "s", "a")
+        hold = await held(lanes, S, "a")
         opening, closing = [append("a", turn="a")], [append("a:reply", turn="a")]
 
         first = await lanes.publish(hold, opening, stage=Stage.OPENED)
@@ -236,18 +243,18 @@ class TestRepetition:
         assert await entries(redis, prefix) == [b"a", b"a:reply"]
 
     async def test_finishing_twice_does_not_end_the_next_turn(self, lanes: Lanes):
-        hold = await held(lanes, "s", "a")
-        await lanes.enqueue("s", "b", "")
+        hold = await held(lanes, S, "a")
+        await lanes.enqueue(S, "b", "")
         following = await lanes.finish(hold)
         assert await lanes.finish(hold) is None
-        assert await claimed(lanes, "s", "b") == following
+        assert await claimed(lanes, S, "b") == following
 
 
 class TestFence:
     async def test_events_of_a_turn_are_published_together_and_in_order(
         self, lanes: Lanes, redis: RedisClient, prefix: str
     ):
-        hold = await held(lanes, "s", "a")
+        hold = await held(lanes, S, "a")
         events = [append(f"a:{number}", turn="a", role="tool") for number in range(5)]
         positions = await lanes.publish(hold, events, stage=Stage.ENDED)
         assert await entries(redis, prefix) == [event.id.encode() for event in events]
@@ -256,7 +263,7 @@ class TestFence:
     async def test_a_lost_lane_publishes_nothing(
         self, lanes: Lanes, others: Lanes, redis: RedisClient, prefix: str
     ):
-        hold = await held(lanes, "s", "a")
+        hold = await held(lanes, S, "a")
         await others.sweep({lanes.replica: 0})
 
         with pytest.raises(LaneLost):
@@ -268,7 +275,7 @@ class TestFence:
     async def test_an_invalid_event_publishes_nothing(
         self, lanes: Lanes, redis: RedisClient, prefix: str
     ):
-        hold = await held(lanes, "s", "a")
+        hold = await held(lanes, S, "a")
         with pytest.raises(InvalidEvent):
             await lanes.publish(
                 hold, [append("a", turn="a"), append("b", turn="a", role="")], stage=Stage.OPENED
@@ -278,7 +285,7 @@ class TestFence:
     async def test_tokens_are_never_used_twice(self, lanes: Lanes, others: Lanes):
         tokens: set[str] = set()
         for number in range(20):
-            hold = await held(lanes if number % 2 else others, "s", f"m{number}")
+            hold = await held(lanes if number % 2 else others, S, f"m{number}")
             tokens.add(hold.token)
             await (lanes if number % 2 else others).finish(hold)
         assert len(tokens) == 20
@@ -288,9 +295,9 @@ class TestTakeover:
     async def test_a_dead_replicas_lane_and_its_waiting_messages_go_to_the_sweeper(
         self, lanes: Lanes, others: Lanes
     ):
-        hold = await held(lanes, "s", "a")
+        hold = await held(lanes, S, "a")
         position = (await lanes.publish(hold, [append("a", turn="a")], stage=Stage.OPENED))[0]
-        await lanes.enqueue("s", "b", "of the dead")
+        await lanes.enqueue(S, "b", "of the dead")
 
         [taken] = (await others.sweep({lanes.replica: 0})).taken
 
@@ -303,7 +310,7 @@ class TestTakeover:
     async def test_a_replica_that_has_beaten_since_keeps_its_lanes(
         self, lanes: Lanes, others: Lanes
     ):
-        hold = await held(lanes, "s", "a")
+        hold = await held(lanes, S, "a")
         seen = await others.beats()
         await lanes.beat([hold], [])
 
@@ -314,7 +321,7 @@ class TestTakeover:
         self, lanes: Lanes, others: Lanes, redis: RedisClient, redis_url: str, prefix: str
     ):
         third = await replica(redis, redis_url, prefix)
-        await held(lanes, "s", "a")
+        await held(lanes, S, "a")
         sweeps = await asyncio.gather(
             others.sweep({lanes.replica: 0}), third.sweep({lanes.replica: 0})
         )
@@ -323,8 +330,8 @@ class TestTakeover:
     async def test_a_free_lane_whose_next_message_is_of_a_dead_replica_is_taken_over(
         self, lanes: Lanes, others: Lanes
     ):
-        hold = await held(lanes, "s", "a")
-        await others.enqueue("s", "b", "")
+        hold = await held(lanes, S, "a")
+        await others.enqueue(S, "b", "")
         await lanes.finish(hold)
 
         [taken] = (await lanes.sweep({others.replica: 0})).taken
@@ -334,8 +341,8 @@ class TestTakeover:
     async def test_a_replica_that_left_has_its_messages_run_elsewhere(
         self, lanes: Lanes, others: Lanes
     ):
-        hold = await held(lanes, "s", "a")
-        await others.enqueue("s", "b", "")
+        hold = await held(lanes, S, "a")
+        await others.enqueue(S, "b", "")
         await others.unregister()
         following = await lanes.finish(hold)
         assert following is not None
@@ -344,7 +351,7 @@ class TestTakeover:
     async def test_a_replica_that_was_declared_dead_is_told_and_begins_anew(
         self, lanes: Lanes, others: Lanes
     ):
-        hold = await held(lanes, "s", "a")
+        hold = await held(lanes, S, "a")
         await others.sweep({lanes.replica: 0})
 
         with pytest.raises(DeclaredDead):
@@ -353,21 +360,21 @@ class TestTakeover:
             await lanes.enqueue("t", "b", "")
         await lanes.register()
 
-        assert (await lanes.beat([hold], [])).lost == {"s"}
+        assert (await lanes.beat([hold], [])).lost == {S}
         assert (await held(lanes, "t", "b")).id == "b"
 
     async def test_a_sweep_shows_what_the_sweeper_itself_holds(self, lanes: Lanes):
-        hold = await held(lanes, "s", "a")
+        hold = await held(lanes, S, "a")
         assert (await lanes.sweep({})).held == [hold]
 
     async def test_a_sweep_shows_the_sweepers_own_messages_whose_turn_has_come(
         self, lanes: Lanes, others: Lanes
     ):
-        hold = await held(lanes, "s", "a")
-        await others.enqueue("s", "b", "")
+        hold = await held(lanes, S, "a")
+        await others.enqueue(S, "b", "")
         assert (await others.sweep({})).due == []
         await lanes.finish(hold)
-        assert (await others.sweep({})).due == [("s", "b")]
+        assert (await others.sweep({})).due == [(S, "b")]
 
 
 class Clock:
@@ -416,20 +423,20 @@ class TestAbort:
     ):
         signals = lanes.signals()
         await anext(signals)
-        hold = await held(lanes, "s", "a")
+        hold = await held(lanes, S, "a")
 
-        running = await others.request_abort("s")
+        running = await others.request_abort("s", "anna")
 
         assert running is not None
         assert (running.turn, running.token) == ("a", hold.token)
-        assert await anext(signals) == Signal("abort", "s")
-        assert (await lanes.beat([hold], [])).aborted == {"s"}
+        assert await anext(signals) == Signal("abort", S)
+        assert (await lanes.beat([hold], [])).aborted == {S}
         await signals.aclose()
 
     async def test_an_abort_is_answered_when_the_turn_has_ended(self, lanes: Lanes, others: Lanes):
-        hold = await held(lanes, "s", "a")
-        await lanes.enqueue("s", "b", "")
-        abort = asyncio.create_task(others.abort("s"))
+        hold = await held(lanes, S, "a")
+        await lanes.enqueue(S, "b", "")
+        abort = asyncio.create_task(others.abort("s", "anna"))
         await wait_until(lambda: aborted(lanes, hold))
         assert not abort.done()
 
@@ -438,17 +445,17 @@ class TestAbort:
         assert await abort
 
     async def test_an_abort_that_nobody_heeds_says_so(self, lanes: Lanes, others: Lanes):
-        await held(lanes, "s", "a")
+        await held(lanes, S, "a")
         with pytest.raises(LaneTimeout):
-            await others.abort("s", patience=0)
+            await others.abort("s", "anna", patience=0)
 
     async def test_there_is_nothing_to_abort_in_an_idle_session(self, lanes: Lanes):
-        assert await lanes.request_abort("s") is None
-        assert not await lanes.abort("s")
+        assert await lanes.request_abort("s", "anna") is None
+        assert not await lanes.abort("s", "anna")
 
 
 async def aborted(lanes: Lanes, hold: Hold) -> bool:
-    return "s" in (await lanes.beat([hold], [])).aborted
+    return S in (await lanes.beat([hold], [])).aborted
 
 
 class TestNewest:
@@ -514,8 +521,8 @@ class TestFullRedis:
     async def test_a_full_redis_refuses_messages_and_ends_turns(
         self, lanes: Lanes, others: Lanes, redis: RedisClient, prefix: str, full: None
     ):
-        hold = await held(lanes, "s", "a")
-        await others.enqueue("s", "b", "")
+        hold = await held(lanes, S, "a")
+        await others.enqueue(S, "b", "")
         dead = await held(others, "t", "c")
         await redis.execute_command("CONFIG", "SET", "maxmemory", "1")
 

@@ -14,7 +14,7 @@ from ingest.inbound import Inbound
 from ingest.live import Ending, TurnEnd
 from ingest.prompt import Line, ToolCall, dump_calls, dump_result
 from sessions.errors import LaneFull
-from sessions.lanes import Place, Stage
+from sessions.lanes import Place, Stage, lane_of
 from sessions.models import Event, EventType
 from sessions.redis import connect
 from sessions.settings import Settings
@@ -87,7 +87,7 @@ class TestReply:
 
         replica = await house.replica(script)
         await leading.publish(
-            Event("n", EventType.APPEND, session="s", role="assistant", content="note")
+            Event("n", EventType.APPEND, "s", role="assistant", content="note", agent="main")
         )
         await ended(await say(replica, "hello"))
         assert read == ["note", "hello"]
@@ -174,9 +174,9 @@ class TestOrder:
         second = await say(replica, "second")
         take = replica.lanes.take
 
-        async def take_slowly(session: str, id: str) -> Place | None:
+        async def take_slowly(lane: str, id: str) -> Place | None:
             await slow.wait()
-            return await take(session, id)
+            return await take(lane, id)
 
         replica.lanes.take = take_slowly
         gate.open()
@@ -346,7 +346,7 @@ class TestFailure:
         await leading.pause()
         await leading.publish(Event("x", EventType.APPEND, session="t", role="user", content="x"))
         turn = await say(replica, "hello")
-        await wait_until(lambda: replica.desk.running("s"))
+        await wait_until(lambda: replica.desk.running(lane_of("s", "main")))
         await wait_until(lambda: _is_on_stream(leading, 2))
         await leading.resume()
         gate.open()
@@ -368,7 +368,7 @@ class TestAbort:
         replica, other = await house.replica(script), await house.replica()
         turn = await say(replica, "tell me")
         await wait_until(lambda: turn.said)
-        assert await other.lanes.abort("s")
+        assert await other.lanes.abort("s", "main")
         assert (await ended(turn)).ending is Ending.ABORTED
         assert await house.messages() == [
             ("user", "tell me"),
@@ -390,7 +390,7 @@ class TestAbort:
         replica = await house.replica(script)
         turn = await say(replica, "hello")
         await wait_until(lambda: replica.agent.asked)
-        assert await replica.lanes.abort("s")
+        assert await replica.lanes.abort("s", "main")
         assert (await ended(turn)).ending is Ending.ABORTED
         assert missed == [True]
         agents = [task for task in asyncio.all_tasks() if task.get_name().startswith("agent ")]
@@ -402,7 +402,7 @@ class TestAbort:
         await wait_until(lambda: replica.agent.asked)
         second = await say(replica, "two")
         replica.agent.script = None
-        await replica.lanes.abort("s")
+        await replica.lanes.abort("s", "main")
         await ended(first)
         assert (await ended(second)).text == "re: two"
 
@@ -474,7 +474,7 @@ class TestDeath:
         dying = await house.replica()
         await dying.freeze()
         lane = message("hello", id="m1")
-        await dying.lanes.enqueue("s", lane.id, lane.dump())
+        await dying.lanes.enqueue(lane_of("s", "main"), lane.id, lane.dump())
         living = await house.replica()
         await wait_until(lambda: living.agent.asked)
         await wait_until(lambda: _has_ended(house))
@@ -503,7 +503,7 @@ class TestDeath:
         dying = await house.replica()
         again = message("hello", id="m1")
         await dying.freeze()
-        place = await dying.lanes.enqueue("s", again.id, again.dump())
+        place = await dying.lanes.enqueue(lane_of("s", "main"), again.id, again.dump())
         assert place.hold is not None
         await dying.lanes.publish(place.hold, [again.opening()], stage=Stage.OPENED)
         await wait_until(lambda: _is_free(dying))
@@ -659,4 +659,4 @@ async def _has_beaten(replica: Replica, beat: int) -> bool:
 
 
 async def _is_free(replica) -> bool:
-    return await replica.lanes.at_work("s") is None
+    return await replica.lanes.at_work(lane_of("s", "main")) is None
