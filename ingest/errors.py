@@ -64,13 +64,19 @@ class ApiUnavailable(Retryable):
 
 
 class RefusedEvent(SessionError):
-    """One event of a body is wrong; `index` counts from 0, `field` is None where it has none."""
+    """One event of a body is refused; `index` counts from 0, `field` is None where it has none.
 
-    def __init__(self, index: int, field: str | None, reason: str, detail: str) -> None:
+    `status` is 403 for what is not for this caller to publish.
+    """
+
+    def __init__(
+        self, index: int, field: str | None, reason: str, detail: str, *, status: int = 422
+    ) -> None:
         super().__init__(f"event {index}: {detail}")
         self.index = index
         self.field = field
         self.reason = reason
+        self.status = status
 
 
 # Status, code and, where the error's own text may say too much, the text. The first match counts.
@@ -115,7 +121,7 @@ class GuardedRoute(APIRoute):
 def answer_to(error: Exception) -> Response:
     """The answer to a request that failed; an unforeseen error is logged and is a bare 500."""
     if isinstance(error, RefusedEvent):
-        return _answer(422, str(error), error.reason, index=error.index, field=error.field)
+        return _answer(error.status, str(error), error.reason, index=error.index, field=error.field)
     if isinstance(error, InvalidEvent):
         return _answer(422, error.detail, error.reason)
     if isinstance(error, ClientDisconnect):

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
-from ingest.errors import Forbidden, InvalidBody, RefusedEvent
+from ingest.errors import InvalidBody, RefusedEvent
 from sessions import wire
+from sessions.access import Access
 from sessions.asgi import parse_json
-from sessions.errors import InvalidEvent
+from sessions.errors import AccessRefused, InvalidEvent
 from sessions.ids import new_id
-from sessions.models import Event, EventType, Reason
+from sessions.models import Event, Reason
+from sessions.tokens import Principal
 
 MAX_EVENTS: Final = 500
 
@@ -98,10 +100,13 @@ def _problem(name: str, value: Any) -> str | None:
     return None
 
 
-def claimed_by(agent: str, index: int, event: Event) -> Event:
-    """The event as that agent's own; raises Forbidden where it is not for an agent to send."""
-    if event.type is EventType.DEAD:
-        raise Forbidden(f"event {index}: dead letters need the scope admin")
-    if event.agent not in (None, agent):
-        raise Forbidden(f"event {index}: agent {event.agent!r} is not this token's agent")
-    return event._replace(agent=agent)
+def published_by(principal: Principal, access: Access, events: Sequence[Event]) -> list[Event]:
+    """The events as this caller may publish them; raises RefusedEvent for the first that is not."""
+    return [_published_by(principal, access, index, event) for index, event in enumerate(events)]
+
+
+def _published_by(principal: Principal, access: Access, index: int, event: Event) -> Event:
+    try:
+        return access.published(principal, event)
+    except AccessRefused as error:
+        raise RefusedEvent(index, None, error.code, str(error), status=403) from None

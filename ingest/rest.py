@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from ingest.access import bearer, caller
 from ingest.errors import GuardedRoute
-from ingest.events import MAX_EVENTS, claimed_by, parse_body
+from ingest.events import MAX_EVENTS, parse_body, published_by
 from ingest.services import Services
 from sessions.asgi import read_body
 from sessions.models import Event, Position
@@ -22,7 +22,8 @@ MAX_BODY: Final = 8 * 1024 * 1024
 router = APIRouter(route_class=GuardedRoute)
 health = APIRouter(route_class=GuardedRoute)
 
-_FIELDS: Final = {name: {"type": "string"} for name in ("v", *Event._fields)}
+# `by` is filled in from the token.
+_FIELDS: Final = {name: {"type": "string"} for name in ("v", *Event._fields) if name != "by"}
 _EVENT: Final[dict[str, Any]] = {"type": "object", "properties": _FIELDS, "required": ["type"]}
 _LIST: Final[dict[str, Any]] = {
     "type": "object",
@@ -54,9 +55,7 @@ async def publish_events(request: Request) -> JSONResponse:
         idempotency_key=request.headers.get("idempotency-key"),
         max_content=services.settings.turnstream.max_content_bytes,
     )
-    if principal.agent is not None:
-        agent = principal.agent
-        events = [claimed_by(agent, index, event) for index, event in enumerate(events)]
+    events = published_by(principal, services.access, events)
     positions = await services.share.publish(events, agent=principal.agent)
     return _accepted(events, positions)
 
