@@ -46,6 +46,7 @@ ROUTE_CALLS: Final[dict[tuple[str, str], tuple[str, Any] | None]] = {
         "/api/turns/history",
         {"session": SECRET, "agent": "bert"},
     ),
+    ("POST", "/api/turns/keys"): ("/api/turns/keys", {"former": SECRET}),
     ("GET", "/api/turns/outcome/{event_id}"): (f"/api/turns/outcome/{EVENT}", None),
     ("GET", "/api/sessions"): ("/api/sessions?q=password", None),
     ("GET", "/api/sessions/running"): ("/api/sessions/running", None),

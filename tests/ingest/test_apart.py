@@ -290,8 +290,8 @@ class TestPeople:
         [
             (("shop", "ada.smith@x", None), ("shop", "ada_smith@x", None)),
             (("shop", "2_carol", None), ("shop_2", "carol", None)),
-            (("shop", "2_carol", "t"), ("shop_2", "carol", "t")),
-            (("shop", "b", "a"), ("shop", "a_a_b", None)),
+            (("shop", "2_carol", "2"), ("shop_2", "carol", "2")),
+            (("shop", "a_b", None), ("shop", "a.b", None)),
         ],
     )
     async def test_no_two_people_share_a_session(
@@ -312,8 +312,11 @@ class TestPeople:
             f"re: I am {sender}" for _, sender, _ in (one, two)
         }
         assert keys[0] != keys[1]
-        for key in keys:
-            assert len(await house.messages(key)) == 2
+        alias, sender, thread = one
+        fields = {"sender": sender} | ({} if thread is None else {"thread_id": thread})
+        await site.post("again", alias=alias, at=None, **fields)
+        await wait_until(lambda: len(shop.replies) == 3)
+        assert [len(await house.messages(key)) for key in keys] == [4, 2]
 
     async def test_a_person_whose_session_is_another_agents_is_told_so_and_the_log_helps(
         self,
