@@ -71,6 +71,18 @@ _RULES: Final = {
         SELECT e.event_id, e.ms, e.n FROM events e, stream s
         WHERE e.epoch = s.epoch AND
             (e.ms < 0, e.ms, e.n < 0, e.n) > (s.ms < 0, s.ms, s.n < 0, s.n)""",
+    # Versions that took times of any year left them; they are shown as the nearest time that is.
+    "times that cannot be shown as they are": """
+        SELECT 'messages', s.key, m.seq, m.created_at FROM messages m
+            LEFT JOIN sessions s ON s.id = m.session_id
+            WHERE m.created_at NOT BETWEEN :earliest AND :latest
+        UNION ALL SELECT 'sessions', key, NULL, value FROM (
+            SELECT key, created_at AS value FROM sessions UNION ALL
+            SELECT key, last_activity FROM sessions UNION ALL
+            SELECT key, state_since FROM sessions)
+            WHERE value NOT BETWEEN :earliest AND :latest
+        UNION ALL SELECT 'dead_letters', session, id, at FROM dead_letters
+            WHERE at NOT BETWEEN :earliest AND :latest""",
 }
 # A text with one of these, in the form in which it is indexed, has a word.
 _WORD: Final = re.compile(r"[A-Za-z0-9]")
@@ -112,8 +124,12 @@ def check_store(settings: Settings) -> Health:
     path = database_of(settings)
     with _opened(path) as connection:
         health.add("damage of the file", _damage(connection))
+        parameters = {
+            "explained_since": times.now() - ID_AFTERLIFE,
+            "earliest": times.EARLIEST,
+            "latest": times.LATEST,
+        }
         for kind, sql in _RULES.items():
-            parameters = {"explained_since": times.now() - ID_AFTERLIFE}
             health.add(kind, connection.execute(sql, parameters))
         _check_texts(connection, path.parent, health)
         for name in ("sessions", "messages", "events"):

@@ -10,8 +10,9 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Final, NamedTuple, cast
+
+from sessions import times
 
 # Messages of a session's past that a turn reads.
 HISTORY: Final = 50
@@ -89,8 +90,7 @@ def stamped(text: str, at: int) -> str:
     """The text with the local time when it was written, unless it begins with one already."""
     if _STAMPED.match(text):
         return text
-    moment = datetime.fromtimestamp(at // 1_000_000).astimezone()
-    return f"[{moment:%Y-%m-%d %H:%M:%S %Z}] {text}"
+    return f"[{times.local(at):%Y-%m-%d %H:%M:%S %Z}] {text}"
 
 
 def _object(content: str) -> dict[str, Any]:

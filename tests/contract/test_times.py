@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sessions import times
 from sessions.times import DAY
 from tests.events import (
     Fields,
@@ -42,9 +43,29 @@ async def test_a_time_in_another_zone_is_the_same_time(store: Leader) -> None:
 
 
 async def test_times_before_1970_and_far_ahead_are_kept(store: Leader) -> None:
-    await store.apply(user("e1", at="0001-01-01T00:00:00Z"), user("e2", at="9999-12-31T23:59:59Z"))
+    await store.apply(user("e1", at="1000-01-01T00:00:00Z"), user("e2", at="9998-12-31T23:59:59Z"))
     first, second = await store.messages()
     assert first.created_at < 0 < store.clock.now < second.created_at
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        *("9999-12-31T23:59:59-23:59", "9999-01-01T00:00:00Z", "9998-12-31T23:59:59-00:01"),
+        *("0999-12-31T23:59:59Z", "1000-01-01T00:00:00+00:01", "0001-01-01T00:00:00+23:59"),
+    ],
+)
+async def test_a_time_that_not_every_store_can_show_is_poison(store: Leader, at: str) -> None:
+    await store.apply(user("e1"), user("e2", at=at), user("e3"))
+    assert await store.result("e2") == "invalid_field"
+    assert [message.id for message in await store.messages()] == ["e1", "e3"]
+
+
+@pytest.mark.parametrize("at", ["1000-01-01T01:00:00+01:00", "9998-12-31T23:59:59.999999+00:00"])
+async def test_the_first_and_the_last_time_are_shown_as_they_came(store: Leader, at: str) -> None:
+    await store.apply(user("e1", at=at))
+    [message] = await store.messages()
+    assert times.parse(times.render(message.created_at)) == times.parse(at)
 
 
 async def test_the_last_activity_is_the_newest_message(store: Leader) -> None:

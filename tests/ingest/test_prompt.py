@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from ingest.prompt import Said, ToolCall, build, compacted, dump_calls, dump_result
+from ingest.prompt import Said, ToolCall, build, compacted, dump_calls, dump_result, stamped
+from sessions import times
 
 NOON = 1_767_355_200_000_000
 
@@ -126,3 +127,8 @@ class TestOverflow:
         assert len(lines) == 12
         assert all(len(line.text) == 603 for line in lines[:-1])
         assert lines[-1].text.endswith("y" * 1000)
+
+
+@pytest.mark.parametrize("at", [-(2**63), times.EARLIEST, times.LATEST, 2**63 - 1])
+def test_a_message_of_any_stored_time_can_be_put_to_the_model(at: int):
+    assert re.fullmatch(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+\] hello", stamped("hello", at))
