@@ -1,36 +1,134 @@
-"""One logging setup for all processes: one line an event, on stderr, never any content of turns."""
+"""One logging setup for all processes: one line an event, on stderr, never any content of turns.
+
+Our own modules say nothing that a person or a model wrote. What a library says cannot be known: it
+may print a request, a URL with a token, or an object with all of its fields. So nobody else speaks
+below WARNING, and above that only text that stands in the library's own code.
+"""
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
-from typing import Final
+import traceback
+from types import TracebackType
+from typing import Any, Final
+
+from sessions.errors import SessionError
 
 _FORMAT: Final = "%(asctime)s.%(msecs)03dZ %(levelname)-7s {service} %(message)s"
 
-# Chatty or repetitive at INFO, and none of it about turns; some of them log URLs with tokens, or
-# what was said. uvicorn writes down every WebSocket's URL, and at DEBUG its frames.
-_QUIET: Final = (
-    *("arq", "httpx", "aiohttp", "aiosqlite", "mcp", "asyncio", "openai", "telegram"),
-    "uvicorn",
-)
+# Loggers of ours are named for their modules.
+_OURS: Final = ("api", "cli", "ingest", "sessions", "worker")
+# Errors whose texts are ours, or the system's about files and connections. Others repeat what they
+# stumbled over: a key, a number that is none, a field of a request.
+_TELLING: Final = (SessionError, OSError, RuntimeError, AssertionError, MemoryError)
+
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 def configure_logging(service: str, level: str) -> None:
-    """Log as `service` at that level (`debug` … `error`); called once, by a process' main."""
+    """Log as `service` at that level (`debug` … `error`); called once, by a process' main.
+
+    Called again, the new service and level count. It sets the process' factory of log records, so
+    that the rule holds for every handler, also for one that is added later.
+    """
     formatter = _Formatter(_FORMAT.format(service=service), datefmt="%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    # A library that sets a level of its own does not ask the root.
+    handler.addFilter(_is_for_us)
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+    for name in _OURS:
+        logging.getLogger(name).setLevel(number)
+    logging.setLogRecordFactory(_record)
+
+
+def traceback_of(error: BaseException) -> str:
+    """A traceback of code and kinds of errors, which shows their texts only if those are safe."""
+    return "\n".join(_traced(error, set()))
+
+
+def _traced(error: BaseException, seen: set[int]) -> list[str]:
+    seen.add(id(error))
+    lines: list[str] = []
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None and id(before) not in seen:
+        lines += [*_traced(before, seen), "", "which led to:", ""]
+    frames = "".join(traceback.format_tb(error.__traceback__)).rstrip("\n")
+    lines += ["Traceback (most recent call last):", *([frames] if frames else []), _named(error)]
+    if isinstance(error, BaseExceptionGroup):
+        inner: tuple[BaseException, ...] = error.exceptions  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        for one in inner:
+            if id(one) not in seen:
+                lines += ["", "one of them:", "", *_traced(one, seen)]
+    return lines
+
+
+def _named(error: BaseException) -> str:
+    name = type(error).__qualname__
+    return f"{name}: {error}" if isinstance(error, _TELLING) else name
+
+
+def _record(
+    name: str,
+    level: int,
+    path: str,
+    line: int,
+    message: object,
+    arguments: Any,
+    exc_info: _ExcInfo | None,
+    function: str | None = None,
+    stack: str | None = None,
+    **more: Any,
+) -> logging.LogRecord:
+    """A record as this process makes them."""
+    if not _is_ours(name):
+        message, arguments, stack = _safe(name, message, path, line), (), None
+    record = logging.LogRecord(
+        name, level, path, line, message, arguments, exc_info, function, stack, **more
+    )
+    if exc_info is not None and exc_info[1] is not None:
+        # Formatters take this for the text that one of them has made already.
+        record.exc_text = traceback_of(exc_info[1])
+    return record
+
+
+def _safe(name: str, message: object, path: str, line: int) -> str:
+    """What of a library's message may be shown: a text that it was not put together at run time."""
+    if isinstance(message, _TELLING):
+        return f"{name}: {message}"
+    if isinstance(message, str) and message in _constants(path, line):
+        # Its arguments are left out; the places where they would stand show.
+        return f"{name}: {message.strip()}"
+    return f"{name} has a message at {path}:{line}, left out: it may be what somebody wrote"
+
+
+def _constants(path: str, line: int) -> tuple[object, ...]:
+    """The texts that stand in the function that is logging now."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code.co_filename == path and frame.f_lineno == line:
+            return frame.f_code.co_consts
+        frame = frame.f_back
+    return ()
+
+
+def _is_ours(name: str) -> bool:
+    return name.partition(".")[0] in _OURS
+
+
+def _is_for_us(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or _is_ours(record.name)
 
 
 class _Formatter(logging.Formatter):
     """Keeps a line a line: a session key may hold anything, escape codes among it."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The record as a line, or as several if it has a traceback."""
         text = super().format(record)
         if record.exc_info or text.isprintable():
             return text
