@@ -29,6 +29,7 @@ from ingest.channels.keys import SessionKeys
 from ingest.channels.listening import listening
 from ingest.channels.presence import Presence
 from ingest.channels.reception import Reception
+from ingest.channels.troubles import Troubles
 from ingest.desk import Desk
 from ingest.gateway import door
 from ingest.gateway.notices import showing
@@ -103,6 +104,7 @@ async def _served(
     """`turns_api` is for turns alone: they do not stand in line behind clients that come back."""
     url = settings.redis_url or DEFAULT_REDIS
     own = settings.turnstream
+    troubles = Troubles()
     async with (
         aclosing(connect(url)) as redis,
         opened_agents(
@@ -111,7 +113,7 @@ async def _served(
             environ=os.environ,
         ) as agents,
         opened_channels(
-            settings, environ=os.environ, tokens=tokens, redis=redis, url=url
+            settings, environ=os.environ, tokens=tokens, redis=redis, url=url, troubles=troubles
         ) as channels,
     ):
         limits = {"url": url, "prefix": own.prefix}
@@ -147,11 +149,12 @@ async def _served(
                 channels=channels,
                 reception=reception,
                 refusals=refusals,
+                troubles=troubles,
             )
             for part in (rest, door, channel_door):
                 app.include_router(part.router)
             async with (
-                listening(channels, reception),
+                listening(channels, reception, troubles),
                 showing(Notices(redis, **limits), app.state.ingest.clients),
             ):
                 yield

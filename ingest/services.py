@@ -10,6 +10,7 @@ import httpx
 from ingest.agents.base import Agent
 from ingest.channels.base import Channel
 from ingest.channels.reception import Reception
+from ingest.channels.troubles import Troubles
 from ingest.desk import Desk
 from ingest.gateway.chat import Chat
 from ingest.reads import SessionReads
@@ -38,6 +39,7 @@ class Services:
     channels: Mapping[str, Channel]
     reception: Reception
     refusals: Refusals
+    troubles: Troubles = field(default_factory=Troubles)
     clients: set[Chat] = field(default_factory=lambda: set[Chat]())
 
     async def missing(self) -> list[str]:

@@ -18,6 +18,10 @@ class Undeliverable(SessionError):
     """The platform will never take this reply."""
 
 
+class Unreadable(SessionError):
+    """What the platform brought cannot be read; it would not be better the next time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Post:
     """A request as it came. `headers` have lower-case names, `body` is what was signed."""
@@ -51,10 +55,15 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What a request brought; `answer` where the platform wants to read something of its own."""
+    """What a request brought; `answer` where the platform wants to read something of its own.
+
+    With `leave_out` a message that no turn can hold is left out: the platform would bring it again
+    for ever if it was refused.
+    """
 
     arrivals: Sequence[Arrival]
     answer: Mapping[str, Any] | None = None
+    leave_out: bool = False
 
 
 class ReplyStatus(StrEnum):

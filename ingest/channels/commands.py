@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 from typing import Final
 
-_WORD: Final = re.compile(r"/(new|clear|stop)(?:@\S+)?(?=\s|$)", re.IGNORECASE)
+_WORD: Final = re.compile(r"/(new|clear|stop)(?=\s|$)", re.IGNORECASE)
 
 
 class Command(StrEnum):
@@ -21,7 +21,8 @@ class Command(StrEnum):
 def command_of(text: str) -> Command | None:
     """The command that the text is: `/new` with anything behind it, bare `/clear` or `/stop`.
 
-    A bot's name may follow (`/new@bot`); with other words `/clear` and `/stop` are messages.
+    With other words `/clear` and `/stop` are messages. So is what names somebody (`/new@bot`): a
+    channel whose platform has such names takes ours away first, and knows who else is meant.
     """
     text = text.strip()
     found = _WORD.match(text)

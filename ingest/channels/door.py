@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from ingest.channels.base import Parcel, Post
+from ingest.channels.base import Arrival, Channel, Parcel, Post, name_of
 from ingest.channels.reception import Taken
+from ingest.channels.troubles import Trouble
 from ingest.errors import GuardedRoute, NotFound
 from ingest.services import Services
 from sessions.asgi import read_body
+from sessions.errors import InvalidEvent
+
+log = logging.getLogger(__name__)
 
 # Bytes of a request: a platform's largest are some 10 KiB, a text of ours has 256 KiB at most.
 MAX_BODY: Final = 1024 * 1024
@@ -28,8 +33,22 @@ async def take_post(type: str, alias: str, request: Request) -> JSONResponse:
         raise NotFound(f"there is no channel {type}.{alias}")
     body = await read_body(request.stream(), MAX_BODY)
     parcel = await channel.open(Post(request.headers, body))
-    taken = [await services.reception.take(channel, arrival) for arrival in parcel.arrivals]
-    return JSONResponse(_answer(parcel, [_shown(one) for one in taken]))
+    taken = [await _taken(services, channel, parcel, arrival) for arrival in parcel.arrivals]
+    return JSONResponse(_answer(parcel, [_shown(one) for one in taken if one is not None]))
+
+
+async def _taken(
+    services: Services, channel: Channel, parcel: Parcel, arrival: Arrival
+) -> Taken | None:
+    try:
+        return await services.reception.take(channel, arrival)
+    except InvalidEvent as error:
+        if not parcel.leave_out:
+            raise
+        name = name_of(channel)
+        services.troubles.add(Trouble.LEFT_OUT, channel=name)
+        log.warning("%s: a message is left out: %s", name, error)
+        return None
 
 
 def _answer(parcel: Parcel, taken: list[dict[str, Any]]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from ingest.channels.base import Channel, name_of
 from ingest.channels.cli import CliChannel
 from ingest.channels.lease import Lease
+from ingest.channels.troubles import Troubles
 from ingest.channels.webhook import SEND_TIMEOUT, WebhookChannel, key_of
 from sessions.errors import ConfigError
 from sessions.redis import RedisClient
@@ -35,6 +36,7 @@ class Parts:
     tokens: TokenVerifier
     redis: RedisClient
     url: str
+    troubles: Troubles
     stack: AsyncExitStack
 
 
@@ -46,13 +48,14 @@ async def opened_channels(
     tokens: TokenVerifier,
     redis: RedisClient,
     url: str,
+    troubles: Troubles,
 ) -> AsyncGenerator[dict[str, Channel]]:
     """All channels of the settings by their names (`type.alias`).
 
     Raises ConfigError for one that cannot be used as it is configured.
     """
     async with AsyncExitStack() as stack:
-        parts = Parts(settings, environ, tokens, redis, url, stack)
+        parts = Parts(settings, environ, tokens, redis, url, troubles, stack)
         found = [channel for make in _TYPES.values() for channel in make(parts)]
         seats = Seats(settings)
         for channel in found:
@@ -119,7 +122,8 @@ def _telegram(parts: Parts) -> Iterator[Channel]:
 def _bot(parts: Parts, alias: str, own: TelegramSettings) -> Channel:
     # Imported where it is configured only: it takes a third of a second, and is an extra.
     try:
-        from ingest.channels.telegram import TelegramChannel, checked_secret_token, make_bot
+        from ingest.channels.telegram import TelegramChannel, checked_secret_token
+        from ingest.channels.telegram_bot import make_bot
     except ImportError as error:
         raise ConfigError(
             "[channels.telegram] needs: pip install 'turnstream[telegram]'"
@@ -145,6 +149,7 @@ def _bot(parts: Parts, alias: str, own: TelegramSettings) -> Channel:
         allowed=frozenset(str(user).removeprefix("@").lower() for user in own.allowed_users),
         secret_token=shown,
         webhook_url=checked_url(own.webhook_url, f"{where}.webhook_url"),
+        troubles=parts.troubles,
         lease=Lease(parts.redis, url=parts.url, key=f"{prefix}poller:telegram.{alias}"),
     )
 

@@ -4,44 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from typing import Final
 
-from ingest.channels.base import Arrival, Channel
+from ingest.channels.base import Arrival, Channel, name_of
 from ingest.channels.reception import Reception
+from ingest.channels.troubles import Trouble, Troubles
 from ingest.tasks import end_all
 
 log = logging.getLogger(__name__)
 
+# Seconds until a channel that failed begins again, growing.
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 60.0
+# Seconds without a failure after which the next one is another outage.
+_STEADY: Final = 300.0
+
 
 @asynccontextmanager
-async def listening(channels: Mapping[str, Channel], reception: Reception) -> AsyncGenerator[None]:
+async def listening(
+    channels: Mapping[str, Channel], reception: Reception, troubles: Troubles
+) -> AsyncGenerator[None]:
     """Let every channel fetch what there is to fetch while the context is open.
 
-    A defect in one of them ends the process by SIGTERM, as a bot that is silent for ever helps
-    nobody.
+    One that fails begins again, after pauses that grow. The others and this process go on: what is
+    wrong with a bot is not the business of those who use another one.
     """
     tasks = [
-        asyncio.create_task(_listen(channel, reception), name=f"channel {name}")
+        asyncio.create_task(_listen(channel, reception, troubles), name=f"channel {name}")
         for name, channel in channels.items()
     ]
-    for task in tasks:
-        task.add_done_callback(_end_process_if_failed)
     try:
         yield
     finally:
         await end_all(tasks)
 
 
-async def _listen(channel: Channel, reception: Reception) -> None:
+async def _listen(channel: Channel, reception: Reception, troubles: Troubles) -> None:
     async def take(arrival: Arrival) -> None:
         await reception.take(channel, arrival)
 
-    await channel.listen(take)
+    name, pause = name_of(channel), _FIRST_PAUSE
+    loop = asyncio.get_running_loop()
+    while True:
+        began = loop.time()
+        try:
+            return await channel.listen(take)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this channel's alone
+            if loop.time() - began > _STEADY:
+                pause = _FIRST_PAUSE
+            troubles.add(Trouble.FAILED, channel=name)
+            _report(name, error, is_first=pause == _FIRST_PAUSE)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _end_process_if_failed(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.critical("the %s failed", task.get_name(), exc_info=task.exception())
-        signal.raise_signal(signal.SIGTERM)
+def _report(name: str, error: Exception, *, is_first: bool) -> None:
+    """Once for each outage with its traceback: the same one every minute helps nobody."""
+    if is_first:
+        log.error("the channel %s failed; it begins again, with pauses", name, exc_info=error)
+    else:
+        log.debug("the channel %s failed again: %s", name, type(error).__name__)

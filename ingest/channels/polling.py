@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol, cast
 
-from telegram import Update
-
-from ingest.channels.base import Arrival, Take, Undeliverable
+from ingest.channels.base import Arrival, Take, Undeliverable, Unreadable
 from ingest.channels.lease import Lease
+from ingest.channels.troubles import Trouble
 from sessions.errors import InvalidEvent, Retryable
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,10 @@ POLL_SECONDS: Final = 5
 _LOOK: Final = 2.0
 # Seconds until an update that was refused is tried again.
 _AGAIN: Final = 1.0
+# Tries of an update that fails in a way that nobody foresaw. What passes by itself has no limit.
+_TRIES: Final = 5
+# Numbers that can be confirmed; Telegram's have 32 bits.
+_BOUND: Final = 2**62
 # Seconds between two tries at most, while Telegram is away or does not know the token.
 _LONGEST_PAUSE: Final = 30.0
 
@@ -35,12 +39,16 @@ class Source(Protocol):
         """Have updates kept for us."""
         ...
 
-    async def updates(self, offset: int | None) -> Sequence[Update]:
-        """The updates from `offset` on."""
+    async def updates(self, offset: int | None) -> Sequence[Any]:
+        """The updates from `offset` on, as they came."""
         ...
 
-    def arrival(self, update: Update) -> Arrival | None:
-        """The message in an update."""
+    async def arrival(self, update: Mapping[str, Any]) -> Arrival | None:
+        """The message in an update; raises Unreadable too."""
+        ...
+
+    def count(self, trouble: Trouble) -> None:
+        """Count what went wrong with an update."""
         ...
 
 
@@ -100,36 +108,91 @@ class Intake:
         self._source = source
         self._take = take
         self._taken: set[int] = set()
+        self._tries: Counter[int] = Counter()
+        self._has_nameless = False
 
-    async def accept(self, updates: Sequence[Update]) -> bool:
+    async def accept(self, updates: Sequence[Any]) -> bool:
         """Take in what was not taken before; False where something was refused for now.
 
         What was refused holds back what follows in its own session only.
         """
-        refused: set[tuple[str, str]] = set()
+        refused: set[tuple[str, str] | None] = set()
+        numbers: list[int] = []
         for update in updates:
-            if update.update_id not in self._taken and await self._accept(update, refused):
-                self._taken.add(update.update_id)
-        for update in updates:
-            if update.update_id not in self._taken:
-                break
-            self.offset = update.update_id + 1
-        self._taken = {number for number in self._taken if number >= (self.offset or 0)}
-        return not refused
+            number = _number_of(update)
+            if number is None:
+                continue
+            numbers.append(number)
+            if number not in self._taken and await self._accept(number, update, refused):
+                self._taken.add(number)
+        self._note_nameless(len(updates) - len(numbers))
+        self._move_on(numbers)
+        return not refused and (not updates or bool(numbers))
 
-    async def _accept(self, update: Update, refused: set[tuple[str, str]]) -> bool:
-        arrival = self._source.arrival(update)
-        if arrival is None:
-            return True
-        place = (arrival.target, arrival.sender)
-        if place in refused:
-            return False
+    def _move_on(self, numbers: Sequence[int]) -> None:
+        """Confirm up to the first that waits, and never back."""
+        if numbers:
+            waiting = [number for number in numbers if number not in self._taken]
+            end = min(waiting, default=max(numbers) + 1)
+            self.offset = max(end, self.offset or 0)
+        self._taken = {number for number in self._taken if number >= (self.offset or 0)}
+        for number in [number for number in self._tries if number < (self.offset or 0)]:
+            del self._tries[number]
+
+    def _note_nameless(self, count: int) -> None:
+        """Count what has no number once: it comes again until a later update is confirmed."""
+        if count and not self._has_nameless:
+            self._source.count(Trouble.UNREADABLE)
+            log.warning("telegram.%s: %d updates without a number", self._source.alias, count)
+        self._has_nameless = bool(count)
+
+    async def _accept(
+        self, number: int, update: Mapping[str, Any], refused: set[tuple[str, str] | None]
+    ) -> bool:
+        """Whether the update is done with: taken in, left out, or nobody's."""
+        place = None
         try:
+            arrival = await self._source.arrival(update)
+            if arrival is None:
+                return True
+            place = (arrival.target, arrival.sender)
+            if place in refused:
+                return False
             await self._take(arrival)
-        except InvalidEvent as error:
-            log.warning("telegram.%s: a message is left out: %s", self._source.alias, error)
+        except (Unreadable, InvalidEvent) as error:
+            is_broken = isinstance(error, Unreadable)
+            self._leave_out(number, Trouble.UNREADABLE if is_broken else Trouble.LEFT_OUT, error)
         except Retryable as error:
             log.warning("telegram.%s: a message waits: %s", self._source.alias, error)
             refused.add(place)
             return False
+        except Exception as error:  # noqa: BLE001 - one message must not end what others wait for
+            if self._may_try_again(number, error):
+                refused.add(place)
+                return False
         return True
+
+    def _may_try_again(self, number: int, error: Exception) -> bool:
+        """After an error that nobody foresaw: whether the update gets another try."""
+        self._tries[number] += 1
+        if self._tries[number] == 1:
+            log.error("telegram.%s: update %d failed", self._source.alias, number, exc_info=error)
+        if self._tries[number] < _TRIES:
+            return True
+        self._leave_out(number, Trouble.LEFT_OUT, f"it failed {_TRIES} times")
+        return False
+
+    def _leave_out(self, number: int, trouble: Trouble, why: object) -> None:
+        self._source.count(trouble)
+        log.warning("telegram.%s: update %d is left out: %s", self._source.alias, number, why)
+
+
+def _number_of(update: object) -> int | None:
+    """The number by which an update is confirmed; None for what has none."""
+    if not isinstance(update, dict):
+        return None
+    number: object = cast("dict[str, Any]", update).get("update_id")
+    # A negative offset means something else to Telegram.
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < _BOUND:
+        return number
+    return None

@@ -7,12 +7,12 @@ import contextlib
 import hmac
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
-from telegram import Bot, Message, Update
+from telegram import Bot, Chat, Message
 from telegram.constants import ChatAction
 from telegram.error import (
     BadRequest,
@@ -22,28 +22,40 @@ from telegram.error import (
     RetryAfter,
     TelegramError,
 )
-from telegram.request import HTTPXRequest
 
-from ingest.channels.base import Arrival, Outgoing, Parcel, Post, Take, Undeliverable
+from ingest.channels.base import (
+    Arrival,
+    Outgoing,
+    Parcel,
+    Post,
+    Take,
+    Undeliverable,
+    Unreadable,
+    name_of,
+)
+from ingest.channels.commands import command_of
 from ingest.channels.lease import Lease
-from ingest.channels.polling import POLL_SECONDS, poll
+from ingest.channels.polling import poll
 from ingest.channels.splitting import split_text
-from ingest.errors import BrokenPayload, NotFound, WrongSignature
+from ingest.channels.telegram_bot import UPDATES, OwnName, fetch_updates
+from ingest.channels.telegram_text import with_context
+from ingest.channels.telegram_updates import posted_update, read_message, time_of
+from ingest.channels.troubles import Trouble, Troubles
+from ingest.errors import NotFound, WrongSignature
 from ingest.ids import derived_id
-from sessions import times
-from sessions.asgi import parse_json
 from sessions.errors import ConfigError, Retryable
 
 log = logging.getLogger(__name__)
 
 # UTF-16 units of one message.
 LONGEST: Final = 4096
-# Seconds for an answer of the Bot API beyond what it may wait itself.
-_TIMEOUT: Final = 10.0
 # Seconds between two tries to tell Telegram where we are.
 _AGAIN: Final = 5.0
+# Characters of an error's text. A proxy's whole page may be in it.
+_LONGEST_ERROR: Final = 300
+# A command with the name of the bot that it is for.
+_NAMED: Final = re.compile(r"\s*(?P<word>/[A-Za-z0-9_]+)@(?P<bot>[A-Za-z0-9_]+)(?=\s|$)")
 _SECRET_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
-_UPDATES: Final = ["message"]
 
 
 class TelegramChannel:
@@ -61,6 +73,7 @@ class TelegramChannel:
         allowed: frozenset[str],
         secret_token: str | None = None,
         webhook_url: str | None = None,
+        troubles: Troubles,
         lease: Lease,
     ) -> None:
         self.alias = alias
@@ -70,7 +83,9 @@ class TelegramChannel:
         self._allowed = allowed
         self._secret_token = secret_token
         self._webhook_url = webhook_url
+        self._troubles = troubles
         self._lease = lease
+        self._name = OwnName(bot)
 
     # -- in ----------------------------------------------------------------------------------
 
@@ -81,20 +96,25 @@ class TelegramChannel:
         shown = post.headers.get("x-telegram-bot-api-secret-token", "")
         if not hmac.compare_digest(shown.encode("utf-8", "replace"), self._secret_token.encode()):
             raise WrongSignature("X-Telegram-Bot-Api-Secret-Token is not this channel's")
-        arrival = self.arrival(self._update(parse_json(post.body)))
-        return Parcel([arrival] if arrival is not None else [])
-
-    def _update(self, document: Any) -> Update:
+        # Whatever it is, it came from Telegram, which would post what is refused again for ever.
         try:
-            return Update.de_json(cast("dict[str, Any]", document), self._bot)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise BrokenPayload(f"this is no update of the Bot API: {error!r}") from None
+            arrival = await self.arrival(posted_update(post.body))
+        except Unreadable as error:
+            self._troubles.add(Trouble.UNREADABLE, channel=name_of(self))
+            log.warning("telegram.%s: an update is skipped: %s", self.alias, error)
+            arrival = None
+        return Parcel([arrival] if arrival is not None else [], leave_out=True)
 
-    def arrival(self, update: Update) -> Arrival | None:
-        """What somebody who may write to the bot said in the update; None where nobody did."""
-        message = update.message
-        text = (message.text or message.caption or "") if message is not None else ""
-        if message is None or not text.strip() or not self._may_write(message):
+    async def arrival(self, update: Mapping[str, Any]) -> Arrival | None:
+        """What somebody who may write to the bot said to it in the update; None if nobody did.
+
+        Raises Unreadable, and Retryable while it cannot be known whether the bot is meant.
+        """
+        message = read_message(update, self._bot)
+        if message is None or not self._may_write(message):
+            return None
+        text = await self._said_to_us(message)
+        if text is None:
             return None
         chat = str(message.chat.id)
         thread = str(message.message_thread_id) if _is_topic(message) else None
@@ -107,10 +127,37 @@ class TelegramChannel:
             sender=_sender(message),
             target=place,
             address=place,
-            at=int(message.date.timestamp()) * times.SECOND,
+            at=time_of(message),
             thread=thread,
             places=(chat, thread) if thread else (),
         )
+
+    async def _said_to_us(self, message: Message) -> str | None:
+        """The text as it is stored; None if it is empty, or a command to another bot."""
+        text = message.text or message.caption or ""
+        if not text.strip():
+            return None
+        if message.forward_origin is not None:
+            # Commands in it were meant for whoever read them first.
+            return with_context(message, text)
+        named = _NAMED.match(text)
+        if named is not None and await self._is_us(named["bot"]):
+            bare = f"{named['word']}{text[named.end() :]}"
+            text = bare if command_of(bare) else text
+        elif named is not None and message.chat.type != Chat.PRIVATE:
+            return None
+        return text if command_of(text) else with_context(message, text)
+
+    async def _is_us(self, name: str) -> bool:
+        try:
+            return await self._name.is_ours(name)
+        except TelegramError as error:
+            problem = self.explained(error)
+            if isinstance(problem, Retryable):
+                raise problem from None
+            # It cannot be asked for, and a history is not deleted upon a guess.
+            log.warning("telegram.%s: a command is not obeyed: %s", self.alias, problem)
+            return False
 
     def _may_write(self, message: Message) -> bool:
         user = message.from_user
@@ -138,6 +185,8 @@ class TelegramChannel:
             await self.send(replace(reply, address=str(moved.new_chat_id)))
         except TelegramError as error:
             raise self.explained(error) from None
+        except Exception as error:  # noqa: BLE001 - the library could not read the receipt
+            log.warning("telegram.%s: sent, %s in the answer", self.alias, type(error).__name__)
 
     async def _say(self, chat: int, thread: str, text: str) -> None:
         await self._bot.send_message(chat, text, message_thread_id=int(thread) if thread else None)
@@ -152,7 +201,8 @@ class TelegramChannel:
 
     def explained(self, error: TelegramError) -> Retryable | Undeliverable:
         """The error of ours for one of the library's, whose text may hold the token."""
-        text = f"the Bot API: {type(error).__name__}: {error}".replace(self._bot.token, "***")
+        said = str(error)[:_LONGEST_ERROR]
+        text = f"the Bot API: {type(error).__name__}: {said}".replace(self._bot.token, "***")
         if isinstance(error, RetryAfter):
             return Retryable(text, retry_after=_seconds(error))
         if isinstance(error, BadRequest | Forbidden | InvalidToken):
@@ -173,7 +223,7 @@ class TelegramChannel:
         while True:
             try:
                 await self._bot.set_webhook(
-                    url, secret_token=self._secret_token, allowed_updates=_UPDATES
+                    url, secret_token=self._secret_token, allowed_updates=UPDATES
                 )
             except TelegramError as error:
                 problem = self.explained(error)
@@ -189,39 +239,19 @@ class TelegramChannel:
         except TelegramError as error:
             raise self.explained(error) from None
 
-    async def updates(self, offset: int | None) -> Sequence[Update]:
-        """The oldest updates from that one on, waited for; those before it are confirmed."""
+    async def updates(self, offset: int | None) -> Sequence[Any]:
+        """The oldest updates from that one on, waited for; those before it are confirmed.
+
+        They are as Telegram sent them: one that cannot be read must not hide the others.
+        """
         try:
-            return await self._bot.get_updates(
-                offset, timeout=POLL_SECONDS, allowed_updates=_UPDATES
-            )
+            return await fetch_updates(self._bot, offset)
         except TelegramError as error:
             raise self.explained(error) from None
 
-
-def make_bot(
-    token: str, api_base_url: str, *, direct: bool, where: str
-) -> tuple[Bot, list[HTTPXRequest]]:
-    """A bot, and what has to be shut down behind it; `direct` never goes by way of a proxy.
-
-    Raises ConfigError for a token that cannot be one.
-    """
-    if not re.fullmatch(r"[0-9]+:[A-Za-z0-9_-]+", token):
-        raise ConfigError(f"{where}.bot_token must have the form 123456:letters, as BotFather says")
-    kwargs = {"trust_env": not direct}
-    requests = [
-        HTTPXRequest(read_timeout=_TIMEOUT, connect_timeout=_TIMEOUT, httpx_kwargs=kwargs)
-        for _ in range(2)
-    ]
-    base = api_base_url.rstrip("/")
-    bot = Bot(
-        token,
-        base_url=f"{base}/bot",
-        base_file_url=f"{base}/file/bot",
-        request=requests[0],
-        get_updates_request=requests[1],
-    )
-    return bot, requests
+    def count(self, trouble: Trouble) -> None:
+        """Count what went wrong with an update."""
+        self._troubles.add(trouble, channel=name_of(self))
 
 
 def checked_secret_token(token: str | None, where: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,13 +15,16 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import httpx
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from tests.ingest.serving import serving
 
 TOKEN: Final = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
 CHAT: Final = 1111111
+# A value in an update that is sent as one that no parser reads to its end.
+DEEP: Final = "@deep@"
+_VERY_DEEP: Final = "[" * 100_000 + "]" * 100_000
 
 
 def update(
@@ -56,14 +60,18 @@ def update(
 class BotApi:
     """One bot as Telegram's servers know it.
 
-    `refusals` are the answers to the next messages that it sends, `outages` those to its polls.
+    `refusals` are the answers to the next messages that it sends, `outages` those to its polls,
+    `nameless` those to questions for its name.
     """
 
-    queue: list[dict[str, Any]] = field(default_factory=list)
+    name: str = "Home_bot"
+
+    queue: list[Any] = field(default_factory=list)
     sent: list[dict[str, str]] = field(default_factory=list)
     calls: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     refusals: list[JSONResponse] = field(default_factory=list)
-    outages: list[JSONResponse] = field(default_factory=list)
+    outages: list[Response] = field(default_factory=list)
+    nameless: list[JSONResponse] = field(default_factory=list)
     webhook: dict[str, str] | None = None
     pollers: int = 0
     most_pollers: int = 0
@@ -88,7 +96,12 @@ class BotApi:
     def texts(self) -> list[str]:
         return [message["text"] for message in self.sent]
 
-    async def _call(self, token: str, method: str, request: Request) -> JSONResponse:
+    def bring(self, said: Any) -> None:
+        """Put anything into the queue."""
+        self.queue.append(said)
+        self._came.set()
+
+    async def _call(self, token: str, method: str, request: Request) -> Response:
         given = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True))
         self.calls.append((method, given))
         if token != TOKEN:
@@ -96,7 +109,13 @@ class BotApi:
         handle = getattr(self, f"_{method}", None)
         return await handle(given) if handle is not None else failed(404, "Not Found")
 
-    async def _getUpdates(self, given: dict[str, str]) -> JSONResponse:
+    async def _getMe(self, given: dict[str, str]) -> JSONResponse:
+        if self.nameless:
+            return self.nameless.pop(0)
+        me = {"id": 110201543, "is_bot": True, "first_name": "Home", "username": self.name}
+        return JSONResponse({"ok": True, "result": me})
+
+    async def _getUpdates(self, given: dict[str, str]) -> Response:
         if self.outages:
             return self.outages.pop(0)
         if self.webhook is not None:
@@ -104,13 +123,14 @@ class BotApi:
         self.pollers += 1
         self.most_pollers = max(self.pollers, self.most_pollers)
         try:
-            return await self._updates(int(given.get("offset", 0)), int(given["timeout"]))
+            limit = int(given.get("limit", 100))
+            return await self._updates(int(given.get("offset", 0)), int(given["timeout"]), limit)
         finally:
             self.pollers -= 1
 
-    async def _updates(self, offset: int, seconds: int) -> JSONResponse:
+    async def _updates(self, offset: int, seconds: int, limit: int) -> Response:
         self.confirmed = max(self.confirmed, offset)
-        self.queue = [one for one in self.queue if one["update_id"] >= offset]
+        self.queue = [one for one in self.queue if _stays(one, offset)]
         if not self.queue:
             self._came.clear()
             try:
@@ -118,7 +138,9 @@ class BotApi:
                     await self._came.wait()
             except TimeoutError:
                 pass
-        return JSONResponse({"ok": True, "result": self.queue[:100]})
+        # ASCII, and NaN as it is: a queue may hold what no Bot API ever sent.
+        text = json.dumps({"ok": True, "result": self.queue[:limit]})
+        return Response(text.replace(f'"{DEEP}"', _VERY_DEEP), media_type="application/json")
 
     async def _sendMessage(self, given: dict[str, str]) -> JSONResponse:
         if self.refusals:
@@ -143,6 +165,12 @@ class BotApi:
     async def _deleteWebhook(self, given: dict[str, str]) -> JSONResponse:
         self.webhook = None
         return JSONResponse({"ok": True, "result": True, "description": "Webhook was deleted"})
+
+
+def _stays(one: Any, offset: int) -> bool:
+    """Whether an update is not confirmed yet; what has no number goes with those before it."""
+    number = one.get("update_id") if isinstance(one, dict) else None
+    return number >= offset if type(number) is int else offset == 0
 
 
 def failed(code: int, description: str, **parameters: int) -> JSONResponse:

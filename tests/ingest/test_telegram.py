@@ -80,7 +80,7 @@ class TestWebhook:
         answer = await push(site.http, update(), token)
         assert (answer.status_code, answer.json()["code"]) == (401, "wrong_signature")
 
-    @pytest.mark.parametrize("raw", [b"{", b"[]", b'{"update_id": 1, "message": 7}', b"7"])
+    @pytest.mark.parametrize("raw", [b"{", b"[]", b"7", b"", b"\xff"])
     async def test_a_body_that_is_no_update_is_400(self, site: Site, raw: bytes):
         headers = {"X-Telegram-Bot-Api-Secret-Token": SECRET_TOKEN}
         answer = await site.http.post("/channels/telegram/home", content=raw, headers=headers)
