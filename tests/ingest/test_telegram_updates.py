@@ -96,6 +96,7 @@ def strange(dice: random.Random, number: int) -> Any:
     reply = copy.deepcopy(said["message"])
     origin = {"type": "user", "date": 1, "sender_user": BO}
     said["message"] |= {"reply_to_message": reply, "forward_origin": origin, "photo": []}
+    said = copy.deepcopy(said)
     for _ in range(dice.choice((1, 1, 2))):
         ways = [path for path in places(said) if path not in ((), ("update_id",))]
         if not ways:
