@@ -19,7 +19,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from sessions import make_session_backend, times
-from sessions.backends.files import FileRow, SessionFiles, State, TextMoved, parsed
+from sessions.backends.files import FileRow, SessionFiles, State, TextMoved, event_id_of, parsed
 from sessions.backends.jsonl import INDEX
 from sessions.backends.ledger import ID_AFTERLIFE
 from sessions.backends.sqlite import FILE
@@ -200,7 +200,7 @@ def _texts(connection: sqlite3.Connection, directory: Path) -> Iterator[tuple[in
         lines = _lines(files, FileRow(session, name, length, State(state)), messages)
         for (number, event_id, _, _), line in zip(messages, lines, strict=True):
             fields = parsed(line) or {}
-            yield number, fields["content"] if fields.get("id") == event_id else None
+            yield number, fields.get("content") if event_id_of(fields) in (None, event_id) else None
 
 
 def _lines(

@@ -104,9 +104,20 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     """The object that a line holds; None for anything else."""
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def event_id_of(fields: dict[str, Any]) -> str | None:
+    """The id under which the store keeps a line's message; None for a line of another program.
+
+    A line has the id as it was published, and who published it if that was an agent.
+    """
+    event_id, by = fields.get("id"), fields.get("by")
+    if not isinstance(event_id, str) or not isinstance(by, str):
+        return event_id if isinstance(event_id, str) else None
+    return f"{event_id}@{hashlib.sha256(by.encode()).hexdigest()[:_DIGEST]}"
 
 
 class SessionFiles:

@@ -25,6 +25,7 @@ from sessions.backends.files import (
     plain_name,
     unavailable,
 )
+from sessions.backends.metas import Descriptions
 from sessions.backends.rows import MessageRow, SessionRow
 from sessions.backends.store import Store
 from sessions.backends.texts import Run
@@ -130,6 +131,7 @@ class TextsInFiles:
         # Files of the transaction in hand, and what they were before it.
         self._rows: dict[int, FileRow] = {}
         self._before: dict[int, FileRow] = {}
+        self._metas = Descriptions(directory, run, self._each)
 
     def close(self) -> None:
         """End the threads."""
@@ -194,6 +196,25 @@ class TextsInFiles:
         if deleted:
             row.state = State.DOOMED
         await self._save([row])
+
+    async def describe(self, sessions: Sequence[SessionRow]) -> None:
+        """Draft what has changed in the meta files of live sessions.
+
+        Those of deleted ones go with their text.
+        """
+        await self._metas.resolve()
+        live = [session for session in sessions if session.live]
+        rows = await self._opened({row.id for row in live}, {row.id: row.key for row in live})
+        for row in rows.values():
+            if row.state is State.DOOMED:
+                # Deleted and opened again in one transaction: its empty successor stays.
+                row.state = State.SUCCEEDED
+                await self._save([row])
+        await self._metas.draft([(rows[session.id].name, session) for session in live])
+
+    async def committed(self) -> None:
+        """Let the drafts take their places. One that cannot is written later, from the index."""
+        await self._metas.publish()
 
     async def _prepare(self, row: FileRow, *, without: tuple[int, int] | None) -> None:
         await self._each(lambda _: self._files.prepare(row, without=without), [None])
@@ -271,10 +292,12 @@ class TextsInFiles:
     async def undo(self) -> None:
         """Bring the files back to what they were before the transaction in hand."""
         await self._each(lambda number: self._files.undo(self._before[number]), self._before)
+        await self._metas.drop()
         self.forget()
 
     def forget(self) -> None:
         """The transaction in hand has ended."""
+        self._metas.forget()
         self._rows.clear()
         self._before.clear()
 
@@ -285,6 +308,9 @@ class TextsInFiles:
             for row in await self._run(f"SELECT {_FILE_COLUMNS} FROM files WHERE state <> 0")
         ]
         await self._each(self._files.settle, rows)
+        doomed = [row.name for row in rows if row.state is State.DOOMED]
+        await self._metas.remove(doomed)
+        await self._metas.resolve()
         await self._run("UPDATE files SET state = 0 WHERE state = ?", (State.SUCCEEDED,))
         await self._run("DELETE FROM files WHERE state = ?", (State.DOOMED,))
 
@@ -312,6 +338,18 @@ class TextsInFiles:
         await self._each(lambda _: self._files.remove_drafts(kept), [None])
         names = {row.name for row in rows}
         await self._each(lambda _: self._files.set_strays_aside(names), [None])
+        await self._recover_metas()
+        # What was looked at here is not part of a transaction that somebody undoes.
+        self.forget()
+
+    async def _recover_metas(self) -> None:
+        """Have a file for every live session, also where an older version made the store."""
+        keys = await self._run(
+            "SELECT id, key FROM sessions WHERE live AND id NOT IN (SELECT session_id FROM files)"
+        )
+        if keys:
+            await self._new(dict(keys))
+        await self._metas.recover()
 
     # -- reading -----------------------------------------------------------------------------
 

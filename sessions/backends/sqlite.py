@@ -60,6 +60,12 @@ class TextsInRows:
     async def end(self, session: SessionRow, *, deleted: bool) -> None:
         """Nothing beside the rows."""
 
+    async def describe(self, sessions: Sequence[SessionRow]) -> None:
+        """Nothing beside the rows."""
+
+    async def committed(self) -> None:
+        """Nothing beside the rows."""
+
     async def undo(self) -> None:
         """SQLite's rollback does it."""
 

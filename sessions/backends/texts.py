@@ -13,7 +13,7 @@ Run = Callable[..., Awaitable[list[tuple[Any, ...]]]]
 class Texts(Protocol):
     """Where the text of messages lies: in the rows, or in files beside them.
 
-    `store` to `end` are called inside a writing transaction, and one of `undo` (before a
+    `store` to `describe` are called inside a writing transaction, and one of `undo` (before a
     rollback, under the lock) and `forget` (at its end, always) follows.
     """
 
@@ -36,6 +36,14 @@ class Texts(Protocol):
 
     async def end(self, session: SessionRow, *, deleted: bool) -> None:
         """Forget all text of a session that is emptied or deleted."""
+        ...
+
+    async def describe(self, sessions: Sequence[SessionRow]) -> None:
+        """Tell beside the texts whose sessions these are; called whenever that has changed."""
+        ...
+
+    async def committed(self) -> None:
+        """The transaction in hand is committed. If this is not called, that is found out later."""
         ...
 
     async def undo(self) -> None:
