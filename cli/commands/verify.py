@@ -78,11 +78,15 @@ def _print_rebuilt(edge: Edge, rebuilt: Rebuilt) -> None:
     )
     if not rebuilt.remembered:
         output.note(
-            "the old index could not be read: names and owners are lost, and the worker has to be "
-            "started once with --adopt-stream"
+            "the old index could not be read: outcomes and dead letters are lost, and the worker "
+            "has to be started once with --adopt-stream"
         )
     for place in rebuilt.skipped:
         output.note(f"no message: {place}")
+    for file in rebuilt.left:
+        output.note(f"left as it is: {file}")
+    for key in rebuilt.unowned:
+        output.note(f"nobody's now, as its meta files name two owners: {key}")
 
 
 async def _compare(edge: Edge, system: System, file: TurnFile, patience: float) -> Report:

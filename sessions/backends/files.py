@@ -218,14 +218,15 @@ class SessionFiles:
         """Rename files of ours that no commit knows to `.torn`: a leader died as it made them.
 
         `known` holds the names, without suffix, of the index. What is in such a file is still in
-        the stream. A file that another program wrote stays where it is.
+        the stream. A file that another program wrote stays where it is, and so does a copy.
         """
         for path in self._directory.glob(f"*{SUFFIX}"):
-            if path.stem in known:
+            if path.stem in known or path.is_symlink() or not path.is_file():
                 continue
             with path.open("rb") as file:
-                fields = parsed(file.readline())
-            if fields is not None and {"id", "seq", "session"} <= fields.keys():
+                fields = parsed(file.readline()) or {}
+            key = fields.get("session")
+            if isinstance(key, str) and path.stem in (plain_name(key), distinct_name(key)):
                 os.replace(path, path.with_name(f"{path.name}.torn"))
 
     def is_foreign(self, name: str, key: str) -> bool:

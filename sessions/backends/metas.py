@@ -60,7 +60,7 @@ class Meta:
         if not isinstance(value, dict):
             return None
         found = cast("dict[str, Any]", value)
-        given = {field.name: found.get(field.name) for field in fields(cls)}
+        given: dict[str, Any] = {field.name: found.get(field.name) for field in fields(cls)}
         return cls(**given) if _is_sound(given) else None
 
     def data(self) -> bytes:
