@@ -70,6 +70,8 @@ class _NewIndex(Store):
         async with self._connection.transaction():
             if memory.store_id is not None:
                 await self._connection.run("UPDATE store SET store_id = ?", (memory.store_id,))
+            # How old it is tells since when missing numbers are explained; 0 is "nobody knows".
+            await self._connection.run("UPDATE store SET created_at = ?", (memory.created_at,))
             await filler.fill(self._connection)
 
 

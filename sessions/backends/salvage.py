@@ -55,6 +55,7 @@ class Memory:
 
     store_id: str | None = None
     path: Path | None = None
+    created_at: int = 0
     # By key, each with its columns by name; tombstones too.
     sessions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     # By name, with the session's key.
@@ -136,9 +137,9 @@ def remember(index: Path) -> Memory:
             [(version,)] = old.execute("PRAGMA user_version")
             if version > VERSION:
                 raise StoreTooNew(f"{index} is a newer Turnstream's; rebuild it with that one")
-            [(store_id,)] = old.execute("SELECT store_id FROM store")
+            [(store_id, created_at)] = old.execute("SELECT store_id, created_at FROM store")
             sessions = {row["key"]: dict(row) for row in old.execute("SELECT * FROM sessions")}
-            return Memory(store_id, index, sessions, dict(_files(old)))
+            return Memory(store_id, index, created_at, sessions, dict(_files(old)))
     except (sqlite3.Error, ValueError, KeyError):
         return Memory()
 

@@ -1,0 +1,159 @@
+"""The meta files beside session files: in step with the transactions, whatever happens to those."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessions.backends.jsonl import JsonlBackend
+from sessions.backends.ledger import Ledger
+from sessions.backends.metas import Meta
+from sessions.errors import StoreUnavailable
+from tests.events import context, delete, rename, reset, user
+from tests.stores import Clock, Leader, lead
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of the store."""
+    return Clock()
+
+
+@pytest.fixture
+async def store(workspace: Path, clock: Clock) -> AsyncIterator[Leader]:
+    """A leading jsonl backend on a new store."""
+    async with JsonlBackend(workspace, mode="write", clock=clock) as backend:
+        yield await lead(backend, clock)
+
+
+@pytest.fixture
+def described(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger that describes the sessions that it has changed."""
+    writing = Ledger.writing
+
+    async def describing(ledger: Any) -> Any:
+        changed = [*ledger._new_sessions, *ledger._changed.values()]
+        statements = await writing(ledger)
+        await ledger._texts.describe(changed)
+        return statements
+
+    monkeypatch.setattr(Ledger, "writing", describing)
+
+
+async def again(workspace: Path, clock: Clock) -> None:
+    """Another worker takes the lead."""
+    async with JsonlBackend(workspace, mode="write", clock=clock) as backend:
+        await lead(backend, clock)
+
+
+def told(workspace: Path) -> dict[str, dict[str, Any]]:
+    """The meta files by name."""
+    return {
+        path.name: json.loads(path.read_bytes())
+        for path in sorted((workspace / "sessions").glob("*.meta.json"))
+    }
+
+
+def drafts(workspace: Path) -> list[str]:
+    """The drafts."""
+    return sorted(path.name for path in (workspace / "sessions").glob(".*.meta.json.next"))
+
+
+async def test_a_session_is_told_with_owner_name_and_routing(
+    store: Leader, workspace: Path, clock: Clock
+) -> None:
+    await store.apply(
+        user("e1", agent="anna", channel="tg.1", room="r", sender="ada"), rename("n", "Größe")
+    )
+    await again(workspace, clock)
+    assert told(workspace) == {
+        "s.meta.json": {
+            **{"session": "s", "generation": 1, "created_at": "2026-03-01T12:00:00+00:00"},
+            **{"name": "Größe", "agent": "anna", "channel": "tg.1", "room": "r", "sender": "ada"},
+        }
+    }
+    assert (workspace / "sessions" / "s.meta.json").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_session_without_messages_is_told_too(
+    store: Leader, workspace: Path, clock: Clock
+) -> None:
+    await store.apply(context("c", agent="anna"))
+    await again(workspace, clock)
+    assert told(workspace)["s.meta.json"]["agent"] == "anna"
+
+
+async def test_a_new_leader_makes_right_what_is_wrong_missing_or_left_over(
+    store: Leader, workspace: Path, clock: Clock
+) -> None:
+    await store.apply(user("e1", session="a", agent="anna"), user("e2", session="b"))
+    await again(workspace, clock)
+    before = told(workspace)
+    folder = workspace / "sessions"
+    (folder / "a.meta.json").write_text("{}")
+    (folder / "b.meta.json").unlink()
+    (folder / ".a.meta.json.next").write_text("{}")
+    (folder / ".c.meta.json.next").write_text("{}")
+    await again(workspace, clock)
+    assert told(workspace) == before
+    assert drafts(workspace) == []
+
+
+@pytest.mark.usefixtures("described")
+async def test_what_changes_is_told_once_the_next_transaction_is_through_at_the_latest(
+    store: Leader, workspace: Path
+) -> None:
+    await store.apply(user("e1", agent="anna"))
+    await store.apply(rename("n", "kettle"))
+    await store.apply(rename("n2", "kettle", session="other"))
+    await store.apply(reset("r"))
+    assert told(workspace)["s.meta.json"]["name"] == "kettle"
+
+
+@pytest.mark.usefixtures("described")
+async def test_a_deleted_session_is_not_told_and_its_successor_never_as_its_owners(
+    store: Leader, workspace: Path
+) -> None:
+    await store.apply(user("e1", agent="anna"))
+    await store.apply(delete("d"))
+    assert told(workspace) == {}
+    await store.apply(user("e2", agent="anna"))
+    await store.apply(delete("d2"), context("c2", channel="tg.2"))
+    await store.apply(user("e3", session="t"), reset("r", session="t"))
+    assert told(workspace)["s.meta.json"]["channel"] == "tg.2"
+    assert told(workspace)["s.meta.json"]["agent"] is None
+
+
+@pytest.mark.usefixtures("described")
+async def test_a_transaction_that_fails_tells_nothing(
+    store: Leader, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.apply(user("e1", agent="anna"))
+    await store.apply(reset("r"))
+    before = told(workspace)
+
+    async def fail(*_: Any) -> None:
+        raise StoreUnavailable("no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.backend, "_note_erasure", fail)
+        await store.apply(rename("n", "never"))
+    assert (await store.session()).name is None
+    assert told(workspace) == before
+    assert drafts(workspace) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"[]", b"{}", b"\xff", b"[" * 99_999, b'{"session": "s"}']
+    + [
+        json.dumps({"session": "s", "generation": 1, "created_at": at, "name": name}).encode()
+        for at, name in (("x", None), (None, None), ("2026-03-01T12:00:00Z", "\ud83d"), (7, 7))
+    ],
+)
+def test_what_is_no_meta_file_is_none(data: bytes) -> None:
+    assert Meta.parse(data) is None
