@@ -141,7 +141,8 @@ async def test_a_transaction_that_fails_tells_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(store.backend, "_note_erasure", fail)
-        await store.apply(rename("n", "never"))
+        with pytest.raises(StoreUnavailable):
+            await store.apply(rename("n", "never"))
     assert (await store.session()).name is None
     assert told(workspace) == before
     assert drafts(workspace) == []
