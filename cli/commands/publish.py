@@ -44,9 +44,7 @@ def publish(edge: Edge, fields: tuple[str, ...], wait: bool, timeout: float) -> 
         position = run(_publish(system, event))
         answer: dict[str, object] = {"id": event.id, "position": str(position)}
         if api is not None:
-            outcome = api.outcome(
-                event.id, patience=timeout, entry=str(position), by=event.by
-            )
+            outcome = api.outcome(event.id, patience=timeout, entry=str(position), by=event.by)
             answer |= {"outcome": outcome.get("outcome"), "reason": outcome.get("reason")}
     if edge.output.json:
         edge.output.data(answer)

@@ -216,12 +216,8 @@ class Applier:
         return None
 
     async def _give_all(self, before: str, after: str | None) -> Reason | None:
-        """Tombstones too: an agent that changed its name keeps what it deleted from others."""
-        given = await self._connection.run(
-            "UPDATE sessions SET agent = ? WHERE agent = ? RETURNING 1", (after, before)
-        )
-        self.ledger.hand_over(before, after)
-        return None if given else Reason.NO_SESSION
+        # Tombstones too: an agent that changed its name keeps what it deleted from others.
+        return None if await self.ledger.hand_over(before, after) else Reason.NO_SESSION
 
     # -- dead letters ------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 from sessions import times
 from sessions.backends.rows import MessageRow
 from sessions.errors import StoreDamaged, StoreUnavailable
-from sessions.ids import shown_id
+from sessions.ids import shown_id, stored_id
 from sessions.text import sanitize_key
 
 SUFFIX: Final = ".jsonl"
@@ -115,9 +115,9 @@ def event_id_of(fields: dict[str, Any]) -> str | None:
     A line has the id as it was published, and who published it if that was an agent.
     """
     event_id, by = fields.get("id"), fields.get("by")
-    if not isinstance(event_id, str) or not isinstance(by, str):
-        return event_id if isinstance(event_id, str) else None
-    return f"{event_id}@{hashlib.sha256(by.encode()).hexdigest()[:_DIGEST]}"
+    if not isinstance(event_id, str):
+        return None
+    return stored_id(event_id, by if isinstance(by, str) else None)
 
 
 class SessionFiles:

@@ -153,6 +153,8 @@ class Ledger:
         # Statements that are made already, and the messages that are in none of them yet.
         self._drafted: list[Statement] = []
         self._unstored: list[MessageRow] = []
+        # Sessions that are new, or have another owner, name or routing, until that is told.
+        self._untold: list[SessionRow] = []
         self._new_sessions: list[SessionRow] = []
         self._active: dict[int, SessionRow] = {}
         self._changed: dict[int, SessionRow] = {}
@@ -364,11 +366,17 @@ class Ledger:
     def _gone(self, row: EventRow, how: Reason) -> EventRow:
         return row._replace(gone=how, expires_at=self.now + ID_AFTERLIFE)
 
-    def hand_over(self, before: str, after: str | None) -> None:
-        """Note in memory that the sessions of one owner have become another's."""
+    async def hand_over(self, before: str, after: str | None) -> bool:
+        """Make the sessions of one owner another's, tombstones too; whether there were any."""
+        rows = await self._connection.run(
+            f"UPDATE sessions SET agent = ? WHERE agent = ? RETURNING {_SESSION_COLUMNS}",
+            (after, before),
+        )
         for session in self.sessions.values():
             if session.agent == before:
                 session.agent = after
+        await self._texts.describe([SessionRow(*row) for row in rows])
+        return bool(rows)
 
     async def forget_messages(self, event_ids: Sequence[str], how: Reason) -> None:
         """The same for many events, loaded or not, straight in the store."""
@@ -424,6 +432,9 @@ class Ledger:
         """The statements that write what was decided since the last time; texts are stored."""
         self.draft()
         statements, self._drafted = self._drafted, []
+        if self._untold:
+            await self._texts.describe(self._untold)
+            self._untold = []
         if self._unstored:
             messages = await self._texts.store(self._unstored, self._keys)
             statements += _INSERT_MESSAGES.of(messages)
@@ -444,6 +455,7 @@ class Ledger:
         new = {row.id for row in self._new_sessions}
         whole = {key: row for key, row in self._changed.items() if key not in new}
         active = [row for key, row in self._active.items() if key not in new and key not in whole]
+        self._untold += [*self._new_sessions, *whole.values()]
         statements = [
             *_INSERT_SESSIONS.of([*map(session_values, self._new_sessions)]),
             *_UPDATE_SESSIONS.of([(*session_values(row)[1:], row.id) for row in whole.values()]),

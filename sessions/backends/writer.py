@@ -347,6 +347,7 @@ class WritingStore(ABC):
                     # the files may be another leader's.
                     await self._texts.undo()
                     raise
+            await self._texts.committed()
         except BaseException:
             # Whatever it is, being cancelled too: memory must not go beyond what is committed.
             self._drop_undone()

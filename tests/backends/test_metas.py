@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from sessions.backends.jsonl import JsonlBackend
-from sessions.backends.ledger import Ledger
 from sessions.backends.metas import Meta
 from sessions.errors import StoreUnavailable
 from tests.events import context, delete, rename, reset, user
@@ -28,20 +27,6 @@ async def store(workspace: Path, clock: Clock) -> AsyncIterator[Leader]:
     """A leading jsonl backend on a new store."""
     async with JsonlBackend(workspace, mode="write", clock=clock) as backend:
         yield await lead(backend, clock)
-
-
-@pytest.fixture
-def described(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ledger that describes the sessions that it has changed."""
-    writing = Ledger.writing
-
-    async def describing(ledger: Any) -> Any:
-        changed = [*ledger._new_sessions, *ledger._changed.values()]
-        statements = await writing(ledger)
-        await ledger._texts.describe(changed)
-        return statements
-
-    monkeypatch.setattr(Ledger, "writing", describing)
 
 
 async def again(workspace: Path, clock: Clock) -> None:
@@ -103,7 +88,6 @@ async def test_a_new_leader_makes_right_what_is_wrong_missing_or_left_over(
     assert drafts(workspace) == []
 
 
-@pytest.mark.usefixtures("described")
 async def test_what_changes_is_told_once_the_next_transaction_is_through_at_the_latest(
     store: Leader, workspace: Path
 ) -> None:
@@ -114,7 +98,6 @@ async def test_what_changes_is_told_once_the_next_transaction_is_through_at_the_
     assert told(workspace)["s.meta.json"]["name"] == "kettle"
 
 
-@pytest.mark.usefixtures("described")
 async def test_a_deleted_session_is_not_told_and_its_successor_never_as_its_owners(
     store: Leader, workspace: Path
 ) -> None:
@@ -128,7 +111,6 @@ async def test_a_deleted_session_is_not_told_and_its_successor_never_as_its_owne
     assert told(workspace)["s.meta.json"]["agent"] is None
 
 
-@pytest.mark.usefixtures("described")
 async def test_a_transaction_that_fails_tells_nothing(
     store: Leader, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
