@@ -101,7 +101,7 @@ def create_app(
         patience=patience,
     )
     readiness = Readiness(backend, service.freshness)
-    api = Api(service, tokens, Metrics(), readiness, edge)
+    api = Api(service, tokens, Metrics(edge), readiness, edge)
     mcp = McpDoor(api, version=VERSION)
     names = allowed_names(settings)
 
@@ -116,6 +116,7 @@ def create_app(
     app.state.api = api
     app.state.edge = edge
     app.state.share = share
+    app.state.registry = api.metrics.registry
     app.add_middleware(HostGuard, names=names)
     app.add_exception_handler(HTTPException, _answer)
     app.add_exception_handler(Exception, _answer)

@@ -14,6 +14,9 @@ from prometheus_client import (
     generate_latest,
 )
 
+from sessions.edge import Edge
+from sessions.edge.metrics import EdgeCollector
+
 # Seconds. From a cached read to the end of a reader's patience, and twice that for a change.
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -21,8 +24,10 @@ _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 class Metrics:
     """Counts what the doors do; sizes are measured when somebody asks for them."""
 
-    def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
+    def __init__(self, edge: Edge) -> None:
+        # ingest adds its own if it is in the same process.
+        self.registry = registry = CollectorRegistry()
+        registry.register(EdgeCollector(edge))
         ProcessCollector(registry=registry)
         self._requests = Counter(
             "turnstream_api_requests",
@@ -59,10 +64,10 @@ class Metrics:
         for name, size in sizes.items():
             if name not in self._gauges:
                 self._gauges[name] = Gauge(
-                    f"turnstream_{name}", _HELP.get(name, name), registry=self._registry
+                    f"turnstream_{name}", _HELP.get(name, name), registry=self.registry
                 )
             self._gauges[name].set(size)
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)
 
 
 _HELP: Final = {

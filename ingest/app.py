@@ -17,6 +17,7 @@ from typing import Final
 import httpx
 from fastapi import FastAPI
 from httpx_aiohttp import AiohttpTransport
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from ingest import rest
 from ingest.access import ApiTokens
@@ -32,8 +33,10 @@ from ingest.channels.reception import Reception
 from ingest.channels.troubles import Troubles
 from ingest.desk import Desk
 from ingest.gateway import door
+from ingest.gateway.chat import Chat
 from ingest.gateway.notices import showing
 from ingest.keeper import keeping
+from ingest.metrics import IngestMetrics
 from ingest.reads import ApiReads
 from ingest.services import Services
 from ingest.turn import TurnRunner
@@ -41,6 +44,7 @@ from ingest.unavailable import Refusals
 from sessions.access import Access
 from sessions.asgi import HostGuard, allowed_names, inside
 from sessions.edge import Edge
+from sessions.edge.metrics import EdgeCollector
 from sessions.errors import ConfigError
 from sessions.lanes import Lanes
 from sessions.notices import Notices
@@ -79,6 +83,8 @@ async def opened(settings: Settings, *, token: str | None = None) -> AsyncGenera
     ):
         tokens = ApiTokens(api)
         app.state.edge = Edge.of(settings.turnstream, tokens)
+        _registry_of(app).register(EdgeCollector(app.state.edge))
+        ProcessCollector(registry=_registry_of(app))
         async with _served(app, settings, tokens=tokens, api=api, turns_api=turns_api):
             yield app
 
@@ -136,6 +142,7 @@ async def _served(
             access = Access(settings)
             keys = SessionKeys(ApiReads(api))
             reception = Reception(desk, settings, access.seats, keys, presence)
+            clients: set[Chat] = set()
             app.state.ingest = Services(
                 settings=settings,
                 access=access,
@@ -150,6 +157,8 @@ async def _served(
                 reception=reception,
                 refusals=refusals,
                 troubles=troubles,
+                metrics=IngestMetrics(_registry_of(app), desk, clients),
+                clients=clients,
             )
             for part in (rest, door, channel_door):
                 app.include_router(part.router)
@@ -158,6 +167,13 @@ async def _served(
                 showing(Notices(redis, **limits), app.state.ingest.clients),
             ):
                 yield
+
+
+def _registry_of(app: FastAPI) -> CollectorRegistry:
+    """The metrics of the app that ingest is a part of, else new ones."""
+    if not hasattr(app.state, "registry"):
+        app.state.registry = CollectorRegistry()
+    return app.state.registry
 
 
 def _edge_of(app: FastAPI, settings: Settings, tokens: TokenVerifier) -> Edge:

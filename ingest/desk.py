@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
@@ -78,6 +78,8 @@ class Desk:
         self._former: frozenset[str] = frozenset()
         self._taking: set[str] = set()
         self._ended: deque[str] = deque(maxlen=_ENDED)
+        # How the turns ended that ran here.
+        self.endings: Counter[Ending] = Counter()
         self._naming = asyncio.Lock()
         self._stopping = False
 
@@ -106,6 +108,11 @@ class Desk:
         """The turn of that lane that runs in this process, if one does."""
         found = self._running.get(lane)
         return found[0] if found else None
+
+    @property
+    def lanes_held(self) -> int:
+        """How many lanes this replica holds."""
+        return len(self._running)
 
     def _is_idle(self, lane: str) -> bool:
         return lane not in self._running and lane not in self._waiting
@@ -237,6 +244,7 @@ class Desk:
             await self._wait_for_former(turn)
             end = await self._runner.run(turn, hold)
             turn.conclude(end)
+            self.endings[end.ending] += 1
             if end.ending is not Ending.LEFT:
                 await self._deliver(turn, hold, end)
                 await self._finish(hold)

@@ -109,11 +109,14 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             try:
-                return await handle(request)
+                response = await handle(request)
             except HTTPException:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-                return answer_to(error)
+                response = answer_to(error)
+            metrics = request.app.state.ingest.metrics
+            metrics.request(self.path_format, request.method, response.status_code)
+            return response
 
         return guarded
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ingest.access import bearer, caller
 from ingest.errors import GuardedRoute
@@ -75,6 +76,17 @@ def _accepted(events: Sequence[Event], positions: Sequence[Position]) -> JSONRes
 async def healthz() -> dict[str, str]:
     """Answered by any process that can answer at all."""
     return {"status": "ok"}
+
+
+@health.get("/metrics", summary="Metrics for Prometheus")
+async def metrics(request: Request) -> Response:
+    """For this machine, and for the scopes metrics and admin."""
+    if not request.app.state.edge.proxies.is_local(request.scope):
+        token = bearer(request.headers.get("authorization"))
+        as_agent = request.headers.get(AGENT_HEADER)
+        await caller(services_of(request).tokens, token, TokenScope.METRICS, agent=as_agent)
+    page = generate_latest(request.app.state.registry)
+    return Response(page, media_type=CONTENT_TYPE_LATEST)
 
 
 @health.get("/readyz", summary="Whether messages can be accepted and answered")

@@ -13,6 +13,7 @@ from ingest.channels.reception import Reception
 from ingest.channels.troubles import Troubles
 from ingest.desk import Desk
 from ingest.gateway.chat import Chat
+from ingest.metrics import IngestMetrics
 from ingest.reads import SessionReads
 from ingest.unavailable import Refusals
 from sessions.access import Access
@@ -39,6 +40,7 @@ class Services:
     channels: Mapping[str, Channel]
     reception: Reception
     refusals: Refusals
+    metrics: IngestMetrics
     troubles: Troubles = field(default_factory=Troubles)
     clients: set[Chat] = field(default_factory=lambda: set[Chat]())
 

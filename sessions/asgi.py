@@ -134,7 +134,12 @@ async def _refuse(scope: AsgiScope, send: Send, status: int, text: str, code: st
         # Before the handshake was accepted this becomes a 403.
         await send({"type": "websocket.close", "code": 1008, "reason": text})
         return
-    body = json.dumps({"error": text, "code": f"{code}_not_allowed"}).encode()
+    await answer_json(send, status, {"error": text, "code": f"{code}_not_allowed"})
+
+
+async def answer_json(send: Send, status: int, value: Any) -> None:
+    """A whole answer with that value as JSON."""
+    body = json.dumps(value).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

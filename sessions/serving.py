@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 # Seconds for the requests in hand once the end was asked for; whoever sent the signal gives five.
 GRACE: Final = 4
+# Seconds for what is served beside the work of a process, when that ends.
+_BESIDE_GRACE: Final = 1.0
 # A chat message is text; uvicorn's own 16 MiB would let one client hold that much memory.
 MAX_WEBSOCKET_MESSAGE: Final = 256 * 1024
 # Seconds for a WebSocket's peer to answer a ping. Longer than an outage of Redis: while a message
@@ -77,6 +79,46 @@ async def serve(
         finally:
             checking.cancel()
     log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def served_beside(
+    app: AsgiApp, edge: Edge, *, host: str, port: int
+) -> AsyncGenerator[str | None]:
+    """Serve the app inside, beside the work of a process that must not depend on it.
+
+    Gives the URL. A port that is taken is replaced by a free one; if there is none at all, that is
+    logged and the URL is None. What fails in it is logged and ends nothing else.
+    """
+    listener = _listen_anywhere(host, port)
+    if listener is None:
+        yield None
+        return
+    server = _Server(_config(CallerLimits(app, edge), edge, {"lifespan": "off"}), lambda: None)
+    with contextlib.closing(listener):
+        serving = asyncio.create_task(_logged(server, listener), name="beside")
+        try:
+            yield _url(listener)
+        finally:
+            server.should_exit = server.force_exit = True
+            await asyncio.wait([serving], timeout=_BESIDE_GRACE)
+            serving.cancel()
+
+
+def _listen_anywhere(host: str, port: int) -> socket.socket | None:
+    for choice in (port, 0):
+        try:
+            return _listen(host, choice)
+        except ConfigError as error:
+            log.warning("%s", error)
+    return None
+
+
+async def _logged(server: _Server, listener: socket.socket) -> None:
+    try:
+        await server.serve(sockets=[listener])
+    except Exception:
+        log.exception("what is served beside the work has failed")
 
 
 async def _finished(server: _Server, listener: socket.socket) -> None:

@@ -139,6 +139,8 @@ class OwnSettings(BaseModel):
     # and bytes. A worker applies so much in about a second.
     max_share_entries: int = Field(default=2000, ge=1)
     max_share_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
+    # Where a worker answers /metrics, on `[gateway].host`; the next port to the api's. 0 does not.
+    worker_metrics_port: int = Field(default=42618, ge=0, le=65535)
     # Redis' memory limit in `turnstream up`; a home machine has this much to spare.
     redis_maxmemory_mb: int = Field(default=512, ge=16)
     # Bytes and words of a search: more than anybody types, and little work even in a large store.

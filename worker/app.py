@@ -21,6 +21,7 @@ from sessions.tokens import ensure_admin_token
 from worker.consumer import Consumer
 from worker.host import host
 from worker.leadership import DeathLock, holder_name, lock_path
+from worker.metrics import metrics_served
 from worker.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,9 @@ async def run(settings: Settings, environ: Mapping[str, str], *, adopt: bool = F
         consumer = _consumer(settings, backend, stream, progress, adopt=adopt)
         with _stop_on_signals(consumer), _pulse(consumer, progress):
             watch_parent(inherited_pipe(environ, LIFELINE_VARIABLE), consumer.stop)
-            await host(consumer, url=url, prefix=settings.turnstream.prefix, holder=holder_name())
+            async with metrics_served(settings, consumer):
+                prefix = settings.turnstream.prefix
+                await host(consumer, url=url, prefix=prefix, holder=holder_name())
     log.info("stopped")
 
 

@@ -75,11 +75,17 @@ class Consumer:
         self._next_check = 0.0
         self._turns = 0
         self._trouble: str | None = None
+        self.applied_entries = 0
 
     @property
     def leading(self) -> bool:
         """Whether this worker holds the lead, as far as it knows."""
         return self._leading
+
+    @property
+    def hindered(self) -> bool:
+        """Whether something passing is in the way."""
+        return self._trouble is not None
 
     @property
     def steps(self) -> int:
@@ -199,6 +205,7 @@ class Consumer:
 
     async def _commit(self, batch: list[Entry], following: Following | None = None) -> StreamCursor:
         self._cursor = await self._backend.apply(batch, following=following)
+        self.applied_entries += len(batch)
         if any(map(_erases, batch)):
             self._upkeep.ask(Chore.TIDY)
         return self._cursor

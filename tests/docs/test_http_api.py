@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, generate_latest
 
 from api import errors as api_errors
 from api.app import create_app
@@ -16,12 +19,16 @@ from api.tools import TOOLS, Tool
 from ingest import errors as ingest_errors
 from ingest import rest as ingest_rest
 from ingest.channels import door as channel_door
+from ingest.live import Ending
+from ingest.metrics import IngestMetrics
 from sessions.backends.memory import MemoryBackend
+from sessions.edge import Edge
 from sessions.redis import connect
-from sessions.settings import Settings
+from sessions.settings import OwnSettings, Settings
 from sessions.stream import TurnStream
 from sessions.tokens import TokenFile
 from tests.docs.pages import Pages, section
+from worker.metrics import WorkerCollector
 
 NOWHERE = "redis://127.0.0.1:1/0"
 # Routes that need not be in the OpenAPI document: other documents, and a protocol of its own.
@@ -78,10 +85,20 @@ def test_every_error_code_is_documented_with_its_status(pages: Pages, table: Any
         assert any(f"`{code}`" in row and str(status) in row.split("|")[1] for row in rows), code
 
 
+def _others() -> str:
+    """The metrics of ingest and of the worker, which have collected nothing."""
+    registry = CollectorRegistry()
+    consumer = SimpleNamespace(leading=False, hindered=False, applied_entries=0)
+    registry.register(WorkerCollector(cast("Any", consumer)))
+    desk = SimpleNamespace(lanes_held=0, endings=Counter[Ending]())
+    IngestMetrics(registry, cast("Any", desk), ())
+    return generate_latest(registry).decode()
+
+
 def test_every_metric_is_documented(pages: Pages) -> None:
     sizes = ("waiting_readers", "stream_epoch", "stream_entries", "lag_entries")
     counts = ("sessions", "messages", "dead_letters", "events")
-    page = Metrics().page(dict.fromkeys((*sizes, *counts), 0.0)).decode()
-    names = set(re.findall(r"^# TYPE (turnstream_\w+)", page, re.M))
+    page = Metrics(Edge.of(OwnSettings())).page(dict.fromkeys((*sizes, *counts), 0.0)).decode()
+    names = set(re.findall(r"^# TYPE (turnstream_\w+)", page + _others(), re.M))
     told = section(pages["operating.md"], "## Metrics")
     assert {n for n in names if f"`{n}`" not in told and not n.endswith("_created")} == set()

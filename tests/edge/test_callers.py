@@ -81,7 +81,7 @@ class TestRequestsAtATime:
     async def test_services_have_a_wider_bound(
         self, workspace: Path, tokens: Mapping[str, str], who: str
     ):
-        limits = {"max_requests_per_token": 1, "max_requests_per_service_token": 20}
+        limits: dict[str, Any] = {"max_requests_per_token": 1, "max_requests_per_service_token": 20}
         async with (
             served(tokens=TokenFile(workspace), requests_burst=1, **limits) as house,
             caller(house, tokens[who]) as client,
@@ -137,7 +137,7 @@ class TestRequestsASecond:
     async def test_made_up_tokens_count_for_the_address(
         self, workspace: Path, tokens: Mapping[str, str], who: str | None
     ):
-        limits = {"requests_per_second": 1, "requests_burst": 3}
+        limits: dict[str, Any] = {"requests_per_second": 1, "requests_burst": 3}
         async with (
             served(tokens=TokenFile(workspace), **limits) as house,
             caller(house) as client,
@@ -145,7 +145,7 @@ class TestRequestsASecond:
             got: list[int] = []
             for number in range(6):
                 token = f"{tokens[who]}{number}" if who else "é"
-                headers = {"authorization": f"Bearer {token}".encode("latin-1")}
+                headers = {b"authorization": f"Bearer {token}".encode("latin-1")}
                 got.append((await client.get("/x", headers=headers)).status_code)
 
             assert got == [200] * 3 + [429] * 3
@@ -153,7 +153,7 @@ class TestRequestsASecond:
     async def test_a_token_in_use_is_served_beside_a_flood_from_its_address(
         self, workspace: Path, tokens: Mapping[str, str]
     ):
-        limits = {"requests_per_second": 1, "requests_burst": 3}
+        limits: dict[str, Any] = {"requests_per_second": 1, "requests_burst": 3}
         async with (
             served(tokens=TokenFile(workspace), **limits) as house,
             caller(house) as flood,
@@ -210,7 +210,7 @@ class TestChats:
     async def test_their_number_is_bounded_for_each_token(
         self, workspace: Path, tokens: Mapping[str, str], way: str
     ):
-        limits = {"max_chats_per_token": 1, "max_chats_per_service_token": 2}
+        limits: dict[str, Any] = {"max_chats_per_token": 1, "max_chats_per_service_token": 2}
         async with served(tokens=TokenFile(workspace), **limits) as house:
             async with chat(house, tokens["anna"], way), chat(house, tokens["admin"], way):
                 async with chat(house, tokens["bert"], way), chat(house, tokens["admin"], way):
