@@ -28,6 +28,7 @@ from api.mcp import McpDoor
 from api.metrics import Metrics
 from api.readiness import Readiness
 from api.service import Aborter, Service, Teller
+from api.waiting import Waiting
 from sessions.asgi import HostGuard, allowed_names
 from sessions.backend import SessionReader
 from sessions.edge import Edge
@@ -96,6 +97,7 @@ def create_app(
         backend=backend,
         stream=stream,
         share=share,
+        waiting=Waiting(settings.turnstream.max_waiting_per_caller, edge.refusals),
         aborter=aborter,
         teller=teller,
         patience=patience,

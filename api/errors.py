@@ -79,6 +79,10 @@ class TooManySearches(Retryable):
     """Other searches were at work for as long as this one could wait."""
 
 
+class TooManyWaiting(Retryable):
+    """Too many of the caller's own reads wait already."""
+
+
 class NotConfirmed(Retryable):
     """Redis went away while a change was published: it may take effect, or not."""
 
@@ -120,6 +124,7 @@ _TABLE: Final[tuple[tuple[type[Exception], int, str, str | None], ...]] = (
     (TooManySearches, 429, "too_many_searches", None),
     (StoreBehind, 503, "store_behind", None),
     (Busy, 503, "busy", None),
+    (TooManyWaiting, 429, "too_many_waiting", None),
     (NotConfirmed, 503, "not_confirmed", None),
     (StoreMismatch, 503, "store_mismatch", None),
     (ShareFull, 429, "agent_share_full", None),

@@ -16,6 +16,7 @@ from api.fate import Fates, digest_of
 from api.freshness import PATIENCE, Freshness
 from api.searches import Searches
 from api.view import View
+from api.waiting import Waiting
 from sessions import wire
 from sessions.access import Access
 from sessions.backend import SessionReader
@@ -127,6 +128,7 @@ class Service:
         backend: SessionReader,
         stream: TurnStream,
         share: Share,
+        waiting: Waiting,
         aborter: Aborter | None = None,
         teller: Teller | None = None,
         patience: float = PATIENCE,
@@ -135,6 +137,7 @@ class Service:
         self.stream = stream
         self.access = Access(settings)
         self.share = share
+        self._waiting = waiting
         self.freshness = Freshness(backend, stream, patience=patience)
         self.searches = Searches(settings.turnstream)
         self.fates = Fates(backend, stream, self.freshness)
@@ -149,17 +152,20 @@ class Service:
     async def look(self, caller: Caller) -> View:
         """The store as the caller may see it, once it is as fresh as the caller wants.
 
-        Raises what `Freshness.latest` and `Freshness.reached` raise.
+        Raises what `Freshness.latest` and `Freshness.reached` raise, and TooManyWaiting.
         """
         view = View(self.backend, self.access, self.searches, caller.principal)
         if caller.any_age:
             caller.position = await self.freshness.present()
-        elif caller.after is not None:
-            known = partial(view.has_outcome, caller.after)
-            caller.position = await self.freshness.reached(caller.after, known)
         else:
-            caller.position = await self.freshness.latest()
+            with self._waiting.place(caller.principal):
+                caller.position = await self._fresh(caller.after, view)
         return view
+
+    async def _fresh(self, after: Position | None, view: View) -> Position:
+        if after is None:
+            return await self.freshness.latest()
+        return await self.freshness.reached(after, partial(view.has_outcome, after))
 
     async def change(
         self,
@@ -185,7 +191,7 @@ class Service:
             raise NotConfirmed(event.id) from error
         caller.position = position
         outcome = None
-        with contextlib.suppress(Retryable):
+        with contextlib.suppress(Retryable), self._waiting.place(caller.principal):
             outcome = await self.fates.settled(position, digest_of(event))
         if outcome is not None and outcome.reason == Reason.ID_CONFLICT:
             raise IdConflict

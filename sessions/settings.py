@@ -135,6 +135,8 @@ class OwnSettings(BaseModel):
     # Chats at a time with one agent's token, some 80 KB each, and with the scopes admin and serve.
     max_chats_per_token: int = Field(default=500, ge=1)
     max_chats_per_service_token: int = Field(default=2000, ge=1)
+    # Readers of one agent that may wait for the store at a time, of the 1,000 places for all.
+    max_waiting_per_caller: int = Field(default=64, ge=1)
     # What one process may have published for an agent that the worker has not applied yet: entries
     # and bytes. A worker applies so much in about a second.
     max_share_entries: int = Field(default=2000, ge=1)
