@@ -15,6 +15,8 @@ class Connections:
         self._proxies = proxies
         self._most = most
         self._open: dict[str, int] = {}
+        # Refused ones that are not closed yet, of all addresses.
+        self.leaving = 0
 
     def has_room(self, address: str) -> bool:
         """Whether this address may have one more."""

@@ -16,6 +16,11 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from sessions.edge import Edge, Refusal
 
+# Seconds before a connection that is refused is closed: a peer that connects again at once would
+# cost more than the connections that it is refused.
+_LEAVING: Final = 1.0
+# Such connections at a time, each a file descriptor and some 3 KB. Others are closed at once.
+_MOST_LEAVING: Final = 512
 # Requests that a peer may send ahead of their answers. One chunk of bytes may hold thousands.
 _MOST_AHEAD: Final = 16
 
@@ -47,13 +52,26 @@ class GuardedHttp(HttpToolsProtocol):
         self._address = peer[0] if peer else ""
         if not self._edge.http.has_room(self._address):
             self._edge.refusals.count(Refusal.CONNECTION)
-            transport.write(_FULL)
-            transport.close()
+            self._turn_away(transport)
             return
         self._edge.http.opened(self._address)
         self._counted = True
         super().connection_made(transport)
         self._start_timer()
+
+    def _turn_away(self, transport: asyncio.Transport) -> None:
+        if self._edge.http.leaving >= _MOST_LEAVING:
+            transport.close()
+            return
+        self._edge.http.leaving += 1
+        transport.pause_reading()
+        self.loop.call_later(_LEAVING, self._send_away, transport)
+
+    def _send_away(self, transport: asyncio.Transport) -> None:
+        self._edge.http.leaving -= 1
+        if not transport.is_closing():
+            transport.write(_FULL)
+            transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
