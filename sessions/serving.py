@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 GRACE: Final = 4
 # Seconds for what is served beside the work of a process, when that ends.
 _BESIDE_GRACE: Final = 1.0
+# Connections that the kernel keeps until they are accepted, and that one turn of the loop accepts.
+# asyncio takes one number for both, and 2,000 of them in one turn would hold up everybody.
+_BACKLOG: Final = 2048
+_ACCEPTED_AT_ONCE: Final = 32
 # A chat message is text; uvicorn's own 16 MiB would let one client hold that much memory.
 MAX_WEBSOCKET_MESSAGE: Final = 256 * 1024
 # Seconds for a WebSocket's peer to answer a ping. Longer than an outage of Redis: while a message
@@ -153,6 +157,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(_BACKLOG)
         self._on_ready()
 
     @contextlib.contextmanager
@@ -174,6 +180,7 @@ def _config(app: AsgiApp, edge: Edge, more: Mapping[str, Any]) -> uvicorn.Config
         # Else an app that fails to start is taken for one that has nothing to start.
         "lifespan": "on",
         "access_log": False,
+        "backlog": _ACCEPTED_AT_ONCE,
         "server_header": False,
         # What a proxy says of a client's address is judged by the edge.
         "proxy_headers": False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import random
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
@@ -16,7 +17,7 @@ from sessions.asgi import AsgiApp, AsgiMessage, AsgiScope, Receive, Send, is_ins
 from sessions.edge import Edge, Refusal
 from sessions.edge.accounts import Account, Accounts
 
-# Seconds that a refusal is held back. It costs no processor time and slows down whoever asks
+# Seconds that a refusal is held back at least. It costs no processor time and slows down whoever asks
 # again at once: 128 connections then make some 500 requests a second instead of thousands.
 HOLD: Final = 0.25
 # Refusals held back for one caller, some 8 KB each. More are sent at once and end the connection.
@@ -63,7 +64,8 @@ class CallerLimits:
         if not crowded:
             account.held += 1
             try:
-                await asyncio.sleep(HOLD)
+                # Not all at one moment, when they came at one.
+                await asyncio.sleep(random.uniform(1.0, 1.5) * HOLD)
             finally:
                 account.held -= 1
         for message in _answer(wait, close=crowded):

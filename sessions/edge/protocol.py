@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -16,7 +17,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from sessions.edge import Edge, Refusal
 
-# Seconds before a connection that is refused is closed: a peer that connects again at once would
+# Seconds, on average, before a connection that is refused is closed: a peer that connects again at once would
 # cost more than the connections that it is refused.
 _LEAVING: Final = 1.0
 # Such connections at a time, each a file descriptor and some 3 KB. Others are closed at once.
@@ -65,7 +66,8 @@ class GuardedHttp(HttpToolsProtocol):
             return
         self._edge.http.leaving += 1
         transport.pause_reading()
-        self.loop.call_later(_LEAVING, self._send_away, transport)
+        # Not all at one moment, when they came at one.
+        self.loop.call_later(random.uniform(0.5, 1.5) * _LEAVING, self._send_away, transport)
 
     def _send_away(self, transport: asyncio.Transport) -> None:
         self._edge.http.leaving -= 1
