@@ -17,8 +17,8 @@ from sessions.asgi import AsgiApp, AsgiMessage, AsgiScope, Receive, Send, is_ins
 from sessions.edge import Edge, Refusal
 from sessions.edge.accounts import Account, Accounts
 
-# Seconds that a refusal is held back at least. It costs no processor time and slows down whoever asks
-# again at once: 128 connections then make some 500 requests a second instead of thousands.
+# Seconds that a refusal is held back at least. It costs no processor time and slows down whoever
+# asks again at once: 128 connections then make some 400 requests a second instead of thousands.
 HOLD: Final = 0.25
 # Refusals held back for one caller, some 8 KB each. More are sent at once and end the connection.
 MOST_HELD: Final = 256

@@ -17,8 +17,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from sessions.edge import Edge, Refusal
 
-# Seconds, on average, before a connection that is refused is closed: a peer that connects again at once would
-# cost more than the connections that it is refused.
+# Seconds, on average, before a connection that is refused is closed. A peer that connects again at
+# once would cost more than the connections that it is refused.
 _LEAVING: Final = 1.0
 # Such connections at a time, each a file descriptor and some 3 KB. Others are closed at once.
 _MOST_LEAVING: Final = 512
