@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import Final
 
@@ -65,6 +65,9 @@ async def opened(settings: Settings) -> AsyncGenerator[FastAPI]:
             max_content=settings.turnstream.max_content_bytes,
         )
         await _announce(settings, backend, stream, url)
+        # Away it may be, but what it does not permit now it will not permit later.
+        with suppress(Retryable):
+            await stream.facts()
         yield create_app(
             settings,
             backend=backend,

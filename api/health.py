@@ -22,7 +22,7 @@ from api.door import Here, Json, OpenDoor, authenticate
 from api.errors import Forbidden
 from api.freshness import lag
 from api.service import Service
-from sessions.errors import Retryable, StoreMismatch
+from sessions.errors import RedisRefused, Retryable, StoreMismatch
 from sessions.tokens import TokenScope
 
 router = APIRouter(route_class=OpenDoor, responses=OPEN_ERRORS)
@@ -69,7 +69,7 @@ async def _sizes(service: Service) -> dict[str, float]:
         cursor = await service.backend.cursor()
         sizes["stream_epoch"] = cursor.epoch
         facts = await service.freshness.stream_facts()
-    except (Retryable, StoreMismatch):
+    except (Retryable, RedisRefused, StoreMismatch):
         return sizes
     behind = lag(cursor, facts)
     sizes["stream_entries"] = facts.length

@@ -38,7 +38,7 @@ from api.rest import Cursor, Limit
 from api.service import Caller, Change, Service
 from api.view import MAX_LIMIT, View
 from sessions import times
-from sessions.errors import InvalidRequest, Retryable
+from sessions.errors import InvalidRequest, RedisRefused, Retryable
 from sessions.models import EventType, Page, Session, SessionFilter
 from sessions.notices import Notice
 from sessions.text import GATEWAY_PREFIX, display_id
@@ -234,8 +234,8 @@ async def _tell(service: Service, session: Session, content: str) -> None:
     agent = service.access.agent_of(session)
     if service.teller is None or agent is None:
         return
-    # Whoever misses it reads it in the history.
-    with contextlib.suppress(Retryable):
+    # Whoever misses it reads it in the history, also where Redis permits no notices.
+    with contextlib.suppress(Retryable, RedisRefused):
         await service.teller.tell(Notice(session.key, agent, "assistant", content, times.now()))
 
 

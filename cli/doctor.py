@@ -24,7 +24,7 @@ from cli.up import free_port
 from sessions import make_session_backend
 from sessions.errors import ConfigError, SessionError
 from sessions.private import exposed_settings, exposed_workspace
-from sessions.redis import UNAVAILABLE, RedisClient, RedisError, connect, explain, redacted
+from sessions.redis import ERRORS, RedisClient, RedisError, connect, explain, redacted
 from sessions.settings import Settings
 
 # From here on SQLite has no race between a checkpoint and a commit of another connection, which
@@ -183,7 +183,7 @@ async def _redis(system: System, environ: Mapping[str, str]) -> AsyncGenerator[C
         try:
             yield await _redis_version(client, url)
             yield await _redis_settings(client)
-        except (RedisError, *UNAVAILABLE) as error:
+        except ERRORS as error:
             yield Check("redis", Verdict.FAILED, str(explain(error, url)))
 
 

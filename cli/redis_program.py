@@ -20,15 +20,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from redis.exceptions import AuthenticationError
-
 from cli.child import python_module
 from cli.embedded_redis import SHUTDOWN_TIMEOUT, EmbeddedRedis
-from sessions.errors import ConfigError
+from sessions.errors import ConfigError, Retryable
 from sessions.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
 from sessions.private import make_private_directory
 from sessions.progress import ProgressReporter
-from sessions.redis import UNAVAILABLE, RedisError, connect
+from sessions.redis import ERRORS, connect, explain
 
 _LOCK_NAME: Final = "server.lock"
 
@@ -90,14 +88,11 @@ async def _running_server(redis: EmbeddedRedis) -> int | None:
                     raise _foreign(redis, f"its {name} is {found!r}, not {wanted!r}")
             await client.execute_command("CONFIG SET", "maxmemory", redis.maxmemory)
             return int((await client.execute_command("INFO", "server"))["process_id"])
-        except UNAVAILABLE as error:
-            # redis-py takes a missing password for a connection that failed, behind a socket twice.
-            if isinstance(error.__cause__ or error, AuthenticationError):
+        except ERRORS as error:
+            if not isinstance(explain(error, redis.url), Retryable):
                 raise _foreign(redis, str(error)) from error
             text = f"the server on {redis.socket_path} does not answer"
             raise OSError(f"{text} (process {_lock_holder(redis)}): {error}") from error
-        except RedisError as error:
-            raise _foreign(redis, str(error)) from error
 
 
 def _somebody_listens(path: Path) -> bool:

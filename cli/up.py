@@ -24,7 +24,7 @@ from cli.system import TOKEN_FILE, local_url, redis_cli_arguments
 from cli.tasks import run
 from sessions import make_session_backend, times
 from sessions.errors import ConfigError
-from sessions.redis import UNAVAILABLE, RedisError, connect, explain, redacted
+from sessions.redis import ERRORS, connect, explain, redacted
 from sessions.settings import Settings
 from sessions.tokens import ensure_admin_token
 
@@ -118,7 +118,7 @@ async def _reach(url: str) -> None:
     async with aclosing(connect(url)) as client:
         try:
             await client.execute_command("PING")
-        except (RedisError, *UNAVAILABLE) as error:
+        except ERRORS as error:
             raise explain(error, url) from error
 
 

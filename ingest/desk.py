@@ -19,7 +19,14 @@ from ingest.inbound import Inbound
 from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.tasks import end_all
 from ingest.turn import TurnRunner
-from sessions.errors import DeclaredDead, LaneLost, LaneTimeout, Retryable, SessionError
+from sessions.errors import (
+    DeclaredDead,
+    LaneLost,
+    LaneTimeout,
+    RedisRefused,
+    Retryable,
+    SessionError,
+)
 from sessions.lanes import DEPTH, Hold, Lanes, Place, Stage, former_lane_of, session_of
 
 log = logging.getLogger(__name__)
@@ -81,6 +88,7 @@ class Desk:
         # How the turns ended that ran here.
         self.endings: Counter[Ending] = Counter()
         self._naming = asyncio.Lock()
+        self._refused: RedisRefused | None = None
         self._stopping = False
 
     # -- accepting ---------------------------------------------------------------------------
@@ -124,6 +132,8 @@ class Desk:
             # Somebody waits for the answer, whatever went wrong.
             self._turns.pop((turn.lane, turn.inbound.id), None)
             turn.accepted.set_exception(_told(error))
+            if isinstance(error, RedisRefused):
+                self._refused = error
             if isinstance(error, SessionError):
                 return
             raise
@@ -314,7 +324,12 @@ class Desk:
     # -- keeping the lanes: called by the keeper ------------------------------------------------
 
     async def beat(self) -> None:
-        """Show that this replica lives, and act on what changed. Raises Retryable."""
+        """Show that this replica lives, and act on what changed.
+
+        Raises Retryable, and RedisRefused also where that came to a turn: then no turn can end.
+        """
+        if self._refused is not None:
+            raise self._refused
         holds = [hold for _, hold in self._running.values()]
         replica = self.lanes.replica
         try:
@@ -438,9 +453,12 @@ class Desk:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, RedisRefused):
+            self._refused = error
+        elif error is not None:
             # What it had of a lane is found by the next sweep, and closed.
-            log.error("%s failed", task.get_name(), exc_info=task.exception())
+            log.error("%s failed", task.get_name(), exc_info=error)
 
 
 def _told(error: BaseException) -> SessionError:

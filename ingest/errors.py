@@ -21,6 +21,7 @@ from sessions.errors import (
     InvalidEvent,
     InvalidRequest,
     LaneFull,
+    RedisRefused,
     Retryable,
     SessionError,
     ShareFull,
@@ -96,6 +97,7 @@ _TABLE: Final[tuple[tuple[type[Exception], int, str, str | None], ...]] = (
     (StreamFull, 503, "stream_full", None),
     (StreamUnavailable, 503, "stream_unavailable", "Redis does not answer; try again"),
     (ApiUnavailable, 503, "api_unavailable", "the api does not answer; try again"),
+    (RedisRefused, 503, "redis_refused", "Redis refuses what this needs; the log tells what"),
     (Retryable, 503, "unavailable", "this is not possible now; try again"),
 )
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 from ingest.desk import Desk
-from ingest.tasks import end_all
-from sessions.errors import SessionError
+from ingest.tasks import beside
+from sessions.errors import RedisRefused, SessionError
 from sessions.lanes import DEAD_AFTER, Watch
 
 log = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ async def keeping(
     """Keep the desk's lanes as long as the context is open. Redis being away interrupts nothing.
 
     A defect in one of the loops ends the process by SIGTERM: a replica that does not keep its
-    lanes must not run turns.
+    lanes must not run turns. Raises RedisRefused at the end where Redis does not permit them.
     """
     watch = Watch(dead_after)
 
@@ -45,22 +44,13 @@ async def keeping(
             watch.forget()
             raise
 
-    loops = (("beats", _every(beat, desk.beat)), ("sweeps", _every(look, look_once)))
-    tasks = [
-        asyncio.create_task(work, name=name) for name, work in (*loops, ("signals", _listen(desk)))
-    ]
-    for task in tasks:
-        task.add_done_callback(_end_process_if_failed)
-    try:
+    loops = {
+        "beats of the lanes": _every(beat, desk.beat),
+        "sweeps of the lanes": _every(look, look_once),
+        "signals of the lanes": _listen(desk),
+    }
+    async with beside(loops):
         yield
-    finally:
-        await end_all(tasks)
-
-
-def _end_process_if_failed(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.critical("the %s of the lanes failed", task.get_name(), exc_info=task.exception())
-        signal.raise_signal(signal.SIGTERM)
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -71,6 +61,8 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
             failing = False
+        except RedisRefused:
+            raise
         except SessionError as error:
             # Once for each outage.
             log.log(logging.DEBUG if failing else logging.WARNING, "lanes are not kept: %s", error)
@@ -80,8 +72,12 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
 
 async def _listen(desk: Desk) -> None:
     while True:
-        with suppress(SessionError):
+        try:
             async for hint in desk.lanes.signals():
                 if hint is not None:
                     desk.hint(hint.word, hint.lane)
+        except RedisRefused:
+            raise
+        except SessionError as error:
+            log.debug("signals are not heard: %s", error)
         await asyncio.sleep(LOOK)

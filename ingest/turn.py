@@ -217,17 +217,16 @@ class TurnRunner:
         # Whether a cut connection took the entry is not known, so this goes on until it is; what
         # Redis refused for want of room is surely not on the stream.
         events = [turn.inbound.opening(), *(one.joining(hold.id) for one in turn.joined)]
-        tolerated = (StreamUnavailable,) if turn.attended else (StreamUnavailable, StreamFull)
+        tolerated = StreamUnavailable if turn.attended else Retryable
         positions = await self._insist(turn, hold, events, Stage.OPENED, tolerated)
         return positions[0]
 
     async def _clear(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
         """Begin the session anew, once for each command."""
-        tolerated = (StreamUnavailable, StreamFull)
         if turn.inbound.former:
             await self._patiently(turn, lambda: self._check_command(turn.inbound))
         events = [turn.inbound.clearing()]
-        [position] = await self._insist(turn, hold, events, Stage.ENDED, tolerated)
+        [position] = await self._insist(turn, hold, events, Stage.ENDED)
         outcome = await self._outcome_of(turn, position)
         if outcome.position.stream_id != position.stream_id:
             raise _RunBefore
@@ -319,13 +318,12 @@ class TurnRunner:
     # -- the end -----------------------------------------------------------------------------
 
     async def _close(self, turn: LiveTurn, hold: Hold, conclusion: _Conclusion) -> TurnEnd:
-        tolerated = (StreamUnavailable, StreamFull)
         try:
-            await self._insist(turn, hold, conclusion.events, Stage.ENDED, tolerated)
+            await self._insist(turn, hold, conclusion.events, Stage.ENDED)
         except InvalidEvent as error:
             # A reply that no entry can hold. Nothing of it was published.
             conclusion = _failed(turn, AgentError(f"the reply cannot be stored: {error.detail}"))
-            await self._insist(turn, hold, conclusion.events, Stage.ENDED, tolerated)
+            await self._insist(turn, hold, conclusion.events, Stage.ENDED)
         return conclusion.end
 
     async def _insist(
@@ -334,9 +332,9 @@ class TurnRunner:
         hold: Hold,
         events: Sequence[Event],
         stage: Stage,
-        tolerated: tuple[type[Retryable], ...],
+        tolerated: type[Retryable] = Retryable,
     ) -> list[Position]:
-        """Publish, however long Redis is away; only a lost lane ends it."""
+        """Publish, however long Redis is away or takes nothing; only a lost lane ends it."""
         while True:
             try:
                 return await self._lanes.publish(hold, events, stage=stage)

@@ -12,7 +12,7 @@ from proof.history import Step
 from sessions import wire
 from sessions.errors import InvalidEvent, Retryable
 from sessions.models import Position
-from sessions.redis import UNAVAILABLE, RedisClient, RedisError, connect
+from sessions.redis import ERRORS, RedisClient, connect
 from sessions.stream import TurnStream
 
 PREFIX: Final = "turnstream:"
@@ -97,7 +97,7 @@ class PlainDoor:
                 for step in steps:
                     pipe.execute_command("XADD", f"{PREFIX}turns", "*", *_raw(step))
                 return [reply.decode() for reply in await pipe.execute()]
-        except (RedisError, *UNAVAILABLE) as error:
+        except ERRORS as error:
             raise Unknown(str(error)) from error
 
     async def shows(self, event_id: str) -> bool | None:

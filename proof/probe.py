@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 from proof.doors import PREFIX
 from proof.evidence import Leftovers
 from sessions.models import STREAM_START, StreamId
-from sessions.redis import UNAVAILABLE, RedisClient, RedisError
+from sessions.redis import ERRORS, RedisClient
+from sessions.refusals import Meaning, meaning_of
 
 _KEY: Final = f"{PREFIX}turns"
 _ALL_AT_ONCE: Final = 5000
@@ -100,20 +101,19 @@ class StreamProbe:
         """The newest entry's id; None while Redis cannot be asked."""
         try:
             info = await self.redis.execute_command("XINFO STREAM", _KEY)
-        except UNAVAILABLE:
-            return None
-        except RedisError:
-            return STREAM_START  # no such key yet
+        except ERRORS as error:
+            no_such_key = meaning_of(error) is Meaning.DEFECT
+            return STREAM_START if no_such_key else None
         return StreamId.parse(info["last-generated-id"])
 
     async def squeeze(self) -> None:
         """Let Redis be out of memory until `relax`."""
-        with contextlib.suppress(RedisError, *UNAVAILABLE):
+        with contextlib.suppress(*ERRORS):
             await self.redis.execute_command("CONFIG SET", "maxmemory", "1mb")
 
     async def relax(self, limit: int) -> None:
         """Give Redis its memory back."""
-        with contextlib.suppress(RedisError, *UNAVAILABLE):
+        with contextlib.suppress(*ERRORS):
             await self.redis.execute_command("CONFIG SET", "maxmemory", limit)
 
     async def waiting(self, applied: StreamId) -> list[str]:

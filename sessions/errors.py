@@ -5,10 +5,11 @@
     ├── InvalidRequest          an argument of a read is wrong (cursor, limit, position)
     ├── ConfigError             the settings or the workspace are wrong; nothing was started
     │   ├── UnknownBackend
+    │   ├── RedisRefused         Redis permits too little, or is not one that can be used
     │   ├── StoreTooNew
     │   └── StoreMismatch       this store is not the one that the stream belongs to
     ├── Retryable               the same call may succeed later; nothing was lost
-    │   ├── StreamUnavailable   Redis does not answer
+    │   ├── StreamUnavailable   Redis does not answer, or refuses for now
     │   ├── StreamFull          Redis refuses new entries until the worker has caught up
     │   ├── ShareFull           too much of what the agent published waits for the worker
     │   ├── StoreUnavailable    the store is busy, its disk is full, or it cannot be opened now
@@ -54,6 +55,10 @@ class UnknownBackend(ConfigError):
     """No backend has this name."""
 
 
+class RedisRefused(ConfigError):
+    """Redis does not permit what the service needs, or cannot be used as it is."""
+
+
 class StoreTooNew(ConfigError):
     """The store was written by a newer Turnstream; this one would not understand it."""
 
@@ -71,7 +76,7 @@ class Retryable(SessionError):
 
 
 class StreamUnavailable(Retryable):
-    """Redis does not answer, so nothing can be published or read fresh."""
+    """Redis does not answer or refuses for now: nothing can be published or read fresh."""
 
 
 class StreamFull(Retryable):

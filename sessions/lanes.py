@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple, cast
 from sessions import wire
 from sessions.errors import DeclaredDead, LaneFull, LaneLost, LaneTimeout, StoreBehind
 from sessions.models import Event, Position, StreamId
-from sessions.redis import UNAVAILABLE, RedisClient, RedisError, Script, explain, patiently
+from sessions.redis import ERRORS, RedisClient, Script, explain, patiently
 
 # Messages in one lane, the one at work included: what upstream's gateway allows.
 DEPTH: Final = 8
@@ -389,7 +389,7 @@ class Lanes:
             while True:
                 found = await pubsub.get_message(timeout=_LISTEN)
                 yield _signal(found["data"]) if found else None
-        except (RedisError, *UNAVAILABLE) as error:
+        except ERRORS as error:
             raise explain(error, self._url) from error
         finally:
             await pubsub.aclose()

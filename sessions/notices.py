@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 from pydantic import TypeAdapter
 
 from sessions.asgi import InvalidJson, parse_json
-from sessions.redis import UNAVAILABLE, RedisClient, RedisError, explain, patiently
+from sessions.redis import ERRORS, RedisClient, explain, patiently
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Notices:
                 notice = _read(found["data"]) if found else None
                 if notice is not None:
                     yield notice
-        except (RedisError, *UNAVAILABLE) as error:
+        except ERRORS as error:
             raise explain(error, self._url) from error
         finally:
             await pubsub.aclose()

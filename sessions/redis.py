@@ -1,7 +1,8 @@
 """Connections to Redis, built the same way everywhere.
 
 redis-py 5.3 (the newest that arq allows) waits for ever on a half-open socket unless told
-otherwise, and repeats nothing by itself. Both are decided here.
+otherwise, and repeats nothing by itself. Both are decided here. What its errors mean is told by
+`sessions.refusals`.
 """
 
 from __future__ import annotations
@@ -12,19 +13,11 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    ConnectionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    TimeoutError,
-)
+from redis.exceptions import RedisError
 
-from sessions.errors import ConfigError, SessionError, StreamFull, StreamUnavailable
-from sessions.urls import is_ambiguous, redacted, without_secrets
+from sessions.errors import ConfigError, StreamUnavailable
+from sessions.refusals import ERRORS, ReplyParser, explain
+from sessions.urls import is_ambiguous, redacted
 
 R = TypeVar("R")
 
@@ -35,9 +28,6 @@ CONNECT_TIMEOUT: Final = 2.0
 # Seconds between tries: short at first, because most cuts are a restart of 100 ms.
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
-
-# What passes by itself: Redis restarting, loading its file, failing over, or cut off.
-UNAVAILABLE: Final = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
 
 
 class Pipeline(Protocol):
@@ -103,6 +93,7 @@ def connect(url: str, *, read_timeout: float = COMMAND_TIMEOUT) -> RedisClient:
             socket_timeout=read_timeout,
             socket_connect_timeout=CONNECT_TIMEOUT,
             health_check_interval=15,
+            parser_class=ReplyParser,
         )
     except ValueError:  # its text quotes what it took for the port
         raise ConfigError(_unusable(url)) from None
@@ -122,34 +113,8 @@ def _as_it_came(reply: Any, **_: Any) -> Any:
     return reply
 
 
-def explain(error: Exception, url: str) -> SessionError:
-    """The error of ours for an error of Redis, with the text that says what to do."""
-    said = without_secrets(str(error), url)
-    if isinstance(error, OutOfMemoryError):
-        return StreamFull(
-            "Redis is at its memory limit and takes no new entries; the same event can be sent "
-            "again once the worker has caught up",
-            retry_after=2.0,
-        )
-    if _is_refusal(error):
-        return ConfigError(f"Redis at {redacted(url)} refuses the user or password: {said}")
-    if isinstance(error, UNAVAILABLE):
-        return StreamUnavailable(
-            f"Redis at {redacted(url)} does not answer ({said}); is it running, and is the URL "
-            "right?"
-        )
-    return SessionError(f"Redis at {redacted(url)} refused a command: {said}")
-
-
-def _is_refusal(error: BaseException | None) -> bool:
-    """Whether Redis knows us not; redis-py calls that a ConnectionError, and may wrap it."""
-    return isinstance(error, AuthenticationError | AuthorizationError) or (
-        error is not None and _is_refusal(error.__cause__)
-    )
-
-
 async def patiently(call: Callable[[], Awaitable[R]], url: str, patience: float) -> R:
-    """Try for `patience` seconds while Redis is away; any other error of Redis at once.
+    """Try for `patience` seconds while what Redis says passes by itself; else fail at once.
 
     The call may take effect more than once, so it must be one that can be repeated. Raises what
     `explain` makes of the last error.
@@ -160,18 +125,19 @@ async def patiently(call: Callable[[], Awaitable[R]], url: str, patience: float)
     while True:
         try:
             return await call()
-        except UNAVAILABLE as error:
-            if _is_refusal(error) or loop.time() + pause > deadline:
-                raise explain(error, url) from error
-        except RedisError as error:
-            raise explain(error, url) from error
+        except ERRORS as error:
+            explained = explain(error, url)
+            passing = isinstance(explained, StreamUnavailable)
+            if not passing or loop.time() + pause > deadline:
+                raise explained from error
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 __all__ = [
     "COMMAND_TIMEOUT",
-    "UNAVAILABLE",
+    "CONNECT_TIMEOUT",
+    "ERRORS",
     "Pipeline",
     "RedisClient",
     "RedisError",

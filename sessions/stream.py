@@ -19,7 +19,7 @@ from typing import Any, Final
 from sessions import times, wire
 from sessions.errors import SessionError, StoreMismatch
 from sessions.models import STREAM_START, Entry, Event, Position, RawEntry, StreamId, make_tuple
-from sessions.redis import UNAVAILABLE, RedisClient, RedisError, explain, patiently
+from sessions.redis import ERRORS, RedisClient, explain, patiently
 
 # Seconds that a publisher goes on with the same ids before it says that Redis is away. Shorter
 # than the 15 s after which platforms give up on a webhook.
@@ -196,7 +196,7 @@ class TurnStream:
     async def _ask(self, call: Callable[[], Awaitable[Any]]) -> Any:
         try:
             return await call()
-        except (RedisError, *UNAVAILABLE) as error:
+        except ERRORS as error:
             raise self._explained(error) from error
 
     # -- the leader's part -------------------------------------------------------------------

@@ -18,9 +18,11 @@ from arq.worker import Worker
 from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from redis.exceptions import ConnectionError, TimeoutError
 
-from sessions.redis import COMMAND_TIMEOUT, CONNECT_TIMEOUT
+from sessions.errors import RedisRefused
+from sessions.redis import COMMAND_TIMEOUT, CONNECT_TIMEOUT, ERRORS, explain
+from sessions.refusals import ReplyParser
 from worker.consumer import Consumer
 from worker.upkeep import Chore
 
@@ -39,19 +41,21 @@ _HEALTH_INTERVAL: Final = 30
 async def host(consumer: Consumer, *, url: str, prefix: str, holder: str) -> None:
     """Run the consumer inside an arq worker until it ends; raises what ended it.
 
-    An arq that dies of an error of Redis is replaced; the consumer is not disturbed.
+    An arq that dies of an error of Redis is replaced; the consumer is not disturbed. What Redis
+    will never permit arq is raised as RedisRefused.
     """
     task = asyncio.create_task(consumer.run(), name="consumer")
     try:
         while not task.done():
-            await _until_either(_build(consumer, url=url, prefix=prefix, holder=holder), task)
+            arq = _build(consumer, url=url, prefix=prefix, holder=holder)
+            await _until_either(arq, task, url)
     finally:
         consumer.stop()
         await asyncio.wait([task])
     task.result()
 
 
-async def _until_either(worker: Worker, consumer: asyncio.Task[None]) -> None:
+async def _until_either(worker: Worker, consumer: asyncio.Task[None], url: str) -> None:
     """Let arq run until it fails or the consumer ends."""
     hosting = asyncio.create_task(worker.async_run(), name="arq")
     await asyncio.wait([hosting, consumer], return_when=asyncio.FIRST_COMPLETED)
@@ -63,16 +67,20 @@ async def _until_either(worker: Worker, consumer: asyncio.Task[None]) -> None:
         await hosting
     except asyncio.CancelledError:
         log.debug("arq has stopped")
-    except (RedisError, OSError) as error:
-        log.warning("arq stopped (%s); it is started again", error)
+    except ERRORS as error:
+        explained = explain(error, url)
+        if isinstance(explained, RedisRefused):
+            raise explained from error
+        log.warning("arq stopped (%s); it is started again", explained)
         await asyncio.wait([consumer], timeout=_RESTART_PAUSE)
-    await _close(worker)
+    finally:
+        await _close(worker)
 
 
 async def _close(worker: Worker) -> None:
     try:
         await worker.close()
-    except (RedisError, OSError, asyncio.CancelledError) as error:
+    except (*ERRORS, asyncio.CancelledError) as error:
         log.debug("arq could not tidy up: %r", error)
 
 
@@ -103,6 +111,7 @@ def _pool(url: str) -> ArqRedis:
         url,
         socket_timeout=COMMAND_TIMEOUT,
         socket_connect_timeout=CONNECT_TIMEOUT,
+        parser_class=ReplyParser,
         retry=Retry(ExponentialBackoff(cap=1, base=0.1), 5),
         # OSError is what a refused connection is.
         retry_on_error=[ConnectionError, TimeoutError, OSError],

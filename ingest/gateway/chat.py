@@ -23,7 +23,11 @@ from ingest.tasks import end_all
 from ingest.turn import refusal_code
 from ingest.unavailable import CODE, refusal_text
 from sessions import times
-from sessions.errors import LaneFull, Retryable
+from sessions.errors import (
+    LaneFull,
+    RedisRefused,
+    Retryable,
+)
 from sessions.lanes import Running, lane_of
 from sessions.notices import Notice
 
@@ -37,6 +41,7 @@ _FOLLOW: Final = 0.5
 # Seconds that such a turn may be nowhere to be seen before its client is told: it may wait for
 # the turns before it, or for a dead replica to be noticed.
 _NOWHERE: Final = 45.0
+_REFUSED: Final = "Redis refuses what this needs; the log of ingest tells what"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ class Chat:
     async def _find_running(self) -> Running | None:
         try:
             return await self._desk.lanes.at_work(self._lane)
-        except Retryable:
+        except (Retryable, RedisRefused):
             return None
 
     def _resume(self, running: Running) -> None:
@@ -197,8 +202,9 @@ class Chat:
                 self.outbox.put(problem)
                 return True
             turn = await self._desk.accept(self._inbound(said), attended=True)
-        except Retryable as error:
-            self.outbox.put(frames.error(str(error), _code(error)))
+        except (Retryable, RedisRefused) as error:
+            text = _REFUSED if isinstance(error, RedisRefused) else str(error)
+            self.outbox.put(frames.error(text, _code(error)))
             return False
         except Exception:
             # Whatever it is, the client waits for an answer.
@@ -297,7 +303,9 @@ def _as_stored(text: str) -> TurnEnd:
     return TurnEnd(Ending.REPLIED, text)
 
 
-def _code(error: Retryable) -> str:
+def _code(error: Retryable | RedisRefused) -> str:
+    if isinstance(error, RedisRefused):
+        return "UNAVAILABLE"
     return "SESSION_QUEUE_FULL" if isinstance(error, LaneFull) else refusal_code(error)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 from ingest.gateway.chat import Chat
-from ingest.tasks import end_all
-from sessions.errors import SessionError
+from ingest.tasks import beside
+from sessions.errors import RedisRefused, SessionError
 from sessions.notices import Notices
+
+log = logging.getLogger(__name__)
 
 # Seconds before Redis is asked again after it was away.
 _PAUSE: Final = 1.0
@@ -19,17 +22,18 @@ _PAUSE: Final = 1.0
 @asynccontextmanager
 async def showing(notices: Notices, clients: Collection[Chat]) -> AsyncGenerator[None]:
     """Show every notice to the clients that it is for, while the context is open."""
-    task = asyncio.create_task(_show(notices, clients), name="notices")
-    try:
+    async with beside({"notices": _show(notices, clients)}):
         yield
-    finally:
-        await end_all([task])
 
 
 async def _show(notices: Notices, clients: Collection[Chat]) -> None:
     while True:
-        with suppress(SessionError):
+        try:
             async for notice in notices.hear():
                 for client in clients:
                     client.show(notice)
+        except RedisRefused:
+            raise
+        except SessionError as error:
+            log.debug("notices are not heard: %s", error)
         await asyncio.sleep(_PAUSE)
