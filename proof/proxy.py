@@ -48,6 +48,7 @@ class Proxy:
         self.port = 0
         self._socket_path = socket_path
         self._server: asyncio.Server | None = None
+        self._cut_off: Trouble | None = None
         self._links: dict[int, _Link] = {}
         self._numbers = itertools.count()
         self._serving: set[asyncio.Task[None]] = set()
@@ -77,21 +78,42 @@ class Proxy:
         for link in [*self._links.values()]:
             link.heal()
 
+    def cut_off(self, *, silently: bool) -> None:
+        """Let nothing pass until `restore`: `silently` as a network does that drops everything.
+
+        Else as a machine does on which nobody listens.
+        """
+        self._cut_off = Trouble.HALF_OPEN if silently else Trouble.CUT
+        for link in [*self._links.values()]:
+            if silently:
+                link.trouble = Trouble.HALF_OPEN
+            else:
+                link.cut()
+
+    def restore(self) -> None:
+        """Let new connections through; those that hang are cut."""
+        self._cut_off = None
+        self.heal()
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._cut_off is Trouble.CUT:
+            writer.transport.abort()
+            return
         try:
             server = await asyncio.open_unix_connection(str(self._socket_path))
         except OSError:
             writer.transport.abort()
             return
         number = next(self._numbers)
-        self._links[number] = _Link((reader, writer), server)
+        link = self._links[number] = _Link((reader, writer), server)
+        link.trouble = self._cut_off
         try:
-            await self._links[number].run()
+            await link.run()
         finally:
             del self._links[number]
 

@@ -86,6 +86,7 @@ class TurnStream:
         self._redis = redis
         self._url = url
         self._max_content = max_content
+        self._answered = float("-inf")
         self._lanes = _Lanes()
         # Bytes of an entry, as the last ones had, and entries that cannot be too many.
         self._typical = 1
@@ -93,6 +94,11 @@ class TurnStream:
         self._facts_script = redis.register_script(_lua("facts"))
         self._trim_script = redis.register_script(_lua("trim"))
         self._surplus_script = redis.register_script(_lua("surplus"))
+
+    @property
+    def answered(self) -> float:
+        """When Redis last answered a question about the stream, by the event loop's clock."""
+        return self._answered
 
     # -- publishing --------------------------------------------------------------------------
 
@@ -195,9 +201,11 @@ class TurnStream:
 
     async def _ask(self, call: Callable[[], Awaitable[Any]]) -> Any:
         try:
-            return await call()
+            found = await call()
         except ERRORS as error:
             raise self._explained(error) from error
+        self._answered = asyncio.get_running_loop().time()
+        return found
 
     # -- the leader's part -------------------------------------------------------------------
 

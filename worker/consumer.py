@@ -17,12 +17,12 @@ from typing import Final
 
 from sessions import times
 from sessions.backend import Following, SessionBackend
-from sessions.errors import Fenced, Retryable, StoreUnavailable, StreamFull
+from sessions.errors import Fenced, Retryable, StoreUnavailable, StreamFull, StreamUnavailable
 from sessions.models import Entry, Event, EventType, StreamCursor, StreamId
 from sessions.progress import ProgressReporter
 from sessions.stream import StreamFacts, TurnStream
 from worker.announcing import announcing
-from worker.leadership import RENEWAL, DeathLock, stand_by
+from worker.leadership import ANSWERS_WITHIN, DEAF_AFTER, RENEWAL, DeathLock, stand_by
 from worker.readahead import ReadAhead
 from worker.regression import regression, vanished
 from worker.upkeep import Chore, Upkeep, under_pressure
@@ -114,35 +114,59 @@ class Consumer:
                 stopping=self._stopping,
                 progress=self._progress,
                 show=self._show_standby,
+                hears=self._hears,
             )
             if lease is None:
                 return
             log.info("leading under epoch %d as %s", lease.epoch, self._holder)
             try:
                 await self._lead()
+                await self._release()
             except Fenced as error:
                 log.warning("the lead is lost: %s", error)
-                fenced = True
-            else:
-                return
             finally:
                 self._leading = False
                 self._lock.close()
+            # Whoever leads by now may not have the lock yet.
+            fenced = True
 
     async def _lead(self) -> None:
+        """Lead until a stop is asked for, or Redis has not answered for too long."""
         self._leading = True
         self._cursor = self._coming = None
         async with announcing(self._stream, lambda: self._cursor):
             while not self._stopping.is_set():
-                await self._patiently(self._step)
+                try:
+                    await self._patiently(self._step)
+                except _Deaf as error:
+                    log.warning("the lead is given up: %s", error)
+                    return
+
+    async def _release(self) -> None:
         try:
             await self._backend.release()
         except StoreUnavailable as error:
             # The kernel lets go of the lock that a standby also watches.
             log.warning("the lease is left to lapse: %s", error)
 
+    async def _hears(self) -> bool:
+        """Whether Redis answers; that it does not is said once."""
+        try:
+            async with asyncio.timeout(ANSWERS_WITHIN):
+                await self._stream.facts()
+        except (Retryable, TimeoutError) as error:
+            if self._trouble is None:
+                self._trouble = str(error) or "Redis does not answer"
+                log.warning("waiting: nobody leads without Redis: %s", self._trouble)
+            return False
+        self._trouble = None
+        return True
+
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Do the step again until nothing passing is in its way, or a stop is asked for."""
+        """Do the step again until nothing passing is in its way, or a stop is asked for.
+
+        Raises _Deaf where we lead and Redis has not answered for DEAF_AFTER seconds.
+        """
         loop = asyncio.get_running_loop()
         pause, told, began = _FIRST_PAUSE, float("-inf"), loop.time()
         self._trouble = None
@@ -156,6 +180,9 @@ class Consumer:
                     told = loop.time()
                     if isinstance(error, StoreUnavailable):
                         await self._show(trouble=str(error))
+                silent = loop.time() - self._stream.answered
+                if self._leading and isinstance(error, StreamUnavailable) and silent > DEAF_AFTER:
+                    raise _Deaf(f"Redis has not answered for {silent:.0f} s") from error
             else:
                 if self._trouble is not None:
                     log.info("going on after %.1f s", loop.time() - began)
@@ -253,13 +280,16 @@ class Consumer:
         return fresh
 
     async def _settle_claim(self, facts: StreamFacts, cursor: StreamCursor) -> None:
-        """Tell publishers and readers the epoch. A full Redis may delay it, but stops nobody."""
+        """Tell publishers and readers the epoch.
+
+        A Redis that takes no writes now may delay it, but what can be read is applied all the same.
+        """
         if self._claimed and facts.epoch == cursor.epoch:
             return
         try:
             await self._check_claim()
             await self._stream.announce(epoch=cursor.epoch)
-        except StreamFull as error:
+        except (StreamFull, StreamUnavailable) as error:
             log.warning("cannot register in Redis yet: %s", error)
         else:
             self._claimed = True
@@ -273,8 +303,9 @@ class Consumer:
 
     async def _show_standby(self) -> None:
         try:
-            await self._stream.note_standby(self._holder)
-        except Retryable as error:
+            async with asyncio.timeout(ANSWERS_WITHIN):
+                await self._stream.note_standby(self._holder)
+        except (Retryable, TimeoutError) as error:
             log.debug("cannot show that this worker stands by: %s", error)
 
     async def _check_claim(self) -> None:
@@ -298,6 +329,10 @@ class Consumer:
                 missing,
             )
         self._missing = max(self._missing, missing)
+
+
+class _Deaf(Exception):
+    """Redis does not answer this leader; it may answer a standby."""
 
 
 def _erases(entry: Entry) -> bool:

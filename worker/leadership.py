@@ -29,6 +29,11 @@ RENEWAL: Final = 2.0
 # Seconds of a still beat after which a leader counts as gone: three renewals, and early enough
 # that a standby leads within 10 s.
 SILENCE: Final = 6.0
+# Seconds without an answer of Redis after which a leader gives the lead up: with the time that a
+# command may take to fail, a standby that Redis answers leads within 10 s.
+DEAF_AFTER: Final = 4.0
+# Seconds in which Redis must answer who would lead.
+ANSWERS_WITHIN: Final = 1.0
 # Seconds between two looks of a standby.
 _LOOK: Final = 0.25
 
@@ -79,10 +84,12 @@ async def stand_by(
     stopping: asyncio.Event,
     progress: ProgressReporter,
     show: Callable[[], Awaitable[None]],
+    hears: Callable[[], Awaitable[bool]],
 ) -> Lease | None:
     """Watch the lease until it is ours; None where `stopping` was set first.
 
-    `show` is called every RENEWAL seconds, to tell others that somebody stands by.
+    `show` is called every RENEWAL seconds, to tell others that somebody stands by. The lease is
+    taken only where `hears` says that Redis answers: who cannot read the stream must not lead.
     A worker that was just `fenced` off does not trust the lock until the lease has been still
     for a while: it was itself the one that held it.
     """
@@ -97,10 +104,12 @@ async def stand_by(
             trusting_after = max(trusting_after, since + 1.5 * RENEWAL) if fenced else since
         free = lease.holder is None or loop.time() - since > SILENCE
         if free or (loop.time() >= trusting_after and lock.take()):
-            taken = await _acquire(backend, holder, seen)
+            taken = await _acquire(backend, holder, seen) if await hears() else None
             if taken is not None:
                 lock.take()
                 return taken
+            # Kept, it would tell us that whoever leads next has died.
+            lock.close()
         if shown < 0:
             log.info("standing by; %s leads under epoch %d", lease.holder, lease.epoch)
         if loop.time() - shown > RENEWAL:

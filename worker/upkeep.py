@@ -12,6 +12,7 @@ from typing import Final
 
 from sessions import times
 from sessions.backend import SessionBackend
+from sessions.errors import Retryable
 from sessions.models import StreamCursor, StreamId
 from sessions.stream import Memory, TurnStream
 
@@ -69,10 +70,17 @@ class Upkeep:
             self._asked.add(chore)
 
     async def trim(self, cursor: StreamCursor) -> None:
-        """Drop entries that are applied and older than the slack."""
+        """Drop entries that are applied and older than the slack.
+
+        A Redis that takes no writes now is asked again later: what came can be applied meanwhile.
+        """
         memory = await self._stream.memory()
         oldest = _behind(cursor) if under_pressure(memory) else await self._slack(cursor, memory)
-        dropped = await self._stream.trim(oldest, applied=cursor.applied)
+        try:
+            dropped = await self._stream.trim(oldest, applied=cursor.applied)
+        except Retryable as error:
+            log.debug("the stream is not trimmed: %s", error)
+            return
         if dropped:
             log.info("trimmed %d applied entries from the stream", dropped)
 
