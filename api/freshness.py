@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from api.errors import Busy
@@ -71,9 +71,10 @@ class Freshness:
         has no outcome although all of the stream has been applied.
         """
         async with self._within_patience() as seen:
-            cursor, _ = await self._look(seen)
+            cursor, facts = await self._look(seen)
             if _includes(cursor, position) or await has_outcome():
                 return _position(cursor)
+            position = _within(position, facts)
             if cursor.epoch <= position.epoch:
                 cursor = await self._watch.until(
                     lambda now: _includes(now, position) or now.epoch > position.epoch
@@ -117,7 +118,7 @@ class Freshness:
         while True:
             cursor, facts = await self._look(seen)
             if cursor.epoch == facts.epoch and cursor.applied <= facts.last_id:
-                arrived = _at(facts.epoch, facts.last_id)
+                arrived = _at(facts.epoch, facts.newest_id)
                 cursor = await self._watch.until(arrived, known=cursor)
                 if cursor.epoch == facts.epoch:
                     return cursor
@@ -207,10 +208,15 @@ def position_lost() -> PositionLost:
 
 
 def lag(cursor: StreamCursor, facts: StreamFacts) -> int | None:
-    """Entries that Redis took and the store has not applied; None where that is not known."""
-    if facts.added is None or cursor.epoch != facts.epoch:
+    """Entries that wait to be applied; None where that is not known."""
+    if cursor.epoch != facts.epoch:
         return None
-    return max(0, facts.added - cursor.skipped - cursor.resolved)
+    if cursor.applied >= facts.newest_id:
+        return 0
+    if facts.added is None:
+        return None
+    # What vanished before it was read does not wait.
+    return min(facts.length, max(0, facts.added - cursor.skipped - cursor.resolved))
 
 
 def _behind(lag: int | None, patience: float) -> StoreBehind:
@@ -225,6 +231,16 @@ def _behind(lag: int | None, patience: float) -> StoreBehind:
 def _at(epoch: int, last: StreamId) -> Callable[[StreamCursor], bool]:
     """Whether a cursor has passed `last`, or that epoch is over."""
     return lambda cursor: cursor.epoch != epoch or cursor.applied >= last
+
+
+def _within(position: Position, facts: StreamFacts) -> Position:
+    """The position, or the newest entry's where its own is not in the stream any more.
+
+    Then it was applied, or it never will be: nothing in the stream is worth waiting for behind it.
+    """
+    if position.epoch == facts.epoch and facts.newest_id < position.stream_id <= facts.last_id:
+        return replace(position, stream_id=facts.newest_id)
+    return position
 
 
 def _position(cursor: StreamCursor) -> Position:

@@ -104,4 +104,4 @@ class Readiness:
 
 
 def _has_backlog(cursor: StreamCursor, facts: StreamFacts) -> bool:
-    return cursor.epoch != facts.epoch or cursor.applied < facts.last_id
+    return cursor.epoch != facts.epoch or cursor.applied < facts.newest_id

@@ -149,11 +149,13 @@ def _accidents(facts: StreamFacts) -> list[str]:
 
 def backlog(cursor: StreamCursor | None, facts: StreamFacts) -> int | None:
     """How many entries wait to be applied; None where that cannot be told."""
-    if cursor is None or facts.added is None:
+    if cursor is None:
         return None
-    if cursor.epoch == facts.epoch and cursor.applied >= facts.last_id:
+    if cursor.epoch == facts.epoch and cursor.applied >= facts.newest_id:
         return 0
-    return max(0, facts.added - cursor.skipped - cursor.resolved)
+    if facts.added is None:
+        return None
+    return min(facts.length, max(0, facts.added - cursor.skipped - cursor.resolved))
 
 
 async def _age(stream: TurnStream, cursor: StreamCursor | None) -> float | None:

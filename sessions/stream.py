@@ -44,10 +44,13 @@ _SURPLUS_STEP: Final = 20_000
 class StreamFacts:
     """What Redis says of the stream. `added` is None on servers that do not count (before 7.0).
 
+    `last_id` is the highest id that ever was, `newest_id` that of the last entry that is there:
+    where entries were trimmed or deleted it is older, and STREAM_START where there is none.
     `behind` counts the entries behind the place that was asked for, None where there are too many.
     """
 
     last_id: StreamId
+    newest_id: StreamId
     first_id: StreamId
     added: int | None
     length: int
@@ -186,12 +189,13 @@ class TurnStream:
 
         A reader at a `place`, who has `counted` entries so far, learns how many wait for it.
         """
-        last, added, length, first, store, behind = await self._ask(
+        last, added, length, first, store, behind, newest = await self._ask(
             lambda: self._facts_script(keys=[self.key, self.store_key], args=[str(place), counted])
         )
         pairs = [item.decode() for item in store]
         return StreamFacts(
             last_id=StreamId.parse(last),
+            newest_id=StreamId.parse(newest),
             first_id=StreamId.parse(first),
             added=None if added < 0 else added,
             length=length,

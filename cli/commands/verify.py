@@ -120,7 +120,7 @@ async def _catch_up(edge: Edge, system: System, reader: SessionReader, patience:
         return
     async with system.stream() as stream:
         try:
-            goal = (await stream.facts()).last_id
+            goal = (await stream.facts()).newest_id
         except Retryable as error:
             edge.output.note(f"comparing with the store as it is: {error}")
             return

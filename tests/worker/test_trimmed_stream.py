@@ -1,0 +1,123 @@
+"""A stream whose last entries are gone has nothing to wait for: what is stored is all there is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from api.app import opened
+from sessions.ids import new_id
+from sessions.models import Event, EventType, Position
+from sessions.settings import Settings
+from sessions.tokens import ensure_admin_token
+from tests.helpers import wait_until
+from tests.worker.plant import STREAM, Plant
+
+
+@asynccontextmanager
+async def api_of(plant: Plant) -> AsyncIterator[httpx.AsyncClient]:
+    own = {"workspace": str(plant.workspace), "redis_url": plant.redis.url}
+    headers = {"Authorization": f"Bearer {ensure_admin_token(plant.workspace)}"}
+    async with opened(Settings.model_validate({"turnstream": own})) as app:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://localhost", headers=headers
+        ) as http:
+            yield http
+
+
+async def is_fresh(plant: Plant, *texts: str) -> None:
+    """Everything says that nothing waits, and fresh reads show what is stored."""
+    async with api_of(plant) as http:
+        await wait_until(lambda: _is_ready(http))
+        ready = (await http.get("/readyz")).json()
+        assert (ready["ready"], ready["lag"]) == (True, 0), ready
+        listed = await http.get("/api/sessions")
+        assert listed.status_code == 200, listed.text
+        if texts:
+            page = await http.get("/api/sessions/s/messages")
+            assert [row["content"] for row in page.json()["messages"]] == [*texts]
+
+
+async def _is_ready(http: httpx.AsyncClient) -> bool:
+    return (await http.get("/readyz")).status_code == 200
+
+
+async def publish(plant: Plant, *contents: str) -> Position:
+    events = [Event(new_id(), EventType.APPEND, "s", "user", content) for content in contents]
+    return (await plant.stream.publish(events))[-1]
+
+
+async def store_that_went_back(plant: Plant) -> Position:
+    """One message is stored; two more were published, which neither store nor stream has."""
+    worker = await plant.worker()
+    await plant.append("e1", "one")
+    await plant.outcome("e1")
+    assert await worker.stop() == 0
+    last = await publish(plant, "two", "three")
+    await plant.redis_says("XTRIM", STREAM, "MAXLEN", 0)
+    return last
+
+
+async def test_a_restored_store_on_a_stream_that_was_trimmed_to_nothing_is_fresh(
+    plant: Plant,
+) -> None:
+    await store_that_went_back(plant)
+    worker = await plant.worker()
+    await is_fresh(plant, "one")
+    await worker.says("2 stream entries vanished")
+
+
+async def test_a_new_store_that_adopts_a_stream_that_was_trimmed_to_nothing_is_fresh(
+    plant: Plant,
+) -> None:
+    await store_that_went_back(plant)
+    plant.workspace = plant.workspace.with_name("elsewhere")
+    await plant.close_store()
+    await plant.worker("--adopt-stream")
+    await is_fresh(plant)
+
+
+async def test_a_store_is_fresh_when_the_last_entries_were_deleted_before_they_were_read(
+    plant: Plant,
+) -> None:
+    worker = await plant.worker()
+    await plant.append("e1", "one")
+    await plant.outcome("e1")
+    assert await worker.stop() == 0
+    last = await publish(plant, "two")
+    await plant.redis_says("XDEL", STREAM, str(last.stream_id))
+    await plant.worker()
+    await is_fresh(plant, "one")
+
+
+async def test_who_waits_for_an_entry_that_is_gone_is_shown_what_there_is(plant: Plant) -> None:
+    last = await store_that_went_back(plant)
+    await plant.worker()
+    async with api_of(plant) as http:
+        page = await http.get("/api/sessions/s/messages", params={"after": str(last)})
+        assert page.status_code == 200, page.text
+        assert [row["content"] for row in page.json()["messages"]] == ["one"]
+
+
+@pytest.mark.parametrize("behind", [0, 1])
+async def test_what_comes_behind_entries_that_are_gone_is_waited_for(
+    plant: Plant, behind: int
+) -> None:
+    await store_that_went_back(plant)
+    worker = await plant.worker()
+    if behind:
+        worker.freeze()
+    last = await publish(plant, "four")
+    async with api_of(plant) as http:
+        page = await http.get("/api/sessions/s/messages", params={"after": str(last)})
+        if behind:
+            assert page.status_code == 503, page.text
+            assert json.loads(page.text)["lag"] == 1
+            worker.thaw()
+            page = await http.get("/api/sessions/s/messages")
+        assert [row["content"] for row in page.json()["messages"]] == ["one", "four"]
