@@ -164,7 +164,7 @@ async def _served(
                 app.include_router(part.router)
             async with (
                 listening(channels, reception, troubles),
-                showing(Notices(redis, **limits), app.state.ingest.clients),
+                showing(Notices(redis, **limits), app.state.ingest.clients, refuse=desk.refuse),
             ):
                 yield
 

@@ -91,6 +91,13 @@ class Desk:
         self._refused: RedisRefused | None = None
         self._stopping = False
 
+    def refuse(self, error: RedisRefused) -> None:
+        """Remember what Redis refuses for good: the next beat raises it, which ends the process.
+
+        One place, since a second request to end would cut off what goes on.
+        """
+        self._refused = error
+
     # -- accepting ---------------------------------------------------------------------------
 
     async def accept(self, inbound: Inbound, *, attended: bool) -> LiveTurn:
@@ -133,7 +140,7 @@ class Desk:
             self._turns.pop((turn.lane, turn.inbound.id), None)
             turn.accepted.set_exception(_told(error))
             if isinstance(error, RedisRefused):
-                self._refused = error
+                self.refuse(error)
             if isinstance(error, SessionError):
                 return
             raise
@@ -326,7 +333,7 @@ class Desk:
     async def beat(self) -> None:
         """Show that this replica lives, and act on what changed.
 
-        Raises Retryable, and RedisRefused also where that came to a turn: then no turn can end.
+        Raises Retryable, and what Redis refused for good since the last beat.
         """
         if self._refused is not None:
             raise self._refused
@@ -455,7 +462,7 @@ class Desk:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, RedisRefused):
-            self._refused = error
+            self.refuse(error)
         elif error is not None:
             # What it had of a lane is found by the next sweep, and closed.
             log.error("%s failed", task.get_name(), exc_info=error)

@@ -32,7 +32,7 @@ async def keeping(
     """Keep the desk's lanes as long as the context is open. Redis being away interrupts nothing.
 
     A defect in one of the loops ends the process by SIGTERM: a replica that does not keep its
-    lanes must not run turns. Raises RedisRefused at the end where Redis does not permit them.
+    lanes must not run turns. So does what Redis refuses for good, which is raised at the end.
     """
     watch = Watch(dead_after)
 
@@ -40,6 +40,8 @@ async def keeping(
         try:
             dead = watch.look(await desk.lanes.beats(), ignore=desk.lanes.replica)
             await desk.sweep(dead)
+        except RedisRefused as error:
+            desk.refuse(error)
         except SessionError:
             watch.forget()
             raise
@@ -76,8 +78,8 @@ async def _listen(desk: Desk) -> None:
             async for hint in desk.lanes.signals():
                 if hint is not None:
                     desk.hint(hint.word, hint.lane)
-        except RedisRefused:
-            raise
+        except RedisRefused as error:
+            desk.refuse(error)
         except SessionError as error:
             log.debug("signals are not heard: %s", error)
         await asyncio.sleep(LOOK)

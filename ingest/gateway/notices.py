@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Final
 
 from ingest.gateway.chat import Chat
-from ingest.tasks import beside
+from ingest.tasks import end_all
 from sessions.errors import RedisRefused, SessionError
 from sessions.notices import Notices
 
@@ -20,20 +20,30 @@ _PAUSE: Final = 1.0
 
 
 @asynccontextmanager
-async def showing(notices: Notices, clients: Collection[Chat]) -> AsyncGenerator[None]:
-    """Show every notice to the clients that it is for, while the context is open."""
-    async with beside({"notices": _show(notices, clients)}):
+async def showing(
+    notices: Notices, clients: Collection[Chat], *, refuse: Callable[[RedisRefused], None]
+) -> AsyncGenerator[None]:
+    """Show every notice to the clients that it is for, while the context is open.
+
+    `refuse` is told where Redis does not permit to hear them.
+    """
+    task = asyncio.create_task(_show(notices, clients, refuse), name="notices")
+    try:
         yield
+    finally:
+        await end_all([task])
 
 
-async def _show(notices: Notices, clients: Collection[Chat]) -> None:
+async def _show(
+    notices: Notices, clients: Collection[Chat], refuse: Callable[[RedisRefused], None]
+) -> None:
     while True:
         try:
             async for notice in notices.hear():
                 for client in clients:
                     client.show(notice)
-        except RedisRefused:
-            raise
+        except RedisRefused as error:
+            refuse(error)
         except SessionError as error:
             log.debug("notices are not heard: %s", error)
         await asyncio.sleep(_PAUSE)

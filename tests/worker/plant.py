@@ -68,9 +68,12 @@ class WorkerProcess:
 
     @classmethod
     async def start(
-        cls, workspace: Path, url: str, *options: str, **settings: str
+        cls, workspace: Path, url: str, *options: str, module: str = "worker", **settings: str
     ) -> WorkerProcess:
-        """Start it; `settings` are TURNSTREAM_ variables by their names in lower case."""
+        """Start it; `settings` are TURNSTREAM_ variables by their names in lower case.
+
+        `module` is another service's.
+        """
         variables = {f"TURNSTREAM_{name.upper()}": value for name, value in settings.items()}
         environ = {
             **os.environ,
@@ -79,7 +82,7 @@ class WorkerProcess:
             **variables,
         }
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "worker", *options), env=environ, stdout=PIPE, stderr=STDOUT
+            *(sys.executable, "-m", module, *options), env=environ, stdout=PIPE, stderr=STDOUT
         )
         return cls(process)
 

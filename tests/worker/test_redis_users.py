@@ -1,0 +1,233 @@
+"""Each service runs as a Redis user that may do what the docs list for it, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+
+from proof.proxy import Proxy
+from tests.docs.pages import ROOT, section
+from tests.helpers import wait_until
+from tests.worker.plant import STREAM, Plant, WorkerProcess
+
+SERVICES: Final = ("worker", "api", "ingest")
+
+
+def rules_of(service: str) -> list[str]:
+    """The rules of the service's user, as docs/operating.md lists them."""
+    page = (ROOT / "docs/operating.md").read_text(encoding="utf-8")
+    block = section(page, "## Redis users").partition("```text\n")[2].partition("```")[0]
+    [found] = [part for part in block.split("ACL SETUSER ") if part.startswith(name_of(service))]
+    return found.split()[1:]
+
+
+def name_of(service: str) -> str:
+    return f"turnstream-{service}"
+
+
+@dataclass
+class Plan:
+    """A plant behind a port, whose services are users of their own."""
+
+    plant: Plant
+    port: int
+    stack: AsyncExitStack
+
+    async def allow(self, service: str, *more: str) -> None:
+        """Make the service's user, with the rules of the docs and `more`."""
+        await self.plant.redis_says("ACL", "SETUSER", name_of(service), *rules_of(service), *more)
+
+    async def start(self, service: str, **settings: str) -> WorkerProcess:
+        url = f"redis://{name_of(service)}:PASSWORD@127.0.0.1:{self.port}/0"
+        process = await WorkerProcess.start(
+            self.plant.workspace, url, module=service, port="0", **settings
+        )
+        self.stack.push_async_callback(process.stop, signal.SIGKILL)
+        return process
+
+    async def denied(self) -> list[tuple[str, str]]:
+        """What was refused so far, as (user, command or key)."""
+        entries = await self.plant.redis_says("ACL LOG")
+        found = [{k.decode(): v for k, v in _pairs(entry)} for entry in entries]
+        told = [(_text(entry["username"]), _text(entry["object"])) for entry in found]
+        return [one for one in told if not one[1].startswith("client")]
+
+
+def _pairs(entry: Any) -> Any:
+    if isinstance(entry, dict):
+        return [(k if isinstance(k, bytes) else k.encode(), v) for k, v in entry.items()]
+    return zip(entry[::2], entry[1::2], strict=True)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@pytest.fixture
+async def plan(tmp_path: Path) -> AsyncIterator[Plan]:
+    async with Plant.of(tmp_path) as plant, AsyncExitStack() as stack:
+        way = Proxy(Path(plant.redis.url.removeprefix("unix://")))
+        await way.start()
+        stack.push_async_callback(way.close)
+        plan = Plan(plant, way.port, stack)
+        for service in SERVICES:
+            await plan.allow(service)
+        yield plan
+
+
+async def address(process: WorkerProcess) -> str:
+    await process.says("listening on")
+    found = re.search(r"listening on (http://\S+)", process.log)
+    assert found is not None
+    return found[1]
+
+
+async def next_of(chat: ClientConnection, *kinds: str) -> dict[str, Any]:
+    async with asyncio.timeout(30):
+        while (frame := json.loads(await chat.recv()))["type"] not in kinds:
+            pass
+        return frame
+
+
+async def test_a_system_of_such_users_does_everything_and_is_refused_nothing(plan: Plan) -> None:
+    plant = plan.plant
+    worker = await plan.start("worker")
+    await worker.says("leading under epoch")
+    standby = await plan.start("worker")
+    token = (plant.workspace / "token").read_text().strip()
+    api = await plan.start("api")
+    api_url = await address(api)
+    services = {"api_url": api_url, "token": token}
+    ingests = [await plan.start("ingest", **services) for _ in range(2)]
+    urls = [await address(ingest) for ingest in ingests]
+    auth = {"Authorization": f"Bearer {token}"}
+    http = await plan.stack.enter_async_context(
+        httpx.AsyncClient(base_url=api_url, headers=auth, trust_env=False, timeout=30)
+    )
+
+    async def chats(url: str) -> ClientConnection:
+        place = f"{url.replace('http', 'ws')}/ws/chat?agent=main&session_id=one"
+        chat = connect(place, additional_headers=auth)
+        return await plan.stack.enter_async_context(chat)
+
+    one, other = await chats(urls[0]), await chats(urls[1])
+    await one.send(json.dumps({"type": "message", "content": "hello"}))
+    assert (await next_of(one, "done", "error"))["type"] == "done"
+
+    added = await http.post("/api/sessions/gw_one/messages", json={"content": "a note"})
+    assert added.status_code < 300, added.text
+    assert (await next_of(other, "message"))["content"] == "a note"
+    sent = await http.post(
+        "/api/tools/sessions_send", json={"session_id": "gw_one", "message": "hi"}
+    )
+    assert sent.json()["success"], sent.text
+    posted = await http.post(f"{urls[0]}/api/events", json=_EVENT)
+    assert posted.status_code == 202, posted.text
+    reset = await http.post("/api/tools/sessions_reset", json={"session_id": "other"})
+    assert reset.status_code == 200, reset.text
+    assert reset.json()["success"], reset.text
+    aborted = await http.post("/api/sessions/gw_one/abort")
+    assert aborted.status_code == 200, aborted.text
+
+    # A replica dies in a turn: another one takes it over.
+    await standby.says("standing by")
+    for process in (standby, worker):
+        process.freeze()
+    await one.send(json.dumps({"type": "message", "content": "are you there"}))
+    await wait_until(lambda: plant.redis_says("EXISTS", "turnstream:lane:gw_one"))
+    await ingests[0].stop(signal.SIGKILL)
+    await ingests[1].says("took over the lane")
+    for process in (standby, worker):
+        process.thaw()
+    await worker.stop(signal.SIGKILL)
+    await standby.says("leading under epoch 2")
+
+    async def is_idle() -> bool:
+        state = await http.get("/api/sessions/gw_one/state")
+        return state.is_success and state.json()["state"] == "idle"
+
+    await wait_until(is_idle, within=30)
+    # A Redis that is nearly full is trimmed.
+    used = (await plant.redis_says("INFO", "memory"))["used_memory"]
+    await plant.redis_says("CONFIG", "SET", "maxmemory", int(used * 1.15))
+
+    async def is_trimmed() -> bool:
+        return await plant.redis_says("XLEN", STREAM) == 0
+
+    await wait_until(is_trimmed, within=30)
+
+    async def has_ended_a_job() -> bool:
+        return "cmdstat_zrem" in await plant.redis_says("INFO", "commandstats")
+
+    # arq does one every ten seconds.
+    await wait_until(has_ended_a_job, within=30)
+    codes = [await process.stop() for process in (ingests[1], api, standby)]
+    assert codes == [0, 0, 0], standby.log
+    assert await plan.denied() == []
+
+
+_EVENT: Final = {
+    "type": "append",
+    "session": "other",
+    "role": "user",
+    "content": "hello",
+    "channel": "webhook.shop",
+}
+
+
+@pytest.mark.parametrize(
+    ("service", "rule", "names"),
+    [
+        ("worker", "-info", "'info'"),
+        ("worker", "-evalsha", "'evalsha'"),
+        ("worker", "-script", "'script|load'"),
+        ("worker", "-xread", "'xread'"),
+        ("worker", "-zrangebyscore", "'zrangebyscore'"),
+        ("worker", "-psetex", "'psetex'"),
+        ("api", "-evalsha", "'evalsha'"),
+        ("api", "-hgetall", "'hgetall'"),
+        ("ingest", "-evalsha", "'evalsha'"),
+        ("ingest", "-hincrby", "hincrby"),
+        ("ingest", "-subscribe", "'subscribe'"),
+        ("ingest", "resetchannels", "a channel"),
+        ("ingest", "resetkeys", "a key"),
+        ("ingest", ">other", "password"),
+    ],
+)
+async def test_a_service_that_lacks_a_permission_ends_with_78_and_names_it(
+    plan: Plan, service: str, rule: str, names: str
+) -> None:
+    more = ("resetpass", rule) if rule.startswith(">") else (rule,)
+    await plan.allow(service, *more)
+    process = await plan.start(service, api_url="http://127.0.0.1:9", token="ts_x")
+    assert await process.ended() == 78, process.log
+    last = [line for line in process.log.splitlines() if line.startswith(f"{service}: ")][-1]
+    assert names in last
+    assert "Traceback" not in process.log, process.log
+
+
+async def test_an_ingest_that_may_not_publish_ends_with_78_at_the_first_message(
+    plan: Plan,
+) -> None:
+    worker, api = await plan.start("worker"), await plan.start("api")
+    await worker.says("leading under epoch")
+    token = (plan.plant.workspace / "token").read_text().strip()
+    await plan.allow("ingest", "-xadd")
+    ingest = await plan.start("ingest", api_url=await address(api), token=token)
+    place = f"{(await address(ingest)).replace('http', 'ws')}/ws/chat?agent=main&session_id=one"
+    auth = {"Authorization": f"Bearer {token}"}
+    async with connect(place, additional_headers=auth) as chat:
+        await chat.send(json.dumps({"type": "message", "content": "hello"}))
+        assert await ingest.ended() == 78
+    assert "xadd" in ingest.log
