@@ -1,8 +1,9 @@
 """`python -m proof` (or `make proof`): kill everything, and see that nothing is lost.
 
-Chaos on both backends, accidents of the stream, power cuts, and ten planted bugs that show that the
-checker sees. Exit code 1 where a promise was broken or a planted bug was not caught; the command
-that repeats it is printed, and the folder with stores, histories and logs is kept.
+Chaos on both backends, a Redis that refuses, accidents of the stream, power cuts, and ten planted
+bugs that show that the checker sees. Exit code 1 where a promise was broken or a planted bug was
+not caught; the command that repeats it is printed, and the folder with stores, histories and logs
+is kept.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rich.console import Console
 from proof.accidents import ACCIDENTS
 from proof.job import Job, Kind
 from proof.plants import PLANTS
+from proof.refusals import LIMIT
 from proof.report import Report
 from proof.summary import Finished, Summary
 
@@ -97,7 +99,8 @@ async def _run(given: argparse.Namespace, folder: Path, console: Console) -> Sum
     summary = Summary()
     backends = (given.backend,) if given.backend else BACKENDS
     if not given.chaos:
-        short = [*_planted(given, folder), *([] if given.planted else _scenes(given, folder))]
+        # The longest first.
+        short = [*([] if given.planted else _scenes(given, folder)), *_planted(given, folder)]
         wanted = [job for job in short if job.backend in backends]
         await _all(wanted, _SHORT_ONES, summary, console)
     if not given.planted:
@@ -126,9 +129,13 @@ def _chaos(
 
 
 def _scenes(given: argparse.Namespace, folder: Path) -> list[Job]:
-    """Accidents of the stream, and power cuts where there is something to forget."""
+    """Refusals, accidents of the stream, and power cuts where there is something to forget."""
+    refusals = [
+        Job(Kind.REFUSALS, backend, given.seed, str(folder / f"refusals-{backend}"), seconds=LIMIT)
+        for backend in BACKENDS
+    ]
     power = Job(Kind.POWER, "jsonl", given.seed, str(folder / "power-cut"), seconds=_POWER)
-    return [power] + [
+    accidents = [
         Job(
             Kind.ACCIDENT,
             backend,
@@ -139,6 +146,7 @@ def _scenes(given: argparse.Namespace, folder: Path) -> list[Job]:
         for name in ACCIDENTS
         for backend in BACKENDS
     ]
+    return [*refusals, power, *accidents]
 
 
 def _planted(given: argparse.Namespace, folder: Path) -> list[Job]:

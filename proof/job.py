@@ -15,6 +15,7 @@ from proof.accidents import run_accident
 from proof.children import Stuck
 from proof.nemesis import EVERYTHING, POWER_CUTS
 from proof.plants import PLANTS
+from proof.refusals import run_refusals
 from proof.report import Report
 from proof.scenario import chaos
 from proof.stack import Setup
@@ -31,6 +32,7 @@ class Kind(StrEnum):
     CHAOS = "chaos"
     POWER = "power cut"
     ACCIDENT = "accident"
+    REFUSALS = "refusals"
     PLANTED = "planted"
 
 
@@ -58,6 +60,8 @@ class Job:
             return await chaos(replace(setup, web=True), self.seconds, EVERYTHING)
         if self.kind is Kind.POWER:
             return await chaos(replace(setup, forgetful_disk=True), self.seconds, POWER_CUTS)
+        if self.kind is Kind.REFUSALS:
+            return await run_refusals(setup)
         if self.kind is Kind.ACCIDENT:
             return await run_accident(setup, self.what)
         plant = PLANTS[self.what]

@@ -22,8 +22,10 @@ from typing import Final
 from proof.children import Stuck
 from proof.probe import Cursor
 from proof.proxy import Proxy, Trouble
+from proof.refusing import WAYS, accept_again
 from proof.stack import WORKERS, Stack
 from proof.volatile import order_power_cut
+from sessions.redis import ERRORS
 
 # Seconds between two looks for a backlog, and at the cursor after a fault.
 _LOOK: Final = 0.003
@@ -42,7 +44,7 @@ _KILLED_WITHIN: Final = 12.0
 _FREEZINGS: Final = 100
 # Seconds in which a leader that woke up may do harm, where that is what is looked for.
 _AFTER: Final = 4.0
-# Seconds that a disk or a memory stays full.
+# Seconds that a disk or a memory stays full, or that Redis refuses otherwise.
 _FULL: Final = (0.1, 1.0)
 # Bytes that still fit into files of a full disk; most of the time not even the log's next page.
 _ROOM: Final = (0, 65536)
@@ -91,6 +93,7 @@ EVERYTHING: Final = Schedule(
         "disk full": 5,
         "redis disk full": 2,
         "memory full": 4,
+        **{f"redis refuses: {way}": 1.0 for way in WAYS},
         **{f"{trouble} (publisher)": 4.0 for trouble in Trouble},
         **{f"{trouble} (worker)": 3.0 for trouble in Trouble},
         f"{Trouble.HALF_OPEN} (worker)": 0.5,
@@ -218,6 +221,8 @@ class Nemesis:
             "memory full": self._memory_full,
             "power cut": self._power_cut,
         }
+        for way in WAYS:
+            table[f"redis refuses: {way}"] = partial(self._refuse, way)
         for trouble in Trouble:
             for who in ("publisher", "worker"):
                 table[f"{trouble} ({who})"] = partial(self._disturb, trouble, who)
@@ -321,6 +326,18 @@ class Nemesis:
         await self.stack.stream.squeeze()
         await asyncio.sleep(self.chance.uniform(*_FULL))
         await self.stack.stream.relax(self.stack.redis.maxmemory)
+        return True
+
+    async def _refuse(self, way: str) -> bool:
+        """Let Redis refuse for a moment; it may end meanwhile, by a fault before this one."""
+        redis = self.stack.stream.redis
+        try:
+            async with WAYS[way](self.stack.redis.url, redis):
+                await asyncio.sleep(self.chance.uniform(*_FULL))
+        except (*ERRORS, TimeoutError):
+            return False
+        finally:
+            await accept_again(redis)
         return True
 
     async def _disturb(self, trouble: Trouble, who: str) -> bool:

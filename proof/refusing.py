@@ -7,7 +7,9 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
+
+from redis.asyncio import Redis
 
 from sessions.redis import ERRORS, RedisClient, connect
 from sessions.refusals import word_of
@@ -117,10 +119,16 @@ async def _busy(url: str, redis: RedisClient) -> AsyncGenerator[None]:
             await _begun(redis)
             yield
         finally:
-            await redis.execute_command("SCRIPT KILL")
+            await _kill_script(url)
             await asyncio.wait([script])
             # That it was killed is what it says.
             script.exception()
+
+
+async def _kill_script(url: str) -> None:
+    # Our own client asks with a PING first whether an idle connection is sound: BUSY.
+    async with aclosing(cast("Any", Redis).from_url(url)) as plain:
+        await plain.execute_command("SCRIPT KILL")
 
 
 async def _begun(redis: RedisClient) -> None:
@@ -131,6 +139,18 @@ async def _begun(redis: RedisClient) -> None:
             if word_of(error) == "BUSY":
                 return
         await asyncio.sleep(_LOOK)
+
+
+async def accept_again(redis: RedisClient) -> None:
+    """Undo whatever is left of a way whose end failed, as far as Redis can be asked."""
+    for command in (
+        ("CLIENT", "UNPAUSE"),
+        ("REPLICAOF", "NO", "ONE"),
+        ("CONFIG SET", "min-replicas-to-write", 0),
+        ("CONFIG SET", "save", ""),
+    ):
+        with contextlib.suppress(*ERRORS):
+            await redis.execute_command(*command)
 
 
 WAYS: Final[dict[str, Way]] = {

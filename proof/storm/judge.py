@@ -72,11 +72,12 @@ class Evidence:
         journal: Journal,
         deaths: Sequence[Death],
         entries: Sequence[str] | None,
+        backend: str = BACKEND,
     ) -> Evidence:
         """With the store of a workspace in which nothing runs any more."""
-        with closing(sqlite3.connect(database_of(workspace, BACKEND))) as store:
+        with closing(sqlite3.connect(database_of(workspace, backend))) as store:
             states = dict(store.execute("SELECT key, state FROM sessions WHERE live").fetchall())
-        stored = read_store(workspace, BACKEND)
+        stored = read_store(workspace, backend)
         counted = None if entries is None else Counter(entries)
         return cls(messages, journal, deaths, counted, stored, states)
 

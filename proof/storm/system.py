@@ -38,13 +38,16 @@ _MAXMEMORY: Final = 512 * 1024 * 1024
 class System:
     """Made by `running`; ended with its block. Whatever ends by itself is started again."""
 
-    def __init__(self, folder: Path, children: Children, redis: EmbeddedRedis) -> None:
+    def __init__(
+        self, folder: Path, children: Children, redis: EmbeddedRedis, backend: str
+    ) -> None:
         self.folder = folder
+        self.backend = backend
         self.children = children
         self.redis = redis
         self.workspace = folder / "workspace"
         self.token = ensure_admin_token(self.workspace)
-        self.store = StoreProbe(database_of(self.workspace, BACKEND))
+        self.store = StoreProbe(database_of(self.workspace, backend))
         self.urls = [f"http://127.0.0.1:{free_port()}" for _ in REPLICAS]
         self._api = f"http://127.0.0.1:{free_port()}"
 
@@ -53,7 +56,9 @@ class System:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, folder: Path, *, outside: str) -> AsyncGenerator[Self]:
+    async def running(
+        cls, folder: Path, *, outside: str, backend: str = BACKEND
+    ) -> AsyncGenerator[Self]:
         """A system that takes messages; `outside` is the address of its model and its platform."""
         workspace = folder / "workspace"
         workspace.mkdir(mode=0o700, parents=True)
@@ -64,7 +69,7 @@ class System:
             redis.directory.mkdir(mode=0o700)
             redis.socket_path.parent.mkdir(mode=0o700)
             async with Children.running() as children, aclosing(connect(redis.url)) as client:
-                system = cls(folder, children, redis)
+                system = cls(folder, children, redis, backend)
                 system.stream, system.lanes = StreamProbe(client), LaneProbe(client)
                 try:
                     await system._start(outside)
@@ -84,7 +89,7 @@ class System:
                 await self.until(lambda url=url: _is_ready(client, url), f"{url} is ready")
 
     async def _keep(self, name: str, module: str, *, port: str = "") -> None:
-        variables = environment(self.workspace, redis_url=self.redis.url, backend=BACKEND)
+        variables = environment(self.workspace, redis_url=self.redis.url, backend=self.backend)
         variables |= {"TURNSTREAM_API_URL": self._api, "TURNSTREAM_TOKEN": self.token}
         if port:
             variables["TURNSTREAM_PORT"] = port.rpartition(":")[2]

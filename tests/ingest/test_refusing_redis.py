@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as chat_with
 
 import api.app
 from ingest.app import client_within, joined
@@ -22,6 +26,8 @@ from sessions.settings import Settings
 from sessions.stream import TurnStream
 from sessions.tokens import TokenFile, ensure_admin_token
 from tests.helpers import wait_until
+from tests.ingest.botapi import TOKEN, bot_api
+from tests.ingest.channel_house import ChannelHouse
 from tests.ingest.replicas import Gate, House, ended, say
 from tests.redis_says import redis_that_says
 from tests.worker.plant import Plant
@@ -95,6 +101,51 @@ class TestPassing:
                 page = await client.get("/api/sessions/s/messages")
                 assert page.status_code == 200, page.text
                 assert [row["content"] for row in page.json()["messages"]] == ["one"]
+
+    @pytest.mark.parametrize("way", ["no replicas", "paused"])
+    async def test_a_chat_is_told_so_in_a_frame_and_goes_on_over_the_same_socket(
+        self, plant: Plant, settings: Settings, way: str
+    ):
+        await plant.worker()
+        async with ChannelHouse.of(settings) as house:
+            site = await house.site(agent="main")
+            headers = {"Authorization": f"Bearer {ensure_admin_token(settings.workspace)}"}
+            url = f"{site.url.replace('http', 'ws')}/ws/chat?agent=main&session_id=one"
+            async with chat_with(url, additional_headers=headers) as chat:
+                await chat.send('{"type": "connect"}')
+                async with WAYS[way](plant.redis.url, plant.client):
+                    await chat.send('{"type": "message", "id": "m1", "content": "hello"}')
+                    error = await _next(chat, "error")
+                    assert error["code"] in ("STREAM_UNAVAILABLE", "STORE_BEHIND"), error
+                await chat.send('{"type": "message", "id": "m1", "content": "hello"}')
+                assert (await _next(chat, "done"))["full_response"] == "re: hello"
+            assert await house.messages("gw_one") == [("user", "hello"), ("assistant", "re: hello")]
+
+    @pytest.mark.parametrize("way", ["no replicas", "busy"])
+    async def test_a_bot_that_is_polled_answers_when_it_is_over(
+        self, plant: Plant, settings: Settings, way: str, caplog: pytest.LogCaptureFixture
+    ):
+        await plant.worker()
+        async with bot_api() as (bot, url):
+            document = settings.model_dump()
+            home = {"bot_token": TOKEN, "api_base_url": url, "allowed_users": ["ada"]}
+            document["channels"]["telegram"] = {"home": home}
+            async with ChannelHouse.of(Settings.model_validate(document)) as house:
+                site = await house.site(agent="main")
+                await wait_until(lambda: bot.pollers)
+                async with WAYS[way](plant.redis.url, plant.client):
+                    said = bot.say("hello")
+                    await wait_until(lambda: "cannot be polled now" in caplog.text)
+                    assert bot.confirmed <= said["update_id"]
+                await wait_until(lambda: bot.texts == ["re: hello"], within=30)
+                assert site.agent.asked == ["hello"]
+
+
+async def _next(chat: ClientConnection, kind: str) -> dict[str, Any]:
+    async with asyncio.timeout(30):
+        while (frame := json.loads(await chat.recv()))["type"] != kind:
+            pass
+        return frame
 
 
 _EVENT = {"id": "e1", "type": "append", "session": "s", "role": "user", "content": "hello"}

@@ -1,0 +1,136 @@
+"""Redis refuses writes in each of its ways, once for half a minute, in the middle of turns.
+
+Turns come by WebSocket and by signed webhook to three replicas of ingest. Whatever Redis says
+meanwhile, each message becomes one turn with its whole answer, and no process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Final
+
+from proof.children import Stuck
+from proof.refusing import WAYS
+from proof.report import Report
+from proof.stack import Setup
+from proof.storm.journal import Journal, Message
+from proof.storm.judge import Evidence, judge
+from proof.storm.outside import Outside
+from proof.storm.senders import Gate, HookLine, Line, Sender, WebLine
+from proof.storm.system import REPLICAS, System
+
+# Conversations, and messages of each: with answers that take some seconds they last longer than
+# all refusals.
+_SESSIONS: Final = 16
+_MESSAGES: Final = 20
+_LONGEST_ANSWER: Final = 4.0
+# Seconds that one way is refused, that the others are, and between two of them.
+_LONG: Final = 30.0
+_SHORT: Final = (2.0, 5.0)
+_BETWEEN: Final = 2.0
+# Seconds for everything.
+LIMIT: Final = 240.0
+
+
+@dataclass
+class _Talk:
+    """What goes on while Redis refuses."""
+
+    seed: str
+    system: System
+    outside: Outside
+    journal: Journal
+    gates: Sequence[Gate]
+    messages: list[Message] = field(default_factory=list)
+    faults: list[tuple[str, float]] = field(default_factory=list)
+
+    async def go_on(self) -> None:
+        """Return when every message has its answer."""
+        for number in range(_SESSIONS):
+            self.messages += _conversation(number)
+        async with asyncio.timeout(LIMIT), asyncio.TaskGroup() as tasks:
+            for number in range(_SESSIONS):
+                tasks.create_task(self._send(number))
+            tasks.create_task(self._refuse())
+
+    async def _send(self, number: int) -> None:
+        messages = _conversation(number)
+        chance = random.Random(f"{self.seed}/{number}")
+        line = self._line(by_webhook=messages[0].by_webhook)
+        await Sender(line, self.journal, chance, len(REPLICAS)).send_all(messages)
+
+    def _line(self, *, by_webhook: bool) -> Line:
+        if by_webhook:
+            return HookLine(self.gates, self.outside, self.journal)
+        return WebLine(self.system.urls, self.system.token, self.journal)
+
+    async def _refuse(self) -> None:
+        chance = random.Random(self.seed)
+        ways = chance.sample([*WAYS], len(WAYS))
+        longest = chance.choice(ways)
+        for way in ways:
+            await asyncio.sleep(_BETWEEN)
+            async with WAYS[way](self.system.redis.url, self.system.stream.redis):
+                await asyncio.sleep(_LONG if way == longest else chance.uniform(*_SHORT))
+            over, before = time.monotonic(), len(self.journal.ended)
+            if before < len(self.messages):
+                await self.system.until(self._more_than(before), f"answers come after {way}")
+                self.faults.append((way, time.monotonic() - over))
+
+    def _more_than(self, count: int) -> Callable[[], bool]:
+        return lambda: len(self.journal.ended) > count
+
+
+def _conversation(number: int) -> list[Message]:
+    """Every second session is one of the webhook's."""
+    return [Message(f"r{number}", place, number % 2 == 1) for place in range(_MESSAGES)]
+
+
+async def run_refusals(setup: Setup) -> Report:
+    """Let Redis refuse in all its ways, and judge what is left."""
+    began = time.monotonic()
+    report = Report(setup.backend, setup.seed)
+    journal = Journal()
+    outside = Outside(journal, seed=setup.seed, longest=_LONGEST_ANSWER)
+    async with (
+        outside.served(),
+        System.running(setup.folder, outside=outside.url, backend=setup.backend) as system,
+        AsyncExitStack() as stack,
+    ):
+        gates = [await stack.enter_async_context(Gate.opened(url)) for url in system.urls]
+        talk = _Talk(setup.seed, system, outside, journal, gates)
+        try:
+            await talk.go_on()
+            await system.quiet()
+        except TimeoutError:
+            report.fail(Stuck(f"not everything was answered within {LIMIT:g} s"))
+        except Stuck as error:
+            report.fail(error)
+        except ExceptionGroup as group:
+            stuck, others = group.split(Stuck)
+            if stuck is None or others is not None:
+                raise
+            report.fail(Stuck("; ".join(map(str, stuck.exceptions))))
+        report.ends = [f"{end.name} ended with {end.code}" for end in system.children.by_themselves]
+    _judge(setup, talk, report)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _judge(setup: Setup, talk: _Talk, report: Report) -> None:
+    # A full Redis drops what was applied, so that the stream cannot tell what was published.
+    evidence = Evidence.gathered(
+        setup.folder / "workspace", talk.messages, talk.journal, [], None, setup.backend
+    )
+    report.events, report.sessions = len(talk.messages), len(evidence.store.sessions)
+    report.faults = talk.faults
+    for finding in judge(evidence):
+        kind = str(finding.broken)
+        report.found[kind] = report.found.get(kind, 0) + 1
+        report.examples.append(f"{finding.broken}: {finding.text}")
+    del report.examples[8:]
