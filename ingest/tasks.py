@@ -65,4 +65,12 @@ def _end_process_if_failed(task: asyncio.Task[None]) -> None:
         log.critical("the %s cannot go on: %s", task.get_name(), error)
     else:
         log.critical("the %s failed", task.get_name(), exc_info=error)
-    signal.raise_signal(signal.SIGTERM)
+    _ask_to_end()
+
+
+def _ask_to_end() -> None:
+    """SIGTERM, as soon as somebody heeds it: before, it would end the process without a word."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        asyncio.get_running_loop().call_later(_ASK_AGAIN, _ask_to_end)
+    else:
+        signal.raise_signal(signal.SIGTERM)

@@ -73,6 +73,10 @@ class Proxy:
         links = [link for link in sound if link.idle < _IDLE] or sound
         return bool(links) and await chance.choice(links).suffer(trouble, within)
 
+    def lead_to(self, socket_path: Path) -> None:
+        """Connect to another server from now on; connections that there are stay where they are."""
+        self._socket_path = socket_path
+
     def heal(self) -> None:
         """Cut what hangs and forget what was ordered."""
         for link in [*self._links.values()]:

@@ -13,7 +13,9 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ReadOnlyError, RedisError
 
 from sessions.errors import ConfigError, StreamUnavailable
 from sessions.refusals import ERRORS, ReplyParser, explain
@@ -94,6 +96,10 @@ def connect(url: str, *, read_timeout: float = COMMAND_TIMEOUT) -> RedisClient:
             socket_connect_timeout=CONNECT_TIMEOUT,
             health_check_interval=15,
             parser_class=ReplyParser,
+            # Not to try again, which is decided below, but to leave a server that was demoted: the
+            # next connection finds the one that its name stands for now.
+            retry=Retry(NoBackoff(), 0),
+            retry_on_error=[ReadOnlyError],
         )
     except ValueError:  # its text quotes what it took for the port
         raise ConfigError(_unusable(url)) from None

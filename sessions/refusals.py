@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import Enum, auto
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 from redis import exceptions
 from redis.asyncio.connection import DefaultParser
@@ -102,10 +102,16 @@ class ReplyParser(cast("Any", DefaultParser)):
     A pipeline puts the command into the error's text, with all that somebody wrote.
     """
 
+    # Said by a server that became a replica; on ReadOnlyError the connection to it is left.
+    EXCEPTION_CLASSES: ClassVar[dict[str, Any]] = {
+        **cast("Any", DefaultParser).EXCEPTION_CLASSES,
+        **dict.fromkeys(("UNBLOCKED", "MASTERDOWN"), exceptions.ReadOnlyError),
+    }
+
     @classmethod
     def parse_error(cls, response: str) -> Exception:
         """The error for a reply."""
-        error = cast("Any", DefaultParser).parse_error(response)
+        error = super().parse_error(response)
         error.said = _ARGUMENTS.sub("", response)
         return error
 

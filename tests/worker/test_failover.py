@@ -1,0 +1,69 @@
+"""A replica of Redis takes over, and its name leads there: everybody goes on with the new one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+
+import pytest
+
+from proof.proxy import Proxy
+from sessions.models import Event, EventType
+from sessions.redis import RedisClient, connect
+from sessions.stream import TurnStream
+from tests.helpers import wait_until
+from tests.worker.plant import Plant, RedisServer
+
+
+def socket_of(server: RedisServer) -> Path:
+    return Path(server.url.removeprefix("unix://"))
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+async def way_to(server: RedisServer, stack: AsyncExitStack) -> Proxy:
+    way = Proxy(socket_of(server))
+    await way.start()
+    stack.push_async_callback(way.close)
+    return way
+
+
+async def replica_of(way: Proxy, redis: RedisClient) -> None:
+    await redis.execute_command("REPLICAOF", "127.0.0.1", way.port)
+
+    async def is_in_step() -> bool:
+        return (await redis.execute_command("INFO", "replication"))["master_link_status"] == "up"
+
+    await wait_until(is_in_step)
+
+
+async def test_who_had_connections_to_the_old_server_publishes_and_applies_on_the_new_one(
+    plant: Plant, tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    old, new = plant.redis, RedisServer(tmp_path / "new")
+    await new.start()
+    stack.push_async_callback(new.end)
+    name, to_old, to_new = [await way_to(server, stack) for server in (old, old, new)]
+    other = await stack.enter_async_context(aclosing(connect(new.url)))
+    url = f"redis://127.0.0.1:{name.port}/0"
+    redis = await stack.enter_async_context(aclosing(connect(url)))
+    stream = TurnStream(redis, url=url, prefix="turnstream:")
+    worker = await plant.worker(redis_url=url)
+    await stream.publish([Event("e1", EventType.APPEND, "s", "user", "one")])
+    await plant.outcome("e1")
+    await replica_of(to_old, other)
+
+    await other.execute_command("REPLICAOF", "NO", "ONE")
+    name.lead_to(socket_of(new))
+    await replica_of(to_new, plant.client)
+
+    await stream.publish([Event("e2", EventType.APPEND, "s", "user", "two")])
+    await plant.outcome("e2")
+    assert await plant.texts() == ["one", "two"]
+    assert "epoch 2" not in worker.log
+    assert await worker.stop() == 0
