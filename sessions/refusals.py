@@ -67,10 +67,10 @@ _TEXTS: Final = (
     ),
     (r"Script killed by user|(is|server) shutting down|failover in progress", "SCRIPTKILLED"),
     (r"(no )?upstream|no healthy|connection (refused|reset|timed out)|host is down", "UPSTREAM"),
+    (r"DB index|SELECT is not allowed|non local key in a cluster", "MOVED"),
     (r"ACL failure in script|can't run this command or subcommand", "NOPERM"),
-    (r"unknown (sub)?command|command .* is (not allowed|disabled)", "NOPERM"),
+    (r"unknown (sub)?command|command .*(not (allowed|available|permitted)|disabled)", "NOPERM"),
     (r"invalid password|\bAUTH\b|without any password", "WRONGPASS"),
-    (r"DB index|SELECT is not allowed", "MOVED"),
 )
 _WORD: Final = re.compile(r"-?([A-Z][A-Z0-9_]{2,}|OK)(?= |$)")
 # Redis up to 6.2 puts what failed in a script at the end of a longer sentence.
@@ -111,7 +111,8 @@ class ReplyParser(cast("Any", DefaultParser)):
     @classmethod
     def parse_error(cls, response: str) -> Exception:
         """The error for a reply."""
-        error = super().parse_error(response)
+        parser: Any = super()
+        error = parser.parse_error(response)
         error.said = _ARGUMENTS.sub("", response)
         return error
 

@@ -223,6 +223,8 @@ class TestMeaning:
             ("ASK 3999 127.0.0.1:6381", "no cluster"),
             ("WRONGTYPE Operation against a key holding the wrong kind of value", "prefix"),
             ("ERR DB index is out of range", "DB index"),
+            ("ERR Script attempted to access a non local key in a cluster node", "no cluster"),
+            ("ERR command 'INFO' is not available", "'INFO'"),
             ("DENIED Redis is running in protected mode", "protected mode"),
         ],
     )
