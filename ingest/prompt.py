@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, cast
 
 # Messages of a session's past that a turn reads.
@@ -72,6 +72,13 @@ def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def _redump(value: Any) -> str:
+    try:
+        return _dump(value)
+    except (ValueError, RecursionError):
+        return "{}"
+
+
 def _read(said: Said) -> Line:
     if said.role == "user":
         return Line("user", stamped(said.content, said.at), said.content)
@@ -89,8 +96,20 @@ def stamped(text: str, at: int) -> str:
     """The text with the local time when it was written, unless it begins with one already."""
     if _STAMPED.match(text):
         return text
-    moment = datetime.fromtimestamp(at // 1_000_000).astimezone()
-    return f"[{moment:%Y-%m-%d %H:%M:%S %Z}] {text}"
+    moment = _local(at)
+    return text if moment is None else f"[{moment:%Y-%m-%d %H:%M:%S %Z}] {text}"
+
+
+def _local(at: int) -> datetime | None:
+    """The local time; else UTC where no local one is known, and None for what no calendar has."""
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at)
+    except OverflowError:
+        return None
+    try:
+        return moment.astimezone()
+    except (OverflowError, OSError, ValueError):
+        return moment
 
 
 def _object(content: str) -> dict[str, Any]:
@@ -117,7 +136,7 @@ def _call(item: Any) -> ToolCall | None:
     call_id, name, arguments = (fields.get(key) for key in ("id", "name", "arguments"))
     if not isinstance(call_id, str) or not isinstance(name, str):
         return None
-    return ToolCall(call_id, name, arguments if isinstance(arguments, str) else _dump(arguments))
+    return ToolCall(call_id, name, arguments if isinstance(arguments, str) else _redump(arguments))
 
 
 def _tidied(line: Line) -> Line:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from ingest.agents.base import Agent, Reply
+from ingest.counters import Count, Counters
 from ingest.errors import ApiUnavailable
 from ingest.failures import (
     ABORTED,
@@ -25,6 +26,7 @@ from ingest.failures import (
     INTERRUPTED,
     TIMED_OUT,
     AgentError,
+    closed_with,
     code_of,
     is_context_overflow,
     should_roll_back,
@@ -33,7 +35,7 @@ from ingest.joining import find_followers, wait_until_due
 from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.prompt import Line, Said, build, compacted
 from ingest.reads import History, SessionReads, fresh_history
-from ingest.tasks import end_all
+from ingest.tasks import end_all, trace_of
 from sessions import times
 from sessions.errors import (
     InvalidEvent,
@@ -76,7 +78,9 @@ class TurnRunner:
         agents: Mapping[str, Agent],
         *,
         timeout: float = TURN_TIMEOUT,
+        counters: Counters | None = None,
     ) -> None:
+        self.counters = counters or Counters()
         self._lanes = lanes
         self._reads = reads
         self._agents = agents
@@ -99,13 +103,31 @@ class TurnRunner:
             return TurnEnd(Ending.LEFT)
         except _Orphaned:
             log.warning("turn %s is closed: nobody runs it any more", turn.inbound.id)
-            return await self._close(turn, hold, _marked(turn, INTERRUPTED, "idle"))
+            return await self._close(turn, hold, self._marked(turn, INTERRUPTED, "idle"))
         except PositionLost:
             log.warning("turn %s was lost with its stream", turn.inbound.id)
             return TurnEnd(Ending.FAILED, _LOST_TEXT, "AGENT_ERROR")
         except _RunBefore:
             log.info("message %s came again: it is not answered twice", turn.inbound.id)
         return TurnEnd(Ending.ELSEWHERE)
+
+    async def give_up(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
+        """Close a turn that cannot be run, with nothing but what it has in hand.
+
+        Its message is stored with the marker if it was not before. Raises what `run` raises.
+        """
+        if hold.stage is Stage.ENDED:
+            return TurnEnd(Ending.ELSEWHERE)
+        conclusion = self._marked(turn, FAILED, "error")
+        events = [*conclusion.events]
+        if turn.inbound.command:
+            return TurnEnd(Ending.FAILED, _GIVEN_UP, "AGENT_ERROR")
+        if hold.stage is Stage.TAKEN:
+            # Where the message was answered before, both are known and nothing comes of them.
+            joining = [one.joining(hold.id) for one in turn.joined]
+            events = [turn.inbound.opening(), *joining, *events]
+        await self._insist(turn, hold, events, Stage.ENDED, (StreamUnavailable, StreamFull))
+        return conclusion.end
 
     async def read_early(self, turn: LiveTurn) -> History | None:
         """The history of a turn that is likely to run at once; None where it cannot be read now."""
@@ -229,7 +251,7 @@ class TurnRunner:
         turn.check_lane()
         if work.done() and not work.cancelled():
             return self._concluded(turn, work)
-        return _stopped(turn)
+        return self._stopped(turn)
 
     async def _answer(self, turn: LiveTurn, lines: list[Line]) -> Reply:
         inbound = turn.inbound
@@ -239,7 +261,8 @@ class TurnRunner:
         try:
             return await agent.answer(inbound.session, lines, turn)
         except AgentError as error:
-            if not is_context_overflow(error) or turn.said:
+            # Tools were used by then, and must not be used twice.
+            if not is_context_overflow(error) or turn.said or error.began:
                 raise
         return await agent.answer(inbound.session, compacted(lines), turn)
 
@@ -248,11 +271,24 @@ class TurnRunner:
         if error is None:
             return _replied(turn, work.result())
         if isinstance(error, AgentError):
-            log.warning("turn %s failed: %s", turn.inbound.id, type(error).__name__)
+            self._log_failure(turn, error)
         else:
-            log.error("turn %s failed", turn.inbound.id, exc_info=error)
-            error = AgentError("the agent failed; the log of ingest tells more")
-        return _failed(turn, error)
+            self.counters.add(Count.TURN_ERRORS)
+            log.error("turn %s failed: %s", turn.inbound.id, trace_of(error))
+            error = AgentError("the agent failed; the log of ingest tells more", reason="a defect")
+            self._log_failure(turn, error)
+        return self._failed(turn, error)
+
+    def _log_failure(self, turn: LiveTurn, error: AgentError) -> None:
+        """One bounded line, and nothing that the user, the model or the provider wrote."""
+        inbound, status = turn.inbound, str(error.status or "none")
+        self.counters.add(
+            Count.TURNS_FAILED, agent=inbound.agent, status=status, reason=error.reason
+        )
+        log.warning(
+            "turn %s failed: agent %s, session %r, provider's status %s: %s",
+            *(inbound.id, inbound.agent, inbound.session, status, error.reason),
+        )
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -262,7 +298,11 @@ class TurnRunner:
             await self._insist(turn, hold, conclusion.events, Stage.ENDED, tolerated)
         except InvalidEvent as error:
             # A reply that no entry can hold. Nothing of it was published.
-            conclusion = _failed(turn, AgentError(f"the reply cannot be stored: {error.detail}"))
+            failure = AgentError(
+                f"the reply cannot be stored: {error.detail}", reason="unstorable reply"
+            )
+            self._log_failure(turn, failure)
+            conclusion = self._failed(turn, failure)
             await self._insist(turn, hold, conclusion.events, Stage.ENDED, tolerated)
         return conclusion.end
 
@@ -292,7 +332,37 @@ class TurnRunner:
         if not _is_from(outcome, opened):
             return _not_ours(turn, outcome, opened)
         log.warning("turn %s is closed: its replica died", turn.inbound.id)
-        return await self._close(turn, hold, _marked(turn, INTERRUPTED, "idle"))
+        return await self._close(turn, hold, self._marked(turn, INTERRUPTED, "idle"))
+
+    def _failed(self, turn: LiveTurn, error: AgentError) -> _Conclusion:
+        if should_roll_back(error) and not turn.said:
+            end = TurnEnd(Ending.FAILED, str(error), code_of(error))
+            return _Conclusion(turn.inbound.taking_back(close_with=FAILED), end)
+        return self._marked(turn, FAILED, "error", text=str(error), code=code_of(error))
+
+    def _stopped(self, turn: LiveTurn) -> _Conclusion:
+        """The conclusion of a turn whose agent did not come to an end by itself."""
+        if turn.interruption is Interruption.ABORT:
+            text = closed_with(turn.said, ABORTED, most=self._lanes.max_content)
+            return _Conclusion(_closing(turn, text, "idle"), TurnEnd(Ending.ABORTED, text))
+        if turn.interruption is Interruption.STOP:
+            return self._marked(turn, INTERRUPTED, "idle")
+        self._log_failure(turn, AgentError(TIMED_OUT, reason=f"no end in {self._timeout:g} s"))
+        return self._marked(turn, TIMED_OUT, "error")
+
+    def _marked(
+        self,
+        turn: LiveTurn,
+        marker: str,
+        state: str,
+        *,
+        text: str | None = None,
+        code: str = "AGENT_ERROR",
+    ) -> _Conclusion:
+        """Closed with a marker, below what was shown; `text` is what is told of the failure."""
+        stored = closed_with(turn.said, marker, most=self._lanes.max_content)
+        end = TurnEnd(Ending.FAILED, marker if text is None else text, code, stored=stored)
+        return _Conclusion(_closing(turn, stored, state), end)
 
 
 class _Left(Exception):
@@ -344,28 +414,6 @@ def _replied(turn: LiveTurn, reply: Reply) -> _Conclusion:
     return _Conclusion([*between, last], TurnEnd(Ending.REPLIED, reply.text, reply=reply))
 
 
-def _failed(turn: LiveTurn, error: AgentError) -> _Conclusion:
-    end = TurnEnd(Ending.FAILED, str(error), code_of(error))
-    if should_roll_back(error):
-        return _Conclusion(turn.inbound.taking_back(close_with=FAILED), end)
-    return _Conclusion(_closing(turn, FAILED, "error"), end)
-
-
-def _stopped(turn: LiveTurn) -> _Conclusion:
-    """The conclusion of a turn whose agent did not come to an end by itself."""
-    if turn.interruption is Interruption.ABORT:
-        text = f"{turn.said}\n\n{ABORTED}" if turn.said else ABORTED
-        return _Conclusion(_closing(turn, text, "idle"), TurnEnd(Ending.ABORTED, text))
-    if turn.interruption is Interruption.STOP:
-        return _marked(turn, INTERRUPTED, "idle")
-    return _marked(turn, TIMED_OUT, "error")
-
-
-def _marked(turn: LiveTurn, marker: str, state: str) -> _Conclusion:
-    end = TurnEnd(Ending.FAILED, marker, "AGENT_ERROR")
-    return _Conclusion(_closing(turn, marker, state), end)
-
-
 def _closing(turn: LiveTurn, text: str, state: str) -> list[Event]:
     return [turn.inbound.answer("reply", "assistant", text, at=times.now(), state=state)]
 
@@ -382,4 +430,5 @@ _CODES: Final = (
     (StoreUnavailable, "STORE_UNAVAILABLE"),
     (ApiUnavailable, "STORE_UNAVAILABLE"),
 )
+_GIVEN_UP: Final = "the command could not be carried out; the log of ingest tells more"
 _LOST_TEXT: Final = "the stream that held this message is gone; send it again"

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from ingest.channels.base import Channel, Outgoing, ReplyStatus, Undeliverable
-from ingest.failures import ABORTED, CLEARED, FAILED, INTERRUPTED, TIMED_OUT
+from ingest.failures import ABORTED, CLEARED, FAILED, is_failure
 from ingest.inbound import Inbound
 from ingest.live import Ending, TurnEnd
 from ingest.reads import SessionReads, fresh_history
@@ -140,15 +140,13 @@ def _reply(inbound: Inbound, end: TurnEnd) -> Outgoing | None:
     if end.ending is Ending.ABORTED:
         return _outgoing(inbound, end.text or ABORTED, ReplyStatus.ABORTED)
     # What a provider says of its failure is not for everybody who may write to a bot.
-    text = end.text if end.text in (TIMED_OUT, INTERRUPTED) else FAILED
-    return _outgoing(inbound, text, ReplyStatus.FAILED)
+    return _outgoing(inbound, end.stored or FAILED, ReplyStatus.FAILED)
 
 
 def _status_of(text: str) -> ReplyStatus:
     if text.endswith(ABORTED):
         return ReplyStatus.ABORTED
-    failed = text in (FAILED, TIMED_OUT, INTERRUPTED)
-    return ReplyStatus.FAILED if failed else ReplyStatus.REPLIED
+    return ReplyStatus.FAILED if is_failure(text) else ReplyStatus.REPLIED
 
 
 def _outgoing(inbound: Inbound, text: str, status: ReplyStatus) -> Outgoing:

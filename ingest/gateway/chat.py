@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ingest.agents.base import Agent
 from ingest.desk import Desk
-from ingest.failures import ABORTED, FAILED, INTERRUPTED, TIMED_OUT
+from ingest.failures import ABORTED, is_failure
 from ingest.gateway import frames
 from ingest.gateway.frames import Approval, Broken, Connect, Heard, Said, Unknown
 from ingest.gateway.outbox import Outbox
@@ -251,7 +251,7 @@ class Chat:
 def _as_stored(text: str) -> TurnEnd:
     if text.endswith(ABORTED):
         return TurnEnd(Ending.ABORTED, text)
-    if text in (FAILED, TIMED_OUT, INTERRUPTED):
+    if is_failure(text):
         return TurnEnd(Ending.FAILED, text, "AGENT_ERROR")
     return TurnEnd(Ending.REPLIED, text)
 
