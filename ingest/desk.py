@@ -59,7 +59,7 @@ class Delivery(Protocol):
 class _Stumble(NamedTuple):
     """How often a turn was ended by errors that nobody foresaw, and what was shown by then."""
 
-    count: int
+    times: int
     said: str
 
 
@@ -260,7 +260,7 @@ class Desk:
             # It passes by itself, and what was accepted must not be lost meanwhile: no limit.
             log.warning("turn %s is tried again: %s", hold.id, type(error).__name__)
             return
-        count = self._stumbles[hold.id].count + 1 if hold.id in self._stumbles else 1
+        count = self._stumbles[hold.id].times + 1 if hold.id in self._stumbles else 1
         self._runner.counters.add(Count.TURN_ERRORS)
         if count < _TRIES:
             self._stumbles[hold.id] = _Stumble(count, turn.said)

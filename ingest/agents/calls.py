@@ -11,7 +11,7 @@ import re
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json
 
@@ -58,7 +58,7 @@ class _Open:
 
 
 class _Piece(NamedTuple):
-    index: int | None
+    at: int | None
     id: str
     name: str
     arguments: str
@@ -115,8 +115,8 @@ class Calls:
         return call
 
     def _candidate(self, piece: _Piece, in_place: _Open | None) -> _Open | None:
-        if piece.index is not None:
-            return _newest(call for call in self._calls if call.index == piece.index)
+        if piece.at is not None:
+            return _newest(call for call in self._calls if call.index == piece.at)
         if piece.id:
             return _newest(call for call in self._calls if call.id == piece.id)
         return in_place
@@ -129,7 +129,7 @@ class Calls:
 
     def _begin(self, piece: _Piece) -> _Open:
         surplus = len(self._calls) >= MOST_CALLS
-        call = _Open(piece.index, piece.id, too_long=surplus)
+        call = _Open(piece.at, piece.id, too_long=surplus)
         if len(self._calls) < _MOST_COUNTED:
             self._calls.append(call)
         return call
@@ -241,6 +241,6 @@ _NOTHING: Final = object()
 def _loaded(text: str) -> Any:
     """The value; _NOTHING where there is none that can be sent on: NaN, halves, any depth."""
     try:
-        return cast("Any", from_json(text, allow_inf_nan=False))
+        return from_json(text, allow_inf_nan=False)
     except ValueError:
         return _NOTHING
