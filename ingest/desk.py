@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
-from ingest.counters import Count
+from ingest.counters import Counters
 from ingest.inbound import Inbound
 from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
+from ingest.stumbles import Stumbles
 from ingest.tasks import end_all, trace_of
 from ingest.turn import TurnRunner
 from sessions.errors import DeclaredDead, LaneLost, LaneTimeout, Retryable, SessionError
@@ -38,9 +39,6 @@ _CLOSE_GRACE: Final = 2.0
 # Messages whose turns ended last: more than there are between stream and store while the worker
 # keeps up. Should Redis lose its stream, their replies may be lost with it.
 _ENDED: Final = 64
-# Times that a turn is started although errors that nobody foresaw ended it: one may have been a
-# moment's, three are a defect.
-_TRIES: Final = 3
 # Seconds between two tries to end a turn while Redis is away.
 _PAUSE: Final = 0.5
 
@@ -54,13 +52,6 @@ class Delivery(Protocol):
         Returns when it was sent, or cannot be.
         """
         ...
-
-
-class _Stumble(NamedTuple):
-    """How often a turn was ended by errors that nobody foresaw, and what was shown by then."""
-
-    times: int
-    said: str
 
 
 class Desk:
@@ -86,10 +77,15 @@ class Desk:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._unknown: set[str] = set()
         self._taking: set[str] = set()
-        self._stumbles: dict[str, _Stumble] = {}
+        self._stumbles = Stumbles(runner.counters)
         self._ended: deque[str] = deque(maxlen=_ENDED)
         self._naming = asyncio.Lock()
         self._stopping = False
+
+    @property
+    def counters(self) -> Counters:
+        """What is counted of the turns here."""
+        return self._runner.counters
 
     # -- accepting ---------------------------------------------------------------------------
 
@@ -232,8 +228,7 @@ class Desk:
         self._spawn(self._run(turn, hold), f"turn {hold.id}")
 
     async def _run(self, turn: LiveTurn, hold: Hold) -> None:
-        if hold.id in self._stumbles:
-            turn.recall(self._stumbles[hold.id].said)
+        self._stumbles.recall(turn, hold)
         try:
             end = await self._runner.run(turn, hold)
             turn.conclude(end)
@@ -242,37 +237,19 @@ class Desk:
                 await self._finish(hold)
             if turn.opened:
                 self._ended.append(hold.message)
-            self._stumbles.pop(hold.id, None)
+            self._stumbles.forget(hold)
         except LaneLost:
-            self._stumbles.pop(hold.id, None)
+            self._stumbles.forget(hold)
             log.warning("the lane of turn %s is lost", hold.id)
             self._spawn(self._hand_in_again(Inbound.load(hold.message)), f"again {hold.id}")
         except Exception as error:  # noqa: BLE001 - no defect may hold its session for ever
-            await self._stumble(turn, hold, error)
+            # Otherwise the next sweep finds the lane, and starts the turn again.
+            if self._stumbles.is_last(turn, hold, error):
+                await self._give_up_turn(turn, hold)
         finally:
             if self._running.get(hold.session, (None, None))[1] is hold:
                 del self._running[hold.session]
             self._let_go(turn, TurnEnd(Ending.ELSEWHERE))
-
-    async def _stumble(self, turn: LiveTurn, hold: Hold, error: Exception) -> None:
-        """Leave the turn to the next sweep, which starts it again; the last time, close it."""
-        if isinstance(error, Retryable):
-            # It passes by itself, and what was accepted must not be lost meanwhile: no limit.
-            log.warning("turn %s is tried again: %s", hold.id, type(error).__name__)
-            return
-        count = self._stumbles[hold.id].times + 1 if hold.id in self._stumbles else 1
-        self._runner.counters.add(Count.TURN_ERRORS)
-        if count < _TRIES:
-            self._stumbles[hold.id] = _Stumble(count, turn.said)
-            log.warning("turn %s is tried again: %s", hold.id, type(error).__name__)
-            return
-        self._stumbles.pop(hold.id, None)
-        self._runner.counters.add(Count.TURNS_GIVEN_UP)
-        log.error(
-            "turn %s is given up: agent %s, session %r: %s",
-            *(hold.id, turn.inbound.agent, hold.session, trace_of(error)),
-        )
-        await self._give_up_turn(turn, hold)
 
     async def _give_up_turn(self, turn: LiveTurn, hold: Hold) -> None:
         try:

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from ingest.agents.base import Agent, Reply
@@ -123,9 +123,10 @@ class TurnRunner:
         if turn.inbound.command:
             return TurnEnd(Ending.FAILED, _GIVEN_UP, "AGENT_ERROR")
         if hold.stage is Stage.TAKEN:
-            # Where the message was answered before, both are known and nothing comes of them.
+            # Where the message was answered before, both are known and nothing comes of them. Its
+            # own time may be what cannot be stored.
             joining = [one.joining(hold.id) for one in turn.joined]
-            events = [turn.inbound.opening(), *joining, *events]
+            events = [replace(turn.inbound, at=times.now()).opening(), *joining, *events]
         await self._insist(turn, hold, events, Stage.ENDED, (StreamUnavailable, StreamFull))
         return conclusion.end
 
