@@ -8,7 +8,10 @@ from typing import Any, Final
 
 # Bytes that may wait for the end of their line or of their JSON text: far more than any chunk has.
 MOST_WAITING: Final = 4 * 1024 * 1024
+# Lines of one value: it is read again with each of them that may be its last.
+_MOST_LINES: Final = 1000
 _DONE: Final = "[DONE]"
+_ENDS: Final = ("}", "]")
 
 
 class AnswerTooLarge(Exception):
@@ -69,14 +72,17 @@ class Events:
             self.done = True
             return
         self._data.append(text)
-        self._waiting += len(text)
+        self._waiting += len(text) + 1
+        if len(self._data) > _MOST_LINES:
+            raise AnswerTooLarge
+        if not text.rstrip().endswith(_ENDS):
+            return
         for value in _parsed("\n".join(self._data)):
             yield {"error": value} if self._is_error and not _has_error(value) else value
-            self._data.clear()
-            self._waiting = 0
+            self._forget()
 
     def _forget(self) -> None:
-        self._waiting -= sum(map(len, self._data))
+        self._waiting -= sum(len(text) + 1 for text in self._data)
         self._data.clear()
         self._is_error = False
 
@@ -86,12 +92,12 @@ class Events:
         yield from whole
         if not whole:
             self._other.append(line)
-            self._waiting += len(line)
+            self._waiting += len(line) + 1
 
 
 def _parsed(text: str) -> Iterator[Any]:
     """The value of a JSON text; nothing where it is none, or not whole yet."""
-    if not text.rstrip().endswith(("}", "]")):
+    if not text.rstrip().endswith(_ENDS):
         return
     try:
         # The standard library's parser leaves halves of a character as they are; the other half
