@@ -48,13 +48,12 @@ deltas = some(
     tool_calls=either(st.lists(either(pieces), max_size=3)),
     function_call=either(some(name=names, arguments=arguments)),
 )
-finishes = st.sampled_from([None, None, None, "", "stop", "tool_calls", "length", "content_filter"])
+finishes = st.sampled_from([None, None, None, "", "stop", "tool_calls", "length"])
 choices = some(
     index=either(st.sampled_from([0, 0, 0, 1])),
     delta=either(deltas),
     message=either(deltas),
     finish_reason=either(finishes),
-    error=json_values,
 )
 usages = some(prompt_tokens=json_values, completion_tokens=either(st.integers(0, 99)))
 chunks: st.SearchStrategy[Any] = either(
@@ -64,16 +63,29 @@ plain = st.builds(
     lambda text: {"choices": [{"index": 0, "delta": {"content": text}}]},
     st.sampled_from(["Hello", " ", "you", "\ud83d", "\ude00"]),
 )
-errors = st.builds(lambda error: {"error": error}, json_values)
+calls = st.builds(
+    lambda piece: {"choices": [{"index": 0, "delta": {"tool_calls": [piece]}}]},
+    st.fixed_dictionaries(
+        {"function": st.fixed_dictionaries({"name": names, "arguments": arguments})},
+        optional={"index": st.sampled_from([0, 1]), "id": ids},
+    ),
+)
+errors = st.one_of(
+    st.builds(lambda error: {"error": error}, json_values),
+    st.builds(lambda error: {"choices": [{"error": error, "delta": None}]}, json_values),
+)
 ends = st.sampled_from(
     [
         {"choices": [{"index": 0, "delta": {}, "finish_reason": word}]}
-        for word in ("stop", "length", "content_filter", "tool_calls")
+        for word in ("stop", "stop", "stop", "length", "content_filter", "tool_calls")
     ]
 )
 
 
 def streams() -> st.SearchStrategy[list[Any]]:
     """A sequence of chunks, most of which end as they should."""
-    body = st.lists(st.one_of(plain, plain, chunks, chunks, errors), max_size=8)
-    return st.builds(lambda some, end: [*some, *end], body, st.lists(ends, max_size=1))
+    usual = st.lists(st.one_of(plain, plain, calls, chunks, chunks), max_size=8)
+    ended = st.builds(
+        lambda some, one, end: [*some, one, end], usual, st.one_of(plain, calls), ends
+    )
+    return st.one_of(ended, ended, ended, st.lists(st.one_of(plain, calls, chunks, errors)))
