@@ -50,9 +50,9 @@ class AgentSettings(_Section):
     max_completion_tokens: int | None = Field(default=None, ge=1)
     # What an endpoint wants beside that, such as its own switches or a tenant's name. Secrets stand
     # in the variables that `extra_headers_env` names.
-    extra_body: dict[str, Any] = Field(default_factory=dict[str, Any])
-    extra_headers: dict[str, str] = Field(default_factory=dict[str, str])
-    extra_headers_env: dict[str, str] = Field(default_factory=dict[str, str])
+    extra_body: dict[str, Any] = {}
+    extra_headers: dict[str, str] = {}
+    extra_headers_env: dict[str, str] = {}
 
 
 class TelegramSettings(_Section):
