@@ -21,7 +21,14 @@ from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.stumbles import Stumbles
 from ingest.tasks import end_all, trace_of
 from ingest.turn import TurnRunner
-from sessions.errors import DeclaredDead, LaneLost, LaneTimeout, Retryable, SessionError
+from sessions.errors import (
+    ConfigError,
+    DeclaredDead,
+    LaneLost,
+    LaneTimeout,
+    Retryable,
+    SessionError,
+)
 from sessions.lanes import DEPTH, Hold, Lanes, Place, Stage
 
 log = logging.getLogger(__name__)
@@ -167,6 +174,7 @@ class Desk:
             async with asyncio.timeout(self._wait):
                 await turn.begun.wait()
         session, message_id = turn.inbound.session, turn.inbound.id
+        # Until Redis answers: to let go without it would leave the message to be run unattended.
         while not turn.begun.is_set():
             try:
                 withdrawal = await self.lanes.withdraw(session, message_id)
@@ -242,6 +250,9 @@ class Desk:
             self._stumbles.forget(hold)
             log.warning("the lane of turn %s is lost", hold.id)
             self._spawn(self._hand_in_again(Inbound.load(hold.message)), f"again {hold.id}")
+        except ConfigError:
+            # Nothing can be published to close it; a person has to act, and the turn waits for that.
+            raise
         except Exception as error:  # noqa: BLE001 - no defect may hold its session for ever
             # Otherwise the next sweep finds the lane, and starts the turn again.
             if self._stumbles.is_last(turn, hold, error):
@@ -287,6 +298,7 @@ class Desk:
                 await asyncio.sleep(_PAUSE)
 
     async def _finish(self, hold: Hold) -> None:
+        # Until Redis answers: a lane that is not let go answers nobody any more.
         while True:
             try:
                 following = await self.lanes.finish(hold)

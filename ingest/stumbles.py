@@ -27,16 +27,17 @@ class Stumbles:
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
+        # By the token of the lane: it stays the same for as long as this replica holds it.
         self._found: dict[str, _Stumble] = {}
 
     def recall(self, turn: LiveTurn, hold: Hold) -> None:
         """Let the turn know what an earlier try of it has shown; nothing if there was none."""
-        if hold.id in self._found:
-            turn.recall(self._found[hold.id].said)
+        if hold.token in self._found:
+            turn.recall(self._found[hold.token].said)
 
     def forget(self, hold: Hold) -> None:
         """The turn has ended, or is another replica's."""
-        self._found.pop(hold.id, None)
+        self._found.pop(hold.token, None)
 
     def is_last(self, turn: LiveTurn, hold: Hold, error: Exception) -> bool:
         """Count the error; true where the turn is not to be started again."""
@@ -45,15 +46,15 @@ class Stumbles:
             log.warning("turn %s is tried again: %s", hold.id, type(error).__name__)
             return False
         self._counters.add(Count.TURN_ERRORS)
-        times = self._found[hold.id].times + 1 if hold.id in self._found else 1
+        times = self._found[hold.token].times + 1 if hold.token in self._found else 1
         if times < _TRIES:
-            self._found[hold.id] = _Stumble(times, turn.said)
+            self._found[hold.token] = _Stumble(times, turn.said)
             log.warning("turn %s is tried again: %s", hold.id, type(error).__name__)
             return False
         self.forget(hold)
         self._counters.add(Count.TURNS_GIVEN_UP)
         log.error(
             "turn %s is given up: agent %s, session %r: %s",
-            *(hold.id, turn.inbound.agent, hold.session, trace_of(error)),
+            *(hold.id, turn.inbound.agent, turn.inbound.session, trace_of(error)),
         )
         return True

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from ingest.agents.base import Agent, Reply
+from ingest.agents.values import is_blank
 from ingest.counters import Count, Counters
 from ingest.errors import ApiUnavailable
 from ingest.failures import (
@@ -258,14 +259,15 @@ class TurnRunner:
         inbound = turn.inbound
         agent = self._agents.get(inbound.agent)
         if agent is None:
-            raise AgentError(f"no agent {inbound.agent!r} is configured here")
+            text = f"no agent {inbound.agent!r} is configured here"
+            raise AgentError(text, reason="no such agent")
         try:
-            return await agent.answer(inbound.session, lines, turn)
+            return _with_text(await agent.answer(inbound.session, lines, turn))
         except AgentError as error:
             # Tools were used by then, and must not be used twice.
             if not is_context_overflow(error) or turn.said or error.began:
                 raise
-        return await agent.answer(inbound.session, compacted(lines), turn)
+        return _with_text(await agent.answer(inbound.session, compacted(lines), turn))
 
     def _concluded(self, turn: LiveTurn, work: asyncio.Task[Reply]) -> _Conclusion:
         error = work.exception()
@@ -402,6 +404,13 @@ def _not_ours(turn: LiveTurn, outcome: Outcome, opened: Position) -> TurnEnd:
         return TurnEnd(Ending.ELSEWHERE)
     text = outcome.detail or f"the message was not taken: {outcome.reason}"
     return TurnEnd(Ending.REFUSED, text, "AGENT_ERROR")
+
+
+def _with_text(reply: Reply) -> Reply:
+    """The reply; a platform would show nothing of a blank one, so it is none."""
+    if is_blank(reply.text):
+        raise AgentError("the agent ended without an answer", reason="blank answer")
+    return reply
 
 
 def _replied(turn: LiveTurn, reply: Reply) -> _Conclusion:

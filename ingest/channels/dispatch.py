@@ -72,6 +72,7 @@ class Dispatch:
         """The reply of a turn that a dead replica ran to its end; None where it left none."""
         if inbound.command:
             return _outgoing(inbound, CLEARED, ReplyStatus.REPLIED)
+        # Until the store can be read: the reply is in it, and whoever asked still waits for it.
         while True:
             try:
                 history = await fresh_history(self._reads, self._lanes, inbound.session)

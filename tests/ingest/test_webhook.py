@@ -119,7 +119,7 @@ class TestMessage:
         await site.post()
         await wait_until(lambda: shop.replies)
         assert (shop.replies[0]["content"], shop.replies[0]["status"]) == (FAILED, "failed")
-        assert await house.messages(KEY) == []
+        assert await house.messages(KEY) == [("user", "hello"), ("assistant", FAILED)]
 
 
 @pytest.mark.skipif(
@@ -246,7 +246,7 @@ class TestRedelivery:
         self, house: ChannelHouse, site: Site, shop: Shop
     ):
         async def script(*_: Any) -> Any:
-            raise AgentError("no such model", status=404)
+            raise AgentError("not allowed", status=400)
 
         site.agent.script = script
         await site.post(id="m1")
