@@ -19,7 +19,7 @@ from ingest.counters import Counters
 from ingest.inbound import Inbound
 from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.stumbles import Stumbles
-from ingest.tasks import end_all, trace_of
+from ingest.tasks import end_all
 from ingest.turn import TurnRunner
 from sessions.errors import (
     ConfigError,
@@ -251,7 +251,7 @@ class Desk:
             log.warning("the lane of turn %s is lost", hold.id)
             self._spawn(self._hand_in_again(Inbound.load(hold.message)), f"again {hold.id}")
         except ConfigError:
-            # Nothing can be published to close it; a person has to act, and the turn waits for that.
+            # Nothing can be published to close it: a person has to act, and the turn waits.
             raise
         except Exception as error:  # noqa: BLE001 - no defect may hold its session for ever
             # Otherwise the next sweep finds the lane, and starts the turn again.
@@ -271,7 +271,7 @@ class Desk:
         except LaneLost:
             return
         except Exception as error:  # noqa: BLE001 - the session must go on
-            log.error("turn %s cannot be closed: %s", hold.id, trace_of(error))  # noqa: TRY400
+            log.error("turn %s cannot be closed", hold.id, exc_info=error)
         await self._finish(hold)
 
     async def _deliver(self, turn: LiveTurn, hold: Hold, end: TurnEnd) -> None:

@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 
 from ingest.counters import Count, Counters
 from ingest.live import LiveTurn
-from ingest.tasks import trace_of
 from sessions.errors import Retryable
 from sessions.lanes import Hold
 
@@ -54,7 +53,8 @@ class Stumbles:
         self.forget(hold)
         self._counters.add(Count.TURNS_GIVEN_UP)
         log.error(
-            "turn %s is given up: agent %s, session %r: %s",
-            *(hold.id, turn.inbound.agent, turn.inbound.session, trace_of(error)),
+            "turn %s is given up: agent %s, session %r",
+            *(hold.id, turn.inbound.agent, turn.inbound.session),
+            exc_info=error,
         )
         return True

@@ -1,10 +1,9 @@
-"""Ending tasks for sure, and telling where one failed."""
+"""Ending tasks for sure."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import traceback
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -31,9 +30,3 @@ async def end_all(tasks: Iterable[asyncio.Task[Any]], *, within: float = math.in
             cancelled = error
     if cancelled is not None:
         raise cancelled
-
-
-def trace_of(error: BaseException) -> str:
-    """The error's type and where it was raised, without its words: they may quote a user."""
-    frames = "".join(traceback.format_tb(error.__traceback__)).rstrip()
-    return f"{type(error).__name__}\n{frames}" if frames else type(error).__name__

@@ -36,7 +36,7 @@ from ingest.joining import find_followers, wait_until_due
 from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.prompt import Line, Said, build, compacted
 from ingest.reads import History, SessionReads, fresh_history
-from ingest.tasks import end_all, trace_of
+from ingest.tasks import end_all
 from sessions import times
 from sessions.errors import (
     InvalidEvent,
@@ -277,7 +277,7 @@ class TurnRunner:
             self._log_failure(turn, error)
         else:
             self.counters.add(Count.TURN_ERRORS)
-            log.error("turn %s failed: %s", turn.inbound.id, trace_of(error))
+            log.error("the agent of turn %s has a defect", turn.inbound.id, exc_info=error)
             error = AgentError("the agent failed; the log of ingest tells more", reason="a defect")
             self._log_failure(turn, error)
         return self._failed(turn, error)

@@ -481,8 +481,8 @@ class TestDefects:
         counters = replica.desk.counters
         assert (counters.of(Count.TURN_ERRORS), counters.of(Count.TURNS_GIVEN_UP)) == (3, 1)
         lines = [record.getMessage() for record in caplog.records]
-        [given_up] = [line for line in lines if "given up" in line]
-        assert 'File "' in given_up
+        assert len([record for record in caplog.records if record.exc_info]) == 1
+        assert [line for line in lines if "is given up: agent main, session 's'" in line]
         assert not [line for line in lines if "SECRET" in line]
 
     @pytest.mark.parametrize(("times", "says"), [(2, "re: hello"), (9, FAILED)])
