@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from cli.client import ApiClient, Json, NotThere
-from ingest.failures import CLEARED, is_failure
+from ingest.failures import CLEARED, failure_of
 from sessions.errors import Retryable, SessionError
 from sessions.ids import new_id
 
@@ -89,7 +89,7 @@ class Conversation:
                 text = self._stored(taken, f"{taken.id}:reply")
                 if text is None:
                     return Replied(TAKEN_BACK, failed=True)
-                return Replied(text, failed=is_failure(text))
+                return Replied(text, failed=failure_of(text) is not None)
         return None
 
     def _outcome(self, event_id: str) -> Json | None:

@@ -270,8 +270,9 @@ class Desk:
                 await self._deliver(turn, hold, end)
         except LaneLost:
             return
-        except Exception as error:  # noqa: BLE001 - the session must go on
-            log.error("turn %s cannot be closed", hold.id, exc_info=error)
+        except Exception:
+            # The session goes on all the same.
+            log.exception("turn %s cannot be closed", hold.id)
         await self._finish(hold)
 
     async def _deliver(self, turn: LiveTurn, hold: Hold, end: TurnEnd) -> None:

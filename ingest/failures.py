@@ -131,9 +131,9 @@ def closed_with(said: str, marker: str, *, most: int) -> str:
     return _cut(_cut(said, most - len(ending.encode())) + ending, most)
 
 
-def is_failure(text: str) -> bool:
-    """Whether a stored reply says that its turn failed."""
-    return text.endswith(_FAILURES)
+def failure_of(text: str) -> str | None:
+    """The marker with which a stored reply says that its turn failed; None if it does not."""
+    return next((marker for marker in _FAILURES if text.endswith(marker)), None)
 
 
 def _cut(text: str, most: int) -> str:

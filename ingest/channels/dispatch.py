@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from ingest.channels.base import Channel, Outgoing, ReplyStatus, Undeliverable
-from ingest.failures import ABORTED, CLEARED, FAILED, is_failure
+from ingest.failures import ABORTED, CLEARED, FAILED, failure_of
 from ingest.inbound import Inbound
 from ingest.live import Ending, TurnEnd
 from ingest.reads import SessionReads, fresh_history
@@ -147,7 +147,7 @@ def _reply(inbound: Inbound, end: TurnEnd) -> Outgoing | None:
 def _status_of(text: str) -> ReplyStatus:
     if text.endswith(ABORTED):
         return ReplyStatus.ABORTED
-    return ReplyStatus.FAILED if is_failure(text) else ReplyStatus.REPLIED
+    return ReplyStatus.FAILED if failure_of(text) else ReplyStatus.REPLIED
 
 
 def _outgoing(inbound: Inbound, text: str, status: ReplyStatus) -> Outgoing:

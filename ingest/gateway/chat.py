@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ingest.agents.base import Agent
 from ingest.desk import Desk
-from ingest.failures import ABORTED, is_failure
+from ingest.failures import ABORTED, failure_of
 from ingest.gateway import frames
 from ingest.gateway.frames import Approval, Broken, Connect, Heard, Said, Unknown
 from ingest.gateway.outbox import Outbox
@@ -251,8 +251,9 @@ class Chat:
 def _as_stored(text: str) -> TurnEnd:
     if text.endswith(ABORTED):
         return TurnEnd(Ending.ABORTED, text)
-    if is_failure(text):
-        return TurnEnd(Ending.FAILED, text, "AGENT_ERROR")
+    marker = failure_of(text)
+    if marker is not None:
+        return TurnEnd(Ending.FAILED, marker, "AGENT_ERROR", stored=text)
     return TurnEnd(Ending.REPLIED, text)
 
 

@@ -334,6 +334,28 @@ async def test_the_text_of_a_step_with_tools_is_kept_when_the_next_step_fails(
         assert await reply(place) == f"I think so\n\n{FAILED}"
 
 
+async def test_all_of_a_turn_is_stored_though_messages_may_be_short(
+    settings: Settings, leading: Leading
+):
+    own = settings.turnstream.model_copy(update={"max_content_bytes": 1500})
+    settings = settings.model_copy(update={"turnstream": own})
+    quotes = '"' * 900
+    search = piece("sessions_search", json.dumps({"query": "x" * 600}))
+    too_long = piece("sessions_search", json.dumps({"query": "x" * 800}))
+    step = events(chunk({"content": quotes}), *pieces(search, too_long), STOP)
+    async with house(settings, answering(step, "done")) as place:
+        assert (await place.chat("hello")).text == "done"
+        stored = await place.stored()
+    roles = ["user", "assistant", "assistant", "tool", "tool", "assistant"]
+    assert [role for role, _ in stored] == roles
+    assert stored[1][1] == quotes
+    assert json.loads(stored[3][1])["content"].startswith("No messages found for 'xxx")
+    assert (
+        json.loads(stored[4][1])["content"]
+        == "Error: The arguments are too long; send shorter ones."
+    )
+
+
 async def test_usage_is_what_the_provider_said_last(settings: Settings, leading: Leading):
     odd = {"choices": [], "usage": {"prompt_tokens": None, "completion_tokens": -1}}
     script = answering(events(SAID, usage(1, 1), STOP, usage(5, 2), odd))
