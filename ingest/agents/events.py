@@ -27,6 +27,7 @@ class Events:
     def __init__(self) -> None:
         self.done = False
         self._line = bytearray()
+        self._after_return = False
         self._data: list[str] = []
         self._other: list[str] = []
         self._waiting = 0
@@ -34,6 +35,9 @@ class Events:
 
     def feed(self, data: bytes) -> Iterator[Any]:
         """The values that end within these bytes. Raises AnswerTooLarge."""
+        if self._after_return:
+            data = data.removeprefix(b"\n")
+        self._after_return = data.endswith(b"\r")
         self._line += data
         if self._waiting + len(self._line) > MOST_WAITING:
             raise AnswerTooLarge

@@ -41,7 +41,10 @@ def test_a_text_is_the_same_however_it_is_cut_into_chunks(parts: list[str], data
 def test_a_body_is_read_the_same_however_it_is_cut_into_pieces(
     values: list[Any], data: st.DataObject
 ):
-    body = "".join(f"data: {json.dumps(value)}\n\n" for value in values).encode()
+    end = data.draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    indent = data.draw(st.sampled_from([None, 1]))
+    lines = (json.dumps(value, indent=indent).splitlines() for value in values)
+    body = "".join(f"data: {f'{end}data: '.join(each)}{end}{end}" for each in lines).encode()
     at = data.draw(st.integers(0, len(body)))
     whole, parts = Events(), Events()
     expected = [*whole.feed(body), *whole.close()]
