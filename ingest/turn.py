@@ -13,24 +13,20 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from ingest.agents.base import Agent, Reply
-from ingest.agents.values import is_blank
+from ingest.conclusions import Conclusion, aborted, failed, marked, replied, with_text
 from ingest.counters import Count, Counters
 from ingest.errors import ApiUnavailable
 from ingest.failures import (
-    ABORTED,
     CLEARED,
     FAILED,
     INTERRUPTED,
     TIMED_OUT,
     AgentError,
-    closed_with,
-    code_of,
     is_context_overflow,
-    should_roll_back,
 )
 from ingest.joining import find_followers, wait_until_due
 from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
@@ -59,14 +55,6 @@ TURN_TIMEOUT: Final = 300.0
 _CANCEL_GRACE: Final = 2.0
 # Seconds between two tries of what must succeed in the end.
 _PAUSE: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class _Conclusion:
-    """What is published at the end of a turn, and how that is called."""
-
-    events: Sequence[Event]
-    end: TurnEnd
 
 
 class TurnRunner:
@@ -242,7 +230,7 @@ class TurnRunner:
 
     # -- the agent ---------------------------------------------------------------------------
 
-    async def _work(self, turn: LiveTurn, lines: list[Line]) -> _Conclusion:
+    async def _work(self, turn: LiveTurn, lines: list[Line]) -> Conclusion:
         """Let the agent answer, for as long as nothing comes between."""
         work = asyncio.create_task(self._answer(turn, lines), name=f"agent {turn.inbound.id}")
         stopped = asyncio.create_task(turn.wait_interrupted(self._timeout))
@@ -262,17 +250,17 @@ class TurnRunner:
             text = f"no agent {inbound.agent!r} is configured here"
             raise AgentError(text, reason="no such agent")
         try:
-            return _with_text(await agent.answer(inbound.session, lines, turn))
+            return with_text(await agent.answer(inbound.session, lines, turn))
         except AgentError as error:
             # Tools were used by then, and must not be used twice.
             if not is_context_overflow(error) or turn.said or error.began:
                 raise
-        return _with_text(await agent.answer(inbound.session, compacted(lines), turn))
+        return with_text(await agent.answer(inbound.session, compacted(lines), turn))
 
-    def _concluded(self, turn: LiveTurn, work: asyncio.Task[Reply]) -> _Conclusion:
+    def _concluded(self, turn: LiveTurn, work: asyncio.Task[Reply]) -> Conclusion:
         error = work.exception()
         if error is None:
-            return _replied(turn, work.result())
+            return replied(turn, work.result())
         if isinstance(error, AgentError):
             self._log_failure(turn, error)
         else:
@@ -280,7 +268,7 @@ class TurnRunner:
             log.error("the agent of turn %s has a defect", turn.inbound.id, exc_info=error)
             error = AgentError("the agent failed; the log of ingest tells more", reason="a defect")
             self._log_failure(turn, error)
-        return self._failed(turn, error)
+        return failed(turn, error, most=self._lanes.max_content)
 
     def _log_failure(self, turn: LiveTurn, error: AgentError) -> None:
         """One bounded line, and nothing that the user, the model or the provider wrote."""
@@ -295,7 +283,7 @@ class TurnRunner:
 
     # -- the end -----------------------------------------------------------------------------
 
-    async def _close(self, turn: LiveTurn, hold: Hold, conclusion: _Conclusion) -> TurnEnd:
+    async def _close(self, turn: LiveTurn, hold: Hold, conclusion: Conclusion) -> TurnEnd:
         tolerated = (StreamUnavailable, StreamFull)
         try:
             await self._insist(turn, hold, conclusion.events, Stage.ENDED, tolerated)
@@ -305,7 +293,7 @@ class TurnRunner:
                 f"the reply cannot be stored: {error.detail}", reason="unstorable reply"
             )
             self._log_failure(turn, failure)
-            conclusion = self._failed(turn, failure)
+            conclusion = failed(turn, failure, most=self._lanes.max_content)
             await self._insist(turn, hold, conclusion.events, Stage.ENDED, tolerated)
         return conclusion.end
 
@@ -337,35 +325,17 @@ class TurnRunner:
         log.warning("turn %s is closed: its replica died", turn.inbound.id)
         return await self._close(turn, hold, self._marked(turn, INTERRUPTED, "idle"))
 
-    def _failed(self, turn: LiveTurn, error: AgentError) -> _Conclusion:
-        if should_roll_back(error) and not turn.said:
-            end = TurnEnd(Ending.FAILED, str(error), code_of(error))
-            return _Conclusion(turn.inbound.taking_back(close_with=FAILED), end)
-        return self._marked(turn, FAILED, "error", text=str(error), code=code_of(error))
-
-    def _stopped(self, turn: LiveTurn) -> _Conclusion:
+    def _stopped(self, turn: LiveTurn) -> Conclusion:
         """The conclusion of a turn whose agent did not come to an end by itself."""
         if turn.interruption is Interruption.ABORT:
-            text = closed_with(turn.said, ABORTED, most=self._lanes.max_content)
-            return _Conclusion(_closing(turn, text, "idle"), TurnEnd(Ending.ABORTED, text))
+            return aborted(turn, most=self._lanes.max_content)
         if turn.interruption is Interruption.STOP:
             return self._marked(turn, INTERRUPTED, "idle")
         self._log_failure(turn, AgentError(TIMED_OUT, reason=f"no end in {self._timeout:g} s"))
         return self._marked(turn, TIMED_OUT, "error")
 
-    def _marked(
-        self,
-        turn: LiveTurn,
-        marker: str,
-        state: str,
-        *,
-        text: str | None = None,
-        code: str = "AGENT_ERROR",
-    ) -> _Conclusion:
-        """Closed with a marker, below what was shown; `text` is what is told of the failure."""
-        stored = closed_with(turn.said, marker, most=self._lanes.max_content)
-        end = TurnEnd(Ending.FAILED, marker if text is None else text, code, stored=stored)
-        return _Conclusion(_closing(turn, stored, state), end)
+    def _marked(self, turn: LiveTurn, marker: str, state: str) -> Conclusion:
+        return marked(turn, marker, state, most=self._lanes.max_content)
 
 
 class _Left(Exception):
@@ -404,28 +374,6 @@ def _not_ours(turn: LiveTurn, outcome: Outcome, opened: Position) -> TurnEnd:
         return TurnEnd(Ending.ELSEWHERE)
     text = outcome.detail or f"the message was not taken: {outcome.reason}"
     return TurnEnd(Ending.REFUSED, text, "AGENT_ERROR")
-
-
-def _with_text(reply: Reply) -> Reply:
-    """The reply; a platform would show nothing of a blank one, so it is none."""
-    if is_blank(reply.text):
-        raise AgentError("the agent ended without an answer", reason="blank answer")
-    return reply
-
-
-def _replied(turn: LiveTurn, reply: Reply) -> _Conclusion:
-    now = times.now()
-    inbound = turn.inbound
-    between = [
-        inbound.answer(f"t{number}", role, content, at=now)
-        for number, (role, content) in enumerate(reply.between)
-    ]
-    last = inbound.answer("reply", "assistant", reply.text, at=now, state="idle")
-    return _Conclusion([*between, last], TurnEnd(Ending.REPLIED, reply.text, reply=reply))
-
-
-def _closing(turn: LiveTurn, text: str, state: str) -> list[Event]:
-    return [turn.inbound.answer("reply", "assistant", text, at=times.now(), state=state)]
 
 
 def _refused(error: Retryable) -> TurnEnd:
