@@ -98,9 +98,14 @@ class Dialect:
             return named if named in sent else None
         return next((part for part in sent if _names(part, error.message)), None)
 
-    def remember(self, parts: Collection[str], status: int) -> None:
-        """Leave these parts out from now on, and say once which setting avoids the detour."""
-        for part in sorted({*parts} - self._refused):
+    def remember(self, parts: Mapping[str, int]) -> None:
+        """Leave these parts out from now on, and say once which setting avoids the detour.
+
+        With each part comes the status of its refusal.
+        """
+        for part, status in parts.items():
+            if part in self._refused:
+                continue
             remedy = _REMEDIES.get(part, "without it in extra_body or extra_headers")
             log.warning(
                 "agent %s: its endpoint refuses %s (%d), which is left out from now on; "

@@ -84,7 +84,7 @@ class OpenAiAgent:
                 error.began = bool(turn.answers)
                 raise
             turn.answers.append(answer)
-            if not answer.calls:
+            if not answer.calls or not rounds_left:
                 break
             await self._use_tools(turn, answer)
         return _concluded(turn)
@@ -133,7 +133,7 @@ class OpenAiAgent:
             except OpenAIError as error:
                 raise _unreachable(error) from error
             else:
-                self._dialect.remember(left_out, max(left_out.values(), default=0))
+                self._dialect.remember(left_out)
                 return answer
 
     async def _ask(self, turn: _Turn, request: dict[str, Any]) -> Answer:

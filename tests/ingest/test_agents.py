@@ -19,7 +19,7 @@ from sessions.models import Event, EventType
 from sessions.settings import Settings
 from sessions.tokens import TokenFile, TokenScope, create_token
 from tests.ingest.model_house import house
-from tests.ingest.model_server import failure
+from tests.ingest.model_server import call_piece, chunk, events, failure
 from tests.leading import Leading
 
 
@@ -64,6 +64,22 @@ async def test_a_model_that_only_calls_tools_is_brought_to_an_end(
     async with house(settings, script) as place:
         end = await place.chat("loop")
         assert (end.text, len(place.model.requests)) == ("enough", 10)
+
+
+async def test_tools_that_were_not_offered_are_not_used_in_the_last_round(
+    settings: Settings, leading: Leading
+):
+    def script(request: dict[str, Any]) -> Any:
+        calls = chunk(
+            {"content": "on", "tool_calls": [call_piece("c", "sessions_list", {}, index=0)]}
+        )
+        return events(calls, chunk({}, finish="tool_calls"))
+
+    async with house(settings, script) as place:
+        end = await place.chat("loop")
+        stored = await place.stored()
+        assert (end.text, len(place.model.requests)) == ("on", 10)
+        assert [role for role, _ in stored] == ["user", *["assistant", "tool"] * 9, "assistant"]
 
 
 async def test_a_tool_that_fails_is_told_to_the_model(settings: Settings, leading: Leading):
