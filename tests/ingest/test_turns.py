@@ -723,10 +723,10 @@ class TestLostRedis:
         await say(replica, "one", attended=False)
         await wait_until(lambda: gate.waiting)
         await say(replica, "two", attended=False)
-        gate.open()
-        replica.agent.script = None
 
         await self.flush(house, leading)
+        replica.agent.script = None
+        gate.open()
 
         await wait_until(lambda: replica.agent.asked[-1] == "two")
         await wait_until(lambda: _is_free(replica))
