@@ -24,7 +24,7 @@ run: .venv/.run ## start everything on this machine (turnstream up); Ctrl-C stop
 test: .venv/.dev ## run the tests
 	@.venv/bin/pytest -n 2 $(ARGS)
 
-endure: .venv/.dev ## the tests that take minutes: 100 takeovers, a minute frozen, drains through accidents
+endure: .venv/.dev ## the tests that take minutes: 100 takeovers, a minute frozen, drains, streams of models
 	@.venv/bin/pytest -m endurance tests/endurance $(ARGS)
 
 check: .venv/.dev ## format, lint, types, import arrows, and that the docs agree with the code

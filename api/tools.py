@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 import regex
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.arguments import read_arguments
 from api.errors import IdConflict, UnknownTool
 from api.render import hit_row, message_row, session_row
 from api.service import Caller, Change, Service
@@ -384,11 +385,11 @@ class Tool(Generic[A]):
     async def call(self, service: Service, caller: Caller, arguments: object) -> Answer:
         """Answer these arguments, as they came in.
 
-        Raises Forbidden where the caller's scope is too small, pydantic's ValidationError for
+        Raises Forbidden where the caller's scope is too small, what `read_arguments` raises for
         arguments that do not fit, and what `Service.look` and `Service.change` raise.
         """
         caller.require(self.scope)
-        wanted = self.arguments.model_validate(arguments)
+        wanted = read_arguments(self.arguments, arguments)
         try:
             return await self.answer(service, caller, wanted)
         except (ToolFailure, IdConflict) as failure:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from cli.client import ApiClient, Json, NotThere
-from ingest.failures import CLEARED
+from ingest.failures import CLEARED, failure_of
 from sessions.errors import Retryable, SessionError
 from sessions.ids import new_id
 
@@ -20,9 +20,7 @@ _PAUSE: Final = 0.1
 # What the turn's own events are called behind its id, the last of which ends it.
 _ENDINGS: Final = ("reply", "rollback")
 # What is said where the store keeps nothing of a message that no repetition would mend.
-TAKEN_BACK: Final = (
-    "The agent could not answer; nothing of it is kept. The log of ingest tells why."
-)
+TAKEN_BACK: Final = "The agent could not answer; nothing of it is kept."
 
 
 class Taken(NamedTuple):
@@ -31,6 +29,13 @@ class Taken(NamedTuple):
     id: str
     session: str
     command: str | None
+
+
+class Replied(NamedTuple):
+    """What came back; `failed` where the agent could not answer."""
+
+    text: str
+    failed: bool = False
 
 
 class Conversation:
@@ -55,7 +60,7 @@ class Conversation:
                     raise
                 time.sleep(error.retry_after)
 
-    def reply_to(self, taken: Taken, *, patience: float = PATIENCE) -> str | None:
+    def reply_to(self, taken: Taken, *, patience: float = PATIENCE) -> Replied | None:
         """What the message was answered, waited for; None where it asks for no answer.
 
         Raises Retryable after `patience` seconds, SessionError where it was not taken.
@@ -73,7 +78,7 @@ class Conversation:
             "when it is there"
         )
 
-    def _look(self, taken: Taken) -> str | None:
+    def _look(self, taken: Taken) -> Replied | None:
         own = self._outcome(taken.id)
         if own is None:
             return None
@@ -83,12 +88,15 @@ class Conversation:
                 "with `turnstream sessions owner`"
             )
         if taken.command is not None:
-            return CLEARED
+            return Replied(CLEARED)
         if own["outcome"] != "applied":
             raise SessionError(own["detail"] or f"the message was not taken: {own['reason']}")
         for ending in _ENDINGS:
             if self._outcome(f"{taken.id}:{ending}") is not None:
-                return self._stored(taken, f"{taken.id}:reply") or TAKEN_BACK
+                text = self._stored(taken, f"{taken.id}:reply")
+                if text is None:
+                    return Replied(TAKEN_BACK, failed=True)
+                return Replied(text, failed=failure_of(text) is not None)
         return None
 
     def _outcome(self, event_id: str) -> Json | None:

@@ -117,6 +117,7 @@ async def _served(
             settings.agents,
             tools=lambda alias: SessionTools(turns_api, agent=alias),
             environ=os.environ,
+            most=own.max_content_bytes,
         ) as agents,
         opened_channels(
             settings, environ=os.environ, tokens=tokens, redis=redis, url=url, troubles=troubles

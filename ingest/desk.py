@@ -15,11 +15,14 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
+from ingest.counters import Counters
 from ingest.inbound import Inbound
 from ingest.live import Ending, Interruption, LiveTurn, TurnEnd
+from ingest.stumbles import Stumbles
 from ingest.tasks import end_all
 from ingest.turn import TurnRunner
 from sessions.errors import (
+    ConfigError,
     DeclaredDead,
     LaneLost,
     LaneTimeout,
@@ -84,6 +87,7 @@ class Desk:
         self._unknown: set[str] = set()
         self._former: frozenset[str] = frozenset()
         self._taking: set[str] = set()
+        self._stumbles = Stumbles(runner.counters)
         self._ended: deque[str] = deque(maxlen=_ENDED)
         # How the turns ended that ran here.
         self.endings: Counter[Ending] = Counter()
@@ -97,6 +101,11 @@ class Desk:
         One place, since a second request to end would cut off what goes on.
         """
         self._refused = error
+
+    @property
+    def counters(self) -> Counters:
+        """What is counted of the turns here."""
+        return self._runner.counters
 
     # -- accepting ---------------------------------------------------------------------------
 
@@ -194,6 +203,7 @@ class Desk:
             async with asyncio.timeout(self._wait):
                 await turn.begun.wait()
         message_id = turn.inbound.id
+        # Until Redis answers: to let go without it would leave the message to be run unattended.
         while not turn.begun.is_set():
             try:
                 withdrawal = await self.lanes.withdraw(turn.lane, message_id)
@@ -257,6 +267,7 @@ class Desk:
         self._spawn(self._run(turn, hold), f"turn {hold.id}")
 
     async def _run(self, turn: LiveTurn, hold: Hold) -> None:
+        self._stumbles.recall(turn, hold)
         try:
             await self._wait_for_former(turn)
             end = await self._runner.run(turn, hold)
@@ -267,9 +278,18 @@ class Desk:
                 await self._finish(hold)
             if turn.opened:
                 self._ended.append(hold.message)
+            self._stumbles.forget(hold)
         except LaneLost:
+            self._stumbles.forget(hold)
             log.warning("the lane of turn %s is lost", hold.id)
             self._spawn(self._hand_in_again(Inbound.load(hold.message)), f"again {hold.id}")
+        except ConfigError:
+            # Nothing can be published to close it: a person has to act, and the turn waits.
+            raise
+        except Exception as error:  # noqa: BLE001 - no defect may hold its session for ever
+            # Otherwise the next sweep finds the lane, and starts the turn again.
+            if self._stumbles.is_last(turn, hold, error):
+                await self._give_up_turn(turn, hold)
         finally:
             if self._running.get(hold.lane, (None, None))[1] is hold:
                 del self._running[hold.lane]
@@ -285,6 +305,19 @@ class Desk:
             return
         while session in self._former and turn.interruption is None:
             await turn.wait_interrupted(_PAUSE)
+
+    async def _give_up_turn(self, turn: LiveTurn, hold: Hold) -> None:
+        try:
+            end = await self._runner.give_up(turn, hold)
+            turn.conclude(end)
+            if hold.stage is not Stage.ENDED:
+                await self._deliver(turn, hold, end)
+        except LaneLost:
+            return
+        except Exception:
+            # The session goes on all the same.
+            log.exception("turn %s cannot be closed", hold.id)
+        await self._finish(hold)
 
     async def _deliver(self, turn: LiveTurn, hold: Hold, end: TurnEnd) -> None:
         """Send the reply before the lane is let go, so that it is not forgotten if we die now."""
@@ -310,6 +343,7 @@ class Desk:
                 await asyncio.sleep(_PAUSE)
 
     async def _finish(self, hold: Hold) -> None:
+        # Until Redis answers: a lane that is not let go answers nobody any more.
         while True:
             try:
                 following = await self.lanes.finish(hold)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from http import HTTPStatus
 from typing import Final
 
 # The closing markers. Existing histories and clients know these very texts.
@@ -10,73 +10,134 @@ FAILED: Final = "[Task failed — not continuing this request]"
 TIMED_OUT: Final = "[Task timed out — not continuing this request]"
 INTERRUPTED: Final = "[Session interrupted — not continuing this request]"
 ABORTED: Final = "[interrupted by user]"
+# What stands below an answer that is kept although the model did not finish it.
+CUT_SHORT: Final = "[The answer reached its length limit and ends here]"
+WITHHELD: Final = "[The provider's content filter withheld the rest of this answer]"
 # What is said to whoever began a session anew.
 CLEARED: Final = "Conversation history cleared. Starting fresh."
 
-# Statuses of the 400s that pass by themselves.
-_PASSING: Final = frozenset({408, 429})
-_STATUS: Final = re.compile(r"\b4\d\d\b")
-_AUTH_HINTS: Final = (
-    *("invalid api key", "incorrect api key", "missing api key", "api key not set"),
-    *("authentication failed", "auth failed", "unauthorized", "forbidden"),
-    *("permission denied", "access denied", "invalid token"),
-)
-_MODEL_HINTS: Final = ("not found", "unknown", "unsupported", "does not exist", "invalid")
+# Bytes that the longest of these takes below a text, with the blank line between them.
+MARKER_ROOM: Final = 128
+_FAILURES: Final = (FAILED, TIMED_OUT, INTERRUPTED)
+
+# A provider answers so to what it was sent, and would again: what is wrong lies in the request.
+# Every other 4xx is about access, the address, the moment or the pace.
+_REFUSALS: Final = frozenset({400, 413, 422})
 _WINDOW_HINTS: Final = (
     *("context_length_exceeded", "context length", "context window", "maximum context"),
     *("too many tokens", "token limit exceeded", "prompt is too long"),
 )
-_SCHEMA_HINTS: Final = ("tool schema", "invalid schema for function", "tools.function.parameters")
+# Words of refusals that name the set-up instead of the message. They only ever keep a message.
+_SETUP_HINTS: Final = (
+    *("tool", "function", "schema", "stream", "unsupported parameter", "unknown parameter"),
+    *("unrecognized request argument", "extra inputs", "max_tokens", "max_completion_tokens"),
+    *("model", "api key", "api_key", "unauthorized", "authentication", "permission", "credential"),
+    *("quota", "billing", "credit balance"),
+)
+# Names of errors that providers share. What is not here is not logged: it may quote the user.
+_REASONS: Final = frozenset(
+    {
+        *("context_length_exceeded", "insufficient_quota", "rate_limit_exceeded", "server_error"),
+        *("invalid_api_key", "model_not_found", "content_filter", "content_policy_violation"),
+        *("invalid_request_error", "authentication_error", "permission_error", "not_found_error"),
+        *("rate_limit_error", "overloaded_error", "api_error", "unsupported_parameter"),
+        *("billing_hard_limit_reached", "invalid_prompt", "string_above_max_length"),
+    }
+)
 
 
 class AgentError(Exception):
     """The agent could not answer. `status` is the provider's HTTP status where there was one.
 
-    `capability` names what the provider lacks, such as `vision`.
+    `capability` names what the provider lacks, such as `vision`, and `parameter` the part of the
+    request that it does not take. `reason` is a short text of ours for the log: the message may
+    quote the user or the model. `began` says that the provider had answered a part of the turn.
     """
 
     def __init__(
-        self, message: str, *, status: int | None = None, capability: str | None = None
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        capability: str | None = None,
+        parameter: str | None = None,
+        reason: str | None = None,
+        began: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.capability = capability
+        self.parameter = parameter
+        self.began = began
+        self.reason = reason or _reason_of(status)
+
+
+class ProviderError(AgentError):
+    """The provider could not be reached, or did not answer as it should."""
+
+
+def _reason_of(status: int | None) -> str:
+    if status is None:
+        return "the agent could not answer"
+    known = {each.value: each.phrase for each in HTTPStatus}
+    return known.get(status, "an unknown status")
+
+
+def known_reason(*names: object) -> str | None:
+    """The first of a provider's names for its error that is a known one, else None."""
+    return next((name for name in names if isinstance(name, str) and name in _REASONS), None)
 
 
 def is_context_overflow(error: AgentError) -> bool:
-    """Whether the prompt was longer than the model's window."""
-    return _has(str(error).lower(), _WINDOW_HINTS)
+    """Whether the prompt was longer than the model's window, or than its server takes."""
+    return error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _has(
+        str(error).lower(), _WINDOW_HINTS
+    )
 
 
 def should_roll_back(error: AgentError) -> bool:
-    """Whether the user's turn would fail again whatever follows, so that it must not stay.
+    """Whether the user's message can never be answered, so that it must not stay.
 
-    So it is for a model without vision, and for errors that no repetition mends; a prompt that
-    is too long or a tool's bad schema are not the message's fault.
+    Only the status of the provider's own answer says so, and a model without vision. The words of
+    an error can keep a message: those that name the window, the tools, the model or access.
     """
     if (error.capability or "").lower() == "vision":
         return True
-    text = str(error).lower()
-    if is_context_overflow(error) or _has(text, _SCHEMA_HINTS):
+    if error.began or error.status not in _REFUSALS or not _is_about_messages(error.parameter):
         return False
-    if _is_refusal(error.status, text):
-        return True
-    return _has(text, _AUTH_HINTS) or ("model" in text and _has(text, _MODEL_HINTS))
+    return not _has(str(error).lower(), (*_WINDOW_HINTS, *_SETUP_HINTS))
 
 
-def _is_refusal(status: int | None, text: str) -> bool:
-    if status is None:
-        found = _STATUS.search(text)
-        status = int(found[0]) if found else 0
-    return 400 <= status < 500 and status not in _PASSING
+def _is_about_messages(parameter: str | None) -> bool:
+    return parameter is None or parameter.startswith(("messages", "input", "prompt"))
 
 
 def code_of(error: AgentError) -> str:
     """The gateway's code for the failed turn."""
-    text = str(error).lower()
-    if error.status in (401, 403) or _has(text, _AUTH_HINTS):
+    if error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return "AUTH_ERROR"
-    return "PROVIDER_ERROR" if error.status is not None or "provider" in text else "AGENT_ERROR"
+    of_provider = error.status is not None or isinstance(error, ProviderError)
+    return "PROVIDER_ERROR" if of_provider else "AGENT_ERROR"
+
+
+def closed_with(said: str, marker: str, *, most: int) -> str:
+    """What is stored of a turn that ends early: what was shown, a blank line and the marker.
+
+    Not more than `most` bytes; the marker stays whole as long as it fits at all.
+    """
+    if not said.strip():
+        return _cut(marker, most)
+    ending = f"\n\n{marker}"
+    return _cut(_cut(said, most - len(ending.encode())) + ending, most)
+
+
+def failure_of(text: str) -> str | None:
+    """The marker with which a stored reply says that its turn failed; None if it does not."""
+    return next((marker for marker in _FAILURES if text.endswith(marker)), None)
+
+
+def _cut(text: str, most: int) -> str:
+    return text.encode()[: max(0, most)].decode("utf-8", "ignore")
 
 
 def _has(text: str, hints: tuple[str, ...]) -> bool:

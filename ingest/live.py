@@ -41,13 +41,17 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TurnEnd:
-    """The end of a turn. `text` is the reply, or what to tell the user; `code` the gateway's."""
+    """The end of a turn. `text` is the reply, or what to tell the user; `code` the gateway's.
+
+    `stored` is what closed a turn that failed; empty where nothing of it was kept.
+    """
 
     ending: Ending
     text: str = ""
     code: str | None = None
     reply: Reply | None = None
     retryable: bool = False
+    stored: str = ""
 
 
 class Listener(Protocol):
@@ -98,6 +102,10 @@ class LiveTurn:
     def said(self) -> str:
         """The text so far."""
         return "".join(self._said)
+
+    def recall(self, said: str) -> None:
+        """Take over what an earlier try of the turn has shown; its listeners know it."""
+        self._said = [said] if said else []
 
     def interrupt(self, what: Interruption) -> None:
         """Have the turn end early; a lost lane overrules, otherwise the first reason counts."""

@@ -73,6 +73,13 @@ def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def _redump(value: Any) -> str:
+    try:
+        return _dump(value)
+    except (ValueError, RecursionError):
+        return "{}"
+
+
 def _read(said: Said) -> Line:
     if said.role == "user":
         return Line("user", stamped(said.content, said.at), said.content)
@@ -117,7 +124,7 @@ def _call(item: Any) -> ToolCall | None:
     call_id, name, arguments = (fields.get(key) for key in ("id", "name", "arguments"))
     if not isinstance(call_id, str) or not isinstance(name, str):
         return None
-    return ToolCall(call_id, name, arguments if isinstance(arguments, str) else _dump(arguments))
+    return ToolCall(call_id, name, arguments if isinstance(arguments, str) else _redump(arguments))
 
 
 def _tidied(line: Line) -> Line:

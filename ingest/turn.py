@@ -14,21 +14,20 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from ingest.agents.base import Agent, Reply
+from ingest.conclusions import Conclusion, aborted, failed, marked, replied, with_text
+from ingest.counters import Count, Counters
 from ingest.errors import ApiUnavailable
 from ingest.failures import (
-    ABORTED,
     CLEARED,
     FAILED,
     INTERRUPTED,
     TIMED_OUT,
     AgentError,
-    code_of,
     is_context_overflow,
-    should_roll_back,
 )
 from ingest.inbound import Inbound
 from ingest.joining import find_followers, wait_until_due
@@ -68,14 +67,6 @@ _UPGRADE: Final = 3600.0
 _SLACK: Final = 300 * times.SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class _Conclusion:
-    """What is published at the end of a turn, and how that is called."""
-
-    events: Sequence[Event]
-    end: TurnEnd
-
-
 class TurnRunner:
     """Runs turns whose lane is held. Any number at a time, of different sessions."""
 
@@ -87,7 +78,9 @@ class TurnRunner:
         *,
         timeout: float = TURN_TIMEOUT,
         refusals: Refusals | None = None,
+        counters: Counters | None = None,
     ) -> None:
+        self.counters = counters or Counters()
         self._lanes = lanes
         self._reads = reads
         self._agents = agents
@@ -114,13 +107,32 @@ class TurnRunner:
             return self._refused_owner(turn)
         except _Orphaned:
             log.warning("turn %s is closed: nobody runs it any more", turn.inbound.id)
-            return await self._close(turn, hold, _marked(turn, INTERRUPTED, "idle"))
+            return await self._close(turn, hold, self._marked(turn, INTERRUPTED, "idle"))
         except PositionLost:
             log.warning("turn %s was lost with its stream", turn.inbound.id)
             return TurnEnd(Ending.FAILED, _LOST_TEXT, "AGENT_ERROR")
         except _RunBefore:
             log.info("message %s came again: it is not answered twice", turn.inbound.id)
         return TurnEnd(Ending.ELSEWHERE)
+
+    async def give_up(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
+        """Close a turn that cannot be run, with nothing but what it has in hand.
+
+        Its message is stored with the marker if it was not before. Raises what `run` raises.
+        """
+        if hold.stage is Stage.ENDED:
+            return TurnEnd(Ending.ELSEWHERE)
+        conclusion = self._marked(turn, FAILED, "error")
+        events = [*conclusion.events]
+        if turn.inbound.command:
+            return TurnEnd(Ending.FAILED, _GIVEN_UP, "AGENT_ERROR")
+        if hold.stage is Stage.TAKEN:
+            # Where the message was answered before, both are known and nothing comes of them. Its
+            # own time may be what cannot be stored.
+            joining = [one.joining(hold.id) for one in turn.joined]
+            events = [replace(turn.inbound, at=times.now()).opening(), *joining, *events]
+        await self._insist(turn, hold, events, Stage.ENDED)
+        return conclusion.end
 
     async def read_early(self, turn: LiveTurn) -> History | None:
         """The history of a turn that is likely to run at once; None where it cannot be read now."""
@@ -279,7 +291,7 @@ class TurnRunner:
 
     # -- the agent ---------------------------------------------------------------------------
 
-    async def _work(self, turn: LiveTurn, lines: list[Line]) -> _Conclusion:
+    async def _work(self, turn: LiveTurn, lines: list[Line]) -> Conclusion:
         """Let the agent answer, for as long as nothing comes between."""
         work = asyncio.create_task(self._answer(turn, lines), name=f"agent {turn.inbound.id}")
         stopped = asyncio.create_task(turn.wait_interrupted(self._timeout))
@@ -290,39 +302,58 @@ class TurnRunner:
         turn.check_lane()
         if work.done() and not work.cancelled():
             return self._concluded(turn, work)
-        return _stopped(turn)
+        return self._stopped(turn)
 
     async def _answer(self, turn: LiveTurn, lines: list[Line]) -> Reply:
         inbound = turn.inbound
         agent = self._agents.get(inbound.agent)
         if agent is None:
-            raise AgentError(f"no agent {inbound.agent!r} is configured here")
+            text = f"no agent {inbound.agent!r} is configured here"
+            raise AgentError(text, reason="no such agent")
         try:
-            return await agent.answer(inbound.session, lines, turn)
+            return with_text(await agent.answer(inbound.session, lines, turn))
         except AgentError as error:
-            if not is_context_overflow(error) or turn.said:
+            # Tools were used by then, and must not be used twice.
+            if not is_context_overflow(error) or turn.said or error.began:
                 raise
-        return await agent.answer(inbound.session, compacted(lines), turn)
+        return with_text(await agent.answer(inbound.session, compacted(lines), turn))
 
-    def _concluded(self, turn: LiveTurn, work: asyncio.Task[Reply]) -> _Conclusion:
+    def _concluded(self, turn: LiveTurn, work: asyncio.Task[Reply]) -> Conclusion:
         error = work.exception()
         if error is None:
-            return _replied(turn, work.result())
+            return replied(turn, work.result())
         if isinstance(error, AgentError):
-            log.warning("turn %s failed: %s", turn.inbound.id, type(error).__name__)
+            self._log_failure(turn, error)
         else:
-            log.error("turn %s failed", turn.inbound.id, exc_info=error)
-            error = AgentError("the agent failed; the log of ingest tells more")
-        return _failed(turn, error)
+            self.counters.add(Count.TURN_ERRORS)
+            log.error("the agent of turn %s has a defect", turn.inbound.id, exc_info=error)
+            error = AgentError("the agent failed; the log of ingest tells more", reason="a defect")
+            self._log_failure(turn, error)
+        return failed(turn, error, most=self._lanes.max_content)
+
+    def _log_failure(self, turn: LiveTurn, error: AgentError) -> None:
+        """One bounded line, and nothing that the user, the model or the provider wrote."""
+        inbound, status = turn.inbound, str(error.status or "none")
+        self.counters.add(
+            Count.TURNS_FAILED, agent=inbound.agent, status=status, reason=error.reason
+        )
+        log.warning(
+            "turn %s failed: agent %s, session %r, provider's status %s: %s",
+            *(inbound.id, inbound.agent, inbound.session, status, error.reason),
+        )
 
     # -- the end -----------------------------------------------------------------------------
 
-    async def _close(self, turn: LiveTurn, hold: Hold, conclusion: _Conclusion) -> TurnEnd:
+    async def _close(self, turn: LiveTurn, hold: Hold, conclusion: Conclusion) -> TurnEnd:
         try:
             await self._insist(turn, hold, conclusion.events, Stage.ENDED)
         except InvalidEvent as error:
             # A reply that no entry can hold. Nothing of it was published.
-            conclusion = _failed(turn, AgentError(f"the reply cannot be stored: {error.detail}"))
+            failure = AgentError(
+                f"the reply cannot be stored: {error.detail}", reason="unstorable reply"
+            )
+            self._log_failure(turn, failure)
+            conclusion = failed(turn, failure, most=self._lanes.max_content)
             await self._insist(turn, hold, conclusion.events, Stage.ENDED)
         return conclusion.end
 
@@ -352,7 +383,19 @@ class TurnRunner:
         if not _is_from(outcome, opened):
             return self._not_ours(turn, outcome, opened)
         log.warning("turn %s is closed: its replica died", turn.inbound.id)
-        return await self._close(turn, hold, _marked(turn, INTERRUPTED, "idle"))
+        return await self._close(turn, hold, self._marked(turn, INTERRUPTED, "idle"))
+
+    def _stopped(self, turn: LiveTurn) -> Conclusion:
+        """The conclusion of a turn whose agent did not come to an end by itself."""
+        if turn.interruption is Interruption.ABORT:
+            return aborted(turn, most=self._lanes.max_content)
+        if turn.interruption is Interruption.STOP:
+            return self._marked(turn, INTERRUPTED, "idle")
+        self._log_failure(turn, AgentError(TIMED_OUT, reason=f"no end in {self._timeout:g} s"))
+        return self._marked(turn, TIMED_OUT, "error")
+
+    def _marked(self, turn: LiveTurn, marker: str, state: str) -> Conclusion:
+        return marked(turn, marker, state, most=self._lanes.max_content)
 
 
 class _Left(Exception):
@@ -386,43 +429,6 @@ def _is_from(outcome: Outcome, opened: Position) -> bool:
     return outcome.outcome is OutcomeKind.APPLIED and outcome.position.stream_id == opened.stream_id
 
 
-def _replied(turn: LiveTurn, reply: Reply) -> _Conclusion:
-    now = times.now()
-    inbound = turn.inbound
-    between = [
-        inbound.answer(f"t{number}", role, content, at=now)
-        for number, (role, content) in enumerate(reply.between)
-    ]
-    last = inbound.answer("reply", "assistant", reply.text, at=now, state="idle")
-    return _Conclusion([*between, last], TurnEnd(Ending.REPLIED, reply.text, reply=reply))
-
-
-def _failed(turn: LiveTurn, error: AgentError) -> _Conclusion:
-    end = TurnEnd(Ending.FAILED, str(error), code_of(error))
-    if should_roll_back(error):
-        return _Conclusion(turn.inbound.taking_back(close_with=FAILED), end)
-    return _Conclusion(_closing(turn, FAILED, "error"), end)
-
-
-def _stopped(turn: LiveTurn) -> _Conclusion:
-    """The conclusion of a turn whose agent did not come to an end by itself."""
-    if turn.interruption is Interruption.ABORT:
-        text = f"{turn.said}\n\n{ABORTED}" if turn.said else ABORTED
-        return _Conclusion(_closing(turn, text, "idle"), TurnEnd(Ending.ABORTED, text))
-    if turn.interruption is Interruption.STOP:
-        return _marked(turn, INTERRUPTED, "idle")
-    return _marked(turn, TIMED_OUT, "error")
-
-
-def _marked(turn: LiveTurn, marker: str, state: str) -> _Conclusion:
-    end = TurnEnd(Ending.FAILED, marker, "AGENT_ERROR")
-    return _Conclusion(_closing(turn, marker, state), end)
-
-
-def _closing(turn: LiveTurn, text: str, state: str) -> list[Event]:
-    return [turn.inbound.answer("reply", "assistant", text, at=times.now(), state=state)]
-
-
 def _refused(error: Retryable) -> TurnEnd:
     return TurnEnd(Ending.REFUSED, str(error), refusal_code(error), retryable=True)
 
@@ -439,4 +445,5 @@ _CODES: Final = (
     (StoreUnavailable, "STORE_UNAVAILABLE"),
     (ApiUnavailable, "STORE_UNAVAILABLE"),
 )
+_GIVEN_UP: Final = "the command could not be carried out; the log of ingest tells more"
 _LOST_TEXT: Final = "the stream that held this message is gone; send it again"

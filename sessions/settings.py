@@ -40,6 +40,20 @@ class AgentSettings(_Section):
     system_prompt: str | None = None
     channels: tuple[str, ...] = ()
     may_send_to: tuple[str, ...] = ()
+    # Parts of a request that some endpoints refuse. False leaves one out, which saves the second
+    # request that is sent when one turns out to be refused.
+    tools: bool = True
+    stream: bool = True
+    stream_options: bool = True
+    # The most tokens of an answer, under the name that the endpoint knows. Without it the endpoint
+    # decides: no number fits all models.
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    # What an endpoint wants beside that, such as its own switches or a tenant's name. Secrets stand
+    # in the variables that `extra_headers_env` names.
+    extra_body: dict[str, Any] = {}
+    extra_headers: dict[str, str] = {}
+    extra_headers_env: dict[str, str] = {}
 
     @field_validator("base_url")
     @classmethod

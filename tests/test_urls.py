@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ingest.channels.factory import checked_url
 from sessions.errors import ConfigError, SessionError
-from sessions.redis import UNAVAILABLE, RedisError, connect, explain, redacted
+from sessions.redis import ERRORS, connect, explain, redacted
 from sessions.settings import AgentSettings, load_settings
 from sessions.urls import holds_password, without_secrets
 
@@ -137,7 +137,7 @@ def test_an_unreachable_redis_is_named_without_its_password(password: str):
         async with aclosing(connect(url)) as client:
             try:
                 await client.execute_command("PING")
-            except (RedisError, *UNAVAILABLE) as error:
+            except ERRORS as error:
                 return explain(error, url)
         raise AssertionError
 

@@ -10,11 +10,12 @@ from typing import Final
 
 import click
 
-from cli.chat import Conversation
+from cli.chat import Conversation, Taken
 from cli.client import ApiClient
 from cli.options import Command, Edge, json_option, pass_edge
 from cli.output import Output
 from cli.system import System
+from sessions.errors import SessionError
 
 _LEAVING: Final = frozenset({"/quit", "/exit"})
 # Seconds that a stopped answer may take to end; one that had not begun leaves nothing to wait for.
@@ -32,7 +33,7 @@ def chat(edge: Edge, message: str | None, agent: str | None, room: str, ingest: 
     """Talk with an agent: one MESSAGE, or a line each from the terminal or a pipe.
 
     /new begins anew, Ctrl-C stops an answer, /quit or Ctrl-D ends. The session is kept: the next
-    chat goes on with it.
+    chat goes on with it. Where an agent could not answer, the exit code is 1.
     """
     system = System.find(edge.settings, edge.environ)
     with ExitStack() as stack:
@@ -43,8 +44,14 @@ def chat(edge: Edge, message: str | None, agent: str | None, room: str, ingest: 
             named = replace(system, api_url=ingest.rstrip("/"), is_strict=False)
             there = stack.enter_context(ApiClient(named))
         conversation = Conversation(there, api, agent=agent or _only(system), room=room)
-        for line in _lines(edge.output) if message is None else [message]:
-            _exchange(conversation, line, edge.output)
+        lines = _lines(edge.output) if message is None else [message]
+        failed = [taken for line in lines if (taken := _exchange(conversation, line, edge.output))]
+    if failed:
+        last = failed[-1].id
+        raise SessionError(
+            "the agent could not answer; the log of ingest (of `turnstream up`, where that runs) "
+            f"tells why in its line on turn {last}"
+        )
 
 
 def _only(system: System) -> str:
@@ -68,7 +75,8 @@ def _lines(output: Output) -> Iterator[str]:
             yield line
 
 
-def _exchange(conversation: Conversation, line: str, output: Output) -> None:
+def _exchange(conversation: Conversation, line: str, output: Output) -> Taken | None:
+    """Send a line and print the answer; gives the message back if its turn failed."""
     taken = conversation.send(line)
     try:
         reply = conversation.reply_to(taken)
@@ -76,6 +84,8 @@ def _exchange(conversation: Conversation, line: str, output: Output) -> None:
         conversation.send("/stop")
         reply = conversation.reply_to(taken, patience=_AFTER_STOP)
     if output.json:
-        output.row({"id": taken.id, "session": taken.session, "reply": reply})
+        text = reply.text if reply is not None else None
+        output.row({"id": taken.id, "session": taken.session, "reply": text})
     elif reply is not None:
-        output.line(reply)
+        output.line(reply.text)
+    return taken if reply is not None and reply.failed else None

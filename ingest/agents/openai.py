@@ -2,160 +2,255 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAIError
 
 from ingest.agents.base import Progress, Reply, Usage
+from ingest.agents.calls import read_arguments, valid_id, valid_name
+from ingest.agents.dialect import Dialect
+from ingest.agents.events import AnswerTooLarge, Events
+from ingest.agents.normalise import Answer, Normaliser, shortened
 from ingest.agents.tools import SessionTools
-from ingest.failures import AgentError
+from ingest.agents.values import clean, is_blank
+from ingest.failures import (
+    CUT_SHORT,
+    MARKER_ROOM,
+    WITHHELD,
+    AgentError,
+    ProviderError,
+    known_reason,
+)
 from ingest.prompt import Line, ToolCall, dump_calls, dump_result
+from sessions.wire import DEFAULT_MAX_CONTENT
 
 # Rounds of tools in one turn: upstream's default. The last one is offered none, so that it ends.
 MOST_ROUNDS: Final = 10
+# Seconds for the rest of a body behind its last event, so that its connection can be used again.
+_DRAIN: Final = 0.2
 
 
 @dataclass(slots=True)
-class _Answer:
-    """What one completion said."""
+class _Turn:
+    """What one turn has come to: its prompt, what is to be stored of it, what was said."""
 
-    text: str = ""
-    calls: dict[int, dict[str, str]] = field(default_factory=dict[int, dict[str, str]])
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    session: str
+    messages: list[dict[str, Any]]
+    progress: Progress
+    room: int
+    between: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    answers: list[Answer] = field(default_factory=list[Answer])
 
-    @property
-    def tool_calls(self) -> list[ToolCall]:
-        return [ToolCall(**call) for _, call in sorted(self.calls.items())]
+    def say(self, text: str) -> None:
+        """Show a piece of text."""
+        if text:
+            self.room -= len(text.encode())
+            self.progress.chunk(text)
 
 
 class OpenAiAgent:
-    """Answers with a model's words."""
+    """Answers with a model's words. `most` are the bytes that one stored message may have."""
 
     provider: str = "openai"
 
     def __init__(
         self,
         client: AsyncOpenAI,
+        dialect: Dialect,
         *,
-        model: str,
-        system_prompt: str | None,
         tools: SessionTools,
+        most: int = DEFAULT_MAX_CONTENT,
     ) -> None:
-        self.model: str | None = model
+        self.model: str | None = dialect.settings.model
         self._client = client
-        self._system_prompt = system_prompt
+        self._dialect = dialect
         self._tools = tools
+        self._most = most
 
     async def answer(self, session: str, lines: Sequence[Line], progress: Progress) -> Reply:
         """The model's reply, after as many rounds of tools as it wants and is allowed."""
-        messages = self._prompt(lines)
-        between: list[tuple[str, str]] = []
-        answers: list[_Answer] = []
-        offered = await self._tools.offered()
+        room = max(0, self._most - MARKER_ROOM)
+        turn = _Turn(session, self._prompt(lines), progress, room)
+        offered = await self._tools.offered() if self._dialect.settings.tools else []
         for rounds_left in reversed(range(MOST_ROUNDS)):
-            answer = await self._complete(messages, offered if rounds_left else [], progress)
-            answers.append(answer)
-            if not answer.calls:
+            try:
+                answer = await self._complete(turn, offered if rounds_left else [])
+            except AgentError as error:
+                error.began = bool(turn.answers)
+                raise
+            turn.answers.append(answer)
+            if not answer.calls or not rounds_left:
                 break
-            messages.append(_calling(answer.text, answer.tool_calls))
-            between.append(("assistant", dump_calls(answer.tool_calls, answer.text)))
-            for call in answer.tool_calls:
-                output = await self._use(session, call, progress)
-                messages.append({"role": "tool", "tool_call_id": call.id, "content": output})
-                between.append(("tool", dump_result(call.id, output)))
-        if not answers[-1].text:
-            raise AgentError("the model ended without an answer")
-        return Reply(answers[-1].text, between, _usage(answers))
+            await self._use_tools(turn, answer)
+        return _concluded(turn)
 
     def _prompt(self, lines: Sequence[Line]) -> list[dict[str, Any]]:
-        system = self._system_prompt
+        system = self._dialect.settings.system_prompt
         messages = [{"role": "system", "content": system}] if system else []
         return [*messages, *map(_message, lines)]
 
-    async def _use(self, session: str, call: ToolCall, progress: Progress) -> str:
-        progress.tool_call(call.id, call.name, _arguments(call))
-        output = await self._tools.call(session, call.name, call.arguments)
-        progress.tool_result(call.id, call.name, output)
+    async def _use_tools(self, turn: _Turn, answer: Answer) -> None:
+        calls = [call for call, _ in answer.calls]
+        turn.messages.append(_calling(answer.text, calls))
+        turn.between += _stored_calls(calls, answer.text, self._most)
+        for call, problem in answer.calls:
+            last = call is calls[-1]
+            output = await self._use(turn, call, problem, answer.left_out if last else 0)
+            turn.messages.append({"role": "tool", "tool_call_id": call.id, "content": output})
+
+    async def _use(self, turn: _Turn, call: ToolCall, problem: str | None, left_out: int) -> str:
+        turn.progress.tool_call(call.id, call.name, json.loads(call.arguments))
+        if problem is not None:
+            output = f"Error: {problem}"
+        else:
+            output = await self._tools.call(turn.session, call.name, call.arguments)
+        if left_out:
+            output += f"\n({left_out} more calls were left out: too many at once.)"
+        output, stored = _stored_result(call.id, clean(output), self._most)
+        turn.progress.tool_result(call.id, call.name, output)
+        turn.between.append(("tool", stored))
         return output
 
-    async def _complete(
-        self, messages: list[dict[str, Any]], offered: list[dict[str, Any]], progress: Progress
-    ) -> _Answer:
-        try:
-            return await self._stream(messages, offered, progress)
-        except APIStatusError as error:
-            raise AgentError(error.message, status=error.status_code) from error
-        except APIConnectionError as error:
-            raise AgentError(f"the provider cannot be reached: {error}") from error
-        except OpenAIError as error:
-            raise AgentError(f"the provider failed: {error}") from error
+    # -- one completion ----------------------------------------------------------------------
 
-    async def _stream(
-        self, messages: list[dict[str, Any]], offered: list[dict[str, Any]], progress: Progress
-    ) -> _Answer:
-        request: dict[str, Any] = {"model": self.model, "messages": messages}
-        if offered:
-            request["tools"] = offered
-        stream = await cast("Any", self._client.chat.completions).create(
-            **request, stream=True, stream_options={"include_usage": True}
-        )
-        answer = _Answer()
-        async with stream:
-            async for chunk in stream:
-                _take(answer, chunk, progress)
-        return answer
+    async def _complete(self, turn: _Turn, offered: list[dict[str, Any]]) -> Answer:
+        """One answer of the model. Parts that its endpoint refuses are left out, each once."""
+        left_out: dict[str, int] = {}
+        while True:
+            request = self._dialect.request(turn.messages, offered, left_out)
+            try:
+                answer = await self._ask(turn, request)
+            except APIStatusError as error:
+                part = self._dialect.refused_part(error, request)
+                if part is None or part in left_out:
+                    raise _refusal(error) from error
+                left_out[part] = error.status_code
+            except OpenAIError as error:
+                raise _unreachable(error) from error
+            else:
+                self._dialect.remember(left_out)
+                return answer
 
-
-def _take(answer: _Answer, chunk: Any, progress: Progress) -> None:
-    """Add what a chunk of the stream brings."""
-    if chunk.usage is not None:
-        answer.input_tokens = chunk.usage.prompt_tokens
-        answer.output_tokens = chunk.usage.completion_tokens
-    for choice in chunk.choices:
-        if choice.delta.content:
-            answer.text += choice.delta.content
-            progress.chunk(choice.delta.content)
-        for part in choice.delta.tool_calls or ():
-            call = answer.calls.setdefault(part.index, {"id": "", "name": "", "arguments": ""})
-            call["id"] = part.id or call["id"]
-            if part.function is not None:
-                call["name"] += part.function.name or ""
-                call["arguments"] += part.function.arguments or ""
+    async def _ask(self, turn: _Turn, request: dict[str, Any]) -> Answer:
+        names = {tool["function"]["name"] for tool in request.get("tools", ())}
+        found = Normaliser(turn.room, names, call_room=self._most // 2)
+        create = cast("Any", self._client.chat.completions.with_streaming_response).create
+        async with create(**request) as response:
+            events = Events()
+            data = _chunks(response.iter_bytes(), events, lambda: found.is_whole)
+            async with aclosing(data) as chunks:
+                async for chunk in chunks:
+                    turn.say(found.take(chunk))
+                    if found.ended:
+                        break
+        turn.say(found.close())
+        return _checked(found.answer())
 
 
-def _message(line: Line) -> dict[str, Any]:
-    if line.role == "tool":
-        return {"role": "tool", "tool_call_id": line.answers or "", "content": line.text}
-    if line.calls:
-        return _calling(line.text, line.calls)
-    return {"role": line.role, "content": line.text}
-
-
-def _calling(text: str, calls: Sequence[ToolCall]) -> dict[str, Any]:
-    found = [
-        {
-            "id": call.id,
-            "type": "function",
-            "function": {"name": call.name, "arguments": call.arguments},
-        }
-        for call in calls
-    ]
-    return {"role": "assistant", "content": text or None, "tool_calls": found}
-
-
-def _arguments(call: ToolCall) -> Mapping[str, Any]:
+async def _chunks(
+    data: AsyncIterator[bytes], events: Events, is_whole: Callable[[], bool]
+) -> AsyncGenerator[Any]:
+    """The values of a body, up to its end. Raises ProviderError if it breaks off before."""
     try:
-        found = json.loads(call.arguments or "{}")
-    except ValueError:
-        return {}
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+        async for piece in data:
+            for value in events.feed(piece):
+                yield value
+            if events.done:
+                await _drain(data)
+                return
+    except AnswerTooLarge:
+        raise ProviderError("the provider sent a line without end", reason="endless line") from None
+    except Exception as error:
+        # The transport's errors are of several libraries. Behind the last word nothing is lost.
+        if not is_whole():
+            text = f"the provider's answer broke off: {type(error).__name__}"
+            raise ProviderError(text, reason="broken stream") from error
+    for value in events.close():
+        yield value
 
 
-def _usage(answers: Sequence[_Answer]) -> Usage:
+async def _drain(data: AsyncIterator[bytes]) -> None:
+    try:
+        async with asyncio.timeout(_DRAIN):
+            async for _ in data:
+                pass
+    except Exception:  # noqa: BLE001 - the answer is complete, only the connection is lost
+        return
+
+
+def _checked(answer: Answer) -> Answer:
+    """The answer; raises ProviderError where it is not a whole one."""
+    if answer.error is not None:
+        raise ProviderError(f"the provider failed: {answer.error}", reason="error in the stream")
+    if answer.finish is None:
+        text = "the provider ended its answer before the model did (no finish_reason)"
+        raise ProviderError(text, reason="no finish_reason")
+    return answer
+
+
+def _refusal(error: APIStatusError) -> AgentError:
+    found = cast("Any", error)
+    return AgentError(
+        shortened(str(error.message)),
+        status=error.status_code,
+        parameter=found.param if isinstance(found.param, str) else None,
+        reason=known_reason(found.code, found.type),
+    )
+
+
+def _unreachable(error: OpenAIError) -> ProviderError:
+    kind = type(error.__cause__ or error).__name__
+    if isinstance(error, APIConnectionError):
+        return ProviderError(f"the provider cannot be reached: {kind}", reason=kind)
+    return ProviderError(f"the provider failed: {shortened(str(error))}", reason=kind)
+
+
+# -- the end of a turn ---------------------------------------------------------------------------
+
+
+def _concluded(turn: _Turn) -> Reply:
+    """The reply of a turn whose last answer uses no tools; raises AgentError for a blank one."""
+    answer = turn.answers[-1]
+    if answer.is_blank:
+        text, reason = _why_blank(answer)
+        raise AgentError(text, reason=reason)
+    marker = CUT_SHORT if answer.is_cut else WITHHELD if answer.is_filtered else None
+    text = answer.text
+    if marker is not None:
+        turn.say(f"\n\n{marker}")
+        text = f"{text}\n\n{marker}"
+    return Reply(text, turn.between, _usage(turn.answers))
+
+
+def _why_blank(answer: Answer) -> tuple[str, str]:
+    if answer.is_filtered:
+        return "the provider's content filter withheld the answer", "content_filter"
+    if answer.is_cut:
+        return "the model reached its length limit before it said anything", "length"
+    return "the model ended without an answer", "blank answer"
+
+
+def _stored_calls(calls: Sequence[ToolCall], text: str, most: int) -> list[tuple[str, str]]:
+    """What is stored of a step that uses tools. Text that does not fit stands by itself."""
+    stored = dump_calls(calls, text)
+    if len(stored.encode()) <= most or is_blank(text):
+        return [("assistant", stored)]
+    return [("assistant", text), ("assistant", dump_calls(calls, None))]
+
+
+def _stored_result(call_id: str, output: str, most: int) -> tuple[str, str]:
+    """The output, cut until it can be stored, and what is stored of it."""
+    while len((stored := dump_result(call_id, output)).encode()) > most and output:
+        output = output[: len(output) // 2]
+    return output, stored
+
+
+def _usage(answers: Sequence[Answer]) -> Usage:
     """Sums over all calls; None where no call told."""
     asked = [a.input_tokens for a in answers if a.input_tokens is not None]
     said = [a.output_tokens for a in answers if a.output_tokens is not None]
@@ -164,3 +259,35 @@ def _usage(answers: Sequence[_Answer]) -> Usage:
         sum(said) if said else None,
         asked[-1] if asked else None,
     )
+
+
+# -- the prompt ----------------------------------------------------------------------------------
+
+
+def _message(line: Line) -> dict[str, Any]:
+    text = clean(line.text)
+    if line.role == "tool":
+        return {"role": "tool", "tool_call_id": _id(line.answers or ""), "content": text}
+    if line.calls:
+        return _calling(text, line.calls)
+    return {"role": line.role, "content": text}
+
+
+def _id(call_id: str) -> str:
+    return valid_id(call_id) or "call"
+
+
+def _calling(text: str, calls: Sequence[ToolCall]) -> dict[str, Any]:
+    """An assistant's message that uses tools. Other programs store calls too, as they like."""
+    found = [
+        {
+            "id": _id(call.id),
+            "type": "function",
+            "function": {
+                "name": valid_name(clean(call.name)),
+                "arguments": read_arguments(clean(call.arguments))[0],
+            },
+        }
+        for call in calls
+    ]
+    return {"role": "assistant", "content": text or None, "tool_calls": found}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
 import httpx
 
@@ -32,8 +32,8 @@ class SessionTools:
         if not self._offered:
             try:
                 self._offered = await self._ask()
-            except httpx.HTTPError as error:
-                log.warning("the api does not offer its tools: %r", error)
+            except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+                log.warning("the api does not offer its tools: %s", type(error).__name__)
         return self._offered
 
     async def _ask(self) -> list[dict[str, Any]]:
@@ -46,28 +46,31 @@ class SessionTools:
         return answer.json()["tools"]
 
     async def call(self, session: str, name: str, arguments: str) -> str:
-        """The text that the model reads; a failure is told as text too, since it may try again."""
+        """The text that the model reads; a failure is told as text too, since it may try again.
+
+        `arguments` is the JSON text of an object.
+        """
         if not self._offered:
             return "Error: there are no tools"
         try:
-            body = json.loads(arguments or "{}")
-        except ValueError as error:
-            return f"Error: the arguments are not valid JSON: {error}"
-        try:
             answer = await self._api.post(
                 f"/api/tools/{name}" if name.isidentifier() else "/api/tools/_",
-                json=body,
-                headers=self._headers(session),
+                content=arguments.encode(),
+                headers={**self._headers(session), b"content-type": b"application/json"},
             )
-            found: dict[str, Any] = answer.json()
+            found: object = answer.json()
         except (httpx.HTTPError, ValueError) as error:
-            log.warning("the tool %r cannot be called: %r", name, error)
+            log.warning("a tool cannot be called: %s", type(error).__name__)
             return "Error: the tool cannot be reached now"
-        error = found.get("error")
-        return f"Error: {error}" if error else str(found.get("output", ""))[:MOST_OUTPUT]
+        return _told(cast("dict[str, Any]", found) if isinstance(found, dict) else {})
 
     def _headers(self, session: str | None) -> dict[bytes, bytes]:
         headers = {AGENT_HEADER.encode(): self._agent.encode()}
         if session is not None and session.isprintable():
             headers[b"x-turnstream-session"] = session.encode()
         return headers
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    error = found.get("error")
+    return str(f"Error: {error}" if error else found.get("output", ""))[:MOST_OUTPUT]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from ingest.channels.base import Channel, Outgoing, ReplyStatus, Undeliverable
-from ingest.failures import ABORTED, CLEARED, FAILED, INTERRUPTED, TIMED_OUT
+from ingest.failures import ABORTED, CLEARED, FAILED, failure_of
 from ingest.inbound import Inbound
 from ingest.live import Ending, TurnEnd
 from ingest.reads import SessionReads, fresh_history
@@ -72,6 +72,7 @@ class Dispatch:
 
     async def _stored(self, inbound: Inbound) -> Outgoing | None:
         """The reply of a turn that a dead replica ran to its end; None where it left none."""
+        # Until the store can be read: the reply is in it, and the person still waits for it.
         while True:
             try:
                 return await self._read(inbound)
@@ -149,15 +150,13 @@ def _reply(inbound: Inbound, end: TurnEnd) -> Outgoing | None:
     if end.code == CODE:
         return _outgoing(inbound, NOTICE, ReplyStatus.FAILED)
     # What a provider says of its failure is not for everybody who may write to a bot.
-    text = end.text if end.text in (TIMED_OUT, INTERRUPTED) else FAILED
-    return _outgoing(inbound, text, ReplyStatus.FAILED)
+    return _outgoing(inbound, end.stored or FAILED, ReplyStatus.FAILED)
 
 
 def _status_of(text: str) -> ReplyStatus:
     if text.endswith(ABORTED):
         return ReplyStatus.ABORTED
-    failed = text in (FAILED, TIMED_OUT, INTERRUPTED)
-    return ReplyStatus.FAILED if failed else ReplyStatus.REPLIED
+    return ReplyStatus.FAILED if failure_of(text) else ReplyStatus.REPLIED
 
 
 def _outgoing(inbound: Inbound, text: str, status: ReplyStatus) -> Outgoing:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ingest.agents.base import Agent
 from ingest.desk import Desk
-from ingest.failures import ABORTED, FAILED, INTERRUPTED, TIMED_OUT
+from ingest.failures import ABORTED, failure_of
 from ingest.gateway import frames
 from ingest.gateway.frames import Approval, Broken, Connect, Heard, Said, Unknown
 from ingest.gateway.outbox import Outbox
@@ -298,8 +298,9 @@ class Chat:
 def _as_stored(text: str) -> TurnEnd:
     if text.endswith(ABORTED):
         return TurnEnd(Ending.ABORTED, text)
-    if text in (FAILED, TIMED_OUT, INTERRUPTED):
-        return TurnEnd(Ending.FAILED, text, "AGENT_ERROR")
+    marker = failure_of(text)
+    if marker is not None:
+        return TurnEnd(Ending.FAILED, marker, "AGENT_ERROR", stored=text)
     return TurnEnd(Ending.REPLIED, text)
 
 

@@ -105,7 +105,8 @@ class TestRefusals:
         [
             ("anna-reads", "sessions_send", {"session_id": "s", "message": "x"}, "forbidden"),
             ("anna", "sessions_history", {}, "invalid_argument"),
-            ("anna", "sessions_list", {"limit": "5"}, "invalid_argument"),
+            ("anna", "sessions_list", {"limit": "many"}, "invalid_argument"),
+            ("anna", "sessions_list", {"limits": 5}, "invalid_argument"),
         ],
     )
     async def test_they_are_told_to_the_model(
@@ -115,6 +116,16 @@ class TestRefusals:
             body = await call(client, name, **arguments)
 
         assert (body["success"], body["code"]) == (False, code)
+
+    async def test_arguments_as_models_write_them_are_no_reason_for_one(
+        self, house: House, url: str
+    ):
+        await house.say("s", "hello")
+
+        async with connected(url, house.tokens["admin"]) as client:
+            body = await call(client, "sessions_history", session_id="s", limit="10", cursor="")
+
+        assert body["data"]["total"] == 1
 
     async def test_a_tools_own_one_is_an_error_too(self, house: House, url: str):
         async with connected(url, house.tokens["admin"]) as client:

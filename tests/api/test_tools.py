@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -372,13 +373,23 @@ class TestArguments:
             ("sessions_send", {"session_id": "s"}, "Missing 'message' parameter"),
             ("sessions_history", {"session_id": 7}, "Invalid 'session_id'"),
             ("sessions_history", {"session_id": None}, "Invalid 'session_id'"),
-            ("sessions_list", {"limit": "5"}, "Invalid 'limit'"),
-            ("sessions_list", {"limit": 3.0}, "Invalid 'limit'"),
+            ("sessions_list", {"limit": "5.5"}, "Invalid 'limit'"),
+            ("sessions_list", {"limit": 3.5}, "Invalid 'limit'"),
+            ("sessions_list", {"limit": "five"}, "Invalid 'limit'"),
+            ("sessions_list", {"limit": "9" * 5000}, "Invalid 'limit'"),
+            ("sessions_list", {"limit": 1e300}, "Invalid 'limit'"),
             ("sessions_list", {"limit": True}, "Invalid 'limit'"),
             ("sessions_list", {"limit": -1}, "Invalid 'limit'"),
             ("sessions_list", {"limit": 0}, "Invalid 'limit'"),
             ("sessions_list", {"limit": 1001}, "Invalid 'limit'"),
-            ("sessions_list", {"limt": 5}, "Invalid 'limt'"),
+            ("sessions_list", {"limt": 5}, "Invalid 'limt': there is no such argument; did you"),
+            ("sessions_history", {"sessionId": "s"}, "Invalid 'sessionId': there is no such"),
+            (
+                "sessions_current",
+                {"verbose": 1},
+                "Invalid 'verbose': there is no such argument; this",
+            ),
+            ("sessions_list", {"x" * 100_000: 1}, "Invalid 'xxx"),
             ("sessions_list", {"cursor": "nonsense"}, "this is not a cursor"),
             ("sessions_list", [], "Input should be"),
             ("sessions_list", "x", "Input should be"),
@@ -392,6 +403,30 @@ class TestArguments:
         assert response.status_code == 422
         assert response.json()["error"].startswith(says)
         assert response.json()["code"] == "invalid_argument"
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            None,
+            {"limit": None, "cursor": None},
+            {"limit": "1"},
+            {"limit": " 1 "},
+            {"limit": 1.0},
+            {"limit": "1.0"},
+            {"limit": "", "cursor": ""},
+        ],
+        ids=str,
+    )
+    async def test_what_models_write_is_read_as_they_mean_it(
+        self, house: House, arguments: dict[str, Any] | None
+    ):
+        for session in ("s", "t"):
+            await house.say(session, "hello")
+
+        response = await house.call("POST", "/api/tools/sessions_list", json=arguments)
+
+        one = (arguments or {}).get("limit") not in (None, "")
+        assert len(response.json()["data"]["sessions"]) == (1 if one else 2)
 
     async def test_an_empty_body_is_no_arguments(self, house: House):
         response = await house.call("POST", "/api/tools/sessions_list")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
+import threading
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from ingest.failures import FAILED
 from tests.cli.command import Up
 
 
@@ -59,3 +64,49 @@ def test_an_agent_that_is_not_there_is_said(house: Up):
     result = house.run("chat", "hello", "--agent", "zed")
     assert result.code == 1
     assert "there is no channel cli.zed" in result.err
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A model's endpoint that takes no message."""
+
+    status = 400
+
+    def do_POST(self) -> None:
+        body = b'{"error": {"message": "no"}}'
+        self.send_response(self.status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+class Denying(Refusing):
+    """One that lets nobody in."""
+
+    status = 401
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "says"),
+    [(Refusing, "The agent could not answer; nothing of it is kept."), (Denying, FAILED)],
+)
+def test_a_turn_that_failed_ends_with_1_and_says_where_to_look(
+    tmp_path: Path, endpoint: type[Refusing], says: str
+):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), endpoint)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    config = tmp_path / "turnstream.toml"
+    config.write_text(f'[agents.main]\nprovider = "openai"\nmodel = "m"\nbase_url = "{url}"\n')
+    with Up.running(tmp_path / "workspace", "--config", str(config)) as up:
+        result = up.run("chat", "hello", "--config", config)
+        log = up.output
+    server.shutdown()
+    server.server_close()
+    [turn] = re.findall(r"on turn (\S+)$", result.err)
+    [line] = [line for line in log.splitlines() if f"turn {turn} failed" in line]
+    assert (result.code, result.out) == (1, f"{says}\n")
+    assert f"agent main, session 'cli_main_user_user', provider's status {endpoint.status}" in line

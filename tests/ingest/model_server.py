@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,50 +21,81 @@ class ModelServer:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         self.app = FastAPI()
         self.app.add_api_route("/v1/chat/completions", self._complete, methods=["POST"])
 
     async def _complete(self, request: Request) -> Response:
         body = await request.json()
         self.requests.append(body)
+        self.headers.append(dict(request.headers))
         said = self.script(body)
-        if isinstance(said, Response):
-            return said
-        return StreamingResponse(_chunks(said), media_type="text/event-stream")
+        return said if isinstance(said, Response) else events(*_chunks(said))
 
 
-async def _chunks(said: str | list[tuple[str, dict[str, Any]]]) -> AsyncIterator[str]:
+def _chunks(said: str | list[tuple[str, Any]]) -> list[Any]:
     if isinstance(said, str):
-        deltas = [{"content": word} for word in said.split(" ")]
-        deltas = [{"content": d["content"] + (" " if d is not deltas[-1] else "")} for d in deltas]
-    else:
-        deltas = [
-            {
-                "tool_calls": [
-                    {
-                        "index": index,
-                        "id": f"call_{index}",
-                        "type": "function",
-                        "function": {"name": name, "arguments": json.dumps(arguments)},
-                    }
-                ]
-            }
-            for index, (name, arguments) in enumerate(said)
-        ]
-    for delta in deltas:
-        yield _event({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
-    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-    yield _event({"choices": [], "usage": usage})
-    yield "data: [DONE]\n\n"
+        words = said.split(" ")
+        deltas = [{"content": word + (" " if word is not words[-1] else "")} for word in words]
+        return [*map(chunk, deltas), chunk({}, finish="stop"), usage(7, 3)]
+    calls = [call_piece(f"call_{n}", name, args, index=n) for n, (name, args) in enumerate(said)]
+    pieces = [chunk({"tool_calls": [call]}) for call in calls]
+    return [*pieces, chunk({}, finish="tool_calls"), usage(7, 3)]
 
 
-def _event(part: dict[str, Any]) -> str:
-    whole = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", **part}
-    return f"data: {json.dumps(whole)}\n\n"
+def chunk(delta: Any, *, finish: Any = None) -> dict[str, Any]:
+    """A chunk with one choice."""
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
 
 
-def failure(status: int, message: str) -> Response:
-    return JSONResponse({"error": {"message": message}}, status)
+def call_piece(id: str, name: str, arguments: Any, *, index: int) -> dict[str, Any]:
+    """A whole call; its arguments as JSON, or as they are where they are a text."""
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+    function = {"name": name, "arguments": text}
+    return {"index": index, "id": id, "type": "function", "function": function}
+
+
+def usage(asked: int, said: int) -> dict[str, Any]:
+    """The chunk with the numbers of tokens."""
+    tokens = {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
+    return {"choices": [], "usage": tokens}
+
+
+def events(*chunks: Any, done: bool = True) -> Response:
+    """A stream of these chunks; texts are sent as they are."""
+    whole = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    lines = [
+        each
+        if isinstance(each, str)
+        else f"data: {json.dumps({**whole, **each} if isinstance(each, dict) else each)}\n\n"
+        for each in chunks
+    ]
+    return raw(*lines, *(["data: [DONE]\n\n"] if done else []))
+
+
+def raw(*parts: str | bytes, media_type: str = "text/event-stream") -> Response:
+    """A body of these parts, one after the other."""
+    return StreamingResponse(_sent(parts), media_type=media_type)
+
+
+async def _sent(parts: Iterable[str | bytes]) -> AsyncIterator[str | bytes]:
+    for part in parts:
+        yield part
+
+
+def broken(*parts: str) -> Response:
+    """A body that breaks off behind these parts, without the end that HTTP wants."""
+    return StreamingResponse(_breaking(parts), media_type="text/event-stream")
+
+
+async def _breaking(parts: Iterable[str]) -> AsyncIterator[str]:
+    for part in parts:
+        yield part
+    raise ConnectionAbortedError
+
+
+def failure(status: int, message: str, **more: Any) -> Response:
+    return JSONResponse({"error": {"message": message, **more}}, status)
 
 
 @asynccontextmanager

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -15,54 +13,14 @@ from ingest.agents.tools import SessionTools
 from ingest.app import client_within, joined
 from ingest.failures import FAILED
 from ingest.ids import new_id
-from ingest.inbound import Inbound
-from ingest.live import Ending, TurnEnd
-from ingest.reads import fresh_history
-from ingest.services import Services
-from sessions import times
+from ingest.live import Ending
 from sessions.errors import ConfigError
 from sessions.models import Event, EventType
 from sessions.settings import Settings
 from sessions.tokens import TokenFile, TokenScope, create_token
-from tests.ingest.model_server import ModelServer, Script, failure, model_server
-from tests.ingest.replicas import ended
+from tests.ingest.model_house import house
+from tests.ingest.model_server import call_piece, chunk, events, failure
 from tests.leading import Leading
-
-
-class House:
-    """The web process with one agent, `anna`, on the test's model."""
-
-    def __init__(self, app: FastAPI, model: ModelServer) -> None:
-        self.model = model
-        self.services: Services = app.state.ingest
-
-    async def chat(self, text: str, session: str = "gw_chat") -> TurnEnd:
-        inbound = Inbound(new_id(), session, text, "anna", times.now())
-        return await ended(await self.services.desk.accept(inbound, attended=True))
-
-    async def stored(self, session: str = "gw_chat") -> list[tuple[str, str]]:
-        services = self.services
-        history = await fresh_history(services.reads, services.desk.lanes, session, "anna")
-        return [(said.role, said.content) for said in history.messages]
-
-
-@asynccontextmanager
-async def house(settings: Settings, script: Script) -> AsyncIterator[House]:
-    async with model_server(script) as (model, url):
-        agents = {
-            **settings.agents,
-            "anna": settings.agents["anna"].model_copy(
-                update={"provider": "openai", "base_url": url, "model": "m"}
-            ),
-        }
-        changed = settings.model_copy(update={"agents": agents})
-        token, _ = create_token(settings.workspace, scope=TokenScope.SERVE)
-        async with (
-            api.app.opened(changed) as app,
-            client_within(app, token) as within,
-            joined(app, changed, tokens=TokenFile(settings.workspace), api=within),
-        ):
-            yield House(app, model)
 
 
 def last(request: dict[str, Any]) -> dict[str, Any]:
@@ -108,6 +66,22 @@ async def test_a_model_that_only_calls_tools_is_brought_to_an_end(
         assert (end.text, len(place.model.requests)) == ("enough", 10)
 
 
+async def test_tools_that_were_not_offered_are_not_used_in_the_last_round(
+    settings: Settings, leading: Leading
+):
+    def script(request: dict[str, Any]) -> Any:
+        calls = chunk(
+            {"content": "on", "tool_calls": [call_piece("c", "sessions_list", {}, index=0)]}
+        )
+        return events(calls, chunk({}, finish="tool_calls"))
+
+    async with house(settings, script) as place:
+        end = await place.chat("loop")
+        stored = await place.stored()
+        assert (end.text, len(place.model.requests)) == ("on", 10)
+        assert [role for role, _ in stored] == ["user", *["assistant", "tool"] * 9, "assistant"]
+
+
 async def test_a_tool_that_fails_is_told_to_the_model(settings: Settings, leading: Leading):
     def script(request: dict[str, Any]) -> Any:
         if last(request)["role"] == "tool":
@@ -119,14 +93,46 @@ async def test_a_tool_that_fails_is_told_to_the_model(settings: Settings, leadin
     assert end.text.startswith("Error: Session 'nowhere' not found.")
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 422])
-async def test_a_refusal_of_the_provider_leaves_no_trace(
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_a_message_that_the_provider_cannot_take_leaves_no_trace(
     settings: Settings, leading: Leading, status: int
 ):
     async with house(settings, lambda _: failure(status, "no")) as place:
         end = await place.chat("hello")
         assert end.ending is Ending.FAILED
         assert await place.stored() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "invalid api key"),
+        (403, "model not found"),
+        (404, "The model `m` does not exist"),
+        (501, "the model is unknown, says 412"),
+        (400, "Unrecognized request argument supplied: n"),
+    ],
+)
+async def test_any_other_failure_of_the_provider_keeps_the_message(
+    settings: Settings, leading: Leading, status: int, words: str
+):
+    async with house(settings, lambda _: failure(status, words), retries=0) as place:
+        end = await place.chat("hello")
+        assert end.ending is Ending.FAILED
+        assert end.text.endswith(words)
+        assert await place.stored() == [("user", "hello"), ("assistant", FAILED)]
+
+
+async def test_a_refusal_after_tools_were_used_keeps_the_message(
+    settings: Settings, leading: Leading
+):
+    def script(request: dict[str, Any]) -> Any:
+        used = last(request)["role"] == "tool"
+        return failure(400, "no") if used else [("sessions_current", {})]
+
+    async with house(settings, script) as place:
+        await place.chat("hello")
+        assert await place.stored() == [("user", "hello"), ("assistant", FAILED)]
 
 
 async def test_a_model_that_says_nothing_has_failed(settings: Settings, leading: Leading):
@@ -160,7 +166,17 @@ async def test_a_process_of_its_own_gives_each_agent_its_own_sessions_whoevers_i
     assert {key for key in ("annas", "berts") if key in said} == sees
 
 
-@pytest.mark.parametrize("change", [{"model": None}, {"api_key_env": "NO_SUCH_VARIABLE"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": None},
+        {"api_key_env": "NO_SUCH_VARIABLE"},
+        {"extra_headers_env": {"X-Tenant": "NO_SUCH_VARIABLE"}},
+        {"extra_headers": {"X Tenant": "a"}},
+        {"extra_headers": {"X-Tenant": "a\r\nX-Other: b"}},
+        {"max_tokens": 1, "max_completion_tokens": 1},
+    ],
+)
 async def test_an_agent_that_is_half_configured_is_refused_at_the_start(
     settings: Settings, leading: Leading, change: dict[str, Any]
 ):

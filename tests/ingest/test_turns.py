@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
+import httpx
 import pytest
 
 from ingest.agents.base import Progress, Reply
+from ingest.counters import Count
 from ingest.failures import ABORTED, FAILED, INTERRUPTED, TIMED_OUT, AgentError
 from ingest.inbound import Inbound
 from ingest.live import Ending, TurnEnd
@@ -245,12 +248,12 @@ class TestFailure:
     @pytest.mark.parametrize(
         "error",
         [
-            AgentError("the model does not exist", status=404),
-            AgentError("Incorrect API key provided"),
+            AgentError("this text is not allowed", status=400),
+            AgentError("it cannot be processed", status=422),
             AgentError("no images", capability="vision"),
         ],
     )
-    async def test_an_error_that_no_repetition_mends_leaves_no_trace(
+    async def test_a_message_that_can_never_be_answered_leaves_no_trace(
         self, house: House, error: AgentError
     ):
         replica = await house.replica(failing(error))
@@ -264,11 +267,11 @@ class TestFailure:
             await leading.publish(
                 Event("x", EventType.APPEND, session="s", role="user", content="from another")
             )
-            raise AgentError("invalid token", status=401)
+            raise AgentError("not allowed", status=400)
 
         replica = await house.replica(script)
         end = await ended(await say(replica, "hello"))
-        assert end.code == "AUTH_ERROR"
+        assert end.code == "PROVIDER_ERROR"
         assert await house.messages() == [("user", "from another")]
 
     @pytest.mark.parametrize(
@@ -276,6 +279,8 @@ class TestFailure:
         [
             AgentError("overloaded", status=529),
             AgentError("slow down", status=429),
+            AgentError("Incorrect API key provided", status=401),
+            AgentError("the model does not exist", status=404),
             AgentError("context_length_exceeded", status=400),
             RuntimeError("a defect"),
         ],
@@ -285,6 +290,32 @@ class TestFailure:
         assert (await ended(await say(replica, "hello"))).ending is Ending.FAILED
         assert await house.messages() == [("user", "hello"), ("assistant", FAILED)]
         assert await house.state() == "error"
+
+    @pytest.mark.parametrize(
+        ("error", "marker"),
+        [
+            (AgentError("not allowed", status=400), FAILED),
+            (RuntimeError("a defect"), FAILED),
+            (None, TIMED_OUT),
+        ],
+    )
+    async def test_what_was_shown_is_stored_above_the_marker_however_the_turn_fails(
+        self, house: House, error: Exception | None, marker: str
+    ):
+        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+            progress.chunk("half a ")
+            progress.chunk("word")
+            if error is not None:
+                raise error
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        mailbox = Mailbox()
+        replica = await house.replica(script, limit=0.3, delivery=mailbox)
+        end = await ended(await say(replica, "hello", reply_to="cli.x"))
+        kept = f"half a word\n\n{marker}"
+        assert await house.messages() == [("user", "hello"), ("assistant", kept)]
+        assert (end.ending, end.stored) == (Ending.FAILED, kept)
 
     async def test_a_turn_that_takes_too_long_is_closed(self, house: House):
         replica = await house.replica(Gate(), limit=0.1)
@@ -416,6 +447,81 @@ class TestAbort:
         await ended(turn)
         assert await house.messages() == []
         assert await house.state() == "idle"
+
+
+class Nonsense(httpx.AsyncBaseTransport):
+    """The api behind a proxy that answers so many requests itself, with a page of its own."""
+
+    def __init__(self, api: httpx.AsyncClient, times: int) -> None:
+        self._api = api
+        self.left = times
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self.left > 0:
+            self.left -= 1
+            return httpx.Response(200, text="<html>welcome</html>")
+        return await self._api.send(request)
+
+
+class TestDefects:
+    """Errors that nobody foresaw, in the turn itself instead of in its agent."""
+
+    async def test_a_turn_that_fails_again_and_again_is_closed_and_its_session_goes_on(
+        self, house: House, caplog: pytest.LogCaptureFixture
+    ):
+        replica = await house.replica()
+        # No calendar has this time, and so no entry can.
+        impossible = replace(message("SECRET"), at=10**18)
+        turn = await replica.desk.accept(impossible, attended=False)
+        await ended(turn)
+        await wait_until(lambda: _is_free(replica))
+        assert await house.messages() == [("user", "SECRET"), ("assistant", FAILED)]
+        assert await house.state() == "error"
+        assert (await ended(await say(replica, "two"))).ending is Ending.REPLIED
+        counters = replica.desk.counters
+        assert (counters.of(Count.TURN_ERRORS), counters.of(Count.TURNS_GIVEN_UP)) == (3, 1)
+        lines = [record.getMessage() for record in caplog.records]
+        assert len([record for record in caplog.records if record.exc_info]) == 1
+        assert [line for line in lines if "is given up: agent main, session 's'" in line]
+        assert not [line for line in lines if "SECRET" in line]
+
+    @pytest.mark.parametrize(("times", "says"), [(2, "re: hello"), (9, FAILED)])
+    async def test_an_error_of_a_moment_is_survived_and_a_lasting_one_closes_the_turn(
+        self, house: House, times: int, says: str
+    ):
+        api = house.api
+        async with httpx.AsyncClient(transport=Nonsense(api, times), base_url=api.base_url) as odd:
+            odd.headers.update(api.headers)
+            house.api = odd
+            replica = await house.replica()
+            await say(replica, "hello", attended=False)
+            await wait_until(lambda: _is_free(replica))
+            house.api = api
+            assert await house.messages() == [("user", "hello"), ("assistant", says)]
+
+    async def test_a_delivery_with_a_defect_does_not_hold_its_session(self, house: House):
+        class Broken(Mailbox):
+            async def deliver(self, inbound: Inbound, end: TurnEnd | None) -> None:
+                await super().deliver(inbound, end)
+                raise KeyError("SECRET")
+
+        mailbox = Broken()
+        replica = await house.replica(delivery=mailbox)
+        await say(replica, "hello", id="m1", attended=False, reply_to="cli.x")
+        await wait_until(lambda: _is_free(replica))
+        assert mailbox.sent == [("m1", "re: hello"), ("m1", None), ("m1", None)]
+        assert (await ended(await say(replica, "two"))).ending is Ending.REPLIED
+
+    async def test_a_command_with_a_defect_is_given_up_without_a_trace(self, house: House):
+        class Broken(Mailbox):
+            async def deliver(self, inbound: Inbound, end: TurnEnd | None) -> None:
+                raise KeyError("SECRET")
+
+        replica = await house.replica(delivery=Broken())
+        await say(replica, "/new", command="new", attended=False, reply_to="cli.x")
+        await wait_until(lambda: _is_free(replica))
+        assert (await ended(await say(replica, "two"))).ending is Ending.REPLIED
+        assert await house.messages() == [("user", "two"), ("assistant", "re: two")]
 
 
 class TestDeath:
@@ -617,10 +723,10 @@ class TestLostRedis:
         await say(replica, "one", attended=False)
         await wait_until(lambda: gate.waiting)
         await say(replica, "two", attended=False)
-        gate.open()
-        replica.agent.script = None
 
         await self.flush(house, leading)
+        replica.agent.script = None
+        gate.open()
 
         await wait_until(lambda: replica.agent.asked[-1] == "two")
         await wait_until(lambda: _is_free(replica))

@@ -109,6 +109,20 @@ class TestMessage:
         gate.open()
         await wait_until(lambda: shop.replies)
 
+    async def test_what_the_model_wrote_before_it_failed_is_sent_as_the_session_keeps_it(
+        self, house: ChannelHouse, site: Site, shop: Shop
+    ):
+        async def script(session: str, lines: Any, progress: Any) -> Any:
+            progress.chunk("half an answer")
+            raise AgentError("sk-secret is overloaded", status=400)
+
+        site.agent.script = script
+        await site.post()
+        await wait_until(lambda: shop.replies)
+        kept = f"half an answer\n\n{FAILED}"
+        assert (shop.replies[0]["content"], shop.replies[0]["status"]) == (kept, "failed")
+        assert await house.messages(KEY) == [("user", "hello"), ("assistant", kept)]
+
     async def test_a_failure_is_told_without_the_providers_words(
         self, house: ChannelHouse, site: Site, shop: Shop
     ):
@@ -119,7 +133,7 @@ class TestMessage:
         await site.post()
         await wait_until(lambda: shop.replies)
         assert (shop.replies[0]["content"], shop.replies[0]["status"]) == (FAILED, "failed")
-        assert await house.messages(KEY) == []
+        assert await house.messages(KEY) == [("user", "hello"), ("assistant", FAILED)]
 
 
 @pytest.mark.skipif(
@@ -246,7 +260,7 @@ class TestRedelivery:
         self, house: ChannelHouse, site: Site, shop: Shop
     ):
         async def script(*_: Any) -> Any:
-            raise AgentError("no such model", status=404)
+            raise AgentError("not allowed", status=400)
 
         site.agent.script = script
         await site.post(id="m1")

@@ -129,7 +129,7 @@ async def test_a_channels_session_gets_its_agent_with_the_next_message(opening: 
         assert (await store.session(TELEGRAM)).agent is None
         await store.apply({**user("x", session=TELEGRAM), "by": "b", "agent": "b"})
         assert await store.result("x", by="b") == "not_owner"
-        await store.apply(user("tg:four", session=TELEGRAM, agent="anna", **_FIRST))
+        await store.apply({**user("tg:four", session=TELEGRAM, agent="anna"), **_FIRST})
         assert (await store.session(TELEGRAM)).agent == "anna"
         assert len(await store.messages(TELEGRAM)) == 3
         mine = await backend.sessions(scope=Scope("anna"))

@@ -1,0 +1,60 @@
+"""Turns that were ended by errors which nobody foresaw: how often, and when that is enough."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, NamedTuple
+
+from ingest.counters import Count, Counters
+from ingest.live import LiveTurn
+from sessions.errors import Retryable
+from sessions.lanes import Hold
+
+log = logging.getLogger(__name__)
+
+# Times that such a turn is started: one error may have been a moment's, three are a defect.
+_TRIES: Final = 3
+
+
+class _Stumble(NamedTuple):
+    times: int
+    said: str
+
+
+class Stumbles:
+    """The stumbles of one replica. Each takes over a turn with a count of its own."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        # By the token of the lane: it stays the same for as long as this replica holds it.
+        self._found: dict[str, _Stumble] = {}
+
+    def recall(self, turn: LiveTurn, hold: Hold) -> None:
+        """Let the turn know what an earlier try of it has shown; nothing if there was none."""
+        if hold.token in self._found:
+            turn.recall(self._found[hold.token].said)
+
+    def forget(self, hold: Hold) -> None:
+        """The turn has ended, or is another replica's."""
+        self._found.pop(hold.token, None)
+
+    def is_last(self, turn: LiveTurn, hold: Hold, error: Exception) -> bool:
+        """Count the error; true where the turn is not to be started again."""
+        if isinstance(error, Retryable):
+            # It passes by itself, and what was accepted must not be lost meanwhile: no limit.
+            log.warning("turn %s is tried again: %s", hold.id, type(error).__name__)
+            return False
+        self._counters.add(Count.TURN_ERRORS)
+        times = self._found[hold.token].times + 1 if hold.token in self._found else 1
+        if times < _TRIES:
+            self._found[hold.token] = _Stumble(times, turn.said)
+            log.warning("turn %s is tried again: %s", hold.id, type(error).__name__)
+            return False
+        self.forget(hold)
+        self._counters.add(Count.TURNS_GIVEN_UP)
+        log.error(
+            "turn %s is given up: agent %s, session %r",
+            *(hold.id, turn.inbound.agent, turn.inbound.session),
+            exc_info=error,
+        )
+        return True
