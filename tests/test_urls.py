@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ingest.channels.factory import checked_url
 from sessions.errors import ConfigError, SessionError
-from sessions.redis import ERRORS, connect, explain, redacted
+from sessions.redis import ERRORS, RedisError, connect, explain, redacted
 from sessions.settings import AgentSettings, load_settings
 from sessions.urls import holds_password, without_secrets
 

@@ -143,7 +143,6 @@ SAID = chunk({"content": "I think"})
         lambda: events(SAID, 'event: error\ndata: {"message": "no"}\n\n'),
         lambda: events(SAID, chunk({"tool_calls": [call_piece("c", "x", {}, index=0)]})),
     ],
-    ids=str,
 )
 async def test_text_that_was_shown_is_kept_above_the_marker_when_the_answer_fails(
     settings: Settings, leading: Leading, answer: Callable[[], Response]
