@@ -44,6 +44,11 @@ class Api:
     edge: Edge
 
 
+# For the document only; what does not fit is refused with a sentence of its own.
+POSITION: Final = {
+    "pattern": r"^[0-9]{1,9}\.[0-9]{1,20}-[0-9]{1,20}\.[A-Za-z0-9._:-]{0,128}(@[0-9a-f]{16})?$"
+}
+_KEY: Final = {"pattern": "^[A-Za-z0-9._:-]{1,128}$"}
 _BEARER: Final = HTTPBearer(auto_error=False)
 
 
@@ -162,13 +167,15 @@ def make_caller(
 async def _caller(
     request: Request,
     _: Annotated[object, Security(_BEARER)],
-    after: Annotated[str | None, Query(description="wait for this position only")] = None,
+    after: Annotated[
+        str | None, Query(description="wait for this position only", json_schema_extra=POSITION)
+    ] = None,
     consistency: Annotated[
         Literal["fresh", "any"], Query(description="any: take the store as it is")
     ] = "fresh",
-    x_turnstream_after: Annotated[str | None, Header()] = None,
+    x_turnstream_after: Annotated[str | None, Header(json_schema_extra=POSITION)] = None,
     x_turnstream_session: Annotated[str | None, Header()] = None,
-    idempotency_key: Annotated[str | None, Header()] = None,
+    idempotency_key: Annotated[str | None, Header(json_schema_extra=_KEY)] = None,
 ) -> Caller:
     request.state.caller = caller = make_caller(
         request.state.principal,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, unquote_to_bytes
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.types import Scope
 
@@ -45,6 +45,7 @@ from sessions.text import GATEWAY_PREFIX, display_id
 
 router = APIRouter(prefix="/api/sessions", route_class=Door, responses=TOKEN_ERRORS)
 
+_TIME: Final = {"format": "date-time"}
 # What a client of upstream gets, which knows no pages and expects everything.
 _ALL: Final = MAX_LIMIT
 # What every change of a session may answer beside the change.
@@ -57,7 +58,7 @@ class NewMessage(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    content: str
+    content: str = Field(json_schema_extra={"pattern": r"\S"})
 
 
 class NewName(BaseModel):
@@ -65,7 +66,7 @@ class NewName(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: str = ""
+    name: str = Field(default="", json_schema_extra={"pattern": r"\S"})
 
 
 def raw_path(scope: Scope) -> bytes:
@@ -109,7 +110,9 @@ async def list_sessions(
     agent: str | None = None,
     channel: str | None = None,
     state: Literal["idle", "running", "error"] | None = None,
-    since: Annotated[str | None, Query(description="RFC 3339: active since then")] = None,
+    since: Annotated[
+        str | None, Query(description="RFC 3339: active since then", json_schema_extra=_TIME)
+    ] = None,
     q: Annotated[str | None, Query(description="holding messages with all these words")] = None,
 ) -> Json:
     """Sessions, newest activity first; with `q` by their newest match, some perhaps repeatedly."""

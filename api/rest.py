@@ -23,7 +23,7 @@ from api.answers import (
     pending,
 )
 from api.asyncapi import stream_document
-from api.door import Administrator, AnyCaller, Door, Here, Json, Reader, read_json
+from api.door import POSITION, Administrator, AnyCaller, Door, Here, Json, Reader, read_json
 from api.errors import NotFound, Refused
 from api.render import letter_body, letter_row, outcome_body
 from api.service import Caller, Service
@@ -48,7 +48,13 @@ _LETTER_CHANGE: Final = {
 }
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
-Cursor = Annotated[str | None, Query()]
+Cursor = Annotated[
+    str | None,
+    Query(
+        description="next_cursor of the page before",
+        json_schema_extra={"pattern": r"^-?[0-9]{1,18}(\.[0-9]{1,18})?$"},
+    ),
+]
 ToolName = Annotated[str, Path(json_schema_extra={"enum": [tool.name for tool in TOOLS]})]
 
 
@@ -90,7 +96,11 @@ async def read_outcome(
     caller: Reader,
     by: Annotated[str | None, Query(description="the agent whose token published it")] = None,
     entry: Annotated[
-        str | None, Query(description="the position of a publish: what became of that very entry")
+        str | None,
+        Query(
+            description="the position of a publish: what became of that very entry",
+            json_schema_extra=POSITION,
+        ),
     ] = None,
 ) -> Json:
     """The outcome of an event; 404 while it has none, and for events of others."""
