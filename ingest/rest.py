@@ -10,11 +10,12 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ingest.access import bearer, caller
+from ingest.answers import AcceptedBody, refusals
 from ingest.errors import GuardedRoute
 from ingest.events import MAX_EVENTS, parse_body, published_by
 from ingest.services import Services
 from sessions.asgi import read_body
-from sessions.models import Event, Position
+from sessions.models import Event, EventType, Position
 from sessions.tokens import AGENT_HEADER, TokenScope
 
 # Bytes of a body: 500 events of ordinary size, or 32 of the largest.
@@ -23,19 +24,52 @@ MAX_BODY: Final = 8 * 1024 * 1024
 router = APIRouter(route_class=GuardedRoute)
 health = APIRouter(route_class=GuardedRoute)
 
-# `by` is filled in from the token.
-_FIELDS: Final = {name: {"type": "string"} for name in ("v", *Event._fields) if name != "by"}
-_EVENT: Final[dict[str, Any]] = {"type": "object", "properties": _FIELDS, "required": ["type"]}
+_ID: Final = {"pattern": "^[A-Za-z0-9._:-]{1,128}$"}
+# What the document says of some fields beside their type.
+_NARROWER: Final[dict[str, dict[str, Any]]] = {
+    "v": {"enum": ["1"]},
+    "id": _ID,
+    "type": {"enum": [*EventType]},
+    "session": {"minLength": 1, "maxLength": 512},
+    "role": {"minLength": 1, "maxLength": 32},
+    "turn": _ID,
+    "target": _ID,
+    "state": {"enum": ["idle", "running", "error"]},
+    "action": {"enum": ["replay", "purge"]},
+    "if_exists": {"enum": ["1"]},
+    "at": {"format": "date-time"},
+}
+# All but `by`, which the token says.
+_FIELDS: Final = {
+    name: {"type": "string", **_NARROWER.get(name, {})}
+    for name in ("v", *Event._fields)
+    if name != "by"
+}
+_EVENT: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": _FIELDS,
+    "required": ["type"],
+    "additionalProperties": False,
+}
 _LIST: Final[dict[str, Any]] = {
     "type": "object",
-    "properties": {"events": {"type": "array", "items": _EVENT, "maxItems": MAX_EVENTS}},
+    "properties": {
+        "events": {
+            "type": "array",
+            "items": {**_EVENT, "required": ["type", "id"]},
+            "minItems": 1,
+            "maxItems": MAX_EVENTS,
+        }
+    },
     "required": ["events"],
+    "additionalProperties": False,
 }
-_BODY: Final = {
+_BODY: Final[dict[str, Any]] = {
+    "security": [{"HTTPBearer": []}],
     "requestBody": {
         "required": True,
         "content": {"application/json": {"schema": {"oneOf": [_EVENT, _LIST]}}},
-    }
+    },
 }
 
 
@@ -44,7 +78,13 @@ def services_of(request: Request) -> Services:
     return cast("Services", request.app.state.ingest)
 
 
-@router.post("/api/events", status_code=202, openapi_extra=_BODY, summary="Publish events")
+@router.post(
+    "/api/events",
+    status_code=202,
+    openapi_extra=_BODY,
+    summary="Publish events",
+    responses={202: {"model": AcceptedBody, "description": "Redis has them"}, **refusals()},
+)
 async def publish_events(request: Request) -> JSONResponse:
     """Publish one event or up to 500, all or none; answered when Redis has them all."""
     services = services_of(request)

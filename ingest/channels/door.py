@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from ingest.answers import refusals
 from ingest.channels.base import Arrival, Channel, Parcel, Post, name_of
 from ingest.channels.reception import Taken
 from ingest.channels.troubles import Trouble
@@ -24,7 +25,14 @@ MAX_BODY: Final = 1024 * 1024
 router = APIRouter(route_class=GuardedRoute)
 
 
-@router.post("/channels/{type}/{alias}", summary="Take in what a platform pushes")
+@router.post(
+    "/channels/{type}/{alias}",
+    summary="Take in what a platform pushes",
+    responses={
+        200: {"model": dict[str, Any], "description": "Redis has it; what the platform expects"},
+        **refusals(404),
+    },
+)
 async def take_post(type: str, alias: str, request: Request) -> JSONResponse:
     """Verify and take a platform's request; 200 means that Redis has all of its messages."""
     services = cast("Services", request.app.state.ingest)
