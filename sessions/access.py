@@ -149,14 +149,17 @@ class Access:
     ) -> bool:
         """Whether the caller may learn of an outcome; `session` is the one that it names, if live.
 
-        An agent learns of its own events, and of operators' and channels' events in its sessions.
+        An agent learns of its own events, and of those events of operators and channels that took
+        effect in a session of its own as it is now: before a delete it may have been another's.
         """
         if principal.agent is None:
             return True
         space = space_in(outcome.position.event_id)
         if space:
             return space == space_of(principal.agent)
-        return session is not None and self.has(principal.agent, session)
+        if session is None or outcome.generation != session.generation:
+            return False
+        return self.has(principal.agent, session)
 
 
 __all__ = ["Access"]

@@ -224,6 +224,7 @@ class Outcome:
 
     `id` is the one that was published; the position holds the stored one. `digest` stands for the
     first payload, as `Entry.digest` does; it is empty if the store does not know the payload.
+    `generation` is the one of the session that the event took effect in, None if it took none.
     """
 
     id: str
@@ -234,6 +235,7 @@ class Outcome:
     duplicates: int
     detail: str | None
     digest: bytes = field(default=b"", compare=False)
+    generation: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

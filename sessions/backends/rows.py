@@ -113,4 +113,5 @@ def outcome_of(row: EventRow, key: str | None) -> Outcome:
         duplicates=row.duplicates,
         detail=row.detail,
         digest=row.digest,
+        generation=row.generation,
     )

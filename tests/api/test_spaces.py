@@ -80,6 +80,16 @@ class TestAnothersEvent:
         assert (outcome.status_code, outcome.json()["position"]) == (200, str(position))
         assert waited.status_code == 200
 
+    @pytest.mark.parametrize("life", ["applied", "without effect"])
+    async def test_an_event_of_a_former_owners_session_stays_unknown(self, house: House, life: str):
+        agent = "anna" if life == "applied" else "carl"
+        await house.say("k", "anna's", agent="anna")
+        await house.leading.publish(message("k", agent=agent))
+        await house.publish(EventType.DELETE, "k", agent="anna")
+        await house.say("k", "bert's", agent="bert", at=0)
+
+        assert {status for status, _ in await told(house, "bert")} == {404, 410}
+
     async def test_ones_own_event_goes_before_an_operators(self, house: House):
         await house.leading.publish(message("berts", "operator's", agent="bert"))
         own = await house.leading.publish(message("berts", "own", agent="bert", by="bert"))
