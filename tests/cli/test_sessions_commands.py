@@ -217,11 +217,14 @@ def test_a_token_works_until_it_is_revoked(house: Up, key: str) -> None:
 @pytest.mark.parametrize("scope", ["metrics", "serve"])
 def test_a_token_of_a_service_says_its_scope(house: Up, scope: str) -> None:
     """It belongs to no agent."""
-    made = house.run("token", "create", "--scope", scope, "--json").json()
+    made = house.run("token", "create", "--scope", scope, "--print", "--json").json()
     headers = {"Authorization": f"Bearer {made['token']}"}
     told = httpx.get(f"{house.url}/api/tokens/self", headers=headers).json()
     assert told == {"agent": None, "scope": scope}
-    assert house.run("token", "create", "--scope", scope, "--agent", "main").code == os.EX_CONFIG
+    assert (
+        house.run("token", "create", "--scope", scope, "--agent", "main", "--print").code
+        == os.EX_CONFIG
+    )
 
 
 def test_a_wrong_token_is_a_matter_of_configuration(house: Up) -> None:
