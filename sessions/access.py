@@ -149,15 +149,15 @@ class Access:
     ) -> bool:
         """Whether the caller may learn of an outcome; `session` is the one that it names, if live.
 
-        An agent learns of its own events, and of those events of operators and channels that took
-        effect in a session of its own as it is now: before a delete it may have been another's.
+        An agent learns of its own events, and of those of operators and channels in a session of
+        its own, since it has it: before a delete the session may have been another's.
         """
         if principal.agent is None:
             return True
         space = space_in(outcome.position.event_id)
         if space:
             return space == space_of(principal.agent)
-        if session is None or outcome.generation != session.generation:
+        if session is None or (outcome.generation or 0) < session.owned_from:
             return False
         return self.has(principal.agent, session)
 

@@ -224,7 +224,7 @@ class Outcome:
 
     `id` is the one that was published; the position holds the stored one. `digest` stands for the
     first payload, as `Entry.digest` does; it is empty if the store does not know the payload.
-    `generation` is the one of the session that the event took effect in, None if it took none.
+    `generation` is the one of the session that the event found, None if it was not to find any.
     """
 
     id: str
@@ -240,7 +240,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session as lists show it. `agent` is the owner, `turn` the running turn."""
+    """A session as lists show it. `agent` is the owner, `turn` the running turn.
+
+    `owned_from` is the generation that the present owner opened.
+    """
 
     key: str
     generation: int
@@ -255,6 +258,7 @@ class Session:
     created_at: int
     last_activity: int
     message_count: int
+    owned_from: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ _ADDING: Final = frozenset({EventType.APPEND, EventType.RENAME, EventType.STATE,
 _APPEND: Final = EventType.APPEND
 _DEAD: Final = EventType.DEAD
 _APPLIED: Final = OutcomeKind.APPLIED
+# Reasons of events that the session is not for.
+_STRANGE: Final = frozenset({Reason.NOT_OWNER, Reason.NO_SESSION})
 
 
 class Applier:
@@ -117,7 +119,8 @@ class Applier:
         else:
             reason = rules.refusal(event, session, self._opener(event, session))
         if reason is not None:
-            ledger.settle(entry, event, OutcomeKind.NOOP, reason=reason)
+            found = None if reason in _STRANGE else session
+            ledger.settle(entry, event, OutcomeKind.NOOP, reason=reason, session=found)
         elif kind in _ADDING:
             self._add(entry, event, row)
         else:

@@ -301,11 +301,12 @@ class Ledger:
         session: SessionRow | None = None,
         seq: int | None = None,
     ) -> None:
-        """Give the event its outcome. Where it applied, `session` is the one it applied to."""
+        """Give the event its outcome; `session` is the one that it found, if it may know of it."""
         home = session if outcome is _APPLIED else None
         key = None if home is not None else event.session or None
         event_id = event.id if event.by is None else event.stored_id
-        self._outcome(entry, event_id, outcome, reason, home, key, seq, None)
+        generation = session.generation if session is not None else None
+        self._outcome(entry, event_id, outcome, reason, home, generation, key, seq, None)
 
     def _outcome(
         self,
@@ -314,6 +315,7 @@ class Ledger:
         outcome: OutcomeKind,
         reason: Reason | None,
         home: SessionRow | None,
+        generation: int | None,
         key: str | None,
         seq: int | None,
         detail: str | None,
@@ -328,7 +330,7 @@ class Ledger:
             reason,
             home.id if home is not None else None,
             key,
-            home.generation if home is not None else None,
+            generation,
             seq,
             None,
             self._epoch,
@@ -418,6 +420,7 @@ class Ledger:
                 event_id,
                 OutcomeKind.DEAD,
                 poison.reason,
+                None,
                 None,
                 poison.session,
                 None,

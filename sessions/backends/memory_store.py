@@ -425,10 +425,16 @@ class MemoryStore:
         stored = self.sessions.get(event.session)
         if stored is None or not stored.live:
             born = self._now if event.at is None else min(event.at, self._now)
-            fresh = _empty(event.session, stored.shown.generation if stored else 1, born)
-            stored = stored or StoredSession(self._next_number(), fresh)
-            if stored.shown.agent != event.agent:
-                # The numbers of another owner's messages are none of a new one's business [10].
+            fresh = _empty(event.session, 1, born)
+            if stored is None:
+                stored = StoredSession(self._next_number(), fresh)
+            elif stored.shown.agent == event.agent:
+                before = stored.shown
+                fresh = replace(fresh, generation=before.generation, owned_from=before.owned_from)
+            else:
+                # What another owner had is none of a new one's business: no numbers either [10].
+                later = stored.shown.generation + 1
+                fresh = replace(fresh, generation=later, owned_from=later)
                 stored.next_seq = 1
             stored.shown, stored.live = fresh, True
             self.sessions[event.session] = stored

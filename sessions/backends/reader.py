@@ -40,8 +40,9 @@ from sessions.text import search_expression
 
 _SESSION: Final = (
     "s.key, s.generation, s.name, s.agent, s.channel, s.room, s.sender, s.state, s.turn, "
-    "s.state_since, s.created_at, s.last_activity, s.message_count"
+    "s.state_since, s.created_at, s.last_activity, s.message_count, s.owned_from"
 )
+_LAST_ACTIVITY: Final = _SESSION.split(", ").index("s.last_activity")
 _MESSAGE: Final = ", ".join(f"m.{name}" for name in columns(MessageRow).split(", "))
 _EVENT: Final = ", ".join(f"e.{name}" for name in columns(EventRow).split(", "))
 _LETTER: Final = "id, reason, detail, session, event_id, size, sha256, ms, n, at, payload, by"
@@ -119,7 +120,9 @@ class ReadingStore(ABC):
             (*parameters, limit + 1),
         )
         shown = rows[:limit]
-        more = f"{shown[-1][-3]}.{shown[-1][-1]}" if shown and len(rows) > limit else None
+        more = (
+            f"{shown[-1][_LAST_ACTIVITY]}.{shown[-1][-1]}" if shown and len(rows) > limit else None
+        )
         return Page([Session(*row[:-1]) for row in shown], more)
 
     async def history(

@@ -247,6 +247,7 @@ class Filler:
         next_seq = 1
         if old is not None and old["generation"] >= session.generation:
             session.generation, next_seq = old["generation"], old["next_seq"]
+            session.owned_from = old.get("owned_from", session.owned_from)
             for name in _REMEMBERED if old["live"] else ():
                 setattr(session, name, old[name])
         session.message_count = len(lines)
@@ -255,7 +256,8 @@ class Filler:
 
     async def _keep(self, connection: WritingConnection, key: str, row: Mapping[str, Any]) -> None:
         """Keep a session without text, or a tombstone, as the old index has it."""
-        session = SessionRow(**{name: row[name] for name in SessionRow.__annotations__})
+        # An index of schema version 1 knows no `owned_from`.
+        session = SessionRow(**{name: row.get(name, 1) for name in SessionRow.__annotations__})
         session.message_count = 0
         await _insert(connection, "sessions", columns(SessionRow), [session_values(session)])
         self._result.sessions += session.live

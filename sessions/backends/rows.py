@@ -35,6 +35,7 @@ class SessionRow:
     last_activity: int
     message_count: int
     next_seq: int
+    owned_from: int
 
 
 class EventRow(NamedTuple):

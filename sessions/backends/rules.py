@@ -106,6 +106,7 @@ def opened(key: str, row_id: int, generation: int, moment: int) -> SessionRow:
         last_activity=moment,
         message_count=0,
         next_seq=1,
+        owned_from=generation,
     )
 
 
@@ -114,16 +115,19 @@ def reopen(session: SessionRow, moment: int, *, owner: str | None) -> None:
 
     The numbering goes on for the owner that it had, and tells a new one nothing [10].
     """
-    fresh = opened(session.key, session.id, session.generation, moment)
-    if owner == session.agent:
-        fresh.next_seq = session.next_seq
+    same = owner == session.agent
+    # What late events of the time between find is of the owner before, too.
+    generation = session.generation if same else session.generation + 1
+    fresh = opened(session.key, session.id, generation, moment)
+    if same:
+        fresh.next_seq, fresh.owned_from = session.next_seq, session.owned_from
     _become(session, fresh)
 
 
 def bury(session: SessionRow, moment: int) -> None:
     """Leave of a session what keeps late events, and others than its owner, from it [4, 9, 10]."""
     grave = opened(session.key, session.id, session.generation, moment)
-    grave.next_seq = session.next_seq
+    grave.next_seq, grave.owned_from = session.next_seq, session.owned_from
     for name in ("agent", "channel", "room", "sender"):
         setattr(grave, name, getattr(session, name))
     _become(session, grave)

@@ -6,6 +6,9 @@
 ALTER TABLE messages ADD COLUMN by TEXT;
 CREATE INDEX messages_by_publisher ON messages (by) WHERE by IS NOT NULL;
 
+-- The generation that its present owner opened: what happened before is none of its business.
+ALTER TABLE sessions ADD COLUMN owned_from INTEGER NOT NULL DEFAULT 1;
+
 -- `no` orders the letters of a publisher, of which the newest are kept.
 ALTER TABLE dead_letters ADD COLUMN by TEXT;
 CREATE INDEX dead_letters_by_publisher ON dead_letters (by, no);

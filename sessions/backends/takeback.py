@@ -86,7 +86,7 @@ class TakeBack:
             event,
             OutcomeKind.APPLIED if applied else OutcomeKind.NOOP,
             reason=reason,
-            session=session if applied else None,
+            session=session,
             seq=seq,
         )
 
