@@ -115,9 +115,7 @@ class Access:
             )
         # What does not create a session has no effect on one that is not there, nor on another
         # agent's: both are answered alike.
-        early = event.type is EventType.ROLLBACK and event.target is not None
-        hidden = event.if_exists or not (creates or early)
-        return event._replace(agent=agent, by=agent, if_exists=hidden)
+        return event._replace(agent=agent, by=agent, if_exists=event.if_exists or not creates)
 
     # -- ids ---------------------------------------------------------------------------------
 

@@ -238,6 +238,7 @@ class Ledger:
             for stored in (name, *self._namesakes.get(name, ()))
             if (row := self.events.get(stored)) is not None
             if row.session_id == session.id and row.seq is not None
+            if (row.generation or 0) >= session.owned_from
         ]
         return min(found, key=lambda row: row.gone is not None).event_id if found else own
 

@@ -270,6 +270,7 @@ class MemoryStore:
             (known.gone is not None, space_in(one) != "", place, one)
             for place, (one, known) in enumerate(self.events.items())
             if shown_id(one) == name and known.made and known.number == stored.number
+            if (known.generation or 0) >= stored.shown.owned_from
         ]
         return min(same)[3] if same else own
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
@@ -463,6 +464,9 @@ class Nonsense(httpx.AsyncBaseTransport):
         return await self._api.send(request)
 
 
+_NEVER: Any = "never"
+
+
 class TestDefects:
     """Errors that nobody foresaw, in the turn itself instead of in its agent."""
 
@@ -470,8 +474,8 @@ class TestDefects:
         self, house: House, caplog: pytest.LogCaptureFixture
     ):
         replica = await house.replica()
-        # No calendar has this time, and so no entry can.
-        impossible = replace(message("SECRET"), at=10**18)
+        # What no version writes into a lane, and no entry can hold.
+        impossible = replace(message("SECRET"), at=_NEVER)
         turn = await replica.desk.accept(impossible, attended=False)
         await ended(turn)
         await wait_until(lambda: _is_free(replica))

@@ -145,7 +145,7 @@ async def test_a_system_of_such_users_does_everything_and_is_refused_nothing(pla
     for process in (standby, worker):
         process.freeze()
     await one.send(json.dumps({"type": "message", "content": "are you there"}))
-    await wait_until(lambda: plant.redis_says("EXISTS", "turnstream:lane:gw_one"))
+    await wait_until(lambda: plant.redis_says("EXISTS", "turnstream:lane_names"))
     await ingests[0].stop(signal.SIGKILL)
     await ingests[1].says("took over the lane")
     for process in (standby, worker):
