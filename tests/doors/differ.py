@@ -167,9 +167,7 @@ async def _settle(twins: Twins, spots: Sequence[Spot]) -> None:
         await world.free(keys, twins.actor)
 
 
-def check(
-    before: Sequence[Any], after: Sequence[Any], tried: Sequence[tuple[Spot, Case]]
-) -> None:
+def check(before: Sequence[Any], after: Sequence[Any], tried: Sequence[tuple[Spot, Case]]) -> None:
     """Raises Leak if anything of the owner's changed; names the cases that aimed there."""
     for was, now in zip(before, after, strict=True):
         for name, value in was.items():

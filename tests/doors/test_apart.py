@@ -2,59 +2,94 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from random import Random
+from typing import Final
 
-from tests.doors.differ import ROLES, Leak, Tally, opened_twins, try_batch
+import pytest
 
-BATCH = 480
+from tests.doors.differ import ROLES, Leak, Tally, Twins, opened_twins, try_batch
+from tests.doors.races import try_changing_hands, try_during_turns
+
+Roles = tuple[str, str]
+
+# Cases upon one set of keys.
+BATCH: Final = 480
+# `make test` tries the quick numbers with each pair of agents, `make test-doors` the others in
+# each of so many rounds.
+QUICK: Final = 500
+WHOLE: Final = 2000
+ROUNDS: Final = 4
 
 
-async def try_cases(folder: Path, redis_url: str, seed: int, count: int) -> Tally:
-    """So many cases, spread over the roles; raises Leak for the first that shows anything."""
+def seeded(request: pytest.FixtureRequest) -> Random:
+    """Random numbers of this test; the seed is printed, and given by DOORS_SEED again."""
+    seed = int(os.environ.get("DOORS_SEED", "0")) or Random().randrange(1, 1 << 30)
+    print(f"DOORS_SEED={seed} repeats {request.node.name}")
+    return Random(f"{seed} {request.node.name}")
+
+
+async def within_twins(
+    folder: Path,
+    redis_url: str,
+    rng: Random,
+    roles: Roles,
+    tries: Callable[[Twins], Awaitable[None]],
+) -> Tally:
+    """Try something in two new worlds; raises the first Leak, not in a group of others."""
     tally, leaks = Tally(), list[Leak]()
     try:
-        await _try_cases(folder, redis_url, seed, count, tally)
+        async with opened_twins(folder, redis_url, rng, roles, tally) as twins:
+            await tries(twins)
     except* Leak as group:
-        leaks = [*_leaks(group)]
+        leaks = [*_flat(group)]
     if leaks:
         raise leaks[0] from None
     return tally
 
 
-def _leaks(group: BaseExceptionGroup[Leak]) -> Iterator[Leak]:
+def _flat(group: BaseExceptionGroup[Leak]) -> Iterator[Leak]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            yield from _leaks(error)
+            yield from _flat(error)
         else:
             yield error
 
 
-async def _try_cases(folder: Path, redis_url: str, seed: int, count: int, tally: Tally) -> None:
-    share = -(-count // len(ROLES))
-    async with asyncio.TaskGroup() as group:
-        for turn, roles in enumerate(ROLES):
-            rng = Random(seed * 100 + turn)
-            place = folder / f"{turn}"
-            group.create_task(_try_roles(place, redis_url, rng, roles, share, tally))
+def trying(count: int) -> Callable[[Twins], Awaitable[None]]:
+    """So many cases, a part of them races."""
 
-
-async def _try_roles(
-    folder: Path, redis_url: str, rng: Random, roles: tuple[str, str], count: int, tally: Tally
-) -> None:
-    serial = itertools.count()
-    async with opened_twins(folder, redis_url, rng, roles, tally) as twins:
-        for start in range(0, count, BATCH):
+    async def tries(twins: Twins) -> None:
+        serial = itertools.count()
+        races = count // 10
+        await try_during_turns(twins, "t", races // 2, serial)
+        await try_changing_hands(twins, "h", races - races // 2)
+        for start in range(races, count, BATCH):
             await try_batch(twins, f"b{start}", min(BATCH, count - start), serial)
 
+    return tries
 
-async def test_answers_do_not_depend_on_what_another_agent_has(tmp_path: Path, redis_url: str):
-    seed = int(os.environ.get("DOORS_SEED", "0")) or Random().randrange(1, 1 << 30)
-    print(f"seed {seed}: DOORS_SEED={seed} repeats it")
-    tally = await try_cases(tmp_path, redis_url, seed, 2000)
+
+@pytest.mark.parametrize("roles", ROLES, ids="-".join)
+async def test_answers_do_not_depend_on_what_another_agent_has(
+    tmp_path: Path, redis_url: str, roles: Roles, request: pytest.FixtureRequest
+):
+    tally = await within_twins(tmp_path, redis_url, seeded(request), roles, trying(QUICK))
+    assert tally.cases >= QUICK
+
+
+@pytest.mark.doors
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("turn", range(ROUNDS))
+@pytest.mark.parametrize("roles", ROLES, ids="-".join)
+async def test_nor_do_they_in_many_more_cases(
+    tmp_path: Path, redis_url: str, roles: Roles, turn: int, request: pytest.FixtureRequest
+):
+    tally = await within_twins(tmp_path, redis_url, seeded(request), roles, trying(WHOLE))
     print(tally)
-    assert tally.cases >= 2000
+    assert tally.cases >= WHOLE
+    assert tally.chats >= WHOLE // 15
+    assert tally.races >= WHOLE // 30
