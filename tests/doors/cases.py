@@ -267,7 +267,7 @@ def operators(aim: Aim, spot: Spot) -> Call:
 def _event(aim: Aim, spot: Spot) -> dict[str, Any]:
     """An event of any type; it makes a session only where that is no secret."""
     kinds = ["append", "rollback", "reset", "delete", "rename", "state", "context", "owner", "dead"]
-    kind = aim.rng.choice(kinds + ["append", "rollback", "append"])
+    kind = aim.rng.choice([*kinds, "append", "rollback", "append"])
     event: dict[str, Any] = {"type": kind, "id": aim.id(spot) if aim.chance(0.5) else aim.fresh()}
     if kind != "dead":
         event["session"] = spot.key if aim.chance(0.9) else f"own-{aim.rng.randrange(3)}"

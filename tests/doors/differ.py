@@ -71,7 +71,11 @@ class Twins:
 
     async def both(self, case: Case) -> None:
         """Make the call in both worlds; raises Leak if the answers differ."""
-        first, second = await asyncio.gather(*(answers(world, case) for world in self.worlds))
+        try:
+            first, second = await asyncio.gather(*(answers(world, case) for world in self.worlds))
+        except (AssertionError, TimeoutError) as error:
+            # Whatever the call waits for, in one of them it does not come.
+            raise Leak(f"{case}\n{error!r}") from error
         if first != second:
             raise Leak(f"{case}\n{_difference(first, second)}")
 

@@ -119,12 +119,14 @@ class World:
     async def free(self, keys: Sequence[str], agent: str) -> None:
         """Wait until nothing of the agent runs or waits in these sessions."""
         lanes = self.services.desk.lanes
+        left = [lane_of(key, agent) for key in keys]
 
         async def is_free() -> bool:
-            return await lanes.at_work(lane_of(key, agent)) is None
+            while left and await lanes.at_work(left[-1]) is None:
+                left.pop()
+            return not left
 
-        for key in keys:
-            await wait_until(is_free)
+        await wait_until(is_free)
 
 
 @asynccontextmanager
