@@ -165,7 +165,8 @@ async def _serve(
 
 async def _talk(socket: WebSocket, services: Services, visitor: Visitor, chat: Chat) -> None:
     known = await _known(services.reads, chat.key, visitor)
-    if visitor.name is not None and known.name != visitor.name:
+    # A session without owner would become the agent's with it, though it be another's channel's.
+    if known.available and visitor.name is not None and known.name != visitor.name:
         await _name(services, chat.key, visitor)
     await chat.run(_texts(socket), replace(known, name=visitor.name or known.name))
 

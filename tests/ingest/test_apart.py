@@ -148,6 +148,17 @@ class TestChat:
             assert await bert.next() == empty
         assert (await house.row("gw_one"))["name"] == "Trip"
 
+    async def test_a_name_makes_no_session_of_anothers_channel_ones_own(
+        self, house: ChannelHouse, site: Site, leading: Leading
+    ):
+        await leading.publish(Event("x", EventType.CONTEXT, "gw_one", channel="webhook.shop"))
+        async with talking(house, site, "bert", name="Mine") as bert:
+            assert bert.start == start_of("one", name="Mine")
+            await bert.say("hello")
+            assert (await bert.next())["code"] == "SESSION_UNAVAILABLE"
+        row = await house.row("gw_one")
+        assert (row["agent_alias"], row.get("name")) == ("anna", None)
+
     async def test_another_agents_messages_take_no_places_in_the_lane(
         self, house: ChannelHouse, site: Site, leading: Leading
     ):
