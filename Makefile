@@ -13,16 +13,20 @@ COMPILE = .venv/bin/uv pip compile -q pyproject.toml --universal --python-versio
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test endure check bench proof storm lock clean
+.PHONY: help run test test-doors endure check bench proof storm lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 run: .venv/.run ## start everything on this machine (turnstream up); Ctrl-C stops it
 	@.venv/bin/turnstream up $(ARGS)
 
 test: .venv/.dev ## run the tests
 	@.venv/bin/pytest -n 2 $(ARGS)
+
+test-doors: .venv/.dev ## agents kept apart in 30,000 cases, attacks on a running installation; about 10 minutes
+	@.venv/bin/pytest -n 2 -m "doors and not alone" tests/doors $(ARGS)
+	@.venv/bin/pytest -n 0 -m "doors and alone" tests/doors $(ARGS)
 
 endure: .venv/.dev ## the tests that take minutes: 100 takeovers, a minute frozen, drains, streams of models
 	@.venv/bin/pytest -m endurance tests/endurance $(ARGS)

@@ -12,6 +12,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+import pytest
+
 from sessions.models import Event, EventType
 from tests.doors.answers import answers
 from tests.doors.cases import Aim, Case, Talk, make_case
@@ -48,10 +50,10 @@ class Tally:
         self.chats += isinstance(case, Talk)
         self.races += race
 
-    def __str__(self) -> str:
-        lines = [f"{count:6} {kind}" for kind, count in sorted(self.kinds.items())]
-        total = f"{self.cases} cases, {self.chats} chats and {self.races} races among them"
-        return "\n".join([*lines, total])
+    def report(self, node: pytest.Item) -> None:
+        """Let the summary of the run add these (see conftest)."""
+        node.user_properties.append(("doors", {**self.kinds, "all": self.cases}))
+        node.user_properties.append(("doors", {"chats": self.chats, "races": self.races}))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Another agent's client, on an address of its own: it writes, reads what it wrote, and is timed."""
+"""Another agent's client, on an address of its own: writes, reads of what it wrote, and times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from tests.doors.cases import MCP
-
 
 # A write of a text into a session and the read after it: whether it was written, and the answer.
 Way = Callable[[str, str], Awaitable[tuple[bool, httpx.Response]]]

@@ -91,6 +91,13 @@ model = "evil"
 """
 
 
+def _configured(folder: Path, settings: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "config.toml"
+    config.write_text(settings)
+    return config
+
+
 def free_port() -> int:
     """A port that nobody has now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -100,10 +107,8 @@ def free_port() -> int:
 @asynccontextmanager
 async def running(folder: Path, model: str) -> AsyncIterator[System]:
     """The installation, from ready to stopped. `model` is the address of mallory's model."""
-    workspace, config = folder / "w", folder / "config.toml"
-    port = free_port()
-    folder.mkdir(parents=True, exist_ok=True)
-    config.write_text(_settings(workspace, model, port))
+    workspace, port = folder / "w", free_port()
+    config = _configured(folder, _settings(workspace, model, port))
     argv = [sys.executable, "-m", "cli", "--config", str(config), "up"]
     environ = {k: v for k, v in os.environ.items() if not k.startswith("TURNSTREAM_")}
     with (folder / "log").open("wb") as log:

@@ -78,6 +78,7 @@ async def test_answers_do_not_depend_on_what_another_agent_has(
     tmp_path: Path, redis_url: str, roles: Roles, request: pytest.FixtureRequest
 ):
     tally = await within_twins(tmp_path, redis_url, seeded(request), roles, trying(QUICK))
+    tally.report(request.node)
     assert tally.cases >= QUICK
 
 
@@ -89,7 +90,7 @@ async def test_nor_do_they_in_many_more_cases(
     tmp_path: Path, redis_url: str, roles: Roles, turn: int, request: pytest.FixtureRequest
 ):
     tally = await within_twins(tmp_path, redis_url, seeded(request), roles, trying(WHOLE))
-    print(tally)
+    tally.report(request.node)
     assert tally.cases >= WHOLE
     assert tally.chats >= WHOLE // 15
     assert tally.races >= WHOLE // 30

@@ -43,9 +43,12 @@ async def attacked(name: str, system: System, model_port: int) -> AsyncIterator[
 
 
 @pytest.mark.doors
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ATTACKS)
-async def test_another_agent_is_answered_in_time_during(name: str, tmp_path: Path):
+async def test_another_agent_is_answered_in_time_during(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+):
     port = free_port()
     async with running(tmp_path, f"http://127.0.0.1:{port}/v1") as system:
         neighbour = Neighbour(system.url, system.tokens["anna"])
@@ -58,8 +61,9 @@ async def test_another_agent_is_answered_in_time_during(name: str, tmp_path: Pat
         await _is_back(system, rest)
         watching.cancel()
         await neighbour.close()
-    peak = f"peak {system.peak / MIB:.0f} MiB against {rest / MIB:.0f} MiB idle"
-    print(f"{name}\n  idle: {idle}\n  under it: {under}\n  {peak}, the attacker: {answers}")
+    peak = f"peak {system.peak / MIB:.0f} MiB, {rest / MIB:.0f} MiB idle"
+    found = f"{name}\n  idle: {idle}\n  then: {under}\n  {peak}, the attacker: {answers}"
+    request.node.user_properties.append(("attack", found))
     _check(idle, under, system, rest, answers)
 
 
