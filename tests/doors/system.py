@@ -76,11 +76,12 @@ def _children(pid: int) -> list[int]:
     return [*found, *(below for each in found for below in _children(each))]
 
 
-def _settings(workspace: Path, model: str, port: int) -> str:
+def _settings(workspace: Path, model: str, port: int, more: str) -> str:
     """Anna echoes; mallory has a model that is the attacker's."""
     return f"""
 [turnstream]
 workspace = {json.dumps(str(workspace))}
+{more}
 [gateway]
 port = {port}
 [agents.anna]
@@ -105,10 +106,13 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def running(folder: Path, model: str) -> AsyncIterator[System]:
-    """The installation, from ready to stopped. `model` is the address of mallory's model."""
+async def running(folder: Path, model: str, more: str = "") -> AsyncIterator[System]:
+    """The installation, from ready to stopped. `model` is the address of mallory's model.
+
+    `more` are settings of `[turnstream]`. On the same folder again, it goes on where it was.
+    """
     workspace, port = folder / "w", free_port()
-    config = _configured(folder, _settings(workspace, model, port))
+    config = _configured(folder, _settings(workspace, model, port, more))
     argv = [sys.executable, "-m", "cli", "--config", str(config), "up"]
     environ = {k: v for k, v in os.environ.items() if not k.startswith("TURNSTREAM_")}
     with (folder / "log").open("wb") as log:
@@ -117,6 +121,7 @@ async def running(folder: Path, model: str) -> AsyncIterator[System]:
         url = f"http://127.0.0.1:{port}"
         await _ready(url, process)
         tokens = {a: create_token(workspace, scope=TokenScope.SEND, agent=a)[0] for a in AGENTS}
+        tokens["admin"] = (workspace / "token").read_text().strip()
         yield System(url, process, tokens)
     finally:
         process.terminate()
