@@ -83,8 +83,11 @@ class Twins:
 
     async def snapshots(self, spots: Sequence[Spot], taken: Sequence[set[str]]) -> list[Any]:
         """What an administrator sees of the owner's sessions, in each world."""
-        pairs = zip(self.worlds, taken, strict=True)
-        return [await _snapshot(w, spots, keys, self.owner) for w, keys in pairs]
+        (one, two), (first, second) = self.worlds, taken
+        return [
+            await _snapshot(one, spots, first, self.owner),
+            await _snapshot(two, spots, second, self.owner),
+        ]
 
 
 async def _snapshot(
@@ -105,8 +108,8 @@ async def _snapshot(
 
 
 def _difference(first: Sequence[str], second: Sequence[str]) -> str:
-    lines = ("\n".join(each).splitlines() for each in (first, second))
-    return "\n".join(difflib.unified_diff(*lines, "one world", "the other", lineterm="", n=1))
+    one, two = ("\n".join(each).splitlines() for each in (first, second))
+    return "\n".join(difflib.unified_diff(one, two, "one world", "the other", lineterm="", n=1))
 
 
 @asynccontextmanager

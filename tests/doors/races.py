@@ -132,7 +132,7 @@ async def try_changing_hands(twins: Twins, name: str, count: int) -> None:
 
 
 def _append(key: str, content: str, agent: str, **more: str) -> Event:
-    fields = {"role": "user", "content": content, "agent": agent, **more}
+    fields: dict[str, Any] = {"role": "user", "content": content, "agent": agent, **more}
     return Event(new_id(), EventType.APPEND, key, **fields)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from sessions import times
 from sessions.ids import new_id
@@ -89,12 +89,12 @@ def scene(
     return events
 
 
-def _signed(rng: Random, owner: str) -> dict[str, str]:
+def _signed(rng: Random, owner: str) -> dict[str, Any]:
     """By a token of the owner's, by one of its channels, or by an operator."""
     return rng.choice([{"agent": owner, "by": owner}, {"agent": owner}, {"agent": owner}])
 
 
-def _belonging(rng: Random, owner: str, spot: Spot) -> dict[str, str]:
+def _belonging(rng: Random, owner: str, spot: Spot) -> dict[str, Any]:
     """Whose the session is: the agent's by name, by its channel, or nobody's."""
     if spot.claimable:
         return _signed(rng, owner)
@@ -104,7 +104,7 @@ def _belonging(rng: Random, owner: str, spot: Spot) -> dict[str, str]:
     )
 
 
-def _session(rng: Random, spot: Spot, own: dict[str, str]) -> list[Event]:
+def _session(rng: Random, spot: Spot, own: dict[str, Any]) -> list[Event]:
     events = [Event(new_id(), EventType.CONTEXT, spot.key, **own)]
     events += _messages(rng, spot, own)
     if rng.random() < 0.4:
@@ -116,7 +116,7 @@ def _session(rng: Random, spot: Spot, own: dict[str, str]) -> list[Event]:
     return events + _troubles(rng, spot, own)
 
 
-def _messages(rng: Random, spot: Spot, own: dict[str, str]) -> list[Event]:
+def _messages(rng: Random, spot: Spot, own: dict[str, Any]) -> list[Event]:
     events: list[Event] = []
     for number in range(rng.randrange(4)):
         turn = spot.ids[number]
@@ -131,7 +131,7 @@ def _messages(rng: Random, spot: Spot, own: dict[str, str]) -> list[Event]:
     return events
 
 
-def _troubles(rng: Random, spot: Spot, own: dict[str, str]) -> list[Event]:
+def _troubles(rng: Random, spot: Spot, own: dict[str, Any]) -> list[Event]:
     """A message taken back, one that comes, one that conflicts, a duplicate, a new beginning."""
     picked = rng.random()
     target = rng.choice(spot.ids)
