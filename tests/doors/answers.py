@@ -113,6 +113,8 @@ async def _talk(world: World, case: Talk) -> list[str]:
             await socket.send(frame)
             if answered(frame, first=number == 0):
                 found += await socket.until_last()
+            if found[-1]["type"] == "silence":
+                break
             # A turn of its own that still winds up would change the words of the next error.
             await world.rests(f"gw_{found[0]['session_id']}", case.token)
         # Whatever came beside the answers comes before this one.

@@ -60,6 +60,7 @@ class Aim:
     # Whether the actor may send to the owner's sessions, which then is no secret.
     neighbours: bool = False
     serial: Iterator[int] = field(default_factory=lambda: iter(range(1 << 60)))
+    said: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
     def chance(self, share: float) -> bool:
         """True so often."""
@@ -321,7 +322,9 @@ def _routing(aim: Aim, spot: Spot) -> dict[str, Any]:
     if aim.chance(0.02):
         found["by"] = aim.rng.choice([aim.actor, aim.owner])
     if aim.chance(0.1):
-        found["at"] = "2026-05-01T12:00:00Z"
+        # Each another time: the order of sessions of the same moment is not what is compared.
+        minutes, seconds = divmod(next(aim.serial) % 3600, 60)
+        found["at"] = f"2026-05-01T12:{minutes:02}:{seconds:02}Z"
     return found
 
 
@@ -372,7 +375,7 @@ def _frame(aim: Aim, spot: Spot, *, says: bool) -> str:
     if says and aim.chance(0.6):
         frame = {"type": "message", "content": aim.rng.choice(WORDS)}
         if aim.chance(0.5):
-            frame["id"] = aim.id(spot)
+            frame["id"] = _client_id(aim, spot)
         return json.dumps(frame)
     resumed = {"type": "connect", "session_id": spot.key, "turn_id": aim.id(spot)}
     return aim.rng.choice(
@@ -387,6 +390,15 @@ def _frame(aim: Aim, spot: Spot, *, says: bool) -> str:
             "[]",
         ]
     )
+
+
+def _client_id(aim: Aim, spot: Spot) -> str:
+    """An id that the actor did not use there: a turn that was deleted is waited for, 45 s long."""
+    wanted = aim.id(spot)
+    if (spot.key, wanted) in aim.said:
+        return aim.fresh()
+    aim.said.add((spot.key, wanted))
+    return wanted
 
 
 # How often each kind comes; chats take longest.

@@ -6,6 +6,8 @@ from collections import Counter
 
 import pytest
 
+MANY = 10_000
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Add up what the tests reported, those of other processes too."""
@@ -17,7 +19,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             elif name == "attack":
                 lines.append(str(value))
     totals = [name for name in ("all", "chats", "races") if name in kinds]
-    for name in [*sorted(kinds.keys() - {"all", "chats", "races"}), *totals]:
+    # Of a few cases the kinds are of no interest.
+    shown = sorted(kinds.keys() - {"all", "chats", "races"}) if kinds["all"] > MANY else []
+    for name in [*shown, *totals]:
         terminalreporter.write_line(f"{kinds[name]:7} {name}")
     for line in lines:
         terminalreporter.write_line(line)

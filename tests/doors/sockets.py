@@ -13,7 +13,7 @@ from tests.helpers import PATIENCE
 Frame = dict[str, Any]
 
 # Frames behind which the server has nothing more to say of its own accord.
-LAST: Final = frozenset({"done", "error", "aborted", "connected", "refused", "closed"})
+LAST: Final = frozenset({"done", "error", "aborted", "connected", "refused", "closed", "silence"})
 
 
 class Socket:
@@ -70,10 +70,16 @@ class Socket:
         await self._in.put({"type": "websocket.receive", "text": text})
 
     async def next(self) -> Frame:
-        """The next frame; raises TimeoutError if none comes."""
+        """The next frame; `silence` if none comes.
+
+        A message that is sent again is answered late if its turn was deleted meanwhile.
+        """
         while True:
-            async with asyncio.timeout(PATIENCE):
-                message = await self._out.get()
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    message = await self._out.get()
+            except TimeoutError:
+                return {"type": "silence"}
             kind = message["type"]
             if kind == "websocket.send":
                 return json.loads(message["text"])

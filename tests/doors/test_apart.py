@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Final
 
 import pytest
 
+from sessions.models import Event, EventType
+from tests.doors.cases import Call
 from tests.doors.differ import ROLES, Leak, Tally, Twins, opened_twins, try_batch
 from tests.doors.races import try_changing_hands, try_during_turns
 
@@ -94,3 +97,22 @@ async def test_nor_do_they_in_many_more_cases(
     assert tally.cases >= WHOLE
     assert tally.chats >= WHOLE // 15
     assert tally.races >= WHOLE // 30
+
+
+@pytest.mark.xfail(strict=True, reason="a key's new owner gets the row of the old one's session")
+async def test_what_was_deleted_tells_the_next_owner_of_its_key_nothing(
+    tmp_path: Path, redis_url: str
+):
+    """Ids of a deleted session are known to the session that another agent makes in its place."""
+
+    async def tries(twins: Twins) -> None:
+        one, _ = twins.worlds
+        said = Event("old", EventType.APPEND, "key", role="user", content="x", agent="anna")
+        await one.publish([said, Event("gone", EventType.DELETE, "key", agent="anna")])
+        made = {"id": "new", "type": "context", "session": "key"}
+        late = {"id": "late", "type": "rename", "session": "key", "name": "n", "turn": "old"}
+        body = json.dumps({"events": [made, late]})
+        await twins.both(Call("new owner", "bert", "POST", "/api/events", {}, body, ("outcome",)))
+        await twins.both(Call("outcome", "bert", "GET", "/api/outcomes/old"))
+
+    await within_twins(tmp_path, redis_url, Random(1), ("anna", "bert"), tries)
