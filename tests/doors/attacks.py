@@ -123,7 +123,7 @@ class Attacker:
                     await reader.read()
                     self.seen["closed"] += 1
                     writer.close()
-                await asyncio.sleep(1)
+                await asyncio.sleep(5)
 
         await asyncio.gather(*(hold() for _ in range(2500)))
 
