@@ -69,20 +69,13 @@ def make_spot(rng: Random, name: str, owner: str, actor: str) -> Spot:
     return Spot(form.format(name), pair, reserved)
 
 
-def scene(
-    rng: Random, spot: Spot, owner: str, *, first: bool, buried_ids: bool = False
-) -> list[Event]:
-    """What the owner publishes under the key, in one of the two worlds.
-
-    `buried_ids`: what was deleted had ids that the other agent asks for.
-    """
+def scene(rng: Random, spot: Spot, owner: str, *, first: bool) -> list[Event]:
+    """What the owner publishes under the key, in one of the two worlds."""
     taken = spot.pair is Pair.TAKEN or (spot.pair is Pair.EITHER and first)
     if not taken and rng.random() < 0.4:
         return []
     own = _belonging(rng, owner, spot)
     events = _session(rng, spot, own)
-    if not (taken or buried_ids):
-        events = [event._replace(id=new_id(), turn=None) for event in events]
     if not taken:
         by_owner = own if "agent" in own and rng.random() < 0.5 else {}
         events.append(Event(new_id(), EventType.DELETE, spot.key, **by_owner))

@@ -99,7 +99,6 @@ async def test_nor_do_they_in_many_more_cases(
     assert tally.races >= WHOLE // 30
 
 
-@pytest.mark.xfail(strict=True, reason="a key's new owner gets the row of the old one's session")
 async def test_what_was_deleted_tells_the_next_owner_of_its_key_nothing(
     tmp_path: Path, redis_url: str
 ):

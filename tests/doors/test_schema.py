@@ -1,4 +1,4 @@
-"""Requests made from /openapi.json: nothing fails within, and no answer is outside of the schema."""
+"""Requests made from /openapi.json: nothing fails within, no answer is outside of the schema."""
 
 from __future__ import annotations
 
