@@ -91,6 +91,7 @@ async def publish_events(request: Request) -> JSONResponse:
     token = bearer(request.headers.get("authorization"))
     as_agent = request.headers.get(AGENT_HEADER)
     principal = await caller(services.tokens, token, TokenScope.SEND, agent=as_agent)
+    await services.share.check(principal.agent)
     events = parse_body(
         await read_body(request.stream(), MAX_BODY),
         idempotency_key=request.headers.get("idempotency-key"),

@@ -6,6 +6,7 @@ it has published itself for an agent. The leader announces how far the store is.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import deque
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 # Seconds between two looks at how far the store is.
 _LOOK: Final = 0.1
+# Seconds that a call waits for room before it is refused: as long as the leader takes to tell.
+_HOLD: Final = 0.3
 # Bytes that an entry takes beside its text.
 _ENTRY: Final = 200
 
@@ -85,16 +88,30 @@ class Share:
         own.sent.append(_Sent(positions[-1], entries, size))
         return positions
 
+    async def check(self, agent: str | None) -> None:
+        """Raise ShareFull if not one more entry fits, before a body is read that may be large."""
+        if agent is not None:
+            await self._wait_for_room(agent, 1, 1)
+
     async def _reserve(self, agent: str, entries: int, size: int) -> _Outstanding:
-        if not self._fits(agent, entries, size):
-            await self._look()
+        await self._wait_for_room(agent, entries, size)
         # An agent that nothing is left of was forgotten by the look.
         own = self._agents.setdefault(agent, _Outstanding())
-        if not self._fits(agent, entries, size):
-            self._refusals.count(Refusal.SHARE)
-            raise ShareFull(own.entries)
         own.add(entries, size)
         return own
+
+    async def _wait_for_room(self, agent: str, entries: int, size: int) -> None:
+        if self._fits(agent, entries, size):
+            return
+        await self._look()
+        if self._fits(agent, entries, size):
+            return
+        # Waiting costs no processor time, and slows down whoever asks again at once.
+        await asyncio.sleep(_HOLD)
+        await self._look()
+        if not self._fits(agent, entries, size):
+            self._refusals.count(Refusal.SHARE)
+            raise ShareFull(self._agents[agent].entries)
 
     def _fits(self, agent: str, entries: int, size: int) -> bool:
         own = self._agents.get(agent)

@@ -24,6 +24,8 @@ from sessions.redis import ERRORS, RedisClient, explain, patiently
 # Seconds that a publisher goes on with the same ids before it says that Redis is away. Shorter
 # than the 15 s after which platforms give up on a webhook.
 PUBLISH_PATIENCE: Final = 8.0
+# Characters that are checked in one go, about 1 ms.
+_CHECKED: Final = 512 * 1024
 # Seconds after which a standby that was not heard of counts as gone: three of its notes.
 STANDBY_SEEN: Final = 6
 # Milliseconds that an idle reader blocks; less than the client's read timeout, and short enough
@@ -119,8 +121,13 @@ class TurnStream:
         time: the events may be on the stream or not, and sending the same ids again is safe.
         """
         entries = [wire.encode(event) for event in events]
+        size = 0
         for fields in entries:
             wire.parse(fields, max_content=self._max_content)
+            size += len(fields.get("content", ""))
+            if size > _CHECKED:
+                # Others have their turn between the parts of a large call.
+                size = await asyncio.sleep(0, 0)
         async with self._lanes.hold({event.session for event in events}):
             replies = await patiently(lambda: self._add(entries), self._url, patience)
         epoch = int(replies[0] or 0)
