@@ -143,7 +143,7 @@ class OwnSettings(BaseModel):
     # The same with a token of the scopes admin and serve: ingest has all its agents' requests.
     max_requests_per_service_token: int = Field(default=256, ge=1)
     # Requests a second with one agent's token, more than the process can answer to one caller
-    # alone, and how many may come at once after a pause. A body costs more, 16 KiB as a request.
+    # alone, and how many may come at once after a pause. A body costs more, 2 KiB as a request.
     requests_per_second: int = Field(default=500, ge=1)
     requests_burst: int = Field(default=1000, ge=1)
     # Chats at a time with one agent's token, some 80 KB each, and with the scopes admin and serve.
@@ -152,8 +152,8 @@ class OwnSettings(BaseModel):
     # Readers of one agent that may wait for the store at a time, of the 1,000 places for all.
     max_waiting_per_caller: int = Field(default=64, ge=1)
     # What one process may have published for an agent that the worker has not applied yet: entries
-    # and bytes. A worker applies so much in about a second.
-    max_share_entries: int = Field(default=2000, ge=1)
+    # and bytes. Others wait behind it: 500 entries are one full request, some 30 ms of the worker.
+    max_share_entries: int = Field(default=500, ge=1)
     max_share_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
     # Where a worker answers /metrics, on `[gateway].host`; the next port to the api's. 0 does not.
     worker_metrics_port: int = Field(default=42618, ge=0, le=65535)

@@ -22,8 +22,13 @@ from sessions.edge.accounts import Account, Accounts
 HOLD: Final = 0.25
 # Refusals held back for one caller, some 8 KB each. More are sent at once and end the connection.
 MOST_HELD: Final = 256
-# Bytes of a body that cost as much as one request.
-_BYTES_PER_COST: Final = 16 * 1024
+# Bytes of a body that cost as much as one request: 1 MiB a second with the default rate. What is
+# larger holds up Redis, the worker and the disk for everybody.
+_BYTES_PER_COST: Final = 2 * 1024
+# What a WebSocket costs at its beginning, in requests: some 2 ms.
+_HANDSHAKE: Final = 5.0
+# Seconds that a frame waits for budget at most: one that cost a lot does not silence its client.
+_LONGEST_PAUSE: Final = 1.0
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
@@ -77,10 +82,10 @@ class CallerLimits:
             self._refusals.count(Refusal.RATE if wait else Refusal.CHATS)
             await _deny(wait, scope, receive, send)
             return
-        account.spend(1)
+        account.spend(_HANDSHAKE)
         account.chats += 1
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, _paced(account, receive), send)
         finally:
             account.chats -= 1
 
@@ -105,6 +110,19 @@ def _charged(account: Account, scope: AsgiScope, receive: Receive) -> Receive:
         return message
 
     return charged
+
+
+def _paced(account: Account, receive: Receive) -> Receive:
+    """What a WebSocket receives, paid for like requests: without budget its client waits."""
+
+    async def paced() -> AsgiMessage:
+        if wait := account.overdrawn():
+            await asyncio.sleep(min(wait, _LONGEST_PAUSE))
+        message = await receive()
+        account.spend(1 + len(message.get("text") or "") / _BYTES_PER_COST)
+        return message
+
+    return paced
 
 
 def _answer(wait: float, *, close: bool = False, prefix: str = "http") -> list[AsgiMessage]:
