@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import signal
 import socket
@@ -43,6 +44,12 @@ PONG_TIMEOUT: Final = 60.0
 _STUCK: Final = 60_000
 
 
+# glibc's number for the size from which on a block of memory is one of its own, and that size: what
+# glibc begins with, before it adapts.
+_M_MMAP_THRESHOLD: Final = -3
+_LARGE_BLOCK: Final = 128 * 1024
+
+
 async def serve(
     app: AsgiApp,
     gateway: GatewaySettings,
@@ -59,6 +66,7 @@ async def serve(
     are pinged, and closed if no pong comes in `pong_timeout` seconds.
     Raises ConfigError if the address cannot be listened on.
     """
+    _give_large_memory_back()
     listener = _listen(gateway.host, gateway.port)
     reporter = ProgressReporter.inherited(environ)
     url = _url(listener)
@@ -107,6 +115,16 @@ async def served_beside(
             server.should_exit = server.force_exit = True
             await asyncio.wait([serving], timeout=_BESIDE_GRACE)
             serving.cancel()
+
+
+def _give_large_memory_back() -> None:
+    """Have glibc return what a large body took as soon as it is freed; nothing on other systems.
+
+    By itself it keeps more and more of such blocks for later, and a process that was sent some
+    large bodies stays large.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 def _listen_anywhere(host: str, port: int) -> socket.socket | None:
