@@ -22,14 +22,14 @@ run: .venv/.run ## start everything on this machine (turnstream up); Ctrl-C stop
 	@.venv/bin/turnstream up $(ARGS)
 
 test: .venv/.dev ## run the tests
-	@.venv/bin/pytest -n 2 $(ARGS)
+	@.venv/bin/pytest -n 3 $(ARGS)
 
 test-doors: .venv/.dev ## agents kept apart in 30,000 cases, attacks on a running installation; about 10 minutes
 	@.venv/bin/pytest -n 2 -m "doors and not alone" tests/doors $(ARGS)
 	@.venv/bin/pytest -n 0 -m "doors and alone" tests/doors $(ARGS)
 
 endure: .venv/.dev ## the tests that take minutes: 100 takeovers, a minute frozen, drains, streams of models
-	@.venv/bin/pytest -m endurance tests/endurance $(ARGS)
+	@.venv/bin/pytest -m endurance tests $(ARGS)
 
 check: .venv/.dev ## format, lint, types, import arrows, and that the docs agree with the code
 	.venv/bin/ruff format --check .

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -34,6 +34,15 @@ from tests.worker.plant import Plant
 
 EVENT = Event("e1", EventType.APPEND, "s", "user", "a secret ) of pipeline caused error: (-OOM")
 # Seconds. Once longer than any call goes on by itself.
+# The ways that `make test` waits for; the others take as long, and `make endure` waits for them.
+_QUICK: Final = frozenset({"no replicas", "out of memory"})
+
+
+def _timed(way: str) -> Any:
+    return pytest.param(way, marks=() if way in _QUICK else pytest.mark.endurance)
+
+
+_EVERY: Final = [*map(_timed, WAYS)]
 _LASTS = dict.fromkeys(WAYS, 1.0) | {"no replicas": 9.0}
 WRITES_ONLY = ("no replicas", "read only", "out of memory", "no snapshots")
 
@@ -51,7 +60,7 @@ def settings(plant: Plant) -> Settings:
 
 
 class TestPassing:
-    @pytest.mark.parametrize("way", WAYS)
+    @pytest.mark.parametrize("way", _EVERY)
     async def test_an_answer_that_was_finished_meanwhile_is_stored_once_when_it_is_over(
         self, plant: Plant, settings: Settings, way: str
     ):
@@ -71,7 +80,7 @@ class TestPassing:
                 assert stored == [("user", "hello"), ("assistant", "re: hello")]
                 assert await house.state(turn.inbound.session) == "idle"
 
-    @pytest.mark.parametrize("way", WAYS)
+    @pytest.mark.parametrize("way", _EVERY)
     async def test_whoever_cannot_wait_is_told_to_try_again_and_succeeds_when_it_is_over(
         self, plant: Plant, settings: Settings, way: str
     ):
@@ -102,7 +111,7 @@ class TestPassing:
                 assert page.status_code == 200, page.text
                 assert [row["content"] for row in page.json()["messages"]] == ["one"]
 
-    @pytest.mark.parametrize("way", ["no replicas", "paused"])
+    @pytest.mark.parametrize("way", [*map(_timed, ["no replicas", "paused"])])
     async def test_a_chat_is_told_so_in_a_frame_and_goes_on_over_the_same_socket(
         self, plant: Plant, settings: Settings, way: str
     ):
@@ -121,7 +130,7 @@ class TestPassing:
                 assert (await _next(chat, "done"))["full_response"] == "re: hello"
             assert await house.messages("gw_one") == [("user", "hello"), ("assistant", "re: hello")]
 
-    @pytest.mark.parametrize("way", ["no replicas", "busy"])
+    @pytest.mark.parametrize("way", [*map(_timed, ["no replicas", "busy"])])
     async def test_a_bot_that_is_polled_answers_when_it_is_over(
         self, plant: Plant, settings: Settings, way: str, caplog: pytest.LogCaptureFixture
     ):
