@@ -75,7 +75,7 @@ def _new_store(target: Path) -> sqlite3.Connection:
     for migration in MIGRATIONS:
         for statement in statements(migration):
             store.execute(statement)
-    store.execute("INSERT INTO lease VALUES (1, 0, NULL, 0)")
+    store.execute("INSERT INTO lease (one, epoch, beat) VALUES (1, 0, 0)")
     store.execute("INSERT INTO stream VALUES (1, 0, 0, 0, 0, 0, 0)")
     return store
 
@@ -109,13 +109,13 @@ def _write(
 ) -> None:
     store.execute("BEGIN IMMEDIATE")
     store.execute("UPDATE lease SET beat = beat + 1")
-    store.executemany(f"INSERT INTO sessions VALUES ({_marks(17)})", new)
+    store.executemany(f"INSERT INTO sessions VALUES ({_marks(18)})", new)
     store.executemany(
         "UPDATE sessions SET state = ?, turn = ?, state_since = ?, last_activity = ?, "
         "message_count = ?, next_seq = ? WHERE id = ?",
         updates,
     )
-    store.executemany(f"INSERT INTO messages VALUES ({_marks(10)})", messages)
+    store.executemany(f"INSERT INTO messages VALUES ({_marks(11)})", messages)
     store.executemany(f"INSERT INTO events VALUES ({_marks(15)})", events)
     store.executemany("INSERT INTO search (rowid, body) VALUES (?, ?)", words)
     store.execute("UPDATE stream SET resolved = resolved + ?", (len(messages),))
