@@ -66,6 +66,7 @@ async def _sizes(service: Service) -> dict[str, float]:
     )
     try:
         sizes |= await service.backend.counts()
+        sizes["dead_letters_dropped"] = await service.backend.letters_dropped()
         cursor = await service.backend.cursor()
         sizes["stream_epoch"] = cursor.epoch
         facts = await service.freshness.stream_facts()

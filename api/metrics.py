@@ -80,4 +80,5 @@ _HELP: Final = {
     "sessions": "Sessions in the store.",
     "messages": "Messages in the store.",
     "dead_letters": "Dead letters in the store.",
+    "dead_letters_dropped": "Dead letters that went because newer ones of their publisher came.",
 }

@@ -158,7 +158,7 @@ async def _served(
                 reception=reception,
                 refusals=refusals,
                 troubles=troubles,
-                metrics=IngestMetrics(_registry_of(app), desk, clients),
+                metrics=IngestMetrics(_registry_of(app), desk, clients, refusals, troubles),
                 clients=clients,
             )
             for part in (rest, door, channel_door):

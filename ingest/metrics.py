@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sized
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ingest.channels.troubles import Trouble, Troubles
+from ingest.counters import Count
 from ingest.desk import Desk
 from ingest.live import Ending
+from ingest.unavailable import Refusals
 
 
 class IngestMetrics:
     """Counts the requests of ingest's own routes; the rest is read from where it happens."""
 
-    def __init__(self, registry: CollectorRegistry, desk: Desk, clients: Sized) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        desk: Desk,
+        clients: Sized,
+        refusals: Refusals,
+        troubles: Troubles,
+    ) -> None:
         self._requests = Counter(
             "turnstream_ingest_requests",
             "Requests answered by ingest.",
@@ -23,6 +34,7 @@ class IngestMetrics:
             registry=registry,
         )
         registry.register(_DeskCollector(desk, clients))
+        registry.register(_TroubleCollector(desk, refusals, troubles))
 
     def request(self, route: str, method: str, status: int) -> None:
         """Count an answered request, under its route and not its path."""
@@ -48,3 +60,37 @@ class _DeskCollector(Collector):
         for ending in Ending:
             turns.add_metric([ending], self._desk.endings[ending])
         yield turns
+
+
+# What each count means, and the labels that it has.
+_COUNTS: Final[dict[Count | Trouble, tuple[str, tuple[str, ...]]]] = {
+    Count.TURN_ERRORS: ("Errors that nobody foresaw, in turns.", ()),
+    Count.TURNS_GIVEN_UP: ("Turns that were closed after the last such error.", ()),
+    Count.TURNS_FAILED: ("Turns whose agent could not answer.", ("agent", "status", "reason")),
+    Trouble.UNREADABLE: ("Updates of a channel that were skipped.", ("channel",)),
+    Trouble.LEFT_OUT: ("Messages of a channel that were left out.", ("channel",)),
+    Trouble.FAILED: ("Times that a channel began again after an error.", ("channel",)),
+}
+
+
+class _TroubleCollector(Collector):
+    def __init__(self, desk: Desk, refusals: Refusals, troubles: Troubles) -> None:
+        self._desk = desk
+        self._refusals = refusals
+        self._troubles = troubles
+
+    def collect(self) -> Iterable[Metric]:
+        """The counts of this moment; those that never were counted are there without a value."""
+        families = {
+            what: CounterMetricFamily(f"turnstream_ingest_{what}", text, labels=labels)
+            for what, (text, labels) in _COUNTS.items()
+        }
+        for what, labels, count in (*self._desk.counters, *self._troubles):
+            names = _COUNTS[what][1]
+            families[what].add_metric([labels.get(name, "") for name in names], count)
+        yield from families.values()
+        yield CounterMetricFamily(
+            "turnstream_ingest_foreign_sessions",
+            "Messages that were refused because their session is another agent's.",
+            self._refusals.count,
+        )

@@ -19,8 +19,11 @@ from api.tools import TOOLS, Tool
 from ingest import errors as ingest_errors
 from ingest import rest as ingest_rest
 from ingest.channels import door as channel_door
+from ingest.channels.troubles import Troubles
+from ingest.counters import Counters
 from ingest.live import Ending
 from ingest.metrics import IngestMetrics
+from ingest.unavailable import Refusals
 from sessions.backends.memory import MemoryBackend
 from sessions.edge import Edge
 from sessions.redis import connect
@@ -90,8 +93,8 @@ def _others() -> str:
     registry = CollectorRegistry()
     consumer = SimpleNamespace(leading=False, hindered=False, applied_entries=0)
     registry.register(WorkerCollector(cast("Any", consumer)))
-    desk = SimpleNamespace(lanes_held=0, endings=Counter[Ending]())
-    IngestMetrics(registry, cast("Any", desk), ())
+    desk = SimpleNamespace(lanes_held=0, endings=Counter[Ending](), counters=Counters())
+    IngestMetrics(registry, cast("Any", desk), (), Refusals(), Troubles())
     return generate_latest(registry).decode()
 
 

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 import api.app
 import ingest.app
+from sessions.models import Event, EventType
 from sessions.serving import serve
 from sessions.settings import GatewaySettings, Settings
 from sessions.tokens import TokenScope, create_token
@@ -83,6 +84,10 @@ async def check_access(url: str, tokens: Mapping[str, str]) -> None:
         assert (await page(url, tokens[who], **REMOTE)).status_code == status, who
 
 
+async def _shows(url: str, line: str) -> bool:
+    return line in (await page(url)).text
+
+
 async def test_ingest_alone_has_metrics_of_its_own(
     settings: Settings, tokens: Mapping[str, str], leading: Leading
 ):
@@ -90,6 +95,14 @@ async def test_ingest_alone_has_metrics_of_its_own(
         await check_access(url, tokens)
         async with httpx.AsyncClient(headers={"Authorization": f"Bearer {tokens['send']}"}) as own:
             assert (await own.post(f"{url}/api/events", json=HELLO)).status_code == 202
+        await leading.publish(Event("x", EventType.CONTEXT, "cli_anna_user_user", agent="bert"))
+        line = {"id": "1", "content": "whose is this?"}
+        admin = {"Authorization": f"Bearer {tokens['admin']}"}
+        async with httpx.AsyncClient(headers=admin) as operator:
+            taken = await operator.post(f"{url}/channels/cli/anna", json=line)
+        assert taken.status_code == 200, taken.text
+        refused = "turnstream_ingest_foreign_sessions_total 1.0\n"
+        await wait_until(lambda: _shows(url, refused))
 
         text = (await page(url)).text
 
@@ -100,6 +113,7 @@ async def test_ingest_alone_has_metrics_of_its_own(
         'turnstream_ingest_turns_total{ending="replied"} 0.0',
         "turnstream_ingest_lanes 0.0",
         "turnstream_ingest_chats 0.0",
+        "turnstream_ingest_foreign_sessions_total 1.0",
     ):
         assert f"{line}\n" in text
 
