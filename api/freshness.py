@@ -68,12 +68,15 @@ class Freshness:
 
         `has_outcome` tells whether its event has one that the reader may know of. Raises what
         `latest` raises, and PositionLost where the position is of an older epoch and its event
-        has no outcome although all of the stream has been applied.
+        has no outcome although all of the stream has been applied, and where the stream ends
+        before the position.
         """
         async with self._within_patience() as seen:
             cursor, facts = await self._look(seen)
             if _includes(cursor, position) or await has_outcome():
                 return _position(cursor)
+            if _is_beyond(position, cursor, facts):
+                raise position_lost()
             position = _within(position, facts)
             if cursor.epoch <= position.epoch:
                 cursor = await self._watch.until(
@@ -245,6 +248,13 @@ def _within(position: Position, facts: StreamFacts) -> Position:
 
 def _position(cursor: StreamCursor) -> Position:
     return Position(cursor.epoch, cursor.applied)
+
+
+def _is_beyond(position: Position, cursor: StreamCursor, facts: StreamFacts) -> bool:
+    """Whether the stream ends before a position: it went backwards, or never gave that one out."""
+    if position.epoch == facts.epoch:
+        return position.stream_id > facts.last_id
+    return position.epoch > max(cursor.epoch, facts.epoch)
 
 
 def _includes(cursor: StreamCursor, position: Position) -> bool:

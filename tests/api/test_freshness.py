@@ -131,6 +131,18 @@ class TestAnyConsistency:
 
 
 class TestAPosition:
+    @pytest.mark.parametrize("place", ["1.99999999999999-0.", "1.99999999999999-0.e1", "2.1-1."])
+    async def test_one_behind_the_streams_end_is_lost_and_not_waited_for(
+        self, house: House, place: str
+    ):
+        await house.say("s", "one")
+        await house.leading.pause()
+
+        response = await house.get("/api/sessions", after=place)
+
+        assert (response.status_code, response.json()["code"]) == (410, "position_lost")
+        assert waiting(house) == 0
+
     @IMPATIENT
     async def test_a_reader_can_wait_for_it_alone(self, house: House):
         first = await house.say("s", "one")
@@ -189,12 +201,6 @@ class TestAPosition:
         response = await house.tool("sessions_list", after=position)
 
         assert response.status_code == 422
-
-    @IMPATIENT
-    async def test_one_that_lies_ahead_is_not_there_yet(self, house: House):
-        response = await house.tool("sessions_list", after="1.99999999999999-0.")
-
-        assert (response.status_code, response.json()["code"]) == (503, "store_behind")
 
     async def test_the_start_of_a_stream_is_always_reached(self, house: House):
         response = await house.tool("sessions_list", after="0.0-0.")
