@@ -125,6 +125,11 @@ def create_app(
     app.add_middleware(HostGuard, names=names)
     app.add_exception_handler(HTTPException, _answer)
     app.add_exception_handler(Exception, _answer)
+    _include_routes(app, mcp)
+    return app
+
+
+def _include_routes(app: FastAPI, mcp: McpDoor) -> None:
     for router in (rest, turns, owners):
         app.include_router(router.router)
     # In this order: see `owners`.
@@ -132,7 +137,6 @@ def create_app(
     app.include_router(resources.router)
     app.include_router(health.router)
     app.router.routes.append(mcp.route)
-    return app
 
 
 async def _answer(request: Request, error: Exception) -> Response:

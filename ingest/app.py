@@ -126,10 +126,7 @@ async def _served(
         limits = {"url": url, "prefix": own.prefix}
         stream = TurnStream(redis, **limits, max_content=own.max_content_bytes)
         lanes = Lanes(redis, **limits, max_content=own.max_content_bytes)
-        # Beside an api, both publish from one share.
-        share: Share = getattr(app.state, "share", None) or Share(
-            stream, own, _edge_of(app, settings, tokens).refusals
-        )
+        share = _share_of(app, stream, _edge_of(app, settings, tokens), settings)
         reads = ApiReads(turns_api)
         refusals = Refusals()
         dispatch = Dispatch(
@@ -161,13 +158,23 @@ async def _served(
                 metrics=IngestMetrics(_registry_of(app), desk, clients, refusals, troubles),
                 clients=clients,
             )
-            for part in (rest, door, channel_door):
-                app.include_router(part.router)
+            _include_routes(app)
             async with (
                 listening(channels, reception, troubles),
                 showing(Notices(redis, **limits), app.state.ingest.clients, refuse=desk.refuse),
             ):
                 yield
+
+
+def _include_routes(app: FastAPI) -> None:
+    for part in (rest, door, channel_door):
+        app.include_router(part.router)
+
+
+def _share_of(app: FastAPI, stream: TurnStream, edge: Edge, settings: Settings) -> Share:
+    """The share that the api beside publishes from as well, else a new one."""
+    beside: Share | None = getattr(app.state, "share", None)
+    return beside or Share(stream, settings.turnstream, edge.refusals)
 
 
 def _registry_of(app: FastAPI) -> CollectorRegistry:
