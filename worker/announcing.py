@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from sessions.errors import Retryable
+from sessions.errors import SessionError
 from sessions.models import Position, StreamCursor
 from sessions.stream import TurnStream
 
@@ -57,7 +57,9 @@ async def _announce(
 async def _shown(stream: TurnStream, place: Position) -> bool:
     try:
         await stream.announce(applied=str(place))
-    except Retryable as error:
+    except SessionError as error:
+        # What Redis refuses for good ends the consumer, which says so. If this task ended instead,
+        # nobody would notice, and agents would be refused for ever once their share is full.
         log.debug("cannot announce how far the store is: %s", error)
         return False
     return True
