@@ -95,11 +95,13 @@ class TestTheShareOfAnAgent:
             assert (await anna.post("/api/events", json=body)).status_code == 202
 
             more = await anna.post("/api/events", json={**HELLO, "session": "a"})
+            # Refused before it is read, or it would be a 400.
+            unread = await anna.post("/api/events", content=b"{" * 100_000)
             change = await anna.put("/api/sessions/a", json={"name": "x"}, params=ANY)
             other = await bert.post("/api/events", json={**HELLO, "session": "b"})
             operator = await own.post("/api/events", json={**HELLO, "session": "a"})
 
-        for refused in (more, change):
+        for refused in (more, unread, change):
             assert (refused.status_code, refused.json()["code"]) == (429, "agent_share_full")
             assert refused.headers["retry-after"] == "1"
         assert (other.status_code, operator.status_code) == (202, 202)
