@@ -29,18 +29,18 @@ from api.metrics import Metrics
 from api.readiness import Readiness
 from api.service import Aborter, Service, Teller
 from api.waiting import Waiting
-from sessions.asgi import HostGuard, allowed_names
-from sessions.backend import SessionReader
-from sessions.edge import Edge
+from sessions.access.tokens import TokenFile, TokenVerifier
 from sessions.errors import ConfigError, Retryable
-from sessions.factory import make_session_backend
-from sessions.lanes import Lanes
-from sessions.notices import Notices
-from sessions.redis import connect, redacted
-from sessions.settings import Settings
-from sessions.share import Share
-from sessions.stream import TurnStream
-from sessions.tokens import TokenFile, TokenVerifier
+from sessions.process.settings import Settings
+from sessions.store.backend import SessionReader
+from sessions.store.factory import make_session_backend
+from sessions.stream.lanes import Lanes
+from sessions.stream.notices import Notices
+from sessions.stream.redis import connect, redacted
+from sessions.stream.turns import TurnStream
+from sessions.web.asgi import HostGuard, allowed_names
+from sessions.web.edge import Edge
+from sessions.web.share import Share
 
 log = logging.getLogger(__name__)
 

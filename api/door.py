@@ -23,10 +23,11 @@ from api.errors import Forbidden, Problem, Unauthorized, problem_of
 from api.metrics import Metrics
 from api.readiness import Readiness
 from api.service import Caller, Service, checked_key
-from sessions.asgi import parse_json, read_body, utf8_header
-from sessions.edge import Edge
+from sessions.access.tokens import AGENT_HEADER, Principal, TokenScope, TokenVerifier
 from sessions.models import Position
-from sessions.tokens import AGENT_HEADER, Principal, TokenScope, TokenVerifier
+from sessions.strict_json import parse_json
+from sessions.web.asgi import read_body, utf8_header
+from sessions.web.edge import Edge
 
 # Bytes of a request's body. A message of 256 KiB fits, also with all of it escaped as \uXXXX.
 MAX_BODY: Final = 1024 * 1024

@@ -12,7 +12,6 @@ from typing import Final
 
 from api.freshness import Freshness, position_lost
 from sessions import wire
-from sessions.backend import SessionReader
 from sessions.models import (
     STREAM_START,
     Event,
@@ -23,7 +22,8 @@ from sessions.models import (
     Reason,
     StreamId,
 )
-from sessions.stream import TurnStream
+from sessions.store.backend import SessionReader
+from sessions.stream.turns import TurnStream
 
 # What one entry may have at most, by the bounds of the contract, and more.
 _ONE_ENTRY: Final = 8 * 1024 * 1024

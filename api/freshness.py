@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from api.errors import Busy
-from sessions.backend import SessionReader
 from sessions.errors import PositionLost, StoreBehind, StoreMismatch, StreamUnavailable
 from sessions.models import STREAM_START, Position, StreamCursor, StreamId
-from sessions.stream import StreamFacts, TurnStream
+from sessions.store.backend import SessionReader
+from sessions.stream.turns import StreamFacts, TurnStream
 
 # Seconds that a reader waits at most: the contract's bound.
 PATIENCE: Final = 2.0

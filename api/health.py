@@ -22,8 +22,8 @@ from api.door import Here, Json, OpenDoor, authenticate
 from api.errors import Forbidden
 from api.freshness import lag
 from api.service import Service
+from sessions.access.tokens import TokenScope
 from sessions.errors import RedisRefused, Retryable, StoreMismatch
-from sessions.tokens import TokenScope
 
 router = APIRouter(route_class=OpenDoor, responses=OPEN_ERRORS)
 

@@ -38,7 +38,7 @@ from api.door import (
 from api.errors import UnknownTool, problem_of
 from api.service import Caller
 from api.tools import TOOLS, Tool, tool_named
-from sessions.tokens import Principal, TokenScope
+from sessions.access.tokens import Principal, TokenScope
 
 PATH: Final = "/mcp"
 _DESTRUCTIVE: Final = frozenset({"sessions_reset", "sessions_delete"})

@@ -14,8 +14,8 @@ from prometheus_client import (
     generate_latest,
 )
 
-from sessions.edge import Edge
-from sessions.edge.metrics import EdgeCollector
+from sessions.web.edge import Edge
+from sessions.web.edge.metrics import EdgeCollector
 
 # Seconds. From a cached read to the end of a reader's patience, and twice that for a change.
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from api.errors import Problem, problem_of
 from api.freshness import Freshness, lag
-from sessions.backend import SessionReader
 from sessions.errors import SessionError
 from sessions.models import StreamCursor
-from sessions.stream import StreamFacts
+from sessions.store.backend import SessionReader
+from sessions.stream.turns import StreamFacts
 
 # Seconds without a sign of the writer after which it may not progress. When idle it renews its
 # lease every 2 s.

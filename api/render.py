@@ -10,7 +10,7 @@ import base64
 from typing import Any
 
 from sessions import times
-from sessions.access import Access
+from sessions.access.check import Access
 from sessions.models import DeadLetter, Message, Outcome, SearchHit, Session
 from sessions.text import display_id
 

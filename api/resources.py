@@ -40,7 +40,7 @@ from api.view import MAX_LIMIT, View
 from sessions import times
 from sessions.errors import InvalidRequest, RedisRefused, Retryable
 from sessions.models import EventType, Page, Session, SessionFilter
-from sessions.notices import Notice
+from sessions.stream.notices import Notice
 from sessions.text import GATEWAY_PREFIX, display_id
 
 router = APIRouter(prefix="/api/sessions", route_class=Door, responses=TOKEN_ERRORS)

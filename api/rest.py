@@ -30,8 +30,8 @@ from api.service import Caller, Service
 from api.tools import TOOLS, tool_named
 from api.view import MAX_LIMIT
 from sessions import wire
+from sessions.access.tokens import TokenScope
 from sessions.models import EventType, Position, Reason
-from sessions.tokens import TokenScope
 
 router = APIRouter(route_class=Door, responses=TOKEN_ERRORS)
 

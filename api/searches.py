@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from api.errors import Refused, TooManySearches
+from sessions.access.tokens import Principal
 from sessions.errors import SearchInterrupted
-from sessions.settings import OwnSettings
-from sessions.tokens import Principal
+from sessions.process.settings import OwnSettings
 
 # Searches at work in one process: readers of the store share few threads and processors.
 MOST_AT_ONCE: Final = 2

@@ -18,16 +18,16 @@ from api.searches import Searches
 from api.view import View
 from api.waiting import Waiting
 from sessions import wire
-from sessions.access import Access
-from sessions.backend import SessionReader
+from sessions.access.check import Access
+from sessions.access.tokens import Principal, TokenScope
 from sessions.errors import InvalidRequest, Retryable, StreamUnavailable
 from sessions.ids import new_id
 from sessions.models import Event, EventType, Outcome, OutcomeKind, Position, Reason, Session
-from sessions.notices import Notice
-from sessions.settings import Settings
-from sessions.share import Share
-from sessions.stream import TurnStream
-from sessions.tokens import Principal, TokenScope
+from sessions.process.settings import Settings
+from sessions.store.backend import SessionReader
+from sessions.stream.notices import Notice
+from sessions.stream.turns import TurnStream
+from sessions.web.share import Share
 
 # Outcomes of a change to a session that is not there, or not the caller's any more: both alike.
 _GONE: Final = frozenset({Reason.NO_SESSION, Reason.SESSION_DELETED, Reason.NOT_OWNER})

@@ -20,8 +20,8 @@ from api.render import hit_row, message_row, session_row
 from api.service import Caller, Change, Service
 from api.view import MAX_LIMIT
 from sessions import times
+from sessions.access.tokens import TokenScope
 from sessions.models import EventType, Page, SearchHit, Session
-from sessions.tokens import TokenScope
 
 A = TypeVar("A", bound=BaseModel)
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from api.searches import Searches
-from sessions.access import Access
-from sessions.backend import SessionReader
+from sessions.access.check import Access
+from sessions.access.tokens import Principal
 from sessions.models import (
     DeadLetter,
     Message,
@@ -18,8 +18,8 @@ from sessions.models import (
     Session,
     SessionFilter,
 )
+from sessions.store.backend import SessionReader
 from sessions.text import GATEWAY_PREFIX
-from sessions.tokens import Principal
 
 T = TypeVar("T")
 

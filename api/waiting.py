@@ -7,8 +7,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from api.errors import TooManyWaiting
-from sessions.edge import Refusal, Refusals
-from sessions.tokens import Principal
+from sessions.access.tokens import Principal
+from sessions.web.edge import Refusal, Refusals
 
 
 class Waiting:

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sessions.backends.connection import WRITER_PRAGMAS
-from sessions.backends.store import MIGRATIONS, statements
+from sessions.store.sqlite.connection import WRITER_PRAGMAS
+from sessions.store.sqlite.store import MIGRATIONS, statements
 from sessions.text import fold_for_search
 
 Row = tuple[Any, ...]

@@ -18,11 +18,11 @@ from typing import Final
 
 from bench import baseline
 from bench.corpus import Turn
-from cli.embedded_redis import EmbeddedRedis, find_server
+from cli.supervision.embedded_redis import EmbeddedRedis, find_server
 from sessions import SessionReader, make_session_backend
 from sessions.models import Event, EventType
-from sessions.redis import connect
-from sessions.stream import TurnStream
+from sessions.stream.redis import connect
+from sessions.stream.turns import TurnStream
 from worker.consumer import BATCH_COUNT
 
 PREFIX: Final = "turnstream:"

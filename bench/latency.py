@@ -11,7 +11,7 @@ from typing import Final
 from bench.drain import PREFIX, reached, redis_server, until, worker_process
 from sessions import TurnStream, make_session_backend
 from sessions.models import Event, EventType
-from sessions.redis import connect
+from sessions.stream.redis import connect
 
 _TURNS: Final = 300
 

@@ -24,7 +24,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
 from bench.drain import environment, peak_mb, redis_server, resident_mb, until, worker_process
-from sessions.tokens import ensure_admin_token
+from sessions.access.tokens import ensure_admin_token
 
 _IDLE: Final = 500
 _TALKING: Final = 50

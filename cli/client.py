@@ -14,7 +14,7 @@ import httpx
 from cli.identity import check_identity
 from cli.system import System
 from sessions.errors import ConfigError, InvalidRequest, Retryable, SessionError
-from sessions.urls import api_problem, redacted
+from sessions.process.urls import api_problem, redacted
 
 # Seconds for an answer. A fresh read waits 2 s at most for the worker, a change a little longer.
 TIMEOUT: Final = 15.0

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from cli.embedded_redis import OLDEST, find_server
-from cli.integrity import database_of
+from cli.stores.integrity import database_of
+from cli.supervision.embedded_redis import OLDEST, find_server
+from cli.supervision.up import free_port
 from cli.system import System
-from cli.up import free_port
 from sessions import make_session_backend
 from sessions.errors import ConfigError, SessionError
-from sessions.private import exposed_settings, exposed_workspace
-from sessions.redis import ERRORS, RedisClient, RedisError, connect, explain, redacted
-from sessions.settings import Settings
+from sessions.process.private import exposed_settings, exposed_workspace
+from sessions.process.settings import Settings
+from sessions.stream.redis import ERRORS, RedisClient, RedisError, connect, explain, redacted
 
 # From here on SQLite has no race between a checkpoint and a commit of another connection, which
 # may lose commits. Older ones are safe as long as only one connection writes.

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from cli.integrity import DATABASES
+from cli.stores.integrity import DATABASES
 from cli.system import System
 from sessions.errors import ConfigError, Retryable, StoreUnavailable
-from sessions.urls import redacted
+from sessions.process.urls import redacted
 
 # Seconds to wait for somebody's lock on the store.
 _PATIENCE: Final = 5.0

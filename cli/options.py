@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from cli.output import Output
-from sessions.settings import Settings, load_settings
+from sessions.process.settings import Settings, load_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 

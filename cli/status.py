@@ -8,11 +8,11 @@ from typing import Any
 from cli.client import ApiClient
 from cli.system import System
 from sessions import make_session_backend, times
-from sessions.backend import SessionReader
 from sessions.errors import SessionError
 from sessions.models import Position, StreamCursor
-from sessions.stream import StreamFacts, TurnStream
-from sessions.urls import redacted
+from sessions.process.urls import redacted
+from sessions.store.backend import SessionReader
+from sessions.stream.turns import StreamFacts, TurnStream
 
 
 @dataclass(frozen=True)

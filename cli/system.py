@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cli.running import Running
+from cli.supervision.running import Running
 from sessions.errors import ConfigError, Retryable
-from sessions.redis import connect
-from sessions.settings import Settings
-from sessions.stream import TurnStream
+from sessions.process.settings import Settings
+from sessions.stream.redis import connect
+from sessions.stream.turns import TurnStream
 
 # Where `up` keeps the admin token, in the workspace.
 TOKEN_FILE: Final = "token"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from ingest.app import opened
 from sessions.errors import ConfigError
-from sessions.logs import configure_logging
-from sessions.private import warn_of_exposure
-from sessions.serving import serve
-from sessions.settings import Settings, load_settings, settings_path
+from sessions.process.logs import configure_logging
+from sessions.process.private import warn_of_exposure
+from sessions.process.settings import Settings, load_settings, settings_path
+from sessions.web.serving import serve
 
 
 def main() -> int:

@@ -9,8 +9,8 @@ from typing import Final
 import httpx
 
 from ingest.errors import ApiUnavailable, Forbidden, Unauthorized
-from sessions.asgi import utf8_header
-from sessions.tokens import Principal, TokenScope, TokenVerifier
+from sessions.access.tokens import Principal, TokenScope, TokenVerifier
+from sessions.web.asgi import utf8_header
 
 # Seconds for which an answer of the api is believed: as long as a revoked token still works here.
 _BELIEVED: Final = 10.0

@@ -41,18 +41,18 @@ from ingest.reads import ApiReads
 from ingest.services import Services
 from ingest.turn import TurnRunner
 from ingest.unavailable import Refusals
-from sessions.access import Access
-from sessions.asgi import HostGuard, allowed_names, inside
-from sessions.edge import Edge
-from sessions.edge.metrics import EdgeCollector
+from sessions.access.check import Access
+from sessions.access.tokens import TokenVerifier
 from sessions.errors import ConfigError
-from sessions.lanes import Lanes
-from sessions.notices import Notices
-from sessions.redis import connect
-from sessions.settings import Settings
-from sessions.share import Share
-from sessions.stream import TurnStream
-from sessions.tokens import TokenVerifier
+from sessions.process.settings import Settings
+from sessions.stream.lanes import Lanes
+from sessions.stream.notices import Notices
+from sessions.stream.redis import connect
+from sessions.stream.turns import TurnStream
+from sessions.web.asgi import HostGuard, allowed_names, inside
+from sessions.web.edge import Edge
+from sessions.web.edge.metrics import EdgeCollector
+from sessions.web.share import Share
 
 DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
 # Seconds that the api may take: its reads wait 2 s at most to be fresh.

@@ -30,7 +30,7 @@ from sessions.errors import (
     Retryable,
     SessionError,
 )
-from sessions.lanes import DEPTH, Hold, Lanes, Place, Stage, former_lane_of, session_of
+from sessions.stream.lanes import DEPTH, Hold, Lanes, Place, Stage, former_lane_of, session_of
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")

@@ -16,7 +16,6 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from sessions.asgi import BodyTooLarge, InvalidJson
 from sessions.errors import (
     InvalidEvent,
     InvalidRequest,
@@ -28,6 +27,8 @@ from sessions.errors import (
     StreamFull,
     StreamUnavailable,
 )
+from sessions.strict_json import InvalidJson
+from sessions.web.asgi import BodyTooLarge
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from typing import Any, Final, cast
 
 from ingest.errors import InvalidBody, RefusedEvent
 from sessions import wire
-from sessions.access import Access
-from sessions.asgi import parse_json
+from sessions.access.check import Access
+from sessions.access.tokens import Principal
 from sessions.errors import AccessRefused, InvalidEvent
 from sessions.ids import new_id
 from sessions.models import Event, Reason
-from sessions.tokens import Principal
+from sessions.strict_json import parse_json
 
 MAX_EVENTS: Final = 500
 

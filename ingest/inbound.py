@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
 
-from sessions.lanes import lane_of
 from sessions.models import Event, EventType
+from sessions.stream.lanes import lane_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from ingest.inbound import Inbound
 from ingest.live import LiveTurn
 from ingest.reads import SessionReads
 from sessions import times
-from sessions.lanes import Hold, Lanes
 from sessions.models import Position
-from sessions.settings import MAX_DEBOUNCE
+from sessions.process.settings import MAX_DEBOUNCE
+from sessions.stream.lanes import Hold, Lanes
 
 
 async def wait_until_due(lanes: Lanes, turn: LiveTurn, hold: Hold) -> None:

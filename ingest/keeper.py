@@ -11,7 +11,7 @@ from typing import Final
 from ingest.desk import Desk
 from ingest.tasks import beside
 from sessions.errors import RedisRefused, SessionError
-from sessions.lanes import DEAD_AFTER, Watch
+from sessions.stream.lanes import DEAD_AFTER, Watch
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from ingest.errors import ApiUnavailable
 from ingest.prompt import HISTORY, Said
 from sessions import times
 from sessions.errors import PositionLost, StoreBehind
-from sessions.lanes import Lanes
 from sessions.models import Outcome, OutcomeKind, Position
+from sessions.stream.lanes import Lanes
 
 
 @dataclass(frozen=True, slots=True)

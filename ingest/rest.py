@@ -14,9 +14,9 @@ from ingest.answers import AcceptedBody, refusals
 from ingest.errors import GuardedRoute
 from ingest.events import MAX_EVENTS, parse_body, published_by
 from ingest.services import Services
-from sessions.asgi import read_body
+from sessions.access.tokens import AGENT_HEADER, TokenScope
 from sessions.models import Event, EventType, Position
-from sessions.tokens import AGENT_HEADER, TokenScope
+from sessions.web.asgi import read_body
 
 # Bytes of a body: 500 events of ordinary size, or 32 of the largest.
 MAX_BODY: Final = 8 * 1024 * 1024

@@ -16,12 +16,12 @@ from ingest.gateway.chat import Chat
 from ingest.metrics import IngestMetrics
 from ingest.reads import SessionReads
 from ingest.unavailable import Refusals
-from sessions.access import Access
+from sessions.access.check import Access
+from sessions.access.tokens import TokenVerifier
 from sessions.errors import SessionError
-from sessions.settings import Settings
-from sessions.share import Share
-from sessions.stream import TurnStream
-from sessions.tokens import TokenVerifier
+from sessions.process.settings import Settings
+from sessions.stream.turns import TurnStream
+from sessions.web.share import Share
 
 
 @dataclass(frozen=True, slots=True)

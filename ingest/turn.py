@@ -46,8 +46,8 @@ from sessions.errors import (
     StreamFull,
     StreamUnavailable,
 )
-from sessions.lanes import Hold, Lanes, Stage
 from sessions.models import Event, Outcome, OutcomeKind, Position, Reason
+from sessions.stream.lanes import Hold, Lanes, Stage
 from sessions.text import display_id
 
 log = logging.getLogger(__name__)

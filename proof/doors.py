@@ -12,8 +12,8 @@ from proof.history import Step
 from sessions import wire
 from sessions.errors import InvalidEvent, Retryable
 from sessions.models import Position
-from sessions.redis import ERRORS, RedisClient, connect
-from sessions.stream import TurnStream
+from sessions.stream.redis import ERRORS, RedisClient, connect
+from sessions.stream.turns import TurnStream
 
 PREFIX: Final = "turnstream:"
 # Answers of the web process after which nothing was published.

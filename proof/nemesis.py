@@ -25,7 +25,7 @@ from proof.proxy import Proxy, Trouble
 from proof.refusing import WAYS, accept_again
 from proof.stack import WORKERS, Stack
 from proof.volatile import order_power_cut
-from sessions.redis import ERRORS
+from sessions.stream.redis import ERRORS
 
 # Seconds between two looks for a backlog, and at the cursor after a fault.
 _LOOK: Final = 0.003

@@ -28,8 +28,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from proof.roles import ROLES
-from sessions.lifeline import LIFELINE_VARIABLE
-from sessions.progress import PROGRESS_VARIABLE
+from sessions.process.lifeline import LIFELINE_VARIABLE
+from sessions.process.progress import PROGRESS_VARIABLE
 
 # Seconds without progress after which the supervisor kills a service that was ready.
 SILENCE: Final = 10.0

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 from proof.doors import PREFIX
 from proof.evidence import Leftovers
 from sessions.models import STREAM_START, StreamId
-from sessions.redis import ERRORS, RedisClient
-from sessions.refusals import Meaning, meaning_of
+from sessions.stream.redis import ERRORS, RedisClient
+from sessions.stream.refusals import Meaning, meaning_of
 
 _KEY: Final = f"{PREFIX}turns"
 _ALL_AT_ONCE: Final = 5000

@@ -22,7 +22,7 @@ from typing import Final
 from proof.doors import ClientDoor, Door, PlainDoor, Refused, Unknown, WebDoor
 from proof.history import HistoryWriter, Step
 from proof.script import SessionScript, session_key
-from sessions.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
+from sessions.process.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
 
 # Sessions that a task talks in at the same time, and how long each of them gets.
 _OPEN_SESSIONS: Final = 40

@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 
 from redis.asyncio import Redis
 
-from sessions.redis import ERRORS, RedisClient, connect
-from sessions.refusals import word_of
+from sessions.stream.redis import ERRORS, RedisClient, connect
+from sessions.stream.refusals import word_of
 
 # Milliseconds, longer than any block.
 _PAUSE: Final = 120_000

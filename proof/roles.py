@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NoReturn
 
-import cli.web
+import cli.supervision.web
 import worker.__main__
 from proof import publisher, volatile
 from proof.plants import PLANTS
-from sessions.settings import load_settings
+from sessions.process.settings import load_settings
 
 # Variables of the nursery's own: a bug to put in, and the folder of a disk that forgets.
 PLANT_VARIABLE: Final = "PROOF_PLANT"
@@ -31,7 +31,7 @@ def _worker() -> int:
 
 
 def _web() -> int:
-    return cli.web.main(os.environ)
+    return cli.supervision.web.main(os.environ)
 
 
 def _program() -> NoReturn:

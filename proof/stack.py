@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from cli.embedded_redis import EmbeddedRedis, find_server
+from cli.supervision.embedded_redis import EmbeddedRedis, find_server
 from proof.children import Children, Stuck, environment, until
 from proof.evidence import Leftovers, database_of
 from proof.probe import StoreProbe, StreamProbe
 from proof.proxy import Proxy
+from sessions.access.tokens import ensure_admin_token
 from sessions.models import StreamId
-from sessions.redis import connect
-from sessions.tokens import ensure_admin_token
+from sessions.stream.redis import connect
 
 WORKERS: Final = ("worker-a", "worker-b")
 # Seconds within which a healed stack must have applied everything.

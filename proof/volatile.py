@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from sessions.backends.files import SUFFIX
+from sessions.store.jsonl.files import SUFFIX
 
 _MARK: Final = "power-cut"
 JOURNAL: Final = "unsynced.journal"

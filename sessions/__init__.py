@@ -10,10 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sessions.backend import SessionBackend, SessionReader, SessionWriter
-    from sessions.factory import make_session_backend
-    from sessions.settings import Settings, load_settings
-    from sessions.stream import TurnStream
+    from sessions.process.settings import Settings, load_settings
+    from sessions.store.backend import SessionBackend, SessionReader, SessionWriter
+    from sessions.store.factory import make_session_backend
+    from sessions.stream.turns import TurnStream
 
 __all__ = [
     "SessionBackend",
@@ -26,13 +26,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "SessionBackend": "sessions.backend",
-    "SessionReader": "sessions.backend",
-    "SessionWriter": "sessions.backend",
-    "Settings": "sessions.settings",
-    "TurnStream": "sessions.stream",
-    "load_settings": "sessions.settings",
-    "make_session_backend": "sessions.factory",
+    "SessionBackend": "sessions.store.backend",
+    "SessionReader": "sessions.store.backend",
+    "SessionWriter": "sessions.store.backend",
+    "Settings": "sessions.process.settings",
+    "TurnStream": "sessions.stream.turns",
+    "load_settings": "sessions.process.settings",
+    "make_session_backend": "sessions.store.factory",
 }
 
 

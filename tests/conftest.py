@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sessions.settings import Settings
-from sessions.stream import TurnStream
+from sessions.process.settings import Settings
+from sessions.stream.turns import TurnStream
 from tests.leading import Leading, opened_stream
 from tests.redis_server import Choice, choose, redis_server
 

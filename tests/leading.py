@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Self
 
-from sessions.backend import SessionBackend
-from sessions.factory import make_session_backend
 from sessions.models import Event, Position
-from sessions.redis import connect
-from sessions.settings import Settings
-from sessions.stream import TurnStream
+from sessions.process.settings import Settings
+from sessions.store.backend import SessionBackend
+from sessions.store.factory import make_session_backend
+from sessions.stream.redis import connect
+from sessions.stream.turns import TurnStream
 
 _COUNT = 100
 _SIZE = 4 * 1024 * 1024

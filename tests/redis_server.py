@@ -18,7 +18,7 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-from cli.embedded_redis import EmbeddedRedis, find_server
+from cli.supervision.embedded_redis import EmbeddedRedis, find_server
 from tests.helpers import wait_until_sync
 
 # The one that docker-compose.yml runs.

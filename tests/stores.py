@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from sessions import times
-from sessions.backend import Following, SessionBackend
-from sessions.backends.jsonl import JsonlBackend
-from sessions.backends.memory import MemoryBackend
-from sessions.backends.memory_store import MemoryStore
-from sessions.backends.sqlite import SqliteBackend
 from sessions.ids import stored_id
 from sessions.models import DeadLetter, Entry, LetterBounds, Message, Outcome, Session, StreamCursor
+from sessions.store.backend import Following, SessionBackend
+from sessions.store.jsonl.backend import JsonlBackend
+from sessions.store.memory.backend import MemoryBackend
+from sessions.store.memory.model import MemoryStore
+from sessions.store.sqlite.backend import SqliteBackend
 from tests.events import Fields, Stream
 
 Mode = Literal["read", "write"]

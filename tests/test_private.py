@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sessions.private import exposed_settings, exposed_workspace, make_private_directory, secrets_in
-from sessions.tokens import ensure_admin_token
+from sessions.access.tokens import ensure_admin_token
+from sessions.process.private import (
+    exposed_settings,
+    exposed_workspace,
+    make_private_directory,
+    secrets_in,
+)
 from tests.cli.command import Service, Up, environment, turnstream
 from tests.helpers import wait_until_sync
 

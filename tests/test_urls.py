@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from ingest.channels.factory import checked_url
 from sessions.errors import ConfigError, SessionError
-from sessions.redis import ERRORS, RedisError, connect, explain, redacted
-from sessions.settings import AgentSettings, load_settings
-from sessions.urls import holds_password, without_secrets
+from sessions.process.settings import AgentSettings, load_settings
+from sessions.process.urls import holds_password, without_secrets
+from sessions.stream.redis import ERRORS, RedisError, connect, explain, redacted
 
 # Letters that stand nowhere else in the texts, and all that means something in a URL.
 LETTERS = "XYZ"

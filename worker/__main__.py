@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from sessions.errors import ConfigError, StoreDamaged
-from sessions.logs import configure_logging
-from sessions.private import warn_of_exposure
-from sessions.settings import load_settings, settings_path
+from sessions.process.logs import configure_logging
+from sessions.process.private import warn_of_exposure
+from sessions.process.settings import load_settings, settings_path
 from worker.app import run
 
 # Objects made before the collector looks for cycles among them: a batch makes some 10,000, hardly

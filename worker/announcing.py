@@ -13,7 +13,7 @@ from typing import Final
 
 from sessions.errors import SessionError
 from sessions.models import Position, StreamCursor
-from sessions.stream import TurnStream
+from sessions.stream.turns import TurnStream
 
 log = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ import signal
 from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Final
 
-from sessions.backend import SessionBackend
-from sessions.factory import make_session_backend
-from sessions.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
-from sessions.progress import BEAT_INTERVAL, ProgressReporter
-from sessions.redis import RedisClient, connect, redacted
-from sessions.settings import Settings
-from sessions.stream import TurnStream
-from sessions.tokens import ensure_admin_token
+from sessions.access.tokens import ensure_admin_token
+from sessions.process.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
+from sessions.process.progress import BEAT_INTERVAL, ProgressReporter
+from sessions.process.settings import Settings
+from sessions.store.backend import SessionBackend
+from sessions.store.factory import make_session_backend
+from sessions.stream.redis import RedisClient, connect, redacted
+from sessions.stream.turns import TurnStream
 from worker.consumer import Consumer
 from worker.host import host
 from worker.leadership import DeathLock, holder_name, lock_path

@@ -16,11 +16,11 @@ from contextlib import aclosing
 from typing import Final
 
 from sessions import times
-from sessions.backend import Following, SessionBackend
 from sessions.errors import Fenced, Retryable, StoreUnavailable, StreamFull, StreamUnavailable
 from sessions.models import Entry, Event, EventType, StreamCursor, StreamId
-from sessions.progress import ProgressReporter
-from sessions.stream import StreamFacts, TurnStream
+from sessions.process.progress import ProgressReporter
+from sessions.store.backend import Following, SessionBackend
+from sessions.stream.turns import StreamFacts, TurnStream
 from worker.announcing import announcing
 from worker.leadership import ANSWERS_WITHIN, DEAF_AFTER, RENEWAL, DeathLock, stand_by
 from worker.readahead import ReadAhead

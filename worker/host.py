@@ -21,8 +21,8 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 
 from sessions.errors import RedisRefused
-from sessions.redis import COMMAND_TIMEOUT, CONNECT_TIMEOUT, ERRORS, explain
-from sessions.refusals import ReplyParser
+from sessions.stream.redis import COMMAND_TIMEOUT, CONNECT_TIMEOUT, ERRORS, explain
+from sessions.stream.refusals import ReplyParser
 from worker.consumer import Consumer
 from worker.upkeep import Chore
 

@@ -17,10 +17,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from sessions.backend import SessionBackend
 from sessions.errors import StoreUnavailable
 from sessions.models import Lease
-from sessions.progress import ProgressReporter
+from sessions.process.progress import ProgressReporter
+from sessions.store.backend import SessionBackend
 
 log = logging.getLogger(__name__)
 

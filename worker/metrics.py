@@ -10,12 +10,12 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from sessions.asgi import HostGuard, allowed_names
-from sessions.edge import Edge
-from sessions.edge.metrics import EdgeCollector, MetricsApp
-from sessions.serving import served_beside
-from sessions.settings import Settings
-from sessions.tokens import TokenFile
+from sessions.access.tokens import TokenFile
+from sessions.process.settings import Settings
+from sessions.web.asgi import HostGuard, allowed_names
+from sessions.web.edge import Edge
+from sessions.web.edge.metrics import EdgeCollector, MetricsApp
+from sessions.web.serving import served_beside
 from worker.consumer import Consumer
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sessions.models import StreamCursor
-from sessions.stream import StreamFacts
+from sessions.stream.turns import StreamFacts
 
 
 def regression(cursor: StreamCursor, facts: StreamFacts) -> str | None:

@@ -11,10 +11,10 @@ from enum import StrEnum
 from typing import Final
 
 from sessions import times
-from sessions.backend import SessionBackend
 from sessions.errors import Retryable
 from sessions.models import StreamCursor, StreamId
-from sessions.stream import Memory, TurnStream
+from sessions.store.backend import SessionBackend
+from sessions.stream.turns import Memory, TurnStream
 
 log = logging.getLogger(__name__)
 

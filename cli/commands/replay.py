@@ -14,11 +14,11 @@ from cli.client import ApiClient
 from cli.options import Command, Edge, json_option, pass_edge
 from cli.output import counted
 from cli.progress import shown_progress
-from cli.replay import Pace
-from cli.replay import replay as publish_all
+from cli.stores.replay import Pace
+from cli.stores.replay import replay as publish_all
+from cli.stores.turnfile import TurnFile
 from cli.system import System
 from cli.tasks import run
-from cli.turnfile import TurnFile
 from sessions.errors import SessionError
 from sessions.models import Position
 

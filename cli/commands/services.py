@@ -10,15 +10,15 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from cli.child import Child, python_module
 from cli.client import ApiClient
 from cli.options import Command, Edge, pass_edge
-from cli.running import make_workspace
-from cli.supervisor import Console, Stop, supervise
+from cli.supervision.child import Child, python_module
+from cli.supervision.running import make_workspace
+from cli.supervision.supervisor import Console, Stop, supervise
+from cli.supervision.up import up as run_up
 from cli.system import System
 from cli.tasks import run
-from cli.up import up as run_up
-from sessions.settings import Settings
+from sessions.process.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 

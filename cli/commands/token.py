@@ -11,8 +11,8 @@ from typing import TextIO
 import click
 
 from cli.options import Edge, Group, json_option, pass_edge
+from sessions.access.tokens import TokenScope, create_token, list_tokens, revoke_token
 from sessions.errors import ConfigError, SessionError
-from sessions.tokens import TokenScope, create_token, list_tokens, revoke_token
 
 _COLUMNS = ("id", "scope", "agent", "created_at", "note")
 

@@ -14,20 +14,20 @@ import click
 
 from cli.client import ApiClient, Json
 from cli.commands.replay import checked_file
-from cli.integrity import Health, check_store
 from cli.options import Command, Edge, json_option, pass_edge
 from cli.output import counted
 from cli.progress import shown_progress
-from cli.rebuild import rebuild
+from cli.stores.integrity import Health, check_store
+from cli.stores.rebuild import rebuild
+from cli.stores.turnfile import TurnFile
+from cli.stores.verify import FAULTS, PAGE, Messages, Report, StoredMessages, compare
 from cli.system import System
 from cli.tasks import run
-from cli.turnfile import TurnFile
-from cli.verify import FAULTS, PAGE, Messages, Report, StoredMessages, compare
 from sessions import make_session_backend, times
-from sessions.backend import SessionReader
-from sessions.backends.rebuild import Rebuilt
 from sessions.errors import Retryable, SessionError, StoreBehind
 from sessions.models import Message
+from sessions.store.backend import SessionReader
+from sessions.store.jsonl.rebuild import Rebuilt
 
 # Seconds between two looks at how far the store is.
 _PAUSE: Final = 0.05

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 from openai import APIStatusError
 
 from ingest.failures import AgentError, is_context_overflow
-from sessions.settings import AgentSettings
+from sessions.process.settings import AgentSettings
 
 log = logging.getLogger(__name__)
 

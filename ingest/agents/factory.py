@@ -11,7 +11,7 @@ from ingest.agents.base import Agent
 from ingest.agents.echo import EchoAgent
 from ingest.agents.tools import SessionTools
 from sessions.errors import ConfigError
-from sessions.settings import AgentSettings
+from sessions.process.settings import AgentSettings
 from sessions.wire import DEFAULT_MAX_CONTENT
 
 # What HTTP takes as the name of a header.

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import httpx
 
-from sessions.tokens import AGENT_HEADER
+from sessions.access.tokens import AGENT_HEADER
 
 log = logging.getLogger(__name__)
 

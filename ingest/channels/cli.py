@@ -14,8 +14,8 @@ from ingest.channels.base import Arrival, Outgoing, Parcel, Post, Take, Undelive
 from ingest.errors import BrokenPayload, Forbidden
 from ingest.ids import derived_id
 from sessions import times
-from sessions.asgi import parse_json
-from sessions.tokens import AGENT_HEADER, TokenScope, TokenVerifier
+from sessions.access.tokens import AGENT_HEADER, TokenScope, TokenVerifier
+from sessions.strict_json import parse_json
 
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # Who writes on a command line, as upstream names them in session keys.

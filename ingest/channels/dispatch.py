@@ -16,9 +16,9 @@ from ingest.live import Ending, TurnEnd
 from ingest.reads import SessionReads, fresh_history
 from ingest.unavailable import CODE, NOTICE
 from sessions.errors import Retryable
-from sessions.lanes import Lanes
 from sessions.models import Reason
-from sessions.redis import RedisClient, patiently
+from sessions.stream.lanes import Lanes
+from sessions.stream.redis import RedisClient, patiently
 
 log = logging.getLogger(__name__)
 

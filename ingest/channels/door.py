@@ -14,8 +14,8 @@ from ingest.channels.reception import Taken
 from ingest.channels.troubles import Trouble
 from ingest.errors import GuardedRoute, NotFound
 from ingest.services import Services
-from sessions.asgi import read_body
 from sessions.errors import InvalidEvent
+from sessions.web.asgi import read_body
 
 log = logging.getLogger(__name__)
 

@@ -17,12 +17,12 @@ from ingest.channels.cli import CliChannel
 from ingest.channels.lease import Lease
 from ingest.channels.troubles import Troubles
 from ingest.channels.webhook import SEND_TIMEOUT, WebhookChannel, key_of
+from sessions.access.seats import Seats
+from sessions.access.tokens import TokenVerifier
 from sessions.errors import ConfigError
-from sessions.redis import RedisClient
-from sessions.seats import Seats
-from sessions.settings import Settings, TelegramSettings
-from sessions.tokens import TokenVerifier
-from sessions.urls import is_web_url
+from sessions.process.settings import Settings, TelegramSettings
+from sessions.process.urls import is_web_url
+from sessions.stream.redis import RedisClient
 
 log = logging.getLogger(__name__)
 

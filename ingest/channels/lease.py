@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Final
 
 from sessions.errors import Retryable
-from sessions.redis import RedisClient, patiently
+from sessions.stream.redis import RedisClient, patiently
 
 # Seconds after which a lease that is not renewed is anybody's.
 LEASE: Final = 20.0
@@ -22,7 +22,7 @@ class Lease:
         self._url = url
         self._key = key
         self._holder = uuid.uuid4().hex
-        folder = resources.files("sessions.lua")
+        folder = resources.files("sessions.stream.lua")
         self._script = redis.register_script(folder.joinpath("lease.lua").read_text("utf-8"))
 
     async def take(self) -> bool:

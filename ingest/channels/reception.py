@@ -11,8 +11,8 @@ from ingest.channels.presence import Presence
 from ingest.desk import Desk
 from ingest.inbound import Inbound
 from sessions import times, wire
-from sessions.seats import Seats
-from sessions.settings import Settings
+from sessions.access.seats import Seats
+from sessions.process.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from ingest.channels.base import Unreadable
 from ingest.channels.telegram_text import with_context
 from ingest.errors import BrokenPayload
 from sessions import times
-from sessions.asgi import InvalidJson, parse_json
+from sessions.strict_json import InvalidJson, parse_json
 
 # Numbers of users, chats and messages; Telegram's have 52 bits at most.
 _BOUND: Final = 2**63

@@ -29,8 +29,8 @@ from ingest.channels.base import (
 from ingest.errors import BrokenPayload, OldTimestamp, WrongSignature
 from ingest.ids import derived_id
 from sessions import times
-from sessions.asgi import parse_json
 from sessions.errors import ConfigError, Retryable
+from sessions.strict_json import parse_json
 
 # Seconds that a signature is good for, into the future too: what Standard Webhooks advises.
 TOLERANCE: Final = 300

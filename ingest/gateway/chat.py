@@ -28,8 +28,8 @@ from sessions.errors import (
     RedisRefused,
     Retryable,
 )
-from sessions.lanes import Running, lane_of
-from sessions.notices import Notice
+from sessions.stream.lanes import Running, lane_of
+from sessions.stream.notices import Notice
 
 log = logging.getLogger(__name__)
 

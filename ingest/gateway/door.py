@@ -19,10 +19,10 @@ from ingest.gateway.outbox import SlowReader
 from ingest.reads import SessionReads
 from ingest.services import Services
 from ingest.tasks import end_all
+from sessions.access.tokens import Principal, TokenScope
 from sessions.errors import PositionLost, Retryable, SessionError
 from sessions.ids import new_id
 from sessions.models import Event, EventType
-from sessions.tokens import Principal, TokenScope
 from sessions.wire import MAX_LABEL, MAX_SESSION
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from typing import Any, Final, cast
 
 from ingest.agents.base import Agent, Reply
 from sessions import times
-from sessions.asgi import InvalidJson, parse_json
-from sessions.notices import Notice
+from sessions.stream.notices import Notice
+from sessions.strict_json import InvalidJson, parse_json
 
 HINT: Final = 'Send {"type":"message","content":"your text"}'
 INVALID_JSON: Final = f"Invalid JSON. {HINT}"

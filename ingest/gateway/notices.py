@@ -11,7 +11,7 @@ from typing import Final
 from ingest.gateway.chat import Chat
 from ingest.tasks import end_all
 from sessions.errors import RedisRefused, SessionError
-from sessions.notices import Notices
+from sessions.stream.notices import Notices
 
 log = logging.getLogger(__name__)
 

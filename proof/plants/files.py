@@ -6,10 +6,11 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 
-from sessions.backends import files, jsonl
-from sessions.backends.files import FileRow, SessionFiles
-from sessions.backends.jsonl import TextsInFiles
-from sessions.backends.rows import MessageRow
+from sessions.store.engine.rows import MessageRow
+from sessions.store.jsonl import backend as jsonl
+from sessions.store.jsonl import files
+from sessions.store.jsonl.backend import TextsInFiles
+from sessions.store.jsonl.files import FileRow, SessionFiles
 
 # Seconds between the files' sync and the COMMIT, so that a short run has a kill in there.
 _BEFORE_COMMIT = 0.02

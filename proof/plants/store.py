@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sessions.backend import Following
-from sessions.backends import applier, ledger, sqlite, writer
-from sessions.backends.applier import Applier
-from sessions.backends.rows import EventRow, MessageRow, SessionRow
-from sessions.backends.sqlite import SqliteBackend
-from sessions.backends.statements import Rows
-from sessions.backends.takeback import TakeBack
 from sessions.models import Entry, Event, Poison, Reason, StreamCursor
+from sessions.store.backend import Following
+from sessions.store.engine import applier, ledger, writer
+from sessions.store.engine.applier import Applier
+from sessions.store.engine.rows import EventRow, MessageRow, SessionRow
+from sessions.store.engine.takeback import TakeBack
+from sessions.store.sqlite import backend as sqlite
+from sessions.store.sqlite.backend import SqliteBackend
+from sessions.store.sqlite.statements import Rows
 
 
 class _ByPlace(Applier):

@@ -6,7 +6,7 @@ import asyncio
 
 import worker.app
 from sessions.models import Entry, StreamId
-from sessions.stream import TurnStream
+from sessions.stream.turns import TurnStream
 from worker.consumer import Consumer
 
 # Seconds between the two steps in the wrong order, so that a short run has a kill in there.

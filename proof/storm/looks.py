@@ -7,8 +7,8 @@ from typing import Final
 
 from proof.doors import PREFIX
 from proof.storm.journal import AGENT
-from sessions.lanes import lane_of, session_of
-from sessions.redis import RedisClient
+from sessions.stream.lanes import lane_of, session_of
+from sessions.stream.redis import RedisClient
 
 _BEATS: Final = f"{PREFIX}lane_beats"
 _IN_USE: Final = f"{PREFIX}lane_names"

@@ -14,7 +14,7 @@ from typing import Final, Self
 
 import httpx
 
-from cli.embedded_redis import EmbeddedRedis, find_server
+from cli.supervision.embedded_redis import EmbeddedRedis, find_server
 from proof.children import Children, Stuck, environment, until
 from proof.evidence import database_of
 from proof.probe import StoreProbe, StreamProbe
@@ -22,10 +22,10 @@ from proof.stack import free_port
 from proof.storm.journal import ALIAS
 from proof.storm.looks import LaneProbe
 from proof.storm.senders import SECRET
-from sessions.lifeline import LIFELINE_VARIABLE
-from sessions.progress import PROGRESS_VARIABLE
-from sessions.redis import connect
-from sessions.tokens import ensure_admin_token
+from sessions.access.tokens import ensure_admin_token
+from sessions.process.lifeline import LIFELINE_VARIABLE
+from sessions.process.progress import PROGRESS_VARIABLE
+from sessions.stream.redis import connect
 
 REPLICAS: Final = ("ingest-a", "ingest-b", "ingest-c")
 BACKEND: Final = "sqlite"

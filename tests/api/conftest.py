@@ -10,10 +10,10 @@ import pytest
 from fastapi import FastAPI
 
 from api.app import create_app
-from sessions.factory import make_session_backend
-from sessions.settings import Settings
-from sessions.stream import TurnStream
-from sessions.tokens import TokenFile, TokenScope, create_token
+from sessions.access.tokens import TokenFile, TokenScope, create_token
+from sessions.process.settings import Settings
+from sessions.store.factory import make_session_backend
+from sessions.stream.turns import TurnStream
 from tests.api.house import House
 from tests.leading import Leading
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from sessions.models import Event, EventType, Position
-from sessions.redis import connect
-from sessions.settings import Settings
+from sessions.process.settings import Settings
+from sessions.stream.redis import connect
 from tests.api.house import House, path_of
 from tests.helpers import wait_until
 

@@ -12,12 +12,12 @@ from fastapi import FastAPI
 
 from api import freshness
 from api.app import create_app
-from sessions.factory import make_session_backend
+from sessions.access.tokens import TokenFile
 from sessions.models import Event, EventType, Position, StreamId
-from sessions.redis import RedisClient, connect
-from sessions.settings import Settings
-from sessions.stream import TurnStream
-from sessions.tokens import TokenFile
+from sessions.process.settings import Settings
+from sessions.store.factory import make_session_backend
+from sessions.stream.redis import RedisClient, connect
+from sessions.stream.turns import TurnStream
 from tests.api.house import House
 from tests.helpers import wait_until
 

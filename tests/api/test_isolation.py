@@ -8,7 +8,7 @@ import pytest
 
 from api.tools import TOOLS
 from sessions.models import EventType
-from sessions.settings import Settings
+from sessions.process.settings import Settings
 from tests.api.house import House
 
 SECRET: Final = "annas_secret"

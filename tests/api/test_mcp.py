@@ -13,8 +13,8 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
-from sessions.serving import serve
-from sessions.settings import GatewaySettings
+from sessions.process.settings import GatewaySettings
+from sessions.web.serving import serve
 from tests.api.house import House
 
 # Both generations of the protocol: one request an exchange, and the one with a handshake.

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from api import readiness
 from api.tools import TOOLS
 from sessions.models import Event, EventType
-from sessions.settings import Settings
+from sessions.process.settings import Settings
 from tests.api.house import House
 from tests.api.test_fates import HELLO
 from tests.api.test_outcomes import add

@@ -10,8 +10,8 @@ import pytest
 
 from sessions import wire
 from sessions.models import Event, EventType
-from sessions.redis import connect
-from sessions.settings import Settings
+from sessions.process.settings import Settings
+from sessions.stream.redis import connect
 from tests.api.house import House
 
 HELLO = Event("e1", EventType.APPEND, session="s", role="user", content="hello")

@@ -18,7 +18,7 @@ import pytest
 
 from api.app import opened
 from sessions.errors import ConfigError
-from sessions.settings import Settings
+from sessions.process.settings import Settings
 from tests.helpers import wait_until_sync
 
 COMMAND = (sys.executable, "-P", "-m", "api")

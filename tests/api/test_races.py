@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from sessions.models import EventType
-from sessions.settings import Settings
+from sessions.process.settings import Settings
 from tests.api.house import House, path_of
 from tests.helpers import wait_until
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from api import searches
-from sessions.settings import Settings
-from sessions.tokens import Principal, TokenScope
+from sessions.access.tokens import Principal, TokenScope
+from sessions.process.settings import Settings
 from tests.api.house import House
 
 LONG = [

@@ -9,11 +9,11 @@ import pytest
 from fastapi import FastAPI
 
 from api.app import create_app
-from sessions.factory import make_session_backend
+from sessions.access.tokens import TokenFile
 from sessions.models import EventType
-from sessions.settings import Settings
-from sessions.stream import TurnStream
-from sessions.tokens import TokenFile
+from sessions.process.settings import Settings
+from sessions.store.factory import make_session_backend
+from sessions.stream.turns import TurnStream
 from tests.api.house import House, path_of
 
 EARLY, LATE = 1_700_000_000_000_000, 1_700_000_060_000_000

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sessions.errors import ConfigError
-from sessions.tokens import (
+from sessions.access.tokens import (
     Principal,
     TokenFile,
     TokenScope,
@@ -18,6 +17,7 @@ from sessions.tokens import (
     list_tokens,
     revoke_token,
 )
+from sessions.errors import ConfigError
 
 
 def mode(path: Path) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sessions.models import Event, EventType
-from sessions.settings import Settings
+from sessions.process.settings import Settings
 from tests.api.house import Body, House
 
 NOTHING: Body = {"available": False, "name": None, "messages": [], "total": 0}

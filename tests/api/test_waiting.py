@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sessions.settings import Settings
+from sessions.process.settings import Settings
 from tests.api.house import House
 from tests.helpers import wait_until
 

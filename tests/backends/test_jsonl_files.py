@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from sessions.backends.connection import WritingConnection
-from sessions.backends.jsonl import JsonlBackend
-from sessions.backends.rebuild import rebuild_index
 from sessions.errors import ConfigError, StoreDamaged, StoreUnavailable
+from sessions.store.jsonl.backend import JsonlBackend
+from sessions.store.jsonl.rebuild import rebuild_index
+from sessions.store.sqlite.connection import WritingConnection
 from tests.events import delete, reset, rollback, user
 from tests.stores import Clock, Leader, lead
 
@@ -161,7 +161,7 @@ async def test_a_crash_before_the_successor_took_its_place_loses_nothing(
             raise OSError(5, "the machine stopped here")
         shutil.move(str(source), str(target))
 
-    monkeypatch.setattr("sessions.backends.files.os.replace", crash)
+    monkeypatch.setattr("sessions.store.jsonl.files.os.replace", crash)
     await store.apply(rollback("r1", target="e1"))
     assert path.read_bytes() == before
     assert await store.texts() == ["two"]
@@ -182,7 +182,7 @@ async def test_a_successor_is_read_before_the_index_knows_that_it_took_its_place
         if path.stat().st_ino != inode:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sessions.backends.files.os.fsync", full_once_it_has_moved)
+    monkeypatch.setattr("sessions.store.jsonl.files.os.fsync", full_once_it_has_moved)
     await store.apply(rollback("r1", target="e1"))
     assert path.stat().st_ino != inode
     assert await store.texts() == ["two"]
@@ -216,7 +216,7 @@ async def test_an_erasure_that_was_cancelled_as_it_committed_endangers_nothing_t
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sessions.backends.files.os.pwrite", full)
+    monkeypatch.setattr("sessions.store.jsonl.files.os.pwrite", full)
     with pytest.raises(StoreUnavailable):
         await store.apply(user("e3", content="three"))
     monkeypatch.undo()
@@ -235,7 +235,7 @@ async def test_a_full_disk_in_the_middle_of_a_file_leaves_it_as_it_was(
             raise OSError(28, "No space left on device")
         return write(fd, data[:50], offset)
 
-    monkeypatch.setattr("sessions.backends.files.os.pwrite", full)
+    monkeypatch.setattr("sessions.store.jsonl.files.os.pwrite", full)
     entries = [store.stream.entry(user("e2", content="two"))]
     with pytest.raises(StoreUnavailable, match="disk full"):
         await store.apply_entries(entries)

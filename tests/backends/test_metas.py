@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sessions.backends.jsonl import JsonlBackend
-from sessions.backends.metas import Meta
 from sessions.errors import StoreUnavailable
+from sessions.store.jsonl.backend import JsonlBackend
+from sessions.store.jsonl.metas import Meta
 from tests.events import context, delete, rename, reset, user
 from tests.stores import Clock, Leader, lead
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from cli.integrity import check_store
-from sessions.backends.jsonl import JsonlBackend
-from sessions.backends.rebuild import rebuild_index
+from cli.stores.integrity import check_store
 from sessions.errors import ConfigError
-from sessions.settings import Settings
+from sessions.process.settings import Settings
+from sessions.store.jsonl.backend import JsonlBackend
+from sessions.store.jsonl.rebuild import rebuild_index
 from tests.events import Fields, context, delete, event, rename, reply, reset, rollback, user
 from tests.stores import Clock, lead
 from tests.visible import everything, visible
@@ -140,7 +140,7 @@ async def test_any_number_of_messages_can_be_indexed(tmp_path: Path, count: int)
 _CHILD = """
 import asyncio, sys
 from pathlib import Path
-from sessions.backends.rebuild import rebuild_index
+from sessions.store.jsonl.rebuild import rebuild_index
 print("ready", flush=True)
 asyncio.run(rebuild_index(Path(sys.argv[1])))
 print("done", flush=True)

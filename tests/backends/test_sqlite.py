@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from sessions.backends.connection import StoreDamaged
-from sessions.backends.rows import MessageRow
-from sessions.backends.sqlite import FILE, SqliteBackend, TextsInRows
-from sessions.backends.store import Store
 from sessions.errors import ConfigError, StoreTooNew, StoreUnavailable
 from sessions.models import Entry
+from sessions.store.engine.rows import MessageRow
+from sessions.store.sqlite.backend import FILE, SqliteBackend, TextsInRows
+from sessions.store.sqlite.connection import StoreDamaged
+from sessions.store.sqlite.store import Store
 from tests.events import Fields, Stream, dead, delete, poison, reply, reset, rollback, user
 from tests.stores import Clock, Leader, lead
 

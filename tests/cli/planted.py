@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from cli.turnfile import Turn, TurnFile
+from cli.stores.turnfile import Turn, TurnFile
 from sessions import make_session_backend, wire
 from tests.events import Fields
 from tests.stores import Clock, lead

@@ -15,7 +15,7 @@ import pytest
 from cli.__main__ import COMMANDS, main, root
 from cli.options import SETTINGS_FILE, Edge
 from cli.output import Output, counted, printable
-from cli.running import Running, WorkspaceLock
+from cli.supervision.running import Running, WorkspaceLock
 from cli.system import System
 from tests.cli.command import ROOT
 

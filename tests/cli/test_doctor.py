@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cli.doctor import examine, writing_processes
 from cli.system import System
-from sessions.settings import load_settings
+from sessions.process.settings import load_settings
 from tests.cli.command import Up, turnstream, write_turns
 from tests.cli.planted import store_file
 

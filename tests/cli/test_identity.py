@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from cli.identity import stores_of
-from cli.running import Running, WorkspaceLock
-from sessions.tokens import ensure_admin_token
+from cli.supervision.running import Running, WorkspaceLock
+from sessions.access.tokens import ensure_admin_token
 from tests.cli.command import Up, environment, process, turnstream, write_turns
 from tests.cli.planted import store_file
 

@@ -15,10 +15,10 @@ import pytest
 
 from cli.output import Output
 from cli.progress import Meter, shown_progress
-from cli.replay import Pace, replay
-from cli.turnfile import TurnFile
-from sessions.redis import RedisClient, connect
-from sessions.stream import TurnStream
+from cli.stores.replay import Pace, replay
+from cli.stores.turnfile import TurnFile
+from sessions.stream.redis import RedisClient, connect
+from sessions.stream.turns import TurnStream
 from tests.cli.command import Service, Up, environment, turnstream, write_turns
 from tests.helpers import wait_until, wait_until_sync
 from tests.redis_server import Choice, redis_server

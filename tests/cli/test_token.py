@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sessions.tokens import TokenScope, list_tokens
+from sessions.access.tokens import TokenScope, list_tokens
 from tests.cli.command import PATIENCE, ROOT, environment, process, runtime_directory, turnstream
 from tests.helpers import wait_until_sync
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.replay import interleaved
-from cli.turnfile import BadTurnFile, Turn, TurnFile
+from cli.stores.replay import interleaved
+from cli.stores.turnfile import BadTurnFile, Turn, TurnFile
 
 GOOD = {"session": "s", "role": "user", "content": "hello"}
 

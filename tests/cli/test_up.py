@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from cli.running import Running
+from cli.supervision.running import Running
 from tests.cli.command import Service, Up, environment, process, runtime_directory
 from tests.helpers import wait_until_sync
 

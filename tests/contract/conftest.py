@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sessions.backend import SessionBackend
+from sessions.store.backend import SessionBackend
 from tests.stores import MAKERS, Clock, Leader, Open, lead
 
 

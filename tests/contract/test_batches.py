@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sessions.backend import SessionBackend
 from sessions.errors import StreamUnavailable
 from sessions.models import Entry
+from sessions.store.backend import SessionBackend
 from tests.events import Fields, Stream, reply, user
 from tests.scripts import KEYS, WORDS, scripts
 from tests.stores import MAKERS, Clock, Leader, lead, telling

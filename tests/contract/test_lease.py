@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from sessions.backend import SessionBackend
 from sessions.errors import Fenced
 from sessions.models import STREAM_START, Lease, StreamCursor
+from sessions.store.backend import SessionBackend
 from tests.events import Stream, context, rename, state, user
 from tests.stores import Clock, Leader, Open, lead
 

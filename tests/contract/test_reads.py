@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sessions.backend import SessionBackend
 from sessions.errors import InvalidRequest
 from sessions.models import Scope, SessionFilter
+from sessions.store.backend import SessionBackend
 from tests.events import context, delete, rename, reply, reset, rollback, state, user
 from tests.stores import Leader
 

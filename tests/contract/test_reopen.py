@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from sessions.backend import SessionBackend
 from sessions.models import STREAM_START, Lease, StreamCursor
+from sessions.store.backend import SessionBackend
 from tests.events import delete, poison, rename, reply, reset, rollback, state, user
 from tests.stores import Clock, Leader, Open, lead
 

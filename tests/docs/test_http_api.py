@@ -24,12 +24,12 @@ from ingest.counters import Counters
 from ingest.live import Ending
 from ingest.metrics import IngestMetrics
 from ingest.unavailable import Refusals
-from sessions.backends.memory import MemoryBackend
-from sessions.edge import Edge
-from sessions.redis import connect
-from sessions.settings import OwnSettings, Settings
-from sessions.stream import TurnStream
-from sessions.tokens import TokenFile
+from sessions.access.tokens import TokenFile
+from sessions.process.settings import OwnSettings, Settings
+from sessions.store.memory.backend import MemoryBackend
+from sessions.stream.redis import connect
+from sessions.stream.turns import TurnStream
+from sessions.web.edge import Edge
 from tests.docs.pages import Pages, section
 from worker.metrics import WorkerCollector
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from sessions.settings import (
+from sessions.process.settings import (
     AgentSettings,
     ChannelSettings,
     GatewaySettings,

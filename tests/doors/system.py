@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import httpx
 
-from sessions.tokens import TokenScope, create_token
+from sessions.access.tokens import TokenScope, create_token
 from tests.helpers import wait_until
 
 AGENTS: Final = ("anna", "mallory")
@@ -36,7 +36,7 @@ class System:
 
     def web(self) -> int:
         """The process id of the web process; 0 while there is none."""
-        found = [pid for pid in _children(self.process.pid) if b"cli.web" in _argv(pid)]
+        found = [pid for pid in _children(self.process.pid) if b"cli.supervision.web" in _argv(pid)]
         return found[0] if found else 0
 
     def memory(self) -> int:

@@ -13,13 +13,13 @@ import pytest
 
 from api.view import View
 from ingest.gateway.chat import Chat
-from sessions import lanes
-from sessions.access import Access
-from sessions.backends import rules
-from sessions.backends.rows import SessionRow
+from sessions.access.check import Access
+from sessions.access.seats import Seats
+from sessions.access.tokens import Principal
 from sessions.models import Event, Position
-from sessions.seats import Seats
-from sessions.tokens import Principal
+from sessions.store.engine import rules
+from sessions.store.engine.rows import SessionRow
+from sessions.stream import lanes
 from tests.doors.differ import Leak, Twins, try_batch
 from tests.doors.races import try_changing_hands, try_during_turns
 from tests.doors.test_apart import within_twins
@@ -36,7 +36,7 @@ def always(owner: type | Any, name: str, value: Any) -> Plant:
 
 
 def everywhere(name: str, value: Any) -> Plant:
-    """The function of `sessions.lanes` is another one, in every module that has it."""
+    """The function of `sessions.stream.lanes` is another one, in every module that has it."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
         original = getattr(lanes, name)

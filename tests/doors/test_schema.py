@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from sessions.redis import connect
+from sessions.stream.redis import connect
 from tests.doors.system import System, running
 from tests.helpers import wait_until
 

@@ -18,10 +18,10 @@ from ingest.agents.base import Progress, Reply
 from ingest.app import client_within, joined
 from ingest.prompt import Line
 from ingest.services import Services
-from sessions.lanes import lane_of
+from sessions.access.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
 from sessions.models import Event
-from sessions.settings import OwnSettings, Settings
-from sessions.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
+from sessions.process.settings import OwnSettings, Settings
+from sessions.stream.lanes import lane_of
 from tests.doors.sockets import Socket
 from tests.helpers import wait_until
 from tests.ingest.replicas import ScriptedAgent

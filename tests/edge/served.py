@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sessions.asgi import AsgiApp, AsgiScope, Receive, Send
-from sessions.edge import Edge
-from sessions.serving import serve
-from sessions.settings import GatewaySettings, OwnSettings
-from sessions.tokens import TokenVerifier
+from sessions.access.tokens import TokenVerifier
+from sessions.process.settings import GatewaySettings, OwnSettings
+from sessions.web.asgi import AsgiApp, AsgiScope, Receive, Send
+from sessions.web.edge import Edge
+from sessions.web.serving import serve
 
 
 @dataclass

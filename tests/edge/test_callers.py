@@ -13,11 +13,11 @@ import httpx
 import pytest
 import websockets
 
-from sessions.asgi import inside
-from sessions.edge import Refusal
-from sessions.edge.accounts import Accounts
-from sessions.edge.limits import CallerLimits
-from sessions.tokens import TokenFile, TokenScope, create_token
+from sessions.access.tokens import TokenFile, TokenScope, create_token
+from sessions.web.asgi import inside
+from sessions.web.edge import Refusal
+from sessions.web.edge.accounts import Accounts
+from sessions.web.edge.limits import CallerLimits
 from tests.edge.served import App, Served, served
 from tests.helpers import wait_until
 

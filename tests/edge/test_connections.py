@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import websockets
 
-from sessions.edge import Refusal
+from sessions.web.edge import Refusal
 from tests.edge.served import App, Peer, Served, served
 from tests.helpers import wait_until
 

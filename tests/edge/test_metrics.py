@@ -16,10 +16,10 @@ from fastapi import FastAPI
 
 import api.app
 import ingest.app
+from sessions.access.tokens import TokenScope, create_token
 from sessions.models import Event, EventType
-from sessions.serving import serve
-from sessions.settings import GatewaySettings, Settings
-from sessions.tokens import TokenScope, create_token
+from sessions.process.settings import GatewaySettings, Settings
+from sessions.web.serving import serve
 from tests.helpers import wait_until
 from tests.leading import Leading
 from tests.worker.plant import Plant

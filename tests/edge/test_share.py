@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from sessions.edge import Refusal, Refusals
 from sessions.errors import InvalidEvent, ShareFull
 from sessions.ids import new_id
 from sessions.models import Event, EventType
-from sessions.settings import OwnSettings
-from sessions.share import Share
+from sessions.process.settings import OwnSettings
+from sessions.web.edge import Refusal, Refusals
+from sessions.web.share import Share
 from tests.helpers import wait_until
 from tests.leading import Leading
 

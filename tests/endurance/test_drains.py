@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import pytest
 
-from sessions.backend import SessionReader
-from sessions.backends.memory import MemoryBackend
-from sessions.backends.memory_store import MemoryStore
 from sessions.models import STREAM_START, Event, EventType
+from sessions.store.backend import SessionReader
+from sessions.store.memory.backend import MemoryBackend
+from sessions.store.memory.model import MemoryStore
 from tests.helpers import wait_until
 from tests.worker.plant import Plant, WorkerProcess
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as profile
 
-from sessions.settings import Settings
+from sessions.process.settings import Settings
 from tests.ingest.chat_streams import generated, survive
 from tests.ingest.chunks import streams
 from tests.ingest.normalised import check

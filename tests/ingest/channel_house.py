@@ -19,10 +19,10 @@ from ingest.channels.dispatch import Dispatch
 from ingest.channels.webhook import sign
 from ingest.ids import new_id
 from ingest.services import Services
-from sessions.lanes import lane_of
-from sessions.redis import connect
-from sessions.settings import Settings
-from sessions.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
+from sessions.access.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
+from sessions.process.settings import Settings
+from sessions.stream.lanes import lane_of
+from sessions.stream.redis import connect
 from tests.helpers import wait_until
 from tests.ingest.replicas import ScriptedAgent
 from tests.ingest.serving import serving

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 
 from ingest.failures import FAILED
-from sessions.settings import Settings
-from sessions.tokens import ensure_admin_token
+from sessions.access.tokens import ensure_admin_token
+from sessions.process.settings import Settings
 from tests.helpers import wait_until
 from tests.ingest.chunks import streams
 from tests.ingest.model_house import House, house

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from sessions.logs import configure_logging
+from sessions.process.logs import configure_logging
 
 _OURS: Final = ("api", "cli", "ingest", "sessions", "worker")
 

@@ -16,8 +16,8 @@ from ingest.live import TurnEnd
 from ingest.reads import fresh_history
 from ingest.services import Services
 from sessions import times
-from sessions.settings import Settings
-from sessions.tokens import TokenFile, TokenScope, create_token
+from sessions.access.tokens import TokenFile, TokenScope, create_token
+from sessions.process.settings import Settings
 from tests.ingest.model_server import ModelServer, Script, model_server
 from tests.ingest.replicas import ended
 

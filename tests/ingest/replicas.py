@@ -22,11 +22,11 @@ from ingest.prompt import Line
 from ingest.reads import ApiReads
 from ingest.turn import TurnRunner
 from sessions import times
-from sessions.lanes import Lanes
+from sessions.access.tokens import ensure_admin_token
 from sessions.models import Message
-from sessions.redis import connect
-from sessions.settings import Settings
-from sessions.tokens import ensure_admin_token
+from sessions.process.settings import Settings
+from sessions.stream.lanes import Lanes
+from sessions.stream.redis import connect
 
 # Seconds. Quick enough for a test, slow enough for a busy machine.
 BEAT: Final = 0.05

@@ -14,10 +14,10 @@ from ingest.app import client_within, joined
 from ingest.failures import FAILED
 from ingest.ids import new_id
 from ingest.live import Ending
+from sessions.access.tokens import TokenFile, TokenScope, create_token
 from sessions.errors import ConfigError
 from sessions.models import Event, EventType
-from sessions.settings import Settings
-from sessions.tokens import TokenFile, TokenScope, create_token
+from sessions.process.settings import Settings
 from tests.ingest.model_house import house
 from tests.ingest.model_server import call_piece, chunk, events, failure
 from tests.leading import Leading

@@ -15,9 +15,9 @@ from ingest.channels.base import Arrival
 from ingest.channels.keys import session_key
 from ingest.ids import derived_id
 from ingest.unavailable import NOTICE
+from sessions.access.tokens import TokenScope, create_token
 from sessions.models import Event, EventType
-from sessions.settings import Settings
-from sessions.tokens import TokenScope, create_token
+from sessions.process.settings import Settings
 from tests.helpers import wait_until
 from tests.ingest.channel_house import SECRET, ChannelHouse, Shop, Site, free, with_channels
 from tests.ingest.replicas import Gate, ScriptedAgent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sessions.settings import Settings
+from sessions.process.settings import Settings
 from tests.ingest.chat_streams import generated, survive
 from tests.leading import Leading
 

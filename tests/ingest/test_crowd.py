@@ -17,10 +17,10 @@ from ingest.app import api_client, client_within, joined
 from ingest.inbound import Inbound
 from ingest.services import Services
 from sessions import times
-from sessions.lanes import Hold, Lanes, Stage
-from sessions.redis import connect as redis_client
-from sessions.settings import Settings
-from sessions.tokens import TokenFile, ensure_admin_token
+from sessions.access.tokens import TokenFile, ensure_admin_token
+from sessions.process.settings import Settings
+from sessions.stream.lanes import Hold, Lanes, Stage
+from sessions.stream.redis import connect as redis_client
 from tests.helpers import wait_until
 from tests.ingest.serving import serving
 from tests.leading import Leading

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 
 from ingest.failures import CUT_SHORT, FAILED, WITHHELD
 from ingest.live import Ending
-from sessions.settings import Settings
+from sessions.process.settings import Settings
 from tests.ingest.model_house import House, house
 from tests.ingest.model_server import broken, call_piece, chunk, events, failure, raw, usage
 from tests.leading import Leading

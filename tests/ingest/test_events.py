@@ -17,12 +17,12 @@ from ingest import rest
 from ingest.access import ApiTokens
 from ingest.app import api_client, client_within, joined, opened
 from ingest.services import Services
+from sessions.access.tokens import Principal, TokenFile, TokenScope, create_token, revoke_token
 from sessions.errors import ConfigError
 from sessions.models import Position
-from sessions.redis import RedisClient, connect
-from sessions.settings import Settings
-from sessions.stream import TurnStream
-from sessions.tokens import Principal, TokenFile, TokenScope, create_token, revoke_token
+from sessions.process.settings import Settings
+from sessions.stream.redis import RedisClient, connect
+from sessions.stream.turns import TurnStream
 from tests.helpers import wait_until
 from tests.leading import Leading
 

@@ -26,12 +26,12 @@ from ingest.gateway import outbox
 from ingest.gateway.chat import Allowance
 from ingest.gateway.outbox import Outbox, SlowReader
 from ingest.services import Services
-from sessions.lanes import lane_of
+from sessions.access.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
 from sessions.models import Event, EventType
-from sessions.redis import connect as redis_client
-from sessions.serving import serve
-from sessions.settings import GatewaySettings, Settings
-from sessions.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
+from sessions.process.settings import GatewaySettings, Settings
+from sessions.stream.lanes import lane_of
+from sessions.stream.redis import connect as redis_client
+from sessions.web.serving import serve
 from tests.helpers import wait_until
 from tests.ingest.logged import logging_as_a_process_does
 from tests.ingest.replicas import Gate, ScriptedAgent

@@ -10,8 +10,8 @@ from ingest.failures import INTERRUPTED
 from ingest.inbound import Inbound
 from ingest.live import Ending
 from sessions import times
-from sessions.lanes import Stage, lane_of
-from sessions.settings import Settings
+from sessions.process.settings import Settings
+from sessions.stream.lanes import Stage, lane_of
 from tests.helpers import wait_until
 from tests.ingest.replicas import Gate, House, Replica, ended, message, say
 from tests.leading import Leading

@@ -18,9 +18,9 @@ from sessions.errors import (
     StoreBehind,
     StreamFull,
 )
-from sessions.lanes import Hold, Lanes, Signal, Stage, Watch, lane_of
 from sessions.models import STREAM_START, Event, EventType, Position, StreamId
-from sessions.redis import RedisClient, connect
+from sessions.stream.lanes import Hold, Lanes, Signal, Stage, Watch, lane_of
+from sessions.stream.redis import RedisClient, connect
 from tests.helpers import wait_until
 
 S = lane_of("s", "anna")

@@ -19,12 +19,12 @@ import api.app
 from ingest.app import client_within, joined
 from ingest.live import Ending
 from proof.refusing import WAYS
+from sessions.access.tokens import TokenFile, ensure_admin_token
 from sessions.errors import ConfigError, SessionError, StreamFull, StreamUnavailable
 from sessions.models import Event, EventType
-from sessions.redis import connect
-from sessions.settings import Settings
-from sessions.stream import TurnStream
-from sessions.tokens import TokenFile, ensure_admin_token
+from sessions.process.settings import Settings
+from sessions.stream.redis import connect
+from sessions.stream.turns import TurnStream
 from tests.helpers import wait_until
 from tests.ingest.botapi import TOKEN, bot_api
 from tests.ingest.channel_house import ChannelHouse

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from cli.integrity import check_store
-from sessions.settings import Settings
+from cli.stores.integrity import check_store
+from sessions.process.settings import Settings
 from tests.cli.planted import changing
 from tests.ingest.channel_house import ChannelHouse, Site
 from tests.leading import Leading

@@ -20,9 +20,9 @@ from websockets.asyncio.client import connect
 import api.app
 from ingest.app import client_within, joined
 from ingest.ids import new_id
+from sessions.access.tokens import TokenFile, ensure_admin_token
 from sessions.models import Event, EventType
-from sessions.settings import Settings
-from sessions.tokens import TokenFile, ensure_admin_token
+from sessions.process.settings import Settings
 from tests.helpers import wait_until
 from tests.ingest.botapi import CHAT, TOKEN, BotApi, bot_api
 from tests.ingest.channel_house import with_channels

@@ -14,8 +14,8 @@ from ingest.agents.base import Reply
 from ingest.failures import ABORTED, CLEARED
 from ingest.inbound import Inbound
 from sessions.errors import ConfigError
-from sessions.redis import connect
-from sessions.settings import Settings
+from sessions.process.settings import Settings
+from sessions.stream.redis import connect
 from tests.helpers import wait_until
 from tests.ingest.botapi import CHAT, TOKEN, BotApi, bot_api, failed, flooded, push, update
 from tests.ingest.channel_house import ChannelHouse, Site, dispatching, free, with_channels

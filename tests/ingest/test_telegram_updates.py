@@ -14,7 +14,7 @@ from fastapi import Response
 
 from ingest.channels.troubles import Trouble
 from ingest.failures import CLEARED
-from sessions.settings import Settings
+from sessions.process.settings import Settings
 from tests.helpers import wait_until
 from tests.ingest.botapi import CHAT, DEEP, TOKEN, BotApi, bot_api, failed, push, update
 from tests.ingest.channel_house import SECRET as SHOP_SECRET

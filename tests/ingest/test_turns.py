@@ -18,10 +18,10 @@ from ingest.inbound import Inbound
 from ingest.live import Ending, TurnEnd
 from ingest.prompt import Line, ToolCall, dump_calls, dump_result
 from sessions.errors import LaneFull
-from sessions.lanes import Place, Stage, lane_of
 from sessions.models import Event, EventType
-from sessions.redis import connect
-from sessions.settings import Settings
+from sessions.process.settings import Settings
+from sessions.stream.lanes import Place, Stage, lane_of
+from sessions.stream.redis import connect
 from tests.helpers import wait_until
 from tests.ingest.replicas import Gate, House, Replica, ended, message, say
 from tests.leading import Leading

@@ -13,11 +13,11 @@ from websockets.asyncio.client import connect
 
 from ingest.ids import derived_id
 from sessions import times
+from sessions.access.tokens import ensure_admin_token
 from sessions.models import Event, EventType
-from sessions.redis import RedisClient
-from sessions.redis import connect as redis_client
-from sessions.settings import Settings
-from sessions.tokens import ensure_admin_token
+from sessions.process.settings import Settings
+from sessions.stream.redis import RedisClient
+from sessions.stream.redis import connect as redis_client
 from tests.helpers import wait_until
 from tests.ingest.botapi import CHAT, TOKEN, BotApi, bot_api, push, update
 from tests.ingest.channel_house import SECRET, ChannelHouse, Site, free, with_channels

@@ -18,7 +18,7 @@ import pytest
 from ingest.failures import FAILED, AgentError
 from ingest.inbound import Inbound
 from sessions.errors import ConfigError
-from sessions.settings import Settings
+from sessions.process.settings import Settings
 from tests.helpers import wait_until
 from tests.ingest.channel_house import (
     SECRET,

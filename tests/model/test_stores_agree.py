@@ -16,10 +16,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from sessions.backend import SessionBackend
 from sessions.errors import Fenced
 from sessions.ids import stored_id
 from sessions.models import Entry
+from sessions.store.backend import SessionBackend
 from sessions.times import DAY
 from tests.events import Fields, Stream, dead
 from tests.scripts import KEYS, WORDS, again, numbered, some_events

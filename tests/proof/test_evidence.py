@@ -13,7 +13,7 @@ from proof.evidence import read_store
 from proof.history import HistoryWriter, Step, read_histories
 from proof.script import SessionScript
 from proof.volatile import JOURNAL, order_power_cut, power_on
-from sessions.factory import make_session_backend
+from sessions.store.factory import make_session_backend
 from tests import events
 from tests.stores import Clock, lead
 

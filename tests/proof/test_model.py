@@ -9,8 +9,8 @@ import pytest
 from proof.history import Step
 from proof.model import Verdict, expected_of
 from proof.script import SessionScript
-from sessions.backends.memory import MemoryBackend
-from sessions.backends.memory_store import MemoryStore
+from sessions.store.memory.backend import MemoryBackend
+from sessions.store.memory.model import MemoryStore
 from tests.events import Fields
 from tests.stores import Clock, lead
 

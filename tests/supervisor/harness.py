@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from cli.child import Child
-from cli.supervisor import Limits, Stop, supervise
+from cli.supervision.child import Child
+from cli.supervision.supervisor import Limits, Stop, supervise
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -44,8 +44,8 @@ STUBBORN: Final = STEADY.replace("signal.SIGTERM, leave", "signal.SIGTERM, signa
 # A service that ends with its supervisor; it holds the lock on a file as long as it runs.
 MORTAL: Final = """
 import asyncio, fcntl, os, sys
-from sessions.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
-from sessions.progress import ProgressReporter
+from sessions.process.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
+from sessions.process.progress import ProgressReporter
 
 async def main():
     life = open(sys.argv[1], "w")

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from cli.embedded_redis import LONGEST_SOCKET_PATH, EmbeddedRedis, find_server
+from cli.supervision.embedded_redis import LONGEST_SOCKET_PATH, EmbeddedRedis, find_server
 from sessions.errors import ConfigError
-from sessions.redis import connect
+from sessions.stream.redis import connect
 from tests.helpers import wait_until
 from tests.supervisor.harness import QUICK, Supervision, environment, supervised
 
@@ -239,8 +239,8 @@ async def test_a_link_in_place_of_the_socket_directory_is_refused(
 SUPERVISOR = """
 import asyncio, os, sys
 from pathlib import Path
-from cli.embedded_redis import EmbeddedRedis, find_server
-from cli.supervisor import Console, Stop, supervise
+from cli.supervision.embedded_redis import EmbeddedRedis, find_server
+from cli.supervision.supervisor import Console, Stop, supervise
 
 redis = EmbeddedRedis.of(Path(sys.argv[1]), find_server(), runtime_dir=sys.argv[2])
 log = Console(sys.stderr, [])

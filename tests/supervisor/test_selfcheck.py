@@ -13,8 +13,8 @@ from tests.supervisor.harness import QUICK, Supervision, python, supervised
 # beside it in the same event loop.
 WEB = """
 import asyncio, os, time
-from sessions.serving import serve
-from sessions.settings import GatewaySettings
+from sessions.web.serving import serve
+from sessions.process.settings import GatewaySettings
 
 started = time.monotonic()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sessions.lifeline import inherited_pipe, watch_parent
-from sessions.progress import PROGRESS_VARIABLE, ProgressReporter
+from sessions.process.lifeline import inherited_pipe, watch_parent
+from sessions.process.progress import PROGRESS_VARIABLE, ProgressReporter
 
 
 @pytest.fixture

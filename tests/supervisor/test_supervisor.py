@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.child import Child
-from cli.supervisor import Console, Stop, supervise
+from cli.supervision.child import Child
+from cli.supervision.supervisor import Console, Stop, supervise
 from tests.helpers import wait_until, wait_until_sync
 from tests.supervisor.harness import (
     MORTAL,
@@ -333,8 +333,8 @@ async def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
 
 SUPERVISOR = """
 import asyncio, os, sys
-from cli.child import Child
-from cli.supervisor import Console, Stop, supervise
+from cli.supervision.child import Child
+from cli.supervision.supervisor import Console, Stop, supervise
 
 async def main():
     stop = Stop()
@@ -348,10 +348,10 @@ async def main():
 sys.exit(asyncio.run(main()))
 """
 
-# Becomes a program that knows nothing of the lifeline: `cli.lifeline` must end it.
+# Becomes a program that knows nothing of the lifeline: `cli.supervision.lifeline` must end it.
 IGNORANT = """
 import os, sys
-from cli.child import python_module
+from cli.supervision.child import python_module
 
 program = '''
 import fcntl, sys, time
@@ -360,7 +360,8 @@ fcntl.flock(life, fcntl.LOCK_EX)
 time.sleep(600)
 '''
 lifeline = os.environ["TURNSTREAM_LIFELINE_FD"]
-argv = python_module("cli.lifeline", lifeline, sys.executable, "-c", program, sys.argv[1])
+program_of = (sys.executable, "-c", program, sys.argv[1])
+argv = python_module("cli.supervision.lifeline", lifeline, *program_of)
 os.execv(argv[0], argv)
 """
 

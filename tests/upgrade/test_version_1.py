@@ -14,12 +14,12 @@ from typing import Final
 
 import pytest
 
-from sessions.backend import SessionBackend
-from sessions.backends.jsonl import INDEX
-from sessions.backends.sqlite import FILE
 from sessions.errors import StoreUnavailable
-from sessions.factory import make_session_backend
 from sessions.models import Scope
+from sessions.store.backend import SessionBackend
+from sessions.store.factory import make_session_backend
+from sessions.store.jsonl.backend import INDEX
+from sessions.store.sqlite.backend import FILE
 from tests.events import Fields, Stream, reply, rollback, user
 from tests.stores import Clock, Leader, lead
 

@@ -15,12 +15,12 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from cli.embedded_redis import EmbeddedRedis, find_server
-from sessions.backend import SessionReader
-from sessions.factory import make_session_backend
+from cli.supervision.embedded_redis import EmbeddedRedis, find_server
 from sessions.models import Event, EventType, Outcome
-from sessions.redis import RedisClient, connect
-from sessions.stream import TurnStream
+from sessions.store.backend import SessionReader
+from sessions.store.factory import make_session_backend
+from sessions.stream.redis import RedisClient, connect
+from sessions.stream.turns import TurnStream
 from tests.helpers import wait_until
 
 STREAM: Final = "turnstream:turns"

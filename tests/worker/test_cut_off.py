@@ -12,7 +12,7 @@ import pytest
 
 from api.app import opened
 from proof.proxy import Proxy
-from sessions.settings import Settings
+from sessions.process.settings import Settings
 from tests.helpers import wait_until
 from tests.worker.plant import Plant, WorkerProcess
 

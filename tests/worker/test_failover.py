@@ -10,8 +10,8 @@ import pytest
 
 from proof.proxy import Proxy
 from sessions.models import Event, EventType
-from sessions.redis import RedisClient, connect
-from sessions.stream import TurnStream
+from sessions.stream.redis import RedisClient, connect
+from sessions.stream.turns import TurnStream
 from tests.helpers import wait_until
 from tests.worker.plant import Plant, RedisServer
 

@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from api.app import opened
+from sessions.access.tokens import ensure_admin_token
 from sessions.ids import new_id
 from sessions.models import Event, EventType, Position
-from sessions.settings import Settings
-from sessions.tokens import ensure_admin_token
+from sessions.process.settings import Settings
 from tests.helpers import wait_until
 from tests.worker.plant import STREAM, Plant
 

@@ -1,0 +1,42 @@
+"""The only place where a backend is chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from sessions.errors import UnknownBackend
+from sessions.models import LetterBounds
+from sessions.process.settings import BACKENDS
+from sessions.store.backend import SessionBackend
+from sessions.wire import DEFAULT_MAX_CONTENT
+
+
+def make_session_backend(
+    workspace_dir: str | Path,
+    backend: str,
+    *,
+    mode: Literal["read", "write"] = "read",
+    max_content: int = DEFAULT_MAX_CONTENT,
+    bounds: LetterBounds | None = None,
+) -> SessionBackend:
+    """The backend of that name on that workspace; it does no I/O before `async with`.
+
+    In read mode nothing is ever created, and a store that was not made yet reads as empty.
+    `max_content` bounds, in bytes, the content of a dead letter that is replayed; `bounds` how many
+    dead letters are kept.
+    Raises UnknownBackend, which names the valid ones, for another name.
+    """
+    workspace = Path(workspace_dir)
+    if backend == "sqlite":
+        from sessions.store.sqlite.backend import SqliteBackend
+
+        return SqliteBackend(workspace, mode=mode, max_content=max_content, bounds=bounds)
+    if backend == "jsonl":
+        from sessions.store.jsonl.backend import JsonlBackend
+
+        return JsonlBackend(workspace, mode=mode, max_content=max_content, bounds=bounds)
+    raise UnknownBackend(
+        f"session_backend {backend!r} does not exist; set [channels].session_backend to one of "
+        f"{', '.join(BACKENDS)}"
+    )

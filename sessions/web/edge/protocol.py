@@ -1,0 +1,249 @@
+"""uvicorn's protocols with bounds on what a peer may do before there is a request to judge.
+
+The app sees a request once its head is complete. Until then, and while its body comes, only what
+is here stands between a peer and the memory of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from sessions.web.edge import Edge, Refusal
+
+# Seconds, on average, before a connection that is refused is closed. A peer that connects again at
+# once would cost more than the connections that it is refused.
+_LEAVING: Final = 1.0
+# Such connections at a time, each a file descriptor and some 3 KB. Others are closed at once.
+_MOST_LEAVING: Final = 512
+# Requests that a peer may send ahead of their answers. One chunk of bytes may hold thousands.
+_MOST_AHEAD: Final = 16
+
+
+class HeadTooLarge(Exception):
+    """The request line and the headers have more bytes than they may."""
+
+
+class GuardedHttp(HttpToolsProtocol):
+    """HTTP with a bound on a request's head, on the time that it takes, and on connections."""
+
+    def __init__(self, *args: Any, edge: Edge, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._edge = edge
+        self._limit = edge.settings.max_header_bytes
+        self._address = ""
+        self._counted = False
+        self._timer: asyncio.TimerHandle | None = None
+        # Bytes of the request line, headers and trailers that the parser has handed over.
+        self._head = 0
+        # Bytes since the parser handed anything over: what it holds back.
+        self._held = 0
+        self._incomplete = False
+        self._moved = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, or close it if its address has too many."""
+        peer = transport.get_extra_info("peername")
+        self._address = peer[0] if peer else ""
+        if not self._edge.http.has_room(self._address):
+            self._edge.refusals.count(Refusal.CONNECTION)
+            self._turn_away(transport)
+            return
+        self._edge.http.opened(self._address)
+        self._counted = True
+        super().connection_made(transport)
+        self._start_timer()
+
+    def _turn_away(self, transport: asyncio.Transport) -> None:
+        if self._edge.http.leaving >= _MOST_LEAVING:
+            transport.close()
+            return
+        self._edge.http.leaving += 1
+        transport.pause_reading()
+        # Not all at one moment, when they came at one.
+        self.loop.call_later(random.uniform(0.5, 1.5) * _LEAVING, self._send_away, transport)
+
+    def _send_away(self, transport: asyncio.Transport) -> None:
+        self._edge.http.leaving -= 1
+        if not transport.is_closing():
+            transport.write(_FULL)
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._stop_timer()
+        if self._counted:
+            self._release()
+            super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; what is too large or takes too long ends the connection."""
+        if self._timer is None:
+            self._start_timer()
+        self._moved = False
+        super().data_received(data)
+        self._held = 0 if self._moved or not self._incomplete else self._held + len(data)
+        if self._held > self._limit and not self.transport.is_closing():
+            self._refuse_head()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand over to the WebSocket, or close it if its address has too many."""
+        self._stop_timer()
+        if not self._edge.websockets.has_room(self._address):
+            self._edge.refusals.count(Refusal.WEBSOCKET)
+            self._end(_FULL)
+            return
+        self._release()
+        super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser gave up on: a head that is too large, or no HTTP."""
+        if self._head > self._limit:
+            self._refuse_head()
+        else:
+            super().send_400_response(msg)
+
+    # -- what the parser calls ---------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._head, self._incomplete, self._moved = 0, True, True
+        if self._timer is None:
+            self._start_timer()
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request line."""
+        self._take(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header or trailer."""
+        # Two separators and the end of the line.
+        self._take(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is complete; the app gets to work."""
+        if len(self.pipeline) >= _MOST_AHEAD:
+            raise HeadTooLarge("more requests ahead of their answers than may be")
+        self._moved = True
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._moved = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is complete: from now on it is the app that takes its time."""
+        self._incomplete = False
+        self._stop_timer()
+        super().on_message_complete()
+
+    def _take(self, size: int) -> None:
+        self._head += size
+        if self._head > self._limit:
+            raise HeadTooLarge("the head of the request is too large")
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def _start_timer(self) -> None:
+        self._timer = self.loop.call_later(
+            self._edge.settings.request_timeout_secs, self._on_timeout
+        )
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_timeout(self) -> None:
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        if self._waits_for_us():
+            self._start_timer()
+            return
+        self._edge.refusals.count(Refusal.SLOW)
+        self._end(_LATE)
+
+    def _waits_for_us(self) -> bool:
+        """Whether it is not the peer who keeps the request from being complete."""
+        if self.flow.read_paused:
+            return True
+        cycle = self._current()
+        return cycle is not None and not cycle.response_complete and not cycle.more_body
+
+    def _refuse_head(self) -> None:
+        self._edge.refusals.count(Refusal.HEAD)
+        self._end(_LARGE)
+
+    def _end(self, answer: bytes) -> None:
+        """Close, with an answer if none to this request has begun."""
+        cycle = self._current()
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            self.transport.write(answer)
+        if cycle is not None:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.transport.close()
+
+    def _current(self) -> RequestResponseCycle | None:
+        # uvicorn's annotation leaves out that there is none at first.
+        return cast("RequestResponseCycle | None", self.cycle)
+
+    def _release(self) -> None:
+        if self._counted:
+            self._counted = False
+            self._edge.http.closed(self._address)
+
+
+class GuardedWebSocket(WebSocketsSansIOProtocol):
+    """A WebSocket that is counted for its address until it ends."""
+
+    def __init__(self, *args: Any, edge: Edge, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._edge = edge
+        self._address = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection over."""
+        peer = transport.get_extra_info("peername")
+        self._address = peer[0] if peer else ""
+        self._edge.websockets.opened(self._address)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._edge.websockets.closed(self._address)
+        super().connection_lost(exc)
+
+
+def _bare(status: int, code: str, text: str, *headers: str) -> bytes:
+    """A whole answer after which the connection is closed."""
+    body = json.dumps({"error": text, "code": code})
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        "connection: close",
+        *headers,
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+
+_FULL: Final = _bare(
+    429,
+    "too_many_connections",
+    "this address has too many connections open; close some, or use them again",
+    "retry-after: 1",
+)
+_LATE: Final = _bare(408, "request_timeout", "the request did not come in time; send it again")
+_LARGE: Final = _bare(431, "headers_too_large", "the request line and headers are too large")
