@@ -160,7 +160,7 @@ async def _served(
             )
             _include_routes(app)
             async with (
-                listening(channels, reception, troubles),
+                listening(channels, reception, troubles, refuse=desk.refuse),
                 showing(Notices(redis, **limits), app.state.ingest.clients, refuse=desk.refuse),
             ):
                 yield

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, cast
 from ingest.channels.base import Arrival, Take, Undeliverable, Unreadable
 from ingest.channels.lease import Lease
 from ingest.channels.troubles import Trouble
-from sessions.errors import InvalidEvent, Retryable
+from sessions.errors import InvalidEvent, RedisRefused, Retryable
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,10 @@ class Source(Protocol):
 
 
 async def poll(source: Source, lease: Lease, take: Take) -> None:
-    """Poll for ever while the lease is ours; whatever fails is tried again."""
+    """Poll for ever while the lease is ours; whatever fails is tried again.
+
+    Raises RedisRefused: a person must change what Redis permits.
+    """
     pauses = _Pauses(source.alias)
     try:
         while True:
@@ -166,6 +169,9 @@ class Intake:
             log.warning("telegram.%s: a message waits: %s", self._source.alias, error)
             refused.add(place)
             return False
+        except RedisRefused:
+            # No message is to blame, so none is left out.
+            raise
         except Exception as error:  # noqa: BLE001 - one message must not end what others wait for
             if self._may_try_again(number, error):
                 refused.add(place)

@@ -12,6 +12,7 @@ from ingest.desk import Desk
 from ingest.inbound import Inbound
 from sessions import times, wire
 from sessions.access.seats import Seats
+from sessions.errors import RedisRefused
 from sessions.process.settings import Settings
 
 
@@ -48,13 +49,20 @@ class Reception:
         wire.parse(wire.encode(inbound.opening()), max_content=self._desk.lanes.max_content)
         command = command_of(arrival.text)
         if command is Command.STOP:
-            await self._desk.lanes.request_abort(
-                inbound.session, inbound.agent, once=inbound.id, former=inbound.former
-            )
+            await self._stop(inbound)
         else:
             turn = await self._desk.accept(inbound, attended=False)
             self._presence.follow(channel, arrival, turn)
         return Taken(inbound.id, inbound.session, command)
+
+    async def _stop(self, inbound: Inbound) -> None:
+        try:
+            await self._desk.lanes.request_abort(
+                inbound.session, inbound.agent, once=inbound.id, former=inbound.former
+            )
+        except RedisRefused as error:
+            self._desk.refuse(error)
+            raise
 
     def _inbound(self, channel: Channel, arrival: Arrival, key: str) -> Inbound:
         name = name_of(channel)

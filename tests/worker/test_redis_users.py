@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from proof.proxy import Proxy
 from tests.docs.pages import ROOT, section
 from tests.helpers import wait_until
+from tests.ingest.botapi import TOKEN, bot_api
 from tests.worker.plant import STREAM, Plant, WorkerProcess
 
 SERVICES: Final = ("worker", "api", "ingest")
@@ -231,3 +232,49 @@ async def test_an_ingest_that_may_not_publish_ends_with_78_at_the_first_message(
         await chat.send(json.dumps({"type": "message", "content": "hello"}))
         assert await ingest.ended() == 78
     assert "xadd" in ingest.log
+
+
+KEYS_OF_INGEST: Final = ("turns", "store", "lane[^_]*", "lane_[^o]*", "queue:*", "sent:*")
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (("lane_once:*",), None),
+        (("poller:*",), "/stop"),
+    ],
+    ids=["the lease of a bot's poller", "what a message that is polled needs"],
+)
+async def test_an_ingest_that_lacks_what_only_a_poller_needs_ends_with_78_and_names_it(
+    plan: Plan, tmp_path: Path, keys: tuple[str, ...], message: str | None
+) -> None:
+    worker, api = await plan.start("worker"), await plan.start("api")
+    await worker.says("leading under epoch")
+    token = (plan.plant.workspace / "token").read_text().strip()
+    allowed = [f"~turnstream:{key}" for key in (*KEYS_OF_INGEST, *keys)]
+    await plan.allow("ingest", "resetkeys", *allowed)
+    async with bot_api() as (bot, url):
+        file = tmp_path / "turnstream.toml"
+        file.write_text(_BOT.format(token=TOKEN, url=url))
+        ingest = await plan.start(
+            "ingest", api_url=await address(api), token=token, config=str(file)
+        )
+        if message is not None:
+            bot.say(message)
+        assert await ingest.ended() == 78, ingest.log
+        # Nothing is confirmed that was not taken: after the mending it comes again.
+        assert bot.confirmed <= 10000
+    last = [line for line in ingest.log.splitlines() if line.startswith("ingest: ")][-1]
+    assert "a key" in last
+    assert "Traceback" not in ingest.log, ingest.log
+
+
+_BOT: Final = """
+[channels.telegram.home]
+bot_token = "{token}"
+api_base_url = "{url}"
+allowed_users = ["*"]
+
+[agents.main]
+channels = ["telegram.home"]
+"""
