@@ -22,6 +22,7 @@ from worker.consumer import Consumer
 from worker.host import host
 from worker.leadership import DeathLock, holder_name, lock_path
 from worker.metrics import metrics_served
+from worker.opening import entered
 from worker.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
@@ -49,24 +50,32 @@ async def run(settings: Settings, environ: Mapping[str, str], *, adopt: bool = F
         mode="write",
         max_content=settings.turnstream.max_content_bytes,
     )
-    async with _closing(redis), backend:
-        # Where no `up` made it: with compose the worker is the one that may write the workspace.
-        ensure_admin_token(settings.workspace)
-        log.info(
-            "%s store %s in %s, stream %s on %s",
-            backend.name,
-            await backend.store_id(),
-            settings.workspace,
-            stream.key,
-            redacted(url),
-        )
-        consumer = _consumer(settings, backend, stream, progress, adopt=adopt)
+    consumer = _consumer(settings, backend, stream, progress, adopt=adopt)
+    async with _closing(redis), contextlib.AsyncExitStack() as stack:
         with _stop_on_signals(consumer), _pulse(consumer, progress):
             watch_parent(inherited_pipe(environ, LIFELINE_VARIABLE), consumer.stop)
-            async with metrics_served(settings, consumer):
-                prefix = settings.turnstream.prefix
-                await host(consumer, url=url, prefix=prefix, holder=holder_name())
+            if await entered(backend, stack, consumer.stopping):
+                await _work(settings, backend, consumer, stream, url)
     log.info("stopped")
+
+
+async def _work(
+    settings: Settings, backend: SessionBackend, consumer: Consumer, stream: TurnStream, url: str
+) -> None:
+    """Say what is open, and let the consumer work on it until it ends."""
+    # Where no `up` made it: with compose the worker is the one that may write the workspace.
+    ensure_admin_token(settings.workspace)
+    log.info(
+        "%s store %s in %s, stream %s on %s",
+        backend.name,
+        await backend.store_id(),
+        settings.workspace,
+        stream.key,
+        redacted(url),
+    )
+    async with metrics_served(settings, consumer):
+        prefix = settings.turnstream.prefix
+        await host(consumer, url=url, prefix=prefix, holder=holder_name())
 
 
 def _consumer(

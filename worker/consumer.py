@@ -92,6 +92,11 @@ class Consumer:
         """Grows while the consumer or its store does anything."""
         return self._turns + self._backend.steps
 
+    @property
+    def stopping(self) -> asyncio.Event:
+        """Set as soon as a stop was asked for."""
+        return self._stopping
+
     def stop(self) -> None:
         """End after the batch in hand."""
         self._stopping.set()

@@ -94,17 +94,22 @@ async def stand_by(
     for a while: it was itself the one that held it.
     """
     loop = asyncio.get_running_loop()
-    seen, since = await backend.lease(), loop.time()
+    seen, since = await _seen(backend, is_told=False), loop.time()
     trusting_after = since + (1.5 * RENEWAL if fenced else 0.0)
-    shown = float("-inf")
+    shown, blind = float("-inf"), seen is None
     while not stopping.is_set():
-        lease = await backend.lease()
+        lease = await _seen(backend, is_told=blind)
+        blind = lease is None
+        if lease is None:
+            progress.beat()
+            await _pause(stopping, _LOOK)
+            continue
         if lease != seen:
             seen, since = lease, loop.time()
             trusting_after = max(trusting_after, since + 1.5 * RENEWAL) if fenced else since
         free = lease.holder is None or loop.time() - since > SILENCE
         if free or (loop.time() >= trusting_after and lock.take()):
-            taken = await _acquire(backend, holder, seen) if await hears() else None
+            taken = await _acquire(backend, holder, lease) if await hears() else None
             if taken is not None:
                 lock.take()
                 return taken
@@ -119,6 +124,16 @@ async def stand_by(
         progress.ready()
         await _pause(stopping, _LOOK)
     return None
+
+
+async def _seen(backend: SessionBackend, *, is_told: bool) -> Lease | None:
+    """The lease as it is now; None where the store cannot be read, which is told once."""
+    try:
+        return await backend.lease()
+    except StoreUnavailable as error:
+        level = logging.DEBUG if is_told else logging.WARNING
+        log.log(level, "cannot see who leads: %s", error)
+        return None
 
 
 async def _acquire(backend: SessionBackend, holder: str, seen: Lease) -> Lease | None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
 
 from tests.helpers import wait_until
 from tests.worker.plant import Plant
@@ -101,3 +106,35 @@ async def test_a_worker_that_is_told_to_adopts_the_stream_of_another_store(plant
     second = await plant.worker("--adopt-stream")
     await second.says("leading")
     assert await second.stop() == 0
+
+
+@pytest.mark.parametrize("name", ["sqlite", "jsonl"])
+async def test_a_worker_that_comes_while_another_makes_the_store_waits_and_leads_or_stands_by(
+    plant: Plant, name: str
+) -> None:
+    plant.backend = name
+    with store_in_the_making(plant):
+        workers = [await plant.worker(leads=False) for _ in range(2)]
+        for worker in workers:
+            await worker.says("waiting: ")
+    await wait_until(lambda: any("leading under epoch 1" in one.log for one in workers))
+    await wait_until(lambda: any("standing by" in one.log for one in workers))
+    assert [await worker.stop() for worker in workers] == [0, 0]
+
+
+async def test_a_worker_that_waits_for_a_store_in_the_making_can_be_stopped(plant: Plant) -> None:
+    with store_in_the_making(plant):
+        worker = await plant.worker(leads=False)
+        await worker.says("waiting: ")
+        assert await worker.stop() == 0
+
+
+@contextmanager
+def store_in_the_making(plant: Plant) -> Iterator[None]:
+    """Hold the lock that a worker holds while it makes a new store, for longer than they do."""
+    folder = plant.workspace / "sessions"
+    folder.mkdir(parents=True)
+    path = folder / {"sqlite": "turnstream.db", "jsonl": "index.db"}[plant.backend]
+    with closing(sqlite3.connect(path, isolation_level=None)) as maker:
+        maker.execute("BEGIN EXCLUSIVE")
+        yield
