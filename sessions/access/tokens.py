@@ -199,14 +199,30 @@ def revoke_token(workspace: Path, token_id: str) -> bool:
 def ensure_admin_token(workspace: Path) -> str:
     """The administrator's token in `{workspace}/token`; made where there is none that works."""
     path = workspace / "token"
+    token = _working(path)
+    if token is not None:
+        return token
+    with _usable(path):
+        make_private_directory(workspace)
+        # Several processes may start at once: the first one makes it.
+        with _locked(path.with_suffix(".lock")):
+            token = _working(path)
+            if token is None:
+                token, _ = create_token(
+                    workspace, scope=TokenScope.ADMIN, note="made by turnstream up"
+                )
+                _write(path, f"{token}\n")
+    return token
+
+
+def _working(path: Path) -> str | None:
+    """The administrator's token in that file; None where there is none that works."""
     with contextlib.suppress(FileNotFoundError), _usable(path):
         token = path.read_text(encoding="utf-8", errors="replace").strip()
-        known = [e for e in list_tokens(workspace) if e.scope is TokenScope.ADMIN]
+        known = [e for e in list_tokens(path.parent) if e.scope is TokenScope.ADMIN]
         if any(hmac.compare_digest(entry.sha256, _digest(token)) for entry in known):
             return token
-    token, _ = create_token(workspace, scope=TokenScope.ADMIN, note="made by turnstream up")
-    _write(path, f"{token}\n")
-    return token
+    return None
 
 
 def _tokens_path(workspace: Path) -> Path:

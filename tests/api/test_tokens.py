@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,19 @@ class TestTheAdministratorsToken:
         assert len(list_tokens(workspace)) == 1
         assert (workspace / "token").read_text() == f"{token}\n"
         assert await TokenFile(workspace).verify(token) == Principal(None, TokenScope.ADMIN)
+
+    async def test_several_that_need_it_at_once_get_the_same(self, workspace: Path):
+        start = threading.Barrier(8)
+
+        def ensure(_: int) -> str:
+            start.wait()
+            return ensure_admin_token(workspace)
+
+        with ThreadPoolExecutor(8) as pool:
+            tokens = {*pool.map(ensure, range(8))}
+
+        assert tokens == {(workspace / "token").read_text().strip()}
+        assert len(list_tokens(workspace)) == 1
 
     async def test_a_revoked_one_is_replaced_and_not_revived(self, workspace: Path):
         old = ensure_admin_token(workspace)
