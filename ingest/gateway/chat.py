@@ -18,13 +18,14 @@ from ingest.ids import derived_id, new_id
 from ingest.inbound import Inbound
 from ingest.live import Ending, LiveTurn, TurnEnd
 from ingest.prompt import HISTORY
-from ingest.reads import SessionReads
+from ingest.reads import History, SessionReads
 from ingest.tasks import end_all
 from ingest.turn import refusal_code
 from ingest.unavailable import CODE, refusal_text
 from sessions import times
 from sessions.errors import (
     LaneFull,
+    PositionLost,
     RedisRefused,
     Retryable,
 )
@@ -41,6 +42,10 @@ _FOLLOW: Final = 0.5
 # Seconds that such a turn may be nowhere to be seen before its client is told: it may wait for
 # the turns before it, or for a dead replica to be noticed.
 _NOWHERE: Final = 45.0
+# Messages among which a turn is looked for that is over: the most that the api gives.
+_LOOK_BACK: Final = 1000
+_GONE: Final = "This message was taken before, and the session does not hold it any more"
+_FAR_BACK: Final = f"This message was taken before the newest {_LOOK_BACK} messages of the session"
 _REFUSED: Final = "Redis refuses what this needs; the log of ingest tells what"
 
 
@@ -274,25 +279,44 @@ class Chat:
         nowhere = 0.0
         while nowhere < _NOWHERE:
             try:
-                reply = None if in_lane else await self._stored_reply(turns)
+                end = None if in_lane else await self._stored_end(turns)
                 in_lane = await self._desk.lanes.contains(self._lane, turns[0])
-            except Retryable:
+            except (Retryable, PositionLost):
                 await asyncio.sleep(_FOLLOW)
                 continue
-            if reply is not None:
-                self._tell(_as_stored(reply))
+            if end is not None:
+                self._tell(end)
                 return
             nowhere = 0.0 if in_lane else nowhere + _FOLLOW
             await asyncio.sleep(_FOLLOW)
         self.outbox.put(frames.error("The message got no reply; send it again", "AGENT_ERROR"))
 
-    async def _stored_reply(self, turns: Sequence[str]) -> str | None:
-        """How the turn was answered or closed, None where the store does not know yet."""
+    async def _stored_end(self, turns: Sequence[str]) -> TurnEnd | None:
+        """How the turn was answered or closed, None where the store does not know yet.
+
+        A turn that was deleted, reset or taken back has an outcome, and no message.
+        """
         history = await self._reads.history(self.key, self._alias)
-        for reply in [f"{turn}:reply" for turn in turns if turn]:
-            if reply in history.ids:
-                return history.messages[history.ids.index(reply)].content
-        return None
+        reply = _reply_in(history, turns)
+        if reply is not None or turns[0] in history.ids:
+            return reply
+        if await self._reads.outcome(turns[0], history.position) is None:
+            return None
+        # The outcome came with its message: read later, the history has it unless it is gone.
+        history = await self._reads.history(self.key, self._alias, limit=_LOOK_BACK)
+        reply = _reply_in(history, turns)
+        if reply is not None or turns[0] in history.ids:
+            return reply
+        why = _FAR_BACK if history.total > _LOOK_BACK else _GONE
+        text = f"{why}. Send it under a new id to have it answered"
+        return TurnEnd(Ending.REFUSED, text, "MESSAGE_GONE")
+
+
+def _reply_in(history: History, turns: Sequence[str]) -> TurnEnd | None:
+    for reply in [f"{turn}:reply" for turn in turns if turn]:
+        if reply in history.ids:
+            return _as_stored(history.messages[history.ids.index(reply)].content)
+    return None
 
 
 def _as_stored(text: str) -> TurnEnd:

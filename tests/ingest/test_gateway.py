@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,12 +19,13 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Opcode
 
 import api.app
-from ingest.agents.base import Agent, Reply
+from ingest.agents.base import Agent, Progress, Reply
 from ingest.app import client_within, joined
 from ingest.failures import AgentError
 from ingest.gateway import outbox
 from ingest.gateway.chat import Allowance
 from ingest.gateway.outbox import Outbox, SlowReader
+from ingest.prompt import Line
 from ingest.services import Services
 from sessions.access.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
 from sessions.models import Event, EventType
@@ -60,6 +61,13 @@ class Gateway:
             client = Client(socket, {})
             client.start = await client.next()
             yield client
+
+    async def call(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """One request to the api, as the administrator."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        url = self.url.replace("ws://", "http://")
+        async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as api:
+            return await api.request(method, path, **more)
 
 
 @dataclass
@@ -104,6 +112,11 @@ async def gateway(settings: Settings, leading: Leading) -> AsyncIterator[Gateway
         agents: dict[str, Agent] = services.agents  # type: ignore[assignment]
         agents["anna"] = agent
         yield Gateway(f"ws://{address}", token, services, agent, settings, app)
+
+
+async def never_answered(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+    """What the provider refuses for good, so that the message is taken back."""
+    raise AgentError("no", status=400, reason="refused")
 
 
 async def refused(gateway: Gateway, query: str, **headers: str) -> tuple[int, str]:
@@ -237,6 +250,53 @@ class TestConversation:
             await client.until("done")
             await client.say("hello", id="m1")
             assert (await client.until("done"))["full_response"] == "re: hello"
+        assert gateway.agent.asked == ["hello"]
+
+    @pytest.mark.parametrize("way", ["deleted", "reset", "taken back"])
+    async def test_a_message_that_is_sent_again_after_its_turn_went_is_answered_at_once(
+        self, gateway: Gateway, way: str
+    ):
+        async with gateway.client() as client:
+            if way == "taken back":
+                gateway.agent.script = never_answered
+            await client.say("hello", id="m1")
+            await client.until("error" if way == "taken back" else "done")
+            gateway.agent.script = None
+            await wait_until(lambda: gateway.services.desk.lanes_held == 0)
+            if way == "deleted":
+                answer = await gateway.call("DELETE", "/api/sessions/one")
+                assert answer.status_code == 200, answer.text
+            if way == "reset":
+                asked = {"session_id": "gw_one"}
+                answer = await gateway.call("POST", "/api/tools/sessions_reset", json=asked)
+                assert answer.json()["success"], answer.text
+            await client.say("hello", id="m1")
+            frame = await client.until("error")
+            assert (frame["code"], frame["message"]) == (
+                "MESSAGE_GONE",
+                "This message was taken before, and the session does not hold it any more. "
+                "Send it under a new id to have it answered",
+            )
+            await client.say("hello", id="m2")
+            assert (await client.until("done"))["full_response"] == "re: hello"
+
+    @pytest.mark.parametrize(("count", "kind"), [(100, "done"), (1000, "error")])
+    async def test_a_message_that_is_sent_again_much_later_is_answered_at_once(
+        self, gateway: Gateway, leading: Leading, count: int, kind: str
+    ):
+        async with gateway.client() as client:
+            await client.say("hello", id="m1")
+            await client.until("done")
+            first = Event("e0", EventType.APPEND, "gw_one", "user", "x", agent="anna")
+            await leading.publish(*(first._replace(id=f"e{n}") for n in range(count)))
+            await wait_until(lambda: leading.backend.outcome(f"e{count - 1}"))
+            await client.say("hello", id="m1")
+            frame = await client.until(kind)
+        if kind == "done":
+            assert frame["full_response"] == "re: hello"
+        else:
+            assert frame["code"] == "MESSAGE_GONE"
+            assert "before the newest 1000 messages" in frame["message"]
         assert gateway.agent.asked == ["hello"]
 
     async def test_a_long_history_is_said_to_be_trimmed(self, gateway: Gateway, leading: Leading):
