@@ -24,6 +24,7 @@ from sessions.stream.turns import StreamFacts, TurnStream
 from worker.announcing import announcing
 from worker.leadership import ANSWERS_WITHIN, DEAF_AFTER, RENEWAL, DeathLock, stand_by
 from worker.readahead import ReadAhead
+from worker.recognition import recognise
 from worker.regression import regression, vanished
 from worker.upkeep import Chore, Upkeep, under_pressure
 
@@ -275,6 +276,11 @@ class Consumer:
         self, cursor: StreamCursor, facts: StreamFacts, reason: str
     ) -> StreamCursor:
         """Read the stream from its beginning: ids that are known already have no effect."""
+        if cursor.epoch == 0:
+            # Before the epoch begins, so that it is done again if it is cut short.
+            known = await recognise(self._backend, self._read)
+            if known:
+                log.warning("%d entries of the stream are known from the session files", known)
         gone = (facts.added or facts.length) - facts.length
         fresh = await self._backend.begin_epoch(skipped=gone, above=facts.epoch)
         level = logging.INFO if cursor.epoch == 0 else logging.ERROR

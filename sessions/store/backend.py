@@ -10,7 +10,7 @@ may succeed later and nothing was done by halves. Any other error is a defect or
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -179,6 +179,22 @@ class SessionWriter(Protocol):
 
         It is one above the last epoch and above the given one, which a stream may have that
         outlived a restored store.
+        """
+        ...
+
+    async def shown(self, entries: Sequence[Entry]) -> Mapping[str, str]:
+        """Which of these entries made a message that is there: stored ids, each with its session.
+
+        It changes nothing.
+        """
+        ...
+
+    async def recall(self, entries: Sequence[Entry], *, ended: Mapping[str, StreamId]) -> None:
+        """Note that these entries were applied before the store lost what it knew of them.
+
+        They have an outcome then, and no further effect. Ids that are known keep their outcome. A
+        store that cannot lose it while it has messages need not do anything.
+        Those up to the place in `ended` are of an earlier generation of their session.
         """
         ...
 

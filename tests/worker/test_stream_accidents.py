@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from sessions.models import Event, EventType, StreamId
+from sessions.store.jsonl.rebuild import rebuild_index
 from tests.helpers import wait_until
 from tests.worker.plant import STREAM, Plant
 
@@ -171,3 +172,27 @@ async def _noted(plant: Plant, added: int) -> bool:
 
 async def _has(plant: Plant, texts: list[str]) -> bool:
     return await plant.texts() == texts
+
+
+async def test_a_rebuilt_index_does_not_apply_again_what_its_files_show_as_applied(
+    plant: Plant,
+) -> None:
+    plant.backend = "jsonl"
+    worker = await plant.worker()
+    await plant.append("e1", "one")
+    await plant.stream.publish([Event("e2", EventType.RESET, "s")])
+    await plant.append("e3", "two")
+    await plant.outcome("e3")
+    assert await worker.stop() == 0
+    await plant.close_store()
+    for path in (plant.workspace / "sessions").glob("index.db*"):
+        path.unlink()
+    refused = await plant.worker(leads=False)
+    assert await refused.ended() == 78
+    assert "turnstream verify --rebuild-index" in refused.log
+    await rebuild_index(plant.workspace)
+    worker = await plant.worker("--adopt-stream")
+    await worker.says("3 entries of the stream are known from the session files")
+    await plant.append("e4", "three")
+    await plant.outcome("e4")
+    assert await plant.texts() == ["two", "three"]

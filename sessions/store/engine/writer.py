@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -25,8 +25,10 @@ from sessions.models import (
     Poison,
     Reason,
     StreamCursor,
+    StreamId,
 )
 from sessions.store.backend import Following
+from sessions.store.engine import recall
 from sessions.store.engine.applier import Applier
 from sessions.store.engine.ledger import ID_AFTERLIFE, Ledger
 from sessions.store.engine.rows import SessionRow, packed, unpacked
@@ -131,6 +133,16 @@ class WritingStore(ABC):
             cursor = StreamCursor(epoch, STREAM_START, 0, skipped, 0)
             await self._connection.script([_moved(cursor)])
         return cursor
+
+    async def shown(self, entries: Sequence[Entry]) -> dict[str, str]:
+        """Which of these entries made a message that is there, and in which session."""
+        async with self._fenced(decisions_stand=True):
+            return await recall.shown(self._connection, entries)
+
+    async def recall(self, entries: Sequence[Entry], *, ended: Mapping[str, StreamId]) -> None:
+        """Give entries an outcome that were applied before the index was lost."""
+        async with self._fenced():
+            await recall.recall(self._connection, entries, ended, now=self._clock())
 
     async def apply(
         self, entries: Sequence[Entry], *, following: Following | None = None

@@ -28,7 +28,7 @@ from sessions.store.jsonl.files import (
     plain_name,
     unavailable,
 )
-from sessions.store.jsonl.metas import Descriptions
+from sessions.store.jsonl.metas import Descriptions, MetaFiles
 from sessions.store.sqlite.connection import WritingConnection
 from sessions.store.sqlite.store import Store
 
@@ -71,7 +71,9 @@ class JsonlBackend(Store):
 
     async def _found(self, connection: WritingConnection) -> None:
         """Begin an index, but never beside files that another index knows."""
-        orphans = [*self._directory.glob(f"*{SUFFIX}")]
+        texts = {path.name.removesuffix(SUFFIX) for path in self._directory.glob(f"*{SUFFIX}")}
+        # A session without messages has its meta file alone.
+        orphans = texts | {*MetaFiles(self._directory).names()}
         if orphans:
             raise ConfigError(
                 f"{self._directory} holds {len(orphans)} session files and no index of them; "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Literal, Self, TypeVar
@@ -237,6 +237,15 @@ class MemoryBackend:
         epoch = max(self._store.cursor.epoch, above) + 1
         self._store.cursor = StreamCursor(epoch, STREAM_START, 0, skipped, 0)
         return self._store.cursor
+
+    async def shown(self, entries: Sequence[Entry]) -> dict[str, str]:
+        """Nothing: this store never loses what it knows while it has messages."""
+        self._lead()
+        return {}
+
+    async def recall(self, entries: Sequence[Entry], *, ended: Mapping[str, StreamId]) -> None:
+        """Nothing, for the same reason."""
+        self._lead()
 
     async def apply(
         self, entries: Sequence[Entry], *, following: Following | None = None
