@@ -18,6 +18,7 @@ from websockets.asyncio.client import connect as chat_with
 import api.app
 from ingest.app import client_within, joined
 from ingest.live import Ending
+from proof.botapi import TOKEN
 from proof.refusing import WAYS
 from sessions.access.tokens import TokenFile, ensure_admin_token
 from sessions.errors import ConfigError, SessionError, StreamFull, StreamUnavailable
@@ -26,7 +27,7 @@ from sessions.process.settings import Settings
 from sessions.stream.redis import connect
 from sessions.stream.turns import TurnStream
 from tests.helpers import wait_until
-from tests.ingest.botapi import TOKEN, bot_api
+from tests.ingest.botapi import bot_api
 from tests.ingest.channel_house import ChannelHouse
 from tests.ingest.replicas import Gate, House, ended, say
 from tests.redis_says import redis_that_says

@@ -13,11 +13,12 @@ import pytest
 from ingest.agents.base import Reply
 from ingest.failures import ABORTED, CLEARED
 from ingest.inbound import Inbound
+from proof.botapi import CHAT, TOKEN, BotApi, failed, flooded, update
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings
 from sessions.stream.redis import connect
 from tests.helpers import wait_until
-from tests.ingest.botapi import CHAT, TOKEN, BotApi, bot_api, failed, flooded, push, update
+from tests.ingest.botapi import bot_api, push
 from tests.ingest.channel_house import ChannelHouse, Site, dispatching, free, with_channels
 from tests.ingest.logged import logging_as_a_process_does
 from tests.ingest.replicas import Gate

@@ -14,9 +14,10 @@ from fastapi import Response
 
 from ingest.channels.troubles import Trouble
 from ingest.failures import CLEARED
+from proof.botapi import CHAT, DEEP, TOKEN, BotApi, failed, update
 from sessions.process.settings import Settings
 from tests.helpers import wait_until
-from tests.ingest.botapi import CHAT, DEEP, TOKEN, BotApi, bot_api, failed, push, update
+from tests.ingest.botapi import bot_api, push
 from tests.ingest.channel_house import SECRET as SHOP_SECRET
 from tests.ingest.channel_house import ChannelHouse, Site, free, with_channels
 from tests.ingest.logged import logging_as_a_process_does

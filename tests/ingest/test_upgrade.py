@@ -12,6 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from ingest.ids import derived_id
+from proof.botapi import CHAT, TOKEN, BotApi, update
 from sessions import times
 from sessions.access.tokens import ensure_admin_token
 from sessions.models import Event, EventType
@@ -19,7 +20,7 @@ from sessions.process.settings import Settings
 from sessions.stream.redis import RedisClient
 from sessions.stream.redis import connect as redis_client
 from tests.helpers import wait_until
-from tests.ingest.botapi import CHAT, TOKEN, BotApi, bot_api, push, update
+from tests.ingest.botapi import bot_api, push
 from tests.ingest.channel_house import SECRET, ChannelHouse, Site, free, with_channels
 from tests.ingest.replicas import Gate
 from tests.leading import Leading

@@ -16,10 +16,11 @@ import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from proof.botapi import TOKEN
 from proof.proxy import Proxy
 from tests.docs.pages import ROOT, section
 from tests.helpers import wait_until
-from tests.ingest.botapi import TOKEN, bot_api
+from tests.ingest.botapi import bot_api
 from tests.worker.plant import STREAM, Plant, WorkerProcess
 
 SERVICES: Final = ("worker", "api", "ingest")

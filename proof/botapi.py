@@ -1,0 +1,178 @@
+"""A server that speaks as much of the Bot API as a bot of ours uses, over real HTTP.
+
+Shapes and texts are those of https://core.telegram.org/bots/api; the values are made up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+TOKEN: Final = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
+CHAT: Final = 1111111
+# A value in an update that is sent as one that no parser reads to its end.
+DEEP: Final = "@deep@"
+_VERY_DEEP: Final = "[" * 100_000 + "]" * 100_000
+
+
+def update(
+    text: str | None = "Is the kettle on?",
+    *,
+    number: int = 10000,
+    message: int = 1365,
+    chat: int = CHAT,
+    user: dict[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """An update with a message, as Telegram sends it for a private chat."""
+    sender = user or {
+        "id": chat,
+        "is_bot": False,
+        "first_name": "Ada",
+        "last_name": "Test",
+        "username": "Ada",
+        "language_code": "en",
+    }
+    body: dict[str, Any] = {
+        "message_id": message,
+        "from": sender,
+        "chat": {"id": chat, "type": "private", "first_name": "Ada", "username": "Ada"},
+        "date": 1441645532,
+        **({"text": text} if text is not None else {}),
+        **more,
+    }
+    return {"update_id": number, "message": body}
+
+
+@dataclass
+class BotApi:
+    """One bot as Telegram's servers know it.
+
+    `refusals` are the answers to the next messages that it sends, `outages` those to its polls,
+    `nameless` those to questions for its name.
+    """
+
+    name: str = "Home_bot"
+
+    queue: list[Any] = field(default_factory=list)
+    sent: list[dict[str, str]] = field(default_factory=list)
+    calls: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    refusals: list[JSONResponse] = field(default_factory=list)
+    outages: list[Response] = field(default_factory=list)
+    nameless: list[JSONResponse] = field(default_factory=list)
+    webhook: dict[str, str] | None = None
+    pollers: int = 0
+    most_pollers: int = 0
+    confirmed: int = 0
+    _numbers: Any = field(default_factory=lambda: itertools.count(10000))
+    _came: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+        app.add_api_route("/bot{token}/{method}", self._call, methods=["POST"])
+        return app
+
+    def say(self, text: str | None, **more: Any) -> dict[str, Any]:
+        """Let a user write to the bot: the update that it becomes."""
+        number = next(self._numbers)
+        said = update(text, number=number, **{"message": number, **more})
+        self.queue.append(said)
+        self._came.set()
+        return said
+
+    @property
+    def texts(self) -> list[str]:
+        return [message["text"] for message in self.sent]
+
+    def bring(self, said: Any) -> None:
+        """Put anything into the queue."""
+        self.queue.append(said)
+        self._came.set()
+
+    async def _call(self, token: str, method: str, request: Request) -> Response:
+        given = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True))
+        self.calls.append((method, given))
+        if token != TOKEN:
+            return failed(401, "Unauthorized")
+        handle = getattr(self, f"_{method}", None)
+        return await handle(given) if handle is not None else failed(404, "Not Found")
+
+    async def _getMe(self, given: dict[str, str]) -> JSONResponse:
+        if self.nameless:
+            return self.nameless.pop(0)
+        me = {"id": 110201543, "is_bot": True, "first_name": "Home", "username": self.name}
+        return JSONResponse({"ok": True, "result": me})
+
+    async def _getUpdates(self, given: dict[str, str]) -> Response:
+        if self.outages:
+            return self.outages.pop(0)
+        if self.webhook is not None:
+            return failed(409, "Conflict: can't use getUpdates method while webhook is active")
+        self.pollers += 1
+        self.most_pollers = max(self.pollers, self.most_pollers)
+        try:
+            limit = int(given.get("limit", 100))
+            return await self._updates(int(given.get("offset", 0)), int(given["timeout"]), limit)
+        finally:
+            self.pollers -= 1
+
+    async def _updates(self, offset: int, seconds: int, limit: int) -> Response:
+        self.confirmed = max(self.confirmed, offset)
+        self.queue = [one for one in self.queue if _stays(one, offset)]
+        if not self.queue:
+            self._came.clear()
+            try:
+                async with asyncio.timeout(min(seconds, 0.5)):
+                    await self._came.wait()
+            except TimeoutError:
+                pass
+        # ASCII, and NaN as it is: a queue may hold what no Bot API ever sent.
+        text = json.dumps({"ok": True, "result": self.queue[:limit]})
+        return Response(text.replace(f'"{DEEP}"', _VERY_DEEP), media_type="application/json")
+
+    async def _sendMessage(self, given: dict[str, str]) -> JSONResponse:
+        if self.refusals:
+            return self.refusals.pop(0)
+        text = given["text"]
+        if not text.strip():
+            return failed(400, "Bad Request: message text is empty")
+        if len(text.encode("utf-16-le")) // 2 > 4096:
+            return failed(400, "Bad Request: message is too long")
+        self.sent.append(given)
+        chat = {"id": int(given["chat_id"]), "type": "private", "first_name": "Ada"}
+        result = {"message_id": 5000 + len(self.sent), "date": 1441645600, "chat": chat}
+        return JSONResponse({"ok": True, "result": {**result, "text": text}})
+
+    async def _sendChatAction(self, given: dict[str, str]) -> JSONResponse:
+        return JSONResponse({"ok": True, "result": True})
+
+    async def _setWebhook(self, given: dict[str, str]) -> JSONResponse:
+        self.webhook = given
+        return JSONResponse({"ok": True, "result": True, "description": "Webhook was set"})
+
+    async def _deleteWebhook(self, given: dict[str, str]) -> JSONResponse:
+        self.webhook = None
+        return JSONResponse({"ok": True, "result": True, "description": "Webhook was deleted"})
+
+
+def _stays(one: Any, offset: int) -> bool:
+    """Whether an update is not confirmed yet; what has no number goes with those before it."""
+    number = one.get("update_id") if isinstance(one, dict) else None
+    return number >= offset if type(number) is int else offset == 0
+
+
+def failed(code: int, description: str, **parameters: int) -> JSONResponse:
+    more = {"parameters": parameters} if parameters else {}
+    return JSONResponse({"ok": False, "error_code": code, "description": description, **more}, code)
+
+
+def flooded(seconds: int) -> JSONResponse:
+    text = f"Too Many Requests: retry after {seconds}"
+    return failed(429, text, retry_after=seconds)
