@@ -77,7 +77,7 @@ class Outside:
             await held.wait()
         else:
             await asyncio.sleep(random.Random(f"{self._seed}/{name}").uniform(0.05, self._longest))
-        yield _chunk(f"{name} for you")
+        yield _chunk(f"{name} for you", finish="stop")
         yield "data: [DONE]\n\n"
 
     async def _take_reply(self, request: Request) -> Response:
@@ -95,7 +95,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _chunk(text: str) -> str:
-    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+def _chunk(text: str, *, finish: str | None = None) -> str:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish}
     head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "storm"}
     return f"data: {json.dumps({**head, 'choices': [choice]})}\n\n"

@@ -1,10 +1,12 @@
-"""The judge of `make storm` on made-up storms: it sees what is wrong, and only that."""
+"""The judge of `make storm` sees what is wrong and only that; its model answers as models do."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from ingest.failures import INTERRUPTED
@@ -13,6 +15,7 @@ from proof.model import Row
 from proof.storm.faults import Casualty, Death
 from proof.storm.journal import Journal, Message, Run
 from proof.storm.judge import Broken, Evidence, judge
+from proof.storm.outside import Outside
 
 
 class Aftermath:
@@ -143,3 +146,15 @@ def test_a_session_that_is_usable_too_late_is_seen(aftermath: Aftermath):
     aftermath.interrupt(1)
     aftermath.deaths[0].casualties[0].closed = 15.5
     assert aftermath.broken() == {Broken.LATE}
+
+
+async def test_the_model_of_storms_says_why_an_answer_ends():
+    outside = Outside(Journal(), seed="", longest=0.05)
+    said = [{"role": "user", "content": "message s1/0, please answer"}]
+    async with outside.served(), httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.post(f"{outside.url}/v1/chat/completions", json={"messages": said})
+    *chunks, done, _ = answer.text.split("\n\n")
+    assert done == "data: [DONE]"
+    choices = [json.loads(chunk.removeprefix("data: "))["choices"][0] for chunk in chunks]
+    assert "".join(one["delta"]["content"] for one in choices) == "an answer to s1/0 for you"
+    assert [one["finish_reason"] for one in choices] == [None, "stop"]
