@@ -73,6 +73,7 @@ class BotApi:
     confirmed: int = 0
     _numbers: Any = field(default_factory=lambda: itertools.count(10000))
     _came: asyncio.Event = field(default_factory=asyncio.Event)
+    _spoke: asyncio.Event = field(default_factory=asyncio.Event)
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -90,6 +91,17 @@ class BotApi:
     @property
     def texts(self) -> list[str]:
         return [message["text"] for message in self.sent]
+
+    def texts_in(self, chat: int) -> list[str]:
+        """What the bot has said in that chat."""
+        return [message["text"] for message in self.sent if message["chat_id"] == str(chat)]
+
+    async def says(self, chat: int, *, place: int) -> str:
+        """The text that it says there after `place` others, as soon as it does."""
+        while len(texts := self.texts_in(chat)) <= place:
+            self._spoke.clear()
+            await self._spoke.wait()
+        return texts[place]
 
     def bring(self, said: Any) -> None:
         """Put anything into the queue."""
@@ -146,6 +158,7 @@ class BotApi:
         if len(text.encode("utf-16-le")) // 2 > 4096:
             return failed(400, "Bad Request: message is too long")
         self.sent.append(given)
+        self._spoke.set()
         chat = {"id": int(given["chat_id"]), "type": "private", "first_name": "Ada"}
         result = {"message_id": 5000 + len(self.sent), "date": 1441645600, "chat": chat}
         return JSONResponse({"ok": True, "result": {**result, "text": text}})

@@ -1,7 +1,8 @@
 """Redis refuses writes in each of its ways, once for half a minute, in the middle of turns.
 
-Turns come by WebSocket and by signed webhook to three replicas of ingest. Whatever Redis says
-meanwhile, each message becomes one turn with its whole answer, and no process ends.
+Turns come by WebSocket and by signed webhook to three replicas of ingest, and two chats and a bot
+that one of them fetches from keep talking all the time. Whatever Redis says meanwhile, each message
+becomes one turn with its whole answer, and no process ends.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from proof.children import Stuck
+from proof.company import Company
 from proof.refusing import WAYS
 from proof.report import Report
 from proof.stack import Setup
-from proof.storm.journal import Journal, Message
+from proof.storm.journal import Door, Journal, Message
 from proof.storm.judge import Evidence, judge
 from proof.storm.outside import Outside
 from proof.storm.senders import Gate, HookLine, Line, Sender, WebLine
@@ -53,19 +55,26 @@ class _Talk:
         """Return when every message has its answer."""
         for number in range(_SESSIONS):
             self.messages += _conversation(number)
-        async with asyncio.timeout(LIMIT), asyncio.TaskGroup() as tasks:
-            for number in range(_SESSIONS):
-                tasks.create_task(self._send(number))
-            tasks.create_task(self._refuse())
+        company = Company(self.system.urls, self.system.token, self.outside)
+        try:
+            async with asyncio.timeout(LIMIT), company.talking():
+                await company.go_on()
+                async with asyncio.TaskGroup() as tasks:
+                    for number in range(_SESSIONS):
+                        tasks.create_task(self._send(number))
+                    tasks.create_task(self._refuse())
+        finally:
+            company.note_excess()
+            self.messages += company.messages
 
     async def _send(self, number: int) -> None:
         messages = _conversation(number)
         chance = random.Random(f"{self.seed}/{number}")
-        line = self._line(by_webhook=messages[0].by_webhook)
+        line = self._line(messages[0].door)
         await Sender(line, self.journal, chance, len(REPLICAS)).send_all(messages)
 
-    def _line(self, *, by_webhook: bool) -> Line:
-        if by_webhook:
+    def _line(self, door: Door) -> Line:
+        if door is Door.WEBHOOK:
             return HookLine(self.gates, self.outside, self.journal)
         return WebLine(self.system.urls, self.system.token, self.journal)
 
@@ -78,9 +87,8 @@ class _Talk:
             async with WAYS[way](self.system.redis.url, self.system.stream.redis):
                 await asyncio.sleep(_LONG if way == longest else chance.uniform(*_SHORT))
             over, before = time.monotonic(), len(self.journal.ended)
-            if before < len(self.messages):
-                await self.system.until(self._more_than(before), f"answers come after {way}")
-                self.faults.append((way, time.monotonic() - over))
+            await self.system.until(self._more_than(before), f"answers come after {way}")
+            self.faults.append((way, time.monotonic() - over))
 
     def _more_than(self, count: int) -> Callable[[], bool]:
         return lambda: len(self.journal.ended) > count
@@ -88,7 +96,8 @@ class _Talk:
 
 def _conversation(number: int) -> list[Message]:
     """Every second session is one of the webhook's."""
-    return [Message(f"r{number}", place, number % 2 == 1) for place in range(_MESSAGES)]
+    door = Door.WEBHOOK if number % 2 else Door.SOCKET
+    return [Message(f"r{number}", place, door) for place in range(_MESSAGES)]
 
 
 async def run_refusals(setup: Setup) -> Report:
@@ -99,7 +108,7 @@ async def run_refusals(setup: Setup) -> Report:
     outside = Outside(journal, seed=setup.seed, longest=_LONGEST_ANSWER)
     async with (
         outside.served(),
-        System.running(setup.folder, outside=outside.url, backend=setup.backend) as system,
+        System.running(setup.folder, outside=outside, backend=setup.backend) as system,
         AsyncExitStack() as stack,
     ):
         gates = [await stack.enter_async_context(Gate.opened(url)) for url in system.urls]

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 from ingest.ids import derived_id
+from proof.botapi import TOKEN
 
-# The webhook channel's alias.
+# The alias of the webhook channel, and of the bot.
 ALIAS: Final = "storm"
 # Who answers.
 AGENT: Final = "main"
+
+
+class Door(StrEnum):
+    """Where a message comes in."""
+
+    SOCKET = "socket"
+    WEBHOOK = "webhook"
+    BOT = "bot"
 
 
 @dataclass(frozen=True)
@@ -21,7 +32,7 @@ class Message:
 
     session: str
     number: int
-    by_webhook: bool
+    door: Door
 
     @property
     def name(self) -> str:
@@ -41,16 +52,35 @@ class Message:
     @property
     def key(self) -> str:
         """The session's key."""
-        if self.by_webhook:
-            return f"webhook_{ALIAS}_{self.session}_{self.session}"
-        return f"gw_{self.session}"
+        match self.door:
+            case Door.WEBHOOK:
+                return f"webhook_{ALIAS}_{self.session}_{self.session}"
+            case Door.BOT:
+                return f"telegram_{ALIAS}_{self.chat}_{self.session}"
+            case Door.SOCKET:
+                return f"gw_{self.session}"
 
     @property
     def turn(self) -> str:
         """The id of its turn."""
-        if self.by_webhook:
-            return derived_id("wh", ALIAS, self.name)
-        return derived_id("gw", "agent", AGENT, self.key, self.name)
+        match self.door:
+            case Door.WEBHOOK:
+                return derived_id("wh", ALIAS, self.name)
+            case Door.BOT:
+                number = TOKEN.partition(":")[0]
+                return derived_id("tg", "bot", number, str(self.chat), str(self.place))
+            case Door.SOCKET:
+                return derived_id("gw", "agent", AGENT, self.key, self.name)
+
+    @property
+    def chat(self) -> int:
+        """The number of its sender's chat with the bot."""
+        return zlib.crc32(self.session.encode())
+
+    @property
+    def place(self) -> int:
+        """Its number in that chat; there is no message 0."""
+        return self.number + 1
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ingest.prompt import HISTORY
 from proof.evidence import Stored, database_of, read_store
 from proof.model import Row
 from proof.storm.faults import Death
-from proof.storm.journal import Journal, Message
+from proof.storm.journal import Door, Journal, Message
 from proof.storm.system import BACKEND
 
 # Seconds from the death of a replica within which its sessions must be usable.
@@ -140,7 +140,7 @@ def _check_reply(evidence: Evidence, message: Message, reply: Row) -> Iterator[F
     told = evidence.journal.ended.get(message.name)
     if told != reply.content:
         yield Finding(Broken.TOLD, f"{message.name}: told {told!r}, stored {reply.content!r}")
-    if message.by_webhook:
+    if message.door is not Door.SOCKET:
         yield from _check_delivery(evidence, message, reply)
 
 

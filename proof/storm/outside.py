@@ -1,4 +1,4 @@
-"""What the replicas talk with: a model that takes its time, and a platform that takes replies."""
+"""What the replicas talk with: a model that takes its time, and platforms that take replies."""
 
 from __future__ import annotations
 
@@ -16,21 +16,26 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
-from proof.storm.journal import Journal, Run
+from proof.botapi import TOKEN, BotApi
+from proof.storm.journal import AGENT, ALIAS, Journal, Run
+
+# What webhooks are signed with.
+SECRET: Final = "a secret that only storms know of"
 
 _NAME: Final = re.compile(r"message (\S+), please answer\Z")
 
 
 class Outside:
-    """Both servers, on one address. `held` sessions get no answer until they are let go."""
+    """All servers, on one address. `held` sessions get no answer until they are let go."""
 
     def __init__(self, journal: Journal, *, seed: str, longest: float) -> None:
         """The agent takes up to `longest` seconds for an answer, the same for a name and seed."""
         self.url = ""
         self.held: dict[str, asyncio.Event] = {}
-        self._journal = journal
+        self.bot = BotApi()
+        self.journal = journal
         self._seed = seed
         self._longest = longest
         self._news: dict[str, asyncio.Event] = {}
@@ -38,6 +43,7 @@ class Outside:
             routes=[
                 Route("/v1/chat/completions", self._complete, methods=["POST"]),
                 Route("/replies", self._take_reply, methods=["POST"]),
+                Mount("/telegram", self.bot.app()),
             ]
         )
 
@@ -55,18 +61,37 @@ class Outside:
                 with suppress(asyncio.CancelledError):
                     await serving
 
+    def settings(self) -> str:
+        """A settings file of a system that talks with them."""
+        return f"""\
+[agents.{AGENT}]
+provider = "openai"
+base_url = {json.dumps(f"{self.url}/v1")}
+model = "storm"
+channels = ["webhook.{ALIAS}", "telegram.{ALIAS}"]
+
+[channels.webhook.{ALIAS}]
+secret = {json.dumps(SECRET)}
+send_url = {json.dumps(f"{self.url}/replies")}
+
+[channels.telegram.{ALIAS}]
+bot_token = {json.dumps(TOKEN)}
+api_base_url = {json.dumps(f"{self.url}/telegram")}
+allowed_users = ["*"]
+"""
+
     async def reply_to(self, turn: str) -> str:
         """The reply that the platform was sent for a turn, as soon as it has it."""
         await self._news.setdefault(turn, asyncio.Event()).wait()
-        return self._journal.replies[turn][0]
+        return self.journal.replies[turn][0]
 
     async def _complete(self, request: Request) -> Response:
         messages: list[dict[str, Any]] = (await request.json())["messages"]
         found = _NAME.search(messages[-1]["content"])
         if found is None:
-            self._journal.surprises.append(f"the agent was asked {messages[-1]['content']!r}")
+            self.journal.surprises.append(f"the agent was asked {messages[-1]['content']!r}")
             return JSONResponse({"error": {"message": "no message"}}, 400)
-        self._journal.runs.append(Run(found[1], len(messages), time.monotonic()))
+        self.journal.runs.append(Run(found[1], len(messages), time.monotonic()))
         return StreamingResponse(self._chunks(found[1]), media_type="text/event-stream")
 
     async def _chunks(self, name: str) -> AsyncGenerator[str]:
@@ -82,7 +107,7 @@ class Outside:
 
     async def _take_reply(self, request: Request) -> Response:
         body: dict[str, Any] = await request.json()
-        self._journal.replies.setdefault(body["turn"], []).append(body["content"])
+        self.journal.replies.setdefault(body["turn"], []).append(body["content"])
         self._news.setdefault(body["turn"], asyncio.Event()).set()
         return Response(status_code=204)
 

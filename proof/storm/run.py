@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from proof.children import Stuck
 from proof.storm.faults import Death, freeze, kill, send_redis_away
-from proof.storm.journal import Journal, Message
+from proof.storm.journal import Door, Journal, Message
 from proof.storm.judge import Broken, Evidence, Finding, judge
 from proof.storm.outside import Outside
 from proof.storm.report import Report
@@ -61,7 +61,7 @@ class Storm:
 
     async def rage(self) -> None:
         """All of it; returns when every message has its answer."""
-        await asyncio.gather(*(self._send_nine(by_webhook=way) for way in (False, True)))
+        await asyncio.gather(*(self._send_nine(door) for door in (Door.SOCKET, Door.WEBHOOK)))
         conversations = [self._messages_of(number) for number in range(self.plan.sessions)]
         async with asyncio.TaskGroup() as tasks:
             for messages in conversations:
@@ -72,31 +72,31 @@ class Storm:
     def _messages_of(self, number: int) -> list[Message]:
         """Every second session is one of the webhook's."""
         found = [
-            Message(f"s{number}", place, by_webhook=number % 2 == 1)
+            Message(f"s{number}", place, Door.WEBHOOK if number % 2 else Door.SOCKET)
             for place in range(self.plan.messages)
         ]
         self.messages += found
         return found
 
-    def _line(self, *, by_webhook: bool) -> Line:
-        if by_webhook:
+    def _line(self, door: Door) -> Line:
+        if door is Door.WEBHOOK:
             return HookLine(self.gates, self.outside, self.journal)
         return WebLine(self.system.urls, self.system.token, self.journal)
 
     async def _send(self, messages: Sequence[Message]) -> None:
         first = messages[0]
         chance = random.Random(f"{self.plan.seed}/{first.session}")
-        line = self._line(by_webhook=first.by_webhook)
+        line = self._line(first.door)
         await asyncio.sleep(chance.uniform(0.0, _ARRIVAL))
         await Sender(line, self.journal, chance, len(REPLICAS)).send_all(messages)
 
     # -- nine at once ------------------------------------------------------------------------
 
-    async def _send_nine(self, *, by_webhook: bool) -> None:
+    async def _send_nine(self, door: Door) -> None:
         """One session gets nine messages at once while its agent thinks: one has no place."""
-        session = "hooknine" if by_webhook else "webnine"
-        line = self._line(by_webhook=by_webhook)
-        messages = [Message(session, place, by_webhook) for place in range(9)]
+        session = "hooknine" if door is Door.WEBHOOK else "webnine"
+        line = self._line(door)
+        messages = [Message(session, place, door) for place in range(9)]
         held = self.outside.held[session] = asyncio.Event()
         tasks = {
             asyncio.create_task(line.deliver(message, message.number % len(REPLICAS))): message
@@ -149,7 +149,7 @@ class Storm:
         await asyncio.gather(*(self._again(message, chance.randrange(3)) for message in chosen))
 
     async def _again(self, message: Message, replica: int) -> None:
-        line = self._line(by_webhook=message.by_webhook)
+        line = self._line(message.door)
         self.journal.redelivered += 1
         with suppress(Refused):
             self.journal.note_end(message, await line.deliver(message, replica))
@@ -164,7 +164,7 @@ async def run(plan: Plan) -> Report:
     report = Report(plan.seed)
     async with (
         outside.served(),
-        System.running(plan.folder, outside=outside.url) as system,
+        System.running(plan.folder, outside=outside) as system,
         AsyncExitStack() as stack,
     ):
         gates = [await stack.enter_async_context(Gate.opened(url)) for url in system.urls]

@@ -1,4 +1,4 @@
-"""Those who write: people at WebSockets, and a platform that posts signed messages.
+"""Those who write: people at WebSockets and to a bot, and a platform that posts signed messages.
 
 Each sends its message to a replica by chance, under one id, until it has the answer. What is
 refused is sent again after a pause, what is cut off at once and elsewhere; and some messages are
@@ -22,9 +22,7 @@ from websockets.exceptions import WebSocketException
 from ingest.channels.webhook import sign
 from ingest.failures import INTERRUPTED
 from proof.storm.journal import ALIAS, Journal, Message
-from proof.storm.outside import Outside
-
-SECRET: Final = "a secret that only storms know of"
+from proof.storm.outside import SECRET, Outside
 
 # Messages of a session that are on their way at once: by webhook more than a lane takes, by
 # WebSocket as many as a person might have windows open.
@@ -235,6 +233,27 @@ class Gate:
             )
 
 
+class BotLine:
+    """One person's chat with the bot, which fetches what is said there: no replica is chosen."""
+
+    at_once = 1
+
+    def __init__(self, outside: Outside) -> None:
+        self._bot = outside.bot
+        self._journal = outside.journal
+
+    async def deliver(self, message: Message, replica: int) -> str:
+        """Say it, and read what the bot says next."""
+        user = {"id": message.chat, "is_bot": False, "first_name": "P", "username": message.session}
+        self._bot.say(message.text, chat=message.chat, user=user, message=message.place)
+        answer = await self._bot.says(message.chat, place=message.number)
+        self._journal.replies.setdefault(message.turn, []).append(answer)
+        return answer
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
 class Sender:
     """Sends the messages of one session, as many at once as it may, and some of them twice."""
 
@@ -258,7 +277,11 @@ class Sender:
 
     async def _send(self, message: Message) -> None:
         async with self._slots:
-            self._journal.note_end(message, await self._insist(message))
+            await self.send(message)
+
+    async def send(self, message: Message) -> None:
+        """Return when the message has its answer."""
+        self._journal.note_end(message, await self._insist(message))
 
     async def _send_again(self, message: Message) -> None:
         """Once more, at any moment: before, during or after its turn, here or there."""

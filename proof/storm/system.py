@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -19,9 +18,8 @@ from proof.children import Children, Stuck, environment, until
 from proof.evidence import database_of
 from proof.probe import StoreProbe, StreamProbe
 from proof.stack import free_port
-from proof.storm.journal import ALIAS
 from proof.storm.looks import LaneProbe
-from proof.storm.senders import SECRET
+from proof.storm.outside import Outside
 from sessions.access.tokens import ensure_admin_token
 from sessions.process.lifeline import LIFELINE_VARIABLE
 from sessions.process.progress import PROGRESS_VARIABLE
@@ -57,9 +55,9 @@ class System:
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, folder: Path, *, outside: str, backend: str = BACKEND
+        cls, folder: Path, *, outside: Outside, backend: str = BACKEND
     ) -> AsyncGenerator[Self]:
-        """A system that takes messages; `outside` is the address of its model and its platform."""
+        """A system that takes messages; `outside` are its model and its platforms."""
         workspace = folder / "workspace"
         workspace.mkdir(mode=0o700, parents=True)
         with tempfile.TemporaryDirectory(prefix="ts-storm-") as sockets:
@@ -77,8 +75,8 @@ class System:
                 finally:
                     system.store.close()
 
-    async def _start(self, outside: str) -> None:
-        (self.folder / "turnstream.toml").write_text(_settings(outside))
+    async def _start(self, outside: Outside) -> None:
+        (self.folder / "turnstream.toml").write_text(outside.settings())
         await self.start_redis()
         await self._keep("worker", "worker")
         await self._keep("api", "api", port=self._api)
@@ -151,17 +149,3 @@ async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
         return (await client.get(f"{url}/readyz")).is_success
     except httpx.HTTPError:
         return False
-
-
-def _settings(outside: str) -> str:
-    secret, replies = json.dumps(SECRET), json.dumps(f"{outside}/replies")
-    return f"""\
-[agents.main]
-provider = "openai"
-base_url = {json.dumps(f"{outside}/v1")}
-model = "storm"
-
-[channels.webhook.{ALIAS}]
-secret = {secret}
-send_url = {replies}
-"""

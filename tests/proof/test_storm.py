@@ -13,7 +13,7 @@ from ingest.failures import INTERRUPTED
 from proof.evidence import Stored, StoredSession
 from proof.model import Row
 from proof.storm.faults import Casualty, Death
-from proof.storm.journal import Journal, Message, Run
+from proof.storm.journal import Door, Journal, Message, Run
 from proof.storm.judge import Broken, Evidence, judge
 from proof.storm.outside import Outside
 
@@ -21,14 +21,14 @@ from proof.storm.outside import Outside
 class Aftermath:
     """What is left of a storm in one session, as it should be; tests then spoil it."""
 
-    def __init__(self, *, by_webhook: bool = True) -> None:
-        self.messages = [Message("s1", place, by_webhook) for place in range(3)]
+    def __init__(self, door: Door = Door.WEBHOOK) -> None:
+        self.messages = [Message("s1", place, door) for place in range(3)]
         self.journal = Journal()
         self.rows: list[Row] = []
         for message in self.messages:
             self.journal.runs.append(Run(message.name, len(self.rows) + 1, at=1.0))
             self.journal.ended[message.name] = message.answer
-            if by_webhook:
+            if door is not Door.SOCKET:
                 self.journal.replies[message.turn] = [message.answer]
             turn = message.turn
             self.rows.append(Row(turn, "user", message.text, turn))
@@ -44,7 +44,7 @@ class Aftermath:
         message = self.messages[place]
         self.answer(place, INTERRUPTED)
         self.journal.ended[message.name] = INTERRUPTED
-        if message.by_webhook:
+        if message.door is not Door.SOCKET:
             self.journal.replies[message.turn] = [INTERRUPTED]
         casualty = Casualty(self.key, message.turn, True, (), followed=False, closed=11.0)
         self.deaths.append(Death(0.5, "r", [casualty]))
@@ -62,9 +62,9 @@ class Aftermath:
         return {finding.broken for finding in judge(evidence)}
 
 
-@pytest.fixture(params=["webhook", "socket"])
+@pytest.fixture(params=[*Door])
 def aftermath(request: pytest.FixtureRequest) -> Aftermath:
-    return Aftermath(by_webhook=request.param == "webhook")
+    return Aftermath(request.param)
 
 
 def test_nothing_is_found_where_all_is_well(aftermath: Aftermath):
