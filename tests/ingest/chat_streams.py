@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from ingest.failures import FAILED
 from sessions.access.tokens import ensure_admin_token
 from sessions.process.settings import Settings
+from tests.company import company, outside, with_company
 from tests.helpers import wait_until
 from tests.ingest.chunks import streams
 from tests.ingest.model_house import House, house
@@ -47,14 +48,22 @@ def generated(count: int) -> list[list[list[Any]]]:
 
 
 async def survive(settings: Settings, turns: Sequence[list[list[Any]]]) -> None:
-    """Each turn ends in a stored reply or a closed and marked turn, with all that was shown."""
+    """Each turn ends in a stored reply or a closed and marked turn, with all that was shown.
+
+    Two chats and a bot of another agent keep talking; they are refused nothing.
+    """
     answers: dict[str, Any] = {}
 
     def script(request: dict[str, Any]) -> Any:
         said = [m["content"] for m in request["messages"] if m["role"] == "user"]
         return "the end" if len(said) > 1 else next(answers[said[0].split()[-1]])
 
-    async with house(settings, script) as place, serving(place.app) as address:
+    async with (
+        outside() as beyond,
+        house(with_company(settings, beyond), script) as place,
+        serving(place.app) as address,
+        company(f"http://{address}", beyond, settings.workspace),
+    ):
         token = ensure_admin_token(settings.workspace)
         for first in range(0, len(turns), _AT_ONCE):
             for number, turn in enumerate(turns[first : first + _AT_ONCE], first):
