@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -21,9 +22,11 @@ from sessions.store.backend import SessionReader
 from sessions.store.factory import make_session_backend
 from sessions.stream.redis import RedisClient, connect
 from sessions.stream.turns import TurnStream
-from tests.helpers import wait_until
+from tests.helpers import PATIENCE, wait_until
 
 STREAM: Final = "turnstream:turns"
+# Seconds until a web process listens; it imports more than all others.
+_START: Final = 45.0
 
 
 class RedisServer:
@@ -92,13 +95,25 @@ class WorkerProcess:
         return self._process.pid
 
     @property
+    def runs(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.returncode is None
+
+    @property
     def log(self) -> str:
         """Everything that it has logged so far."""
         return "".join(self._lines)
 
-    async def says(self, text: str) -> None:
+    async def says(self, text: str, *, within: float = PATIENCE) -> None:
         """Wait until the text is in its log."""
-        await wait_until(lambda: text in self.log or self._gone(text))
+        await wait_until(lambda: text in self.log or self._gone(text), within=within)
+
+    async def address(self) -> str:
+        """The URL that it serves, as soon as it does."""
+        await self.says("listening on", within=_START)
+        found = re.search(r"listening on (http://\S+)", self.log)
+        assert found is not None
+        return found[1]
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal and wait for the end; the exit code."""
@@ -150,7 +165,7 @@ class Plant:
         self.client = client
         self.stream = TurnStream(client, url=redis.url, prefix="turnstream:")
         self.backend = "sqlite"
-        self._workers: list[WorkerProcess] = []
+        self._processes: list[WorkerProcess] = []
         self._store: SessionReader | None = None
         self._stack = contextlib.AsyncExitStack()
 
@@ -171,17 +186,27 @@ class Plant:
     async def end(self) -> None:
         """Kill what still runs."""
         await self.close_store()
-        for worker in self._workers:
-            await worker.stop(signal.SIGKILL)
+        for process in self._processes:
+            await process.stop(signal.SIGKILL)
 
     async def worker(self, *options: str, leads: bool = True, **settings: str) -> WorkerProcess:
         """Start a worker, and wait until it leads unless it is to stand by."""
-        chosen = {"session_backend": self.backend, **settings}
-        worker = await WorkerProcess.start(self.workspace, self.redis.url, *options, **chosen)
-        self._workers.append(worker)
+        worker = await self._start("worker", *options, **settings)
         if leads:
             await worker.says("leading under epoch")
         return worker
+
+    async def web(self, **settings: str) -> str:
+        """Start the web process of `turnstream up`; its URL."""
+        return await (await self._start("cli.supervision.web", port="0", **settings)).address()
+
+    async def _start(self, module: str, *options: str, **settings: str) -> WorkerProcess:
+        chosen = {"session_backend": self.backend, **settings}
+        process = await WorkerProcess.start(
+            self.workspace, self.redis.url, *options, module=module, **chosen
+        )
+        self._processes.append(process)
+        return process
 
     async def store(self) -> SessionReader:
         """The store, read from outside."""

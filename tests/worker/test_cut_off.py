@@ -13,6 +13,7 @@ import pytest
 from api.app import opened
 from proof.proxy import Proxy
 from sessions.process.settings import Settings
+from tests.company import company, outside, settings_file
 from tests.helpers import wait_until
 from tests.worker.plant import Plant, WorkerProcess
 
@@ -30,9 +31,9 @@ async def ways(plant: Plant, count: int) -> AsyncIterator[list[Proxy]]:
             await proxy.close()
 
 
-async def worker(plant: Plant, way: Proxy, *, leads: bool) -> WorkerProcess:
+async def worker(plant: Plant, way: Proxy, *, leads: bool, **settings: str) -> WorkerProcess:
     url = f"redis://127.0.0.1:{way.port}/0"
-    return await plant.worker(leads=leads, redis_url=url)
+    return await plant.worker(leads=leads, redis_url=url, **settings)
 
 
 async def lead(plant: Plant) -> tuple[str | None, int]:
@@ -44,21 +45,24 @@ async def lead(plant: Plant) -> tuple[str | None, int]:
 async def test_a_leader_that_is_cut_off_from_redis_becomes_the_standby_within_ten_seconds(
     plant: Plant, silently: bool
 ) -> None:
-    async with ways(plant, 2) as (one, other):
-        first = await worker(plant, one, leads=True)
-        second = await worker(plant, other, leads=False)
+    async with outside() as beyond, ways(plant, 2) as (one, other):
+        config = settings_file(plant.workspace.parent, beyond)
+        first = await worker(plant, one, leads=True, config=config)
+        second = await worker(plant, other, leads=False, config=config)
         await second.says("standing by")
-        await plant.append("e1", "one")
-        await plant.outcome("e1")
-        one.cut_off(silently=silently)
-        began = time.monotonic()
-        await plant.append("e2", "two")
-        await second.says("leading under epoch 2")
-        await plant.outcome("e2")
-        assert time.monotonic() - began < 10
-        await first.says("the lead is given up: Redis has not answered")
-        one.restore()
-        await wait_until(plant.stream.standbys)
+        url = await plant.web(config=config)
+        async with company(url, beyond, plant.workspace, allowed=frozenset({"STORE_BEHIND"})):
+            await plant.append("e1", "one")
+            await plant.outcome("e1")
+            one.cut_off(silently=silently)
+            began = time.monotonic()
+            await plant.append("e2", "two")
+            await second.says("leading under epoch 2")
+            await plant.outcome("e2")
+            assert time.monotonic() - began < 10
+            await first.says("the lead is given up: Redis has not answered")
+            one.restore()
+            await wait_until(plant.stream.standbys)
         assert await lead(plant) == (str(second.pid), 2)
         assert await plant.texts() == ["one", "two"]
         assert [await process.stop() for process in (first, second)] == [0, 0]

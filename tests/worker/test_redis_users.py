@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -88,13 +87,6 @@ async def plan(tmp_path: Path) -> AsyncIterator[Plan]:
         yield plan
 
 
-async def address(process: WorkerProcess) -> str:
-    await process.says("listening on")
-    found = re.search(r"listening on (http://\S+)", process.log)
-    assert found is not None
-    return found[1]
-
-
 async def next_of(chat: ClientConnection, *kinds: str) -> dict[str, Any]:
     async with asyncio.timeout(30):
         while (frame := json.loads(await chat.recv()))["type"] not in kinds:
@@ -109,10 +101,10 @@ async def test_a_system_of_such_users_does_everything_and_is_refused_nothing(pla
     standby = await plan.start("worker")
     token = (plant.workspace / "token").read_text().strip()
     api = await plan.start("api")
-    api_url = await address(api)
+    api_url = await api.address()
     services = {"api_url": api_url, "token": token}
     ingests = [await plan.start("ingest", **services) for _ in range(2)]
-    urls = [await address(ingest) for ingest in ingests]
+    urls = [await ingest.address() for ingest in ingests]
     auth = {"Authorization": f"Bearer {token}"}
     http = await plan.stack.enter_async_context(
         httpx.AsyncClient(base_url=api_url, headers=auth, trust_env=False, timeout=30)
@@ -226,8 +218,8 @@ async def test_an_ingest_that_may_not_publish_ends_with_78_at_the_first_message(
     await worker.says("leading under epoch")
     token = (plan.plant.workspace / "token").read_text().strip()
     await plan.allow("ingest", "-xadd")
-    ingest = await plan.start("ingest", api_url=await address(api), token=token)
-    place = f"{(await address(ingest)).replace('http', 'ws')}/ws/chat?agent=main&session_id=one"
+    ingest = await plan.start("ingest", api_url=await api.address(), token=token)
+    place = f"{(await ingest.address()).replace('http', 'ws')}/ws/chat?agent=main&session_id=one"
     auth = {"Authorization": f"Bearer {token}"}
     async with connect(place, additional_headers=auth) as chat:
         await chat.send(json.dumps({"type": "message", "content": "hello"}))
@@ -258,7 +250,7 @@ async def test_an_ingest_that_lacks_what_only_a_poller_needs_ends_with_78_and_na
         file = tmp_path / "turnstream.toml"
         file.write_text(_BOT.format(token=TOKEN, url=url))
         ingest = await plan.start(
-            "ingest", api_url=await address(api), token=token, config=str(file)
+            "ingest", api_url=await api.address(), token=token, config=str(file)
         )
         if message is not None:
             bot.say(message)
