@@ -98,6 +98,9 @@ class Freshness:
         facts = await self._stream.facts()
         registered = facts.store.get("store_id")
         if registered is not None and registered != await self.store_id():
+            # An index that was made of files alone is another store, in the same place.
+            self._store_id = None
+        if registered is not None and registered != await self.store_id():
             raise StoreMismatch(
                 "the stream belongs to another store than the one that this api has open; give "
                 "worker and api the same workspace and backend"

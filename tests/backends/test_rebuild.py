@@ -177,6 +177,17 @@ async def test_a_rebuild_that_is_killed_leaves_the_old_index_or_the_new_one(tmp_
     assert await listed(tmp_path, clock) == before
 
 
+async def test_who_reads_meanwhile_reads_the_new_index_from_then_on(tmp_path: Path):
+    clock = Clock()
+    await make_store(tmp_path, [user("e1", "one", session="s")], clock)
+    async with JsonlBackend(tmp_path, mode="read", clock=clock) as reader:
+        assert len((await reader.history("s")).items) == 1
+        await rebuild_index(tmp_path)
+        await make_store(tmp_path, [user("e2", "two", session="s")], clock)
+        told = [message.content for message in (await reader.history("s")).items]
+        assert told == ["one", "two"]
+
+
 async def test_what_it_does_not_understand_is_reported_and_left(tmp_path: Path):
     clock = Clock()
     await make_store(tmp_path, [user("e1", "kettle", session="s", agent="anna")], clock)

@@ -58,7 +58,9 @@ class Store(ReadingStore, WritingStore):
         # Two views of the texts: the writer's, amid its transaction, and the readers'.
         self._texts = make_texts(self._writer.run)
         self._shown = make_texts(self._read)
+        # Idle readers, and the file that they have open.
         self._idle: list[aiosqlite.Connection] = []
+        self._file: tuple[int, int] | None = None
         self._readers = asyncio.Semaphore(READERS)
         self._open = False
 
@@ -83,8 +85,7 @@ class Store(ReadingStore, WritingStore):
     ) -> None:
         self._open = False
         self._drop_undone()
-        while self._idle:
-            await self._idle.pop().close()
+        await self._close_idle()
         await self._writer.close()
         self._texts.close()
         self._shown.close()
@@ -149,6 +150,7 @@ class Store(ReadingStore, WritingStore):
         """
         if not self._open:
             raise RuntimeError("this backend is not open; use `async with`")
+        file = await self._current_file()
         version = VERSION
         connection = self._idle.pop() if self._idle else None
         if connection is None:
@@ -163,10 +165,30 @@ class Store(ReadingStore, WritingStore):
         finally:
             if connection is not None:
                 # One that knows an older version is asked for its version again.
-                if self._open and version == VERSION:
+                if self._open and version == VERSION and file == self._file:
                     self._idle.append(connection)
                 else:
                     await connection.close()
+
+    async def _current_file(self) -> tuple[int, int] | None:
+        """The file that is there now; readers of one whose place it took are let go.
+
+        An index that is made anew takes the old one's place, and only its worker has to stop for
+        that. Where nothing is in the place, the old file is all that there is.
+        """
+        try:
+            found = self._path.stat()
+        except OSError:
+            return self._file
+        file = (found.st_dev, found.st_ino)
+        if file != self._file:
+            self._file = file
+            await self._close_idle()
+        return file
+
+    async def _close_idle(self) -> None:
+        while self._idle:
+            await self._idle.pop().close()
 
     async def _new_reader(self) -> tuple[aiosqlite.Connection | None, int]:
         """A new connection and the store's version; None and 0 while there is no store."""
