@@ -10,8 +10,8 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -95,24 +95,23 @@ async def _let_apply(stack: Stack) -> None:
     await stack.until(lambda: stack.store.resolved() > before + _SOME, "turns are applied")
 
 
-@contextmanager
-def _frozen(stack: Stack, name: str | None) -> Generator[None]:
-    if name is None:
-        raise Stuck("nobody leads")
-    stack.children.kill(name, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        stack.children.kill(name, signal.SIGCONT)
-
-
-async def _gather(stack: Stack) -> None:
-    """Let a backlog gather."""
+@asynccontextmanager
+async def _backlog(stack: Stack) -> AsyncGenerator[None]:
+    """A backlog that no worker has seen: they are frozen while they have nothing in hand."""
 
     async def enough() -> bool:
         return len(await stack.waiting()) > _WAITING
 
-    await stack.until(enough, "turns wait")
+    await stack.pause_publishers()
+    for name in WORKERS:
+        stack.children.kill(name, signal.SIGSTOP)
+    try:
+        stack.resume_publishers()
+        await stack.until(enough, "turns wait")
+        yield
+    finally:
+        for name in WORKERS:
+            stack.children.kill(name, signal.SIGCONT)
 
 
 # -- accidents ---------------------------------------------------------------------------------
@@ -120,15 +119,13 @@ async def _gather(stack: Stack) -> None:
 
 async def _flush(stack: Stack) -> Iterable[str]:
     """FLUSHALL while entries wait."""
-    with _frozen(stack, stack.leader()):
-        await _gather(stack)
+    async with _backlog(stack):
         return await stack.stream.empty(stack.applied())
 
 
 async def _shorten(stack: Stack) -> Iterable[str]:
     """Somebody trims the stream to a length while entries wait."""
-    with _frozen(stack, stack.leader()):
-        await _gather(stack)
+    async with _backlog(stack):
         return await stack.stream.shorten(stack.applied(), _LEFT)
 
 
