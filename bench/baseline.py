@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sessions.store.sqlite.connection import WRITER_PRAGMAS
-from sessions.store.sqlite.store import MIGRATIONS, statements
+from sessions.store.sqlite.schema import MIGRATIONS, statements
 from sessions.text import fold_for_search
 
 Row = tuple[Any, ...]

@@ -17,7 +17,7 @@ from sessions.models import DeadLetter, Entry, LetterBounds, Message, Outcome, S
 from sessions.store.backend import Following, SessionBackend
 from sessions.store.jsonl.backend import JsonlBackend
 from sessions.store.memory.backend import MemoryBackend
-from sessions.store.memory.model import MemoryStore
+from sessions.store.memory.store import MemoryStore
 from sessions.store.sqlite.backend import SqliteBackend
 from tests.events import Fields, Stream
 

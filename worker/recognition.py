@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sessions.models import STREAM_START, Entry, Event, EventType, StreamId
-from sessions.store.backend import SessionBackend
+from sessions.store.backend import Recalling, SessionBackend
 
 # Gives the entries behind a place of the stream; none at its end.
 Read = Callable[[StreamId], Awaitable[list[Entry]]]
@@ -27,7 +27,7 @@ async def recognise(backend: SessionBackend, read: Read) -> int:
 
     Done again after it was cut short, it has the same effect.
     """
-    if not (await backend.counts())["sessions"]:
+    if not isinstance(backend, Recalling) or not (await backend.counts())["sessions"]:
         return 0
     proof = _Proof()
     async for batch in _batches(backend, read):

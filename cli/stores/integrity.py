@@ -21,11 +21,11 @@ from urllib.parse import quote
 from sessions import make_session_backend, times
 from sessions.errors import SessionError, StoreUnavailable
 from sessions.process.settings import Settings
-from sessions.store.engine.ledger import ID_AFTERLIFE
+from sessions.store.engine.workset import ID_AFTERLIFE
 from sessions.store.jsonl.backend import INDEX
 from sessions.store.jsonl.files import FileRow, SessionFiles, State, TextMoved, event_id_of, parsed
 from sessions.store.sqlite.backend import FILE
-from sessions.store.sqlite.store import VERSION
+from sessions.store.sqlite.schema import VERSION
 from sessions.text import fold_for_search
 
 # The database of each backend, in `{workspace}/sessions`.

@@ -7,10 +7,10 @@ import os
 from collections.abc import Mapping, Sequence
 
 from sessions.store.engine.rows import MessageRow
-from sessions.store.jsonl import backend as jsonl
-from sessions.store.jsonl import files
-from sessions.store.jsonl.backend import TextsInFiles
+from sessions.store.jsonl import adapter, files, texts
 from sessions.store.jsonl.files import FileRow, SessionFiles
+from sessions.store.jsonl.texts import WritingTexts
+from sessions.store.sqlite.rows import TextRow
 
 # Seconds between the files' sync and the COMMIT, so that a short run has a kill in there.
 _BEFORE_COMMIT = 0.02
@@ -28,17 +28,18 @@ class _Uncut(SessionFiles):
         return True
 
 
-class _Slow(TextsInFiles):
-    async def store(self, messages: Sequence[MessageRow], keys: Mapping[int, str]) -> None:
-        await super().store(messages, keys)
+class _Slow(WritingTexts):
+    async def store(self, messages: Sequence[MessageRow], keys: Mapping[int, str]) -> list[TextRow]:
+        rows = await super().store(messages, keys)
         if len(messages) > 1:
             await asyncio.sleep(_BEFORE_COMMIT)
+        return rows
 
 
 def torn_tail_kept() -> None:
     """Append to the end of the file, wherever that is."""
-    jsonl.SessionFiles = _Uncut
-    jsonl.TextsInFiles = _Slow
+    texts.SessionFiles = _Uncut
+    adapter.WritingTexts = _Slow
 
 
 def index_before_sync() -> None:

@@ -7,16 +7,22 @@ from dataclasses import replace
 
 from sessions.models import Entry, Event, Poison, Reason, StreamCursor
 from sessions.store.backend import Following
-from sessions.store.engine import applier, ledger, writer
-from sessions.store.engine.applier import Applier
+from sessions.store.engine import decider, writer
+from sessions.store.engine.asking import Deciding
+from sessions.store.engine.changes import Gone
+from sessions.store.engine.decider import Decider
+from sessions.store.engine.removal import Remover
 from sessions.store.engine.rows import EventRow, MessageRow, SessionRow
-from sessions.store.engine.takeback import TakeBack
+from sessions.store.sqlite import adapter as sqlite_adapter
 from sessions.store.sqlite import backend as sqlite
+from sessions.store.sqlite import drafting
+from sessions.store.sqlite.adapter import SqliteAdapter
 from sessions.store.sqlite.backend import SqliteBackend
-from sessions.store.sqlite.statements import Rows
+from sessions.store.sqlite.statements import Query, Rows, Statement
+from sessions.store.sqlite.transaction import SqliteTransaction
 
 
-class _ByPlace(Applier):
+class _ByPlace(Decider):
     def _took(self, entry: Entry) -> bool:
         if isinstance(entry.body, Event):
             return self._decided(entry, entry.body)
@@ -25,60 +31,71 @@ class _ByPlace(Applier):
 
 def dedupe_by_place() -> None:
     """What lies behind the cursor is new, whatever its event id says."""
-    writer.Applier = _ByPlace
+    writer.Decider = _ByPlace
 
 
-class _ByContent(TakeBack):
-    async def _remove(self, session: SessionRow, message: MessageRow) -> None:
-        users = await self._messages(session, "AND role = 'user' ORDER BY seq DESC")
-        same = next(user for user in users if user.content == message.content)
-        await super()._remove(session, same)
+class _ByContent(SqliteTransaction):
+    async def message_at(self, session_id: int, seq: int) -> MessageRow:
+        message = await super().message_at(session_id, seq)
+        newest = [*reversed(await self.oldest_messages(session_id, 2**31))]
+        same = [one for one in newest if one.role == "user" and one.content == message.content]
+        return same[0] if same else message
 
 
 def content_rollback() -> None:
-    """Take back by text, as who keeps no ids has to."""
-    applier.TakeBack = _ByContent
+    """Take back by text, as a program has to that keeps no ids."""
+    sqlite_adapter.SqliteTransaction = _ByContent
 
 
-class _Unfenced(SqliteBackend):
-    def _mind_fence(self, renewed: Rows) -> None:
-        del renewed
+class _Unfenced(SqliteAdapter):
+    def _mind_fence(self, renewed: Rows, epoch: int) -> None:
+        del renewed, epoch
 
-    async def _check_lead(self) -> None:
-        return
+    async def check_lead(self, epoch: int) -> None:
+        del epoch
 
 
 def no_fence() -> None:
     """Never ask whose lease it is."""
-    sqlite.SqliteBackend = _Unfenced
+    sqlite.SqliteAdapter = _Unfenced
 
 
-class _Ignoring(Applier):
+class _Ignoring(Decider):
     def _repeat(self, entry: Entry, known: EventRow) -> None:
         del entry, known
 
 
 def or_ignore() -> None:
     """INSERT OR IGNORE: whatever violates a constraint counts as a duplicate."""
-    writer.Applier = _Ignoring
+    writer.Decider = _Ignoring
     for name in ("_INSERT_EVENTS", "_INSERT_MESSAGES"):
-        form = getattr(ledger, name)
-        setattr(ledger, name, replace(form, head=form.head.replace("INSERT", "INSERT OR IGNORE")))
+        form = getattr(drafting, name)
+        ignoring = replace(form, head=form.head.replace("INSERT", "INSERT OR IGNORE"))
+        setattr(drafting, name, ignoring)
 
 
-class _Forgetting(TakeBack):
-    async def end_generation(self, session: SessionRow, *, deleted: bool) -> None:
-        await super().end_generation(session, deleted=deleted)
+class _Forgetting(Remover):
+    def end_generation(self, session: SessionRow, *, deleted: bool) -> Deciding[None]:
+        yield from super().end_generation(session, deleted=deleted)
         if deleted:
-            await self._connection.run("DELETE FROM events WHERE session_id = ?", (session.id,))
-            events = self._ledger.events
+            events = self._work.events
             for event_id in [key for key, row in events.items() if row.session_id == session.id]:
                 del events[event_id]
 
 
 def dedupe_lost_at_delete() -> None:
     """Delete the ids with the rows that they made."""
-    applier.TakeBack = _Forgetting
+    decider.Remover = writer.Remover = _Forgetting
+    kept = drafting._gone
+
+    def forgotten(gone: Gone) -> list[Statement]:
+        statements = kept(gone)
+        if gone.how is Reason.DELETED:
+            ids = [(message.event_id,) for message in gone.messages]
+            statements += [Query("DELETE FROM events WHERE event_id = ?", one) for one in ids]
+        return statements
+
+    drafting._gone = forgotten
 
 
 class _AllOrNothing(SqliteBackend):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from sessions.models import (
     DeadLetter,
@@ -138,7 +138,7 @@ class SessionReader(Protocol):
         ...
 
 
-# Gives the very list that the next `apply` will get; empty where nothing follows yet.
+# Gives the entries that the next `apply` will get; none if nothing follows yet.
 Following = Callable[[], Awaitable[Sequence[Entry]]]
 
 
@@ -182,31 +182,15 @@ class SessionWriter(Protocol):
         """
         ...
 
-    async def shown(self, entries: Sequence[Entry]) -> Mapping[str, str]:
-        """Which of these entries made a message that is there: stored ids, each with its session.
-
-        It changes nothing.
-        """
-        ...
-
-    async def recall(self, entries: Sequence[Entry], *, ended: Mapping[str, StreamId]) -> None:
-        """Note that these entries were applied before the store lost what it knew of them.
-
-        They have an outcome then, and no further effect. Ids that are known keep their outcome. A
-        store that cannot lose it while it has messages need not do anything.
-        Those up to the place in `ended` are of an earlier generation of their session.
-        """
-        ...
-
     async def apply(
         self, entries: Sequence[Entry], *, following: Following | None = None
     ) -> StreamCursor:
         """Apply the entries in order: rows, ids, outcomes, dead letters, counters and cursor.
 
         All of it commits or none. Entries that were applied before have no effect. An error of a
-        single event makes it a dead letter; StoreUnavailable and Fenced pass through. The batch
-        `following` may be asked for and prepared while this one is written; that shows nowhere,
-        and is dropped if something else is written first.
+        single event makes it a dead letter; StoreUnavailable and Fenced pass through. A store may
+        ask for the batch that is `following` and prepare it while this one is written. That shows
+        nowhere, and is dropped if something else is written first.
         """
         ...
 
@@ -223,6 +207,27 @@ class SessionWriter(Protocol):
 
     async def tidy(self) -> bool:
         """Do one bounded piece of housekeeping (checkpoint, search index); True if more waits."""
+        ...
+
+
+@runtime_checkable
+class Recalling(Protocol):
+    """What a store offers that may keep its messages and lose what it knew of the stream."""
+
+    async def shown(self, entries: Sequence[Entry]) -> Mapping[str, str]:
+        """Which of these entries made a message that is there: stored ids, each with its session.
+
+        It changes nothing, and raises Fenced as the writer's methods do.
+        """
+        ...
+
+    async def recall(self, entries: Sequence[Entry], *, ended: Mapping[str, StreamId]) -> None:
+        """Note that these entries were applied before the store lost what it knew of them.
+
+        They have an outcome then, and no further effect. Ids that are known keep their outcome.
+        Those up to the place in `ended` are of an earlier generation of their session. One
+        transaction; raises Fenced.
+        """
         ...
 
 

@@ -122,7 +122,8 @@ async def test_a_transaction_that_fails_tells_nothing(
         raise StoreUnavailable("no space")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.backend, "_note_erasure", fail)
+        # The files are drafted by then, and nothing is committed.
+        patch.setattr("sessions.store.sqlite.transaction.SqliteTransaction.write", fail)
         with pytest.raises(StoreUnavailable):
             await store.apply(rename("n", "never"))
     assert (await store.session()).name is None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cli.stores.integrity import check_store
+from sessions.errors import Fenced
 from sessions.models import Entry, StreamId
 from sessions.store.backend import SessionBackend
 from sessions.store.jsonl.backend import JsonlBackend
@@ -123,6 +124,16 @@ def texts_of(facts: tuple[Any, ...]) -> list[tuple[Any, ...]]:
 async def test_forty_random_histories_end_as_if_the_index_had_not_been_lost(tmp_path: Path):
     for seed in range(40):
         await compare(tmp_path / str(seed), seed)
+
+
+async def test_a_leader_that_was_replaced_recalls_nothing(tmp_path: Path):
+    async with JsonlBackend(tmp_path, mode="write", clock=Clock()) as backend:
+        await backend.acquire("one", seen=None)
+        async with JsonlBackend(tmp_path, mode="write", clock=Clock()) as other:
+            await other.acquire("two", seen=None)
+        for recalling in (backend.shown([]), backend.recall([], ended={})):
+            with pytest.raises(Fenced):
+                await recalling
 
 
 @pytest.mark.endurance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -12,9 +12,11 @@ import pytest
 
 from sessions.errors import ConfigError, StoreTooNew, StoreUnavailable
 from sessions.models import Entry
-from sessions.store.engine.rows import MessageRow
-from sessions.store.sqlite.backend import FILE, SqliteBackend, TextsInRows
+from sessions.store.engine.changes import Changes
+from sessions.store.sqlite.adapter import SqliteAdapter
+from sessions.store.sqlite.backend import FILE, SqliteBackend
 from sessions.store.sqlite.connection import StoreDamaged
+from sessions.store.sqlite.drafting import Draft
 from sessions.store.sqlite.store import Store
 from tests.events import Fields, Stream, dead, delete, poison, reply, reset, rollback, user
 from tests.stores import Clock, Leader, lead
@@ -285,25 +287,23 @@ async def test_a_defect_in_a_batch_that_was_decided_in_advance_harms_only_its_ev
         assert await store.result("f0") == "apply_failed"
 
 
-class BrokenTexts(TextsInRows):
-    """Texts that cannot take one certain content."""
+class BrokenAdapter(SqliteAdapter):
+    """A store that cannot take one certain content."""
 
-    async def store(
-        self, messages: Sequence[MessageRow], keys: Mapping[int, str]
-    ) -> Sequence[MessageRow]:
+    def draft(self, changes: Changes) -> Draft:
         """Take the content, or fail as a defect would."""
-        if any(message.content == "boom" for message in messages):
+        if any(message.content == "boom" for message in changes.messages):
             raise ValueError("cannot take this")
-        return await super().store(messages, keys)
+        return super().draft(changes)
 
 
 class BrokenBackend(Store):
-    """A sqlite store with such texts."""
+    """A sqlite store with such an adapter."""
 
     name = "sqlite"
 
     def __init__(self, workspace: Path) -> None:
-        super().__init__(workspace / "sessions" / FILE, lambda _: BrokenTexts(), mode="write")
+        super().__init__(BrokenAdapter(workspace / "sessions" / FILE), mode="write")
 
 
 async def test_an_error_of_a_single_event_makes_it_a_dead_letter(

@@ -16,8 +16,6 @@ WRITES: dict[str, Callable[[SessionBackend], Awaitable[object]]] = {
     "renew": lambda backend: backend.renew(),
     "release": lambda backend: backend.release(),
     "begin_epoch": lambda backend: backend.begin_epoch(skipped=0),
-    "shown": lambda backend: backend.shown([]),
-    "recall": lambda backend: backend.recall([], ended={}),
     "apply": lambda backend: backend.apply([Stream().entry(user("late"))]),
     "apply nothing": lambda backend: backend.apply([]),
     "expire_sessions": lambda backend: backend.expire_sessions(older_than=2**60, limit=10),

@@ -15,7 +15,7 @@ import pytest
 from sessions.models import STREAM_START, Event, EventType
 from sessions.store.backend import SessionReader
 from sessions.store.memory.backend import MemoryBackend
-from sessions.store.memory.model import MemoryStore
+from sessions.store.memory.store import MemoryStore
 from tests.helpers import wait_until
 from tests.worker.plant import Plant, WorkerProcess
 

@@ -10,7 +10,7 @@ from proof.history import Step
 from proof.model import Verdict, expected_of
 from proof.script import SessionScript
 from sessions.store.memory.backend import MemoryBackend
-from sessions.store.memory.model import MemoryStore
+from sessions.store.memory.store import MemoryStore
 from tests.events import Fields
 from tests.stores import Clock, lead
 

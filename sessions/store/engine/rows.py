@@ -63,7 +63,7 @@ class EventRow(NamedTuple):
 
 
 class MessageRow(NamedTuple):
-    """A row of `messages`, in the order of its columns."""
+    """A visible message. `id` grows with the stream; ids hold their publisher's space."""
 
     id: int
     session_id: int
@@ -72,13 +72,11 @@ class MessageRow(NamedTuple):
     role: str
     turn: str | None
     created_at: int
-    content: str | None
-    place: int | None
-    size: int | None
+    content: str
     by: str | None
 
 
-def columns(row_type: type[SessionRow] | type[EventRow] | type[MessageRow]) -> str:
+def columns(row_type: type) -> str:
     """The column list of a row type."""
     return ", ".join(row_type.__annotations__)
 

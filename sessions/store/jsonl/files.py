@@ -90,11 +90,11 @@ def line_of(message: MessageRow, key: str) -> bytes:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def content_of(line: bytes, message: MessageRow) -> str:
-    """The content of a message's line; TextMoved where the line is another's."""
+def content_of(line: bytes, event_id: str) -> str:
+    """The content of the line of this event's message; TextMoved if the line is another's."""
     fields = parsed(line)
     # A line that another program wrote has no id; its place is all that is known of it.
-    shown = shown_id(message.event_id)
+    shown = shown_id(event_id)
     if fields is None or fields.get("id", shown) != shown:
         raise TextMoved
     return str(fields["content"])

@@ -20,10 +20,11 @@ from typing import Any, Final, cast
 from sessions import times
 from sessions.errors import StoreUnavailable
 from sessions.store.engine.rows import SessionRow, columns
-from sessions.store.engine.texts import Run
 
 log = logging.getLogger(__name__)
 
+# Runs one statement of the index, amid the writer's transaction.
+Run = Callable[..., Awaitable[list[tuple[Any, ...]]]]
 # Does blocking work on each item in threads.
 Each = Callable[[Callable[[Any], None], Iterable[Any]], Awaitable[None]]
 

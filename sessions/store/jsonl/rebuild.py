@@ -18,10 +18,11 @@ from typing import Final
 
 from sessions import times
 from sessions.errors import ConfigError
-from sessions.store.jsonl.backend import INDEX, TextsInFiles
+from sessions.store.jsonl.backend import INDEX
 from sessions.store.jsonl.refill import Filler, Rebuilt, names_in
 from sessions.store.jsonl.salvage import Memory, remember
-from sessions.store.sqlite.store import Store
+from sessions.store.sqlite.adapter import SqliteAdapter
+from sessions.store.sqlite.store import make_private
 
 _NEW: Final = f"{INDEX}.new"
 # What belongs to a database file.
@@ -52,27 +53,30 @@ async def _build(directory: Path, memory: Memory) -> Rebuilt:
         # A rebuild that failed or was killed left them.
         (directory / f"{_NEW}{suffix}").unlink(missing_ok=True)
     result = Rebuilt(remembered=memory.store_id is not None)
-    async with _NewIndex(directory) as index:
+    index = _NewIndex(directory / _NEW)
+    make_private(index.path)
+    await index.open()
+    try:
         await index.fill(memory, result)
+    finally:
+        await index.close()
     return result
 
 
-class _NewIndex(Store):
-    """A store whose index is being made; it does not mind the files."""
+class _NewIndex(SqliteAdapter):
+    """An index that is being made; it does not mind the files."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        super().__init__(directory / _NEW, lambda run: TextsInFiles(directory, run), mode="write")
+    texts = "files"
 
     async def fill(self, memory: Memory, result: Rebuilt) -> None:
         """Take everything in, in one transaction."""
-        filler = Filler(self._directory, memory, result)
-        async with self._connection.transaction():
+        filler = Filler(self.path.parent, memory, result)
+        async with self.connection.transaction():
             if memory.store_id is not None:
-                await self._connection.run("UPDATE store SET store_id = ?", (memory.store_id,))
+                await self.connection.run("UPDATE store SET store_id = ?", (memory.store_id,))
             # How old it is tells since when missing numbers are explained; 0 is "nobody knows".
-            await self._connection.run("UPDATE store SET created_at = ?", (memory.created_at,))
-            await filler.fill(self._connection)
+            await self.connection.run("UPDATE store SET created_at = ?", (memory.created_at,))
+            await filler.fill(self.connection)
 
 
 def _take_place(directory: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any, Final
 from sessions import times
 from sessions.models import Reason
 from sessions.store.engine import rules
-from sessions.store.engine.ledger import ID_AFTERLIFE
-from sessions.store.engine.rows import EventRow, MessageRow, SessionRow, columns, session_values
+from sessions.store.engine.rows import EventRow, SessionRow, columns, session_values
+from sessions.store.engine.workset import ID_AFTERLIFE
 from sessions.store.jsonl.files import (
     SUFFIX,
     FileRow,
@@ -32,6 +32,7 @@ from sessions.store.jsonl.salvage import (
     rows_of,
 )
 from sessions.store.sqlite.connection import WritingConnection
+from sessions.store.sqlite.rows import TextRow
 from sessions.store.sqlite.search import indexing
 from sessions.store.sqlite.statements import Each, marks
 
@@ -218,7 +219,7 @@ class Filler:
             _message(number, session.id, line, turns)
             for number, line in zip(numbers, lines, strict=True)
         ]
-        await _insert(connection, "messages", columns(MessageRow), rows)
+        await _insert(connection, "messages", columns(TextRow), rows)
         events = [_event(session, line) for line in lines]
         await _insert(connection, "events", columns(EventRow), events)
         contents = [line.content for line in lines]
@@ -324,7 +325,7 @@ def _message(row_id: int, session_id: int, line: Line, turns: _Turns) -> tuple[A
         **{"role": line.role, "turn": turns.of(line), "created_at": line.created_at},
         **{"place": line.place, "size": line.size, "by": line.by},
     }
-    return tuple(given.get(name) for name in MessageRow._fields)
+    return tuple(given.get(name) for name in TextRow._fields)
 
 
 def _place_of(row: EventRow) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from sessions import times
 from sessions.errors import StoreTooNew
 from sessions.store.jsonl.files import FileRow, State, event_id_of, parsed
 from sessions.store.jsonl.metas import Meta
-from sessions.store.sqlite.store import VERSION
+from sessions.store.sqlite.schema import VERSION
 
 # No number of a message comes near; beyond it a line was not written by us.
 _BOUND: Final = 2**53

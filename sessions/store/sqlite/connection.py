@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
@@ -62,35 +64,49 @@ _PASSING: Final = frozenset(
 _FATAL: Final = frozenset({"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"})
 
 
-class _Connection(aiosqlite.Connection):
-    """aiosqlite's connection, which also runs a function of ours in its thread."""
-
-    async def call(self, function: Callable[..., T], *arguments: object) -> T:
-        """Run the function on SQLite's own connection, in turn with all else."""
-        # aiosqlite does not say what it takes and gives here.
-        return await self._execute(  # pyright: ignore[reportUnknownMemberType]
-            function, self._conn, *arguments
-        )
-
-
 class WritingConnection:
-    """The one connection that writes and checkpoints. `steps` counts what it was asked to do."""
+    """The one connection that writes and checkpoints. `steps` counts what it was asked to do.
+
+    It is used in a thread of its own, which does one thing after the other. What a caller waits for
+    is done also if that caller is cancelled.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._opened: _Connection | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        self._opened: sqlite3.Connection | None = None
         self.steps = 0
 
     async def open(self) -> None:
         """Connect; makes the file if there is none."""
-        with translated(self._path):
-            self._opened = await _open_writer(self._path)
+        _check_version()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        try:
+            self._opened = await self._call(self._connect)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Disconnect; does nothing where it was not connected."""
-        if self._opened is not None:
-            await self._opened.close()
-            self._opened = None
+        thread, opened = self._thread, self._opened
+        self._thread = self._opened = None
+        if thread is not None:
+            if opened is not None:
+                await asyncio.get_running_loop().run_in_executor(thread, opened.close)
+            thread.shutdown(wait=False)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, cached_statements=_PLANS, check_same_thread=False
+        )
+        try:
+            for pragma in WRITER_PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @property
     def total_changes(self) -> int:
@@ -106,8 +122,7 @@ class WritingConnection:
         """Run the statements one after the other, up to the first that fails; the rows of each."""
         if not statements:
             return []
-        with translated(self._path):
-            return await self._connection.call(self._run_all, statements)
+        return await self._call(self._run_all, self._connection, statements)
 
     def _run_all(
         self, connection: sqlite3.Connection, statements: Sequence[Statement]
@@ -128,29 +143,31 @@ class WritingConnection:
         except BaseException:
             # What we were cancelled waiting for was done all the same, BEGIN and COMMIT too. This
             # does nothing where no transaction is open, as after a full disk.
-            await self._connection.rollback()
+            await self._call(self._connection.rollback)
             raise
 
+    async def _call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run the function in the connection's thread, behind what was handed over before."""
+        if self._thread is None:
+            raise RuntimeError("this backend was not opened in write mode")
+        with translated(self._path):
+            running = asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+            # It is done whether or not its caller still waits: what is half done is not undone.
+            return await asyncio.shield(running)
+
     @property
-    def _connection(self) -> _Connection:
+    def _connection(self) -> sqlite3.Connection:
         if self._opened is None:
             raise RuntimeError("this backend was not opened in write mode")
         return self._opened
 
 
-async def _open_writer(path: Path) -> _Connection:
+def _check_version() -> None:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         needed = ".".join(map(str, OLDEST_SQLITE))
         raise ConfigError(
             f"this Python has SQLite {sqlite3.sqlite_version}; Turnstream needs {needed} or newer"
         )
-    connection = _Connection(
-        lambda: sqlite3.connect(path, isolation_level=None, cached_statements=_PLANS),
-        iter_chunk_size=1,
-    )
-    await connection
-    await _set_up(connection, *WRITER_PRAGMAS)
-    return connection
 
 
 async def open_reader(path: Path) -> aiosqlite.Connection:

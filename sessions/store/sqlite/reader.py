@@ -29,13 +29,12 @@ from sessions.models import (
 )
 from sessions.store.engine.rows import (
     EventRow,
-    MessageRow,
     columns,
     outcome_of,
     packed,
     unpacked,
 )
-from sessions.store.engine.texts import Texts
+from sessions.store.sqlite.rows import TextRow, cursor_of
 from sessions.text import search_expression
 
 _SESSION: Final = (
@@ -43,7 +42,7 @@ _SESSION: Final = (
     "s.state_since, s.created_at, s.last_activity, s.message_count, s.owned_from"
 )
 _LAST_ACTIVITY: Final = _SESSION.split(", ").index("s.last_activity")
-_MESSAGE: Final = ", ".join(f"m.{name}" for name in columns(MessageRow).split(", "))
+_MESSAGE: Final = ", ".join(f"m.{name}" for name in columns(TextRow).split(", "))
 _EVENT: Final = ", ".join(f"e.{name}" for name in columns(EventRow).split(", "))
 _LETTER: Final = "id, reason, detail, session, event_id, size, sha256, ms, n, at, payload, by"
 _CURSOR: Final = "SELECT epoch, ms, n, resolved, skipped, added FROM stream"
@@ -53,7 +52,9 @@ _NUMBERS: Final = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 class ReadingStore(ABC):
     """The reads of a store. A store that was not made yet answers every statement with nothing."""
 
-    _shown: Texts
+    async def _texts(self, rows: Sequence[TextRow]) -> list[str]:
+        """The contents of stored messages, in order: they are in the rows."""
+        return [row.content or "" for row in rows]
 
     @abstractmethod
     async def _read(
@@ -80,8 +81,7 @@ class ReadingStore(ABC):
         rows = await self._read(_CURSOR, any_version=True)
         if not rows:
             return StreamCursor(0, STREAM_START, 0, 0, 0)
-        row = rows[0]
-        return StreamCursor(row[0], unpacked(row[1], row[2]), *row[3:])
+        return cursor_of(rows[0])
 
     async def lease(self) -> Lease:
         """Who leads."""
@@ -141,7 +141,7 @@ class ReadingStore(ABC):
             "coalesce(?, generation)) AND m.seq < ? ORDER BY m.seq DESC LIMIT ?",
             (key, generation, before, limit + 1),
         )
-        stored = [MessageRow(*row) for row in rows[:limit]]
+        stored = [TextRow(*row) for row in rows[:limit]]
         stored.reverse()
         more = str(stored[0].seq) if stored and len(rows) > limit else None
         return Page(await self._messages(stored), more)
@@ -177,7 +177,7 @@ class ReadingStore(ABC):
             (*values, limit + 1),
             seconds=seconds,
         )
-        found = [MessageRow(*row[1:]) for row in rows[:limit]]
+        found = [TextRow(*row[1:]) for row in rows[:limit]]
         messages = await self._messages(found)
         hits = [SearchHit(row[0], message) for row, message in zip(rows, messages, strict=False)]
         more = str(found[-1].id) if found and len(rows) > limit else None
@@ -244,8 +244,8 @@ class ReadingStore(ABC):
         rows = await self._read("SELECT letters_dropped FROM store")
         return rows[0][0] if rows else 0
 
-    async def _messages(self, rows: Sequence[MessageRow]) -> list[Message]:
-        contents = await self._shown.load(rows)
+    async def _messages(self, rows: Sequence[TextRow]) -> list[Message]:
+        contents = await self._texts(rows)
         return [
             Message(
                 row.seq,

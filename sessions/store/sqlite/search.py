@@ -7,12 +7,12 @@ corrupt, after some 1,000 rounds of erasing. So an index that has grown many lev
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from sessions.store.engine.rows import MessageRow, columns
-from sessions.store.engine.texts import Texts
 from sessions.store.sqlite.connection import WritingConnection
+from sessions.store.sqlite.rows import TextRow
 from sessions.store.sqlite.statements import Each, Query, Statement, insertion
 from sessions.text import fold_for_search
 
@@ -30,11 +30,13 @@ _STRUCTURE: Final = Query("SELECT block FROM search_data WHERE id = 10")
 _COOKIE: Final = 4
 _DROP_ALL: Final = Query("INSERT INTO search (search) VALUES ('delete-all')")
 _SOME_MESSAGES: Final = (
-    f"SELECT {columns(MessageRow)} FROM messages WHERE id > ? ORDER BY id LIMIT {_REWRITE_STEP}"
+    f"SELECT {columns(TextRow)} FROM messages WHERE id > ? ORDER BY id LIMIT {_REWRITE_STEP}"
 )
 
 # Texts with the ids of their messages.
 Contents = Iterable[tuple[int, str]]
+# Gives the messages of rows, whose texts may lie elsewhere.
+WithTexts = Callable[[Sequence[TextRow]], Awaitable[list[MessageRow]]]
 
 
 def indexing(contents: Contents) -> list[Statement]:
@@ -51,13 +53,13 @@ def _folded(contents: Contents) -> list[tuple[int, str]]:
     return [(number, fold_for_search(text)) for number, text in contents]
 
 
-async def merge(connection: WritingConnection, texts: Texts, *, begun: bool) -> bool:
+async def merge(connection: WritingConnection, with_texts: WithTexts, *, begun: bool) -> bool:
     """One step of ridding the index of its deleted words; whether more waits.
 
     The caller is inside a writing transaction. `begun` is what the step before returned.
     """
     if not begun and await _levels(connection) >= _MANY_LEVELS:
-        await _rewrite(connection, texts)
+        await _rewrite(connection, with_texts)
         return False
     before = connection.total_changes
     # A negative number begins by taking all parts together, a positive one goes on.
@@ -84,13 +86,11 @@ def _varint(data: bytes) -> int:
     return value
 
 
-async def _rewrite(connection: WritingConnection, texts: Texts) -> None:
-    """Write the index anew from the messages: 100,000 of them take about 0.7 s."""
+async def _rewrite(connection: WritingConnection, with_texts: WithTexts) -> None:
+    """Write the index again from the messages: 100,000 of them take about 0.7 s."""
     await connection.script([_DROP_ALL])
     last = 0
     while rows := await connection.run(_SOME_MESSAGES, (last,)):
-        messages = [MessageRow(*row) for row in rows]
-        ids = [message.id for message in messages]
-        contents = await texts.load(messages)
-        await connection.script(indexing(zip(ids, contents, strict=True)))
+        messages = await with_texts([TextRow(*row) for row in rows])
+        await connection.script(indexing((row.id, row.content) for row in messages))
         last = messages[-1].id

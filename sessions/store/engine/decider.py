@@ -1,7 +1,7 @@
-"""What the entries of one writing transaction do: each gets its effect and its outcome.
+"""What the entries of one batch do: each gets its effect and its outcome. Pure.
 
 Events that only add (append, rename, state, context) are decided in memory for the whole batch;
-the rare others (rollback, reset, delete, dead) flush what came before them and then ask the store.
+the rare others (rollback, reset, delete, owner, dead) ask the store amid it (`asking`).
 Numbers in brackets are the rules of docs/stream-contract.md.
 """
 
@@ -23,12 +23,12 @@ from sessions.models import (
     StreamId,
 )
 from sessions.store.engine import rules
-from sessions.store.engine.ledger import Ledger
+from sessions.store.engine.adapter import KeptLetter
+from sessions.store.engine.asking import Deciding, ask
+from sessions.store.engine.changes import Needs
+from sessions.store.engine.removal import Remover
 from sessions.store.engine.rows import EventRow, SessionRow
-from sessions.store.engine.takeback import TakeBack
-from sessions.store.engine.texts import Texts
-from sessions.store.sqlite.connection import WritingConnection
-from sessions.store.sqlite.statements import Query
+from sessions.store.engine.workset import Workset
 
 _ADDING: Final = frozenset({EventType.APPEND, EventType.RENAME, EventType.STATE, EventType.CONTEXT})
 # Found once, for what every event comes by: an attribute of an enumeration costs as much as a call.
@@ -39,45 +39,36 @@ _APPLIED: Final = OutcomeKind.APPLIED
 _STRANGE: Final = frozenset({Reason.NOT_OWNER, Reason.NO_SESSION})
 
 
-class Applier:
-    """Applies a batch of entries to a ledger, and to the store below it."""
+class Decider:
+    """Decides a batch of entries upon its working set."""
 
-    def __init__(
-        self,
-        entries: Sequence[Entry],
-        connection: WritingConnection,
-        texts: Texts,
-        ledger: Ledger,
-        *,
-        max_content: int,
-    ) -> None:
+    def __init__(self, entries: Sequence[Entry], work: Workset, *, max_content: int) -> None:
         self.entries = entries
-        self.ledger = ledger
-        self._connection = connection
-        self._take_back = TakeBack(connection, texts, ledger)
+        self.work = work
+        self._remover = Remover(work)
         self._max_content = max_content
         self._waiting = iter(entries)
         # The entry that the store must be asked about before any other is decided.
         self._looking: Entry | None = None
 
-    def asking(self) -> list[Query]:
-        """The queries for what may be asked about these entries."""
-        return self.ledger.asking(entry.body for entry in self.entries)
+    def needs(self) -> Needs:
+        """The rows that the decisions may ask for."""
+        return self.work.needs(entry.body for entry in self.entries)
 
     def decide(self) -> None:
-        """Give entries their effect, in order, up to one that must look into the store.
+        """Give entries their effect, in order, up to one that must ask the store.
 
-        Needs no transaction, only what was `asking` and has not changed since. If it raises, the
-        batch is of no more use.
+        It takes what was needed and has not changed since. If it raises, the batch is of no more
+        use.
         """
         if self._looking is None:
             self._looking = next((entry for entry in self._waiting if not self._took(entry)), None)
 
-    async def finish(self) -> None:
-        """Give all entries their effect; the ledger's `flush` writes down the rest of it."""
+    def finish(self) -> Deciding[None]:
+        """Give all entries their effect, asking the store where they need it."""
         self.decide()
         while self._looking is not None:
-            await self._look(self._looking)
+            yield from self._look(self._looking)
             self._looking = None
             self.decide()
 
@@ -85,11 +76,11 @@ class Applier:
         """Give one entry its place, unless the store must be asked first."""
         body = entry.body
         event_id = body.id if isinstance(body, Event) and body.by is None else body.stored_id
-        known = self.ledger.events.get(event_id) if event_id is not None else None
+        known = self.work.events.get(event_id) if event_id is not None else None
         if known is not None:
             self._repeat(entry, known)
         elif isinstance(body, Poison):
-            self.ledger.bury_entry(entry, body)
+            self.work.bury_entry(entry, body)
         else:
             return self._decided(entry, body)
         return True
@@ -98,29 +89,29 @@ class Applier:
         """An id that has its outcome [1, 7]: count it, and keep what contradicts it."""
         if known.stands_at(entry.raw.stream_id):
             return
-        self.ledger.change_event(known._replace(duplicates=known.duplicates + 1))
+        self.work.count_again(known)
         # A rebuilt index knows the ids of the messages and not their payloads.
         if known.digest and known.digest != entry.digest:
             session, event_id = entry.body.session or None, shown_id(known.event_id)
             detail = f"id {event_id} was used before with another payload"
             poison = Poison(Reason.ID_CONFLICT, detail, event_id, session, entry.body.by)
-            self.ledger.bury_entry(entry, poison)
+            self.work.bury_entry(entry, poison)
 
     def _decided(self, entry: Entry, event: Event) -> bool:
         """Settle an event that has no outcome yet, unless the store must be asked first."""
         kind = event.type
         if kind is _DEAD or not event.session:
             return False
-        ledger = self.ledger
-        row = ledger.sessions.get(event.session)
+        work = self.work
+        row = work.sessions.get(event.session)
         session = rules.as_seen(event, row)
-        if ledger.suppressed and self._is_suppressed(event):
+        if work.suppressed and self._is_suppressed(event):
             reason: Reason | None = Reason.ALREADY_ROLLED_BACK
         else:
             reason = rules.refusal(event, session, self._opener(event, session))
         if reason is not None:
             found = None if reason in _STRANGE else session
-            ledger.settle(entry, event, OutcomeKind.NOOP, reason=reason, session=found)
+            work.settle(entry, event, OutcomeKind.NOOP, reason=reason, session=found)
         elif kind in _ADDING:
             self._add(entry, event, row)
         else:
@@ -129,17 +120,17 @@ class Applier:
 
     def _is_suppressed(self, event: Event) -> bool:
         place = (event.stored_id, event.session)
-        return rules.is_user_append(event) and place in self.ledger.suppressed
+        return rules.is_user_append(event) and place in self.work.suppressed
 
     def _opener(self, event: Event, session: SessionRow | None) -> EventRow | None:
         """The event that opened the turn of this one, unless it is that itself."""
         turn = event.turn
         if turn is None or turn == event.id:
             return None
-        ledger = self.ledger
+        work = self.work
         # Mostly it is the publisher's own and known, and then nothing else has to be looked at.
-        opener = ledger.events.get(turn) if event.by is None else None
-        return opener or ledger.events.get(ledger.referred(turn, event.by, session))
+        opener = work.events.get(turn) if event.by is None else None
+        return opener or work.events.get(work.referred(turn, event.by, session))
 
     def _turn_of(self, event: Event, session: SessionRow) -> str | None:
         """The turn of a message, as it is stored."""
@@ -147,15 +138,15 @@ class Applier:
         if rules.is_from_outside(event):
             # Of no turn of this session, so that it answers none.
             return event.stored_id if turn is None else stored_id(turn, by)
-        if turn is None or (by is None and turn in self.ledger.events):
+        if turn is None or (by is None and turn in self.work.events):
             return turn
         if turn == event.id:
             return event.stored_id
-        return self.ledger.referred(turn, by, session)
+        return self.work.referred(turn, by, session)
 
     def _add(self, entry: Entry, event: Event, session: SessionRow | None) -> None:
         """An append, rename, state or context: what needs no look into the store."""
-        ledger = self.ledger
+        work = self.work
         if session is None or not session.live:
             session = self._open_session(event, session)
         seq = None
@@ -163,109 +154,106 @@ class Applier:
             assert event.role is not None
             assert event.content is not None
             turn = self._turn_of(event, session) if event.turn or event.by else None
-            seq = ledger.add_message(
+            seq = work.add_message(
                 session, event, role=event.role, content=event.content, turn=turn
             )
         elif event.type is EventType.RENAME:
             session.name = event.name or None
         if event.state is not None:
-            rules.take_state(session, event, ledger.now)
+            rules.take_state(session, event, work.now)
         if rules.take_routing(session, event) or seq is None:
-            ledger.touch(session, changed=True)
-        ledger.settle(entry, event, _APPLIED, session=session, seq=seq)
+            work.touch(session)
+        work.settle(entry, event, _APPLIED, session=session, seq=seq)
 
-    async def _look(self, entry: Entry) -> None:
+    def _open_session(self, event: Event, session: SessionRow | None) -> SessionRow:
+        work = self.work
+        moment = min(event.at if event.at is not None else work.now, work.now)
+        if session is None:
+            return work.new_session(rules.opened(event.session, 0, 1, moment))
+        rules.reopen(session, moment, owner=event.agent)
+        work.touch(session)
+        return session
+
+    def _look(self, entry: Entry) -> Deciding[None]:
         """Settle an event that asks for what is stored."""
         event = entry.body
         assert isinstance(event, Event)
-        await self.ledger.flush()
         if event.type is EventType.DEAD:
-            await self._dead(entry, event)
+            yield from self._dead(entry, event)
         elif event.type is EventType.OWNER:
-            await self._give(entry, event)
+            yield from self._give(entry, event)
         else:
-            session = rules.as_seen(event, self.ledger.sessions.get(event.session))
-            await self._take_back.apply(entry, event, session)
-
-    def _open_session(self, event: Event, session: SessionRow | None) -> SessionRow:
-        ledger = self.ledger
-        moment = min(event.at if event.at is not None else ledger.now, ledger.now)
-        if session is None:
-            return ledger.new_session(rules.opened(event.session, 0, 1, moment))
-        rules.reopen(session, moment, owner=event.agent)
-        ledger.touch(session, changed=True)
-        return session
+            session = rules.as_seen(event, self.work.sessions.get(event.session))
+            yield from self._remover.apply(entry, event, session)
 
     # -- owners ------------------------------------------------------------------------------
 
-    async def _give(self, entry: Entry, event: Event) -> None:
+    def _give(self, entry: Entry, event: Event) -> Deciding[None]:
         """Give a session, or all sessions of an agent, to another one or to nobody [10]."""
-        session = self.ledger.sessions.get(event.session) if event.session else None
+        session = self.work.sessions.get(event.session) if event.session else None
         if event.by is not None:
             reason: Reason | None = Reason.NOT_OWNER
         elif session is not None:
             reason = self._give_one(session, event)
         else:
-            reason = await self._give_all(event.expect_agent or "", event.agent or None)
-        kind = OutcomeKind.APPLIED if reason is None else OutcomeKind.NOOP
-        self.ledger.settle(entry, event, kind, reason=reason, session=session)
+            reason = yield from self._give_all(event.expect_agent or "", event.agent or None)
+        kind = _APPLIED if reason is None else OutcomeKind.NOOP
+        self.work.settle(entry, event, kind, reason=reason, session=session)
 
     def _give_one(self, session: SessionRow, event: Event) -> Reason | None:
         if event.expect_agent is not None and event.expect_agent != (session.agent or ""):
             return Reason.NOT_OWNER
         session.agent = event.agent or None
         rules.take_routing(session, event)
-        self.ledger.touch(session, changed=True)
+        self.work.touch(session)
         return None
 
-    async def _give_all(self, before: str, after: str | None) -> Reason | None:
+    def _give_all(self, before: str, after: str | None) -> Deciding[Reason | None]:
+        if not (yield from ask(lambda store: store.owns_any(before))):
+            return Reason.NO_SESSION
         # Tombstones too: an agent that changed its name keeps what it deleted from others.
-        return None if await self.ledger.hand_over(before, after) else Reason.NO_SESSION
+        self.work.hand_over(before, after)
+        return None
 
     # -- dead letters ------------------------------------------------------------------------
 
-    async def _dead(self, entry: Entry, event: Event) -> None:
+    def _dead(self, entry: Entry, event: Event) -> Deciding[None]:
         """Replay or purge a dead letter [5]."""
-        letters = await self._connection.run(
-            "SELECT reason, size, payload FROM dead_letters WHERE id = ?", (event.target,)
-        )
+        letter = yield from ask(lambda store: store.letter(event.target))
         reason: Reason | None = None
-        if not letters:
+        if letter is None or event.target is None:
             reason = Reason.NO_DEAD_LETTER
         elif event.action == "replay":
-            reason = await self._replay(entry.raw.stream_id, *letters[0])
-        if reason is None:
-            await self._connection.run("DELETE FROM dead_letters WHERE id = ?", (event.target,))
-            self.ledger.erased = True
-        kind = OutcomeKind.APPLIED if reason is None else OutcomeKind.NOOP
-        self.ledger.settle(entry, event, kind, reason=reason)
+            reason = yield from self._replay(entry.raw.stream_id, letter)
+        if reason is None and event.target is not None:
+            self.work.purge(event.target)
+        kind = _APPLIED if reason is None else OutcomeKind.NOOP
+        self.work.settle(entry, event, kind, reason=reason)
 
-    async def _replay(
-        self, stream_id: StreamId, died_of: str, size: int, payload: bytes
-    ) -> Reason | None:
+    def _replay(self, stream_id: StreamId, letter: KeptLetter) -> Deciding[Reason | None]:
         """Decide the letter's event as if it stood here; why not, where it cannot be."""
-        fields = _whole_fields(payload, size)
-        if fields is None or died_of == Reason.UNDECODABLE:
+        fields = _whole_fields(letter)
+        if fields is None or letter.reason == Reason.UNDECODABLE:
             return Reason.NOT_REPLAYABLE
         again = wire.decode(RawEntry(stream_id, fields), max_content=self._max_content)
         body = again.body
         if isinstance(body, Poison) or body.type is EventType.DEAD:
             return Reason.STILL_DEAD
-        await self.ledger.load(body)
-        known = self.ledger.events.get(body.stored_id)
+        needs = self.work.needs([body])
+        self.work.take((yield from ask(lambda store: store.known(needs))))
+        known = self.work.events.get(body.stored_id)
         if known is not None and known.outcome != rules.DEAD:
             return Reason.STILL_DEAD
         if not self._decided(again, body):
-            await self._look(again)
-        await self.ledger.flush()
+            yield from self._look(again)
         return None
 
 
-def _whole_fields(payload: bytes, size: int) -> list[bytes] | None:
+def _whole_fields(letter: KeptLetter) -> list[bytes] | None:
     """The fields of a letter; None where the letter holds only the beginning of them."""
     try:
-        fields = wire.unframe(payload)
+        fields = wire.unframe(letter.payload)
     except ValueError:
         return None
     # A payload may have been cut exactly between two fields.
-    return fields if sum(map(len, fields)) == size else None
+    return fields if sum(map(len, fields)) == letter.size else None

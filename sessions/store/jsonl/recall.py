@@ -23,8 +23,8 @@ from sessions.models import (
     StreamId,
 )
 from sessions.store.engine import rules
-from sessions.store.engine.ledger import ID_AFTERLIFE
 from sessions.store.engine.rows import OUTCOME_CODES, EventRow, columns, packed
+from sessions.store.engine.workset import ID_AFTERLIFE
 from sessions.store.sqlite.connection import WritingConnection
 from sessions.store.sqlite.statements import Each, Query, marks
 
@@ -129,6 +129,3 @@ def _outcome(
         detail=_DETAIL,
         expires_at=now + ID_AFTERLIFE,
     )
-
-
-__all__ = ["recall", "shown"]
