@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from api.errors import Busy
+from api.shared import Shared
 from sessions.errors import PositionLost, StoreBehind, StoreMismatch, StreamUnavailable
 from sessions.models import STREAM_START, Position, StreamCursor, StreamId
 from sessions.store.backend import SessionReader
@@ -41,6 +42,7 @@ class Freshness:
         self._stream = stream
         self._patience = patience
         self._watch = CursorWatch(backend)
+        self._looks = Shared(self._look_now)
         self._store_id: str | None = None
 
     @property
@@ -114,10 +116,13 @@ class Freshness:
         return self._store_id
 
     async def _look(self, seen: _Seen) -> tuple[StreamCursor, StreamFacts]:
+        """The cursor and the facts of a moment after the call, perhaps seen for others as well."""
+        cursor, seen.facts = await self._looks.result()
+        return cursor, seen.facts
+
+    async def _look_now(self) -> tuple[StreamCursor, StreamFacts]:
         """The cursor and, taken after it, the facts: a sound stream is then never behind."""
-        cursor = await self._backend.cursor()
-        seen.facts = facts = await self.stream_facts()
-        return cursor, facts
+        return await self._backend.cursor(), await self.stream_facts()
 
     async def _caught_up(self, seen: _Seen) -> StreamCursor:
         """The cursor once it has all that was in the stream at one moment after the call."""

@@ -45,7 +45,7 @@ class JsonlBackend(Store):
         self._threads = FileThreads()
         adapter = JsonlAdapter(directory / INDEX, self._threads, bounds=bounds, clock=clock)
         super().__init__(adapter, mode=mode, max_content=max_content, clock=clock)
-        self._shown = TextsInFiles(SessionFiles(directory), self._threads, self._read)
+        self._shown = TextsInFiles(SessionFiles(directory), self._threads, self._readers.short)
 
     async def __aexit__(
         self,

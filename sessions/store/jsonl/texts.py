@@ -22,9 +22,11 @@ from sessions.store.jsonl.files import (
 )
 from sessions.store.jsonl.metas import Descriptions
 from sessions.store.jsonl.table import FileTable, Run, files_of, files_where
-from sessions.store.jsonl.threads import FileThreads
+from sessions.store.jsonl.threads import FileThreads, explained
 from sessions.store.sqlite.rows import TextRow
 
+# Bytes of one file up to which they are read in the event loop's thread: a hand-over costs more.
+_AT_ONCE: Final = 64 * 1024
 _MOVE_UP: Final = "UPDATE messages SET place = place - ? WHERE session_id = ? AND place > ?"
 _WITHOUT_FILE: Final = (
     "SELECT id, key FROM sessions WHERE live AND id NOT IN (SELECT session_id FROM files)"
@@ -61,7 +63,11 @@ class TextsInFiles:
             for row, line in zip(wanted[session_id], lines, strict=True):
                 contents[row.id] = content_of(line, row.event_id)
 
-        await self._threads.each(read, wanted)
+        if len(wanted) == 1 and sum(message.size or 0 for message in messages) <= _AT_ONCE:
+            with explained():
+                read(*wanted)
+        else:
+            await self._threads.each(read, wanted)
         return [contents[message.id] for message in messages]
 
 

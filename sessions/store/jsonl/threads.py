@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Final
 
 from sessions.store.jsonl.files import unavailable
@@ -37,10 +38,18 @@ class FileThreads:
             return_exceptions=True,
         )
         for error in done:
-            if isinstance(error, OSError):
-                raise unavailable(error) from error
             if error is not None:
-                raise error
+                with explained():
+                    raise error
+
+
+@contextmanager
+def explained() -> Generator[None]:
+    """Say of an error of the file system what it means for the store."""
+    try:
+        yield
+    except OSError as error:
+        raise unavailable(error) from error
 
 
 def _all(work: Callable[[Any], None], items: Sequence[Any]) -> None:

@@ -45,6 +45,12 @@ WRITER_PRAGMAS: Final = (
     "trusted_schema = OFF",
     f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
 )
+READER_PRAGMAS: Final = (
+    "query_only = ON",
+    f"cache_size = -{READER_CACHE}",
+    "mmap_size = 0",
+    "trusted_schema = OFF",
+)
 
 # By SQLite's primary codes. What passes by itself, or when somebody frees space or unlocks.
 _PASSING: Final = frozenset(
@@ -172,17 +178,14 @@ def _check_version() -> None:
 
 async def open_reader(path: Path) -> aiosqlite.Connection:
     """A connection that can only read."""
-    uri = f"file:{quote(str(path))}?mode=ro"
-    connection = await aiosqlite.connect(uri, uri=True, isolation_level=None)
-    await _set_up(
-        connection,
-        f"busy_timeout = {BUSY_TIMEOUT}",
-        "query_only = ON",
-        f"cache_size = -{READER_CACHE}",
-        "mmap_size = 0",
-        "trusted_schema = OFF",
-    )
+    connection = await aiosqlite.connect(address(path), uri=True, isolation_level=None)
+    await _set_up(connection, f"busy_timeout = {BUSY_TIMEOUT}", *READER_PRAGMAS)
     return connection
+
+
+def address(path: Path) -> str:
+    """What opens a store for reading only, without making it."""
+    return f"file:{quote(str(path))}?mode=ro"
 
 
 async def _set_up(connection: aiosqlite.Connection, *pragmas: str) -> None:

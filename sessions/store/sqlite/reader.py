@@ -6,7 +6,6 @@ Lists are paged by the last row shown (keyset), never by offset: a page costs wh
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -34,6 +33,7 @@ from sessions.store.engine.rows import (
     packed,
     unpacked,
 )
+from sessions.store.sqlite.readers import Readers
 from sessions.store.sqlite.rows import TextRow, cursor_of
 from sessions.text import search_expression
 
@@ -43,54 +43,44 @@ _SESSION: Final = (
 )
 _LAST_ACTIVITY: Final = _SESSION.split(", ").index("s.last_activity")
 _MESSAGE: Final = ", ".join(f"m.{name}" for name in columns(TextRow).split(", "))
+_CONTENT: Final = columns(TextRow).split(", ").index("content")
 _EVENT: Final = ", ".join(f"e.{name}" for name in columns(EventRow).split(", "))
 _LETTER: Final = "id, reason, detail, session, event_id, size, sha256, ms, n, at, payload, by"
 _CURSOR: Final = "SELECT epoch, ms, n, resolved, skipped, added FROM stream"
 _NUMBERS: Final = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 
 
-class ReadingStore(ABC):
+class ReadingStore:
     """The reads of a store. A store that was not made yet answers every statement with nothing."""
+
+    _readers: Readers
 
     async def _texts(self, rows: Sequence[TextRow]) -> list[str]:
         """The contents of stored messages, in order: they are in the rows."""
         return [row.content or "" for row in rows]
 
-    @abstractmethod
-    async def _read(
-        self,
-        sql: str,
-        parameters: Sequence[object] = (),
-        *,
-        any_version: bool = False,
-        seconds: float | None = None,
-    ) -> list[tuple[Any, ...]]:
-        """The rows of one statement on a connection that only reads.
-
-        A store of an older version can be asked only what it knows (`any_version`). What takes
-        longer than `seconds` raises SearchInterrupted.
-        """
-
     async def store_id(self) -> str | None:
         """The store's random id."""
-        rows = await self._read("SELECT store_id FROM store", any_version=True)
+        rows = await self._readers.short("SELECT store_id FROM store", any_version=True)
         return rows[0][0] if rows else None
 
     async def cursor(self) -> StreamCursor:
         """How far the stream is applied."""
-        rows = await self._read(_CURSOR, any_version=True)
+        rows = await self._readers.short(_CURSOR, any_version=True)
         if not rows:
             return StreamCursor(0, STREAM_START, 0, 0, 0)
         return cursor_of(rows[0])
 
     async def lease(self) -> Lease:
         """Who leads."""
-        rows = await self._read("SELECT epoch, holder, beat FROM lease", any_version=True)
+        rows = await self._readers.short("SELECT epoch, holder, beat FROM lease", any_version=True)
         return Lease(*rows[0]) if rows else Lease(0, None, 0)
 
     async def session(self, key: str) -> Session | None:
         """One live session."""
-        rows = await self._read(f"SELECT {_SESSION} FROM sessions s WHERE key = ? AND live", (key,))
+        rows = await self._readers.short(
+            f"SELECT {_SESSION} FROM sessions s WHERE key = ? AND live", (key,)
+        )
         return Session(*rows[0]) if rows else None
 
     async def sessions(
@@ -115,9 +105,10 @@ class ReadingStore(ABC):
             for clauses, _ in branches
         ]
         parameters = [value for _, owned in branches for value in (*values, *owned, limit + 1)]
-        rows = await self._read(
+        rows = await self._readers.short(
             f"{' UNION ALL '.join(selects)} ORDER BY last_activity DESC, id DESC LIMIT ?",
             (*parameters, limit + 1),
+            most=limit + 1,
         )
         shown = rows[:limit]
         more = (
@@ -135,11 +126,13 @@ class ReadingStore(ABC):
     ) -> Page[Message]:
         """A page of a session's messages, the newest first page, oldest first within it."""
         before = _one_number(cursor) if cursor is not None else 2**62
-        rows = await self._read(
+        rows = await self._readers.short(
             f"SELECT {_MESSAGE} FROM messages m WHERE m.session_id = "
             "(SELECT id FROM sessions WHERE key = ? AND live AND generation = "
             "coalesce(?, generation)) AND m.seq < ? ORDER BY m.seq DESC LIMIT ?",
             (key, generation, before, limit + 1),
+            most=limit + 1,
+            size=_text_of,
         )
         stored = [TextRow(*row) for row in rows[:limit]]
         stored.reverse()
@@ -169,7 +162,7 @@ class ReadingStore(ABC):
             branches = _scope_branches(scope)
             clauses.append(f"({' OR '.join(' AND '.join(own) for own, _ in branches)})")
             values.extend(value for _, owned in branches for value in owned)
-        rows = await self._read(
+        rows = await self._readers.long(
             f"SELECT s.key, {_MESSAGE} FROM search "
             "CROSS JOIN messages m ON m.id = search.rowid "
             "CROSS JOIN sessions s ON s.id = m.session_id "
@@ -185,14 +178,14 @@ class ReadingStore(ABC):
 
     async def routing_of(self, key: str) -> Routing | None:
         """Owner and routing of a session or of its tombstone."""
-        rows = await self._read(
+        rows = await self._readers.short(
             "SELECT agent, channel, room, sender, live FROM sessions WHERE key = ?", (key,)
         )
         return Routing(*rows[0][:4], live=bool(rows[0][4])) if rows else None
 
     async def owners(self) -> list[tuple[str | None, int]]:
         """Who owns how many sessions, most first."""
-        rows = await self._read(
+        rows = await self._readers.long(
             "SELECT agent, count(*) FROM sessions WHERE live GROUP BY agent "
             "ORDER BY count(*) DESC, agent"
         )
@@ -200,7 +193,7 @@ class ReadingStore(ABC):
 
     async def outcome(self, event_id: str) -> Outcome | None:
         """The outcome of an id that was seen."""
-        rows = await self._read(
+        rows = await self._readers.short(
             f"SELECT {_EVENT}, coalesce(s.key, e.session) FROM events e "
             "LEFT JOIN sessions s ON s.id = e.session_id WHERE e.event_id = ?",
             (event_id,),
@@ -210,7 +203,7 @@ class ReadingStore(ABC):
     async def dead_letters(self, *, limit: int = 50, cursor: str | None = None) -> Page[DeadLetter]:
         """A page of dead letters, newest first."""
         before = _one_number(cursor) if cursor is not None else 2**62
-        rows = await self._read(
+        rows = await self._readers.long(
             f"SELECT no, {_LETTER} FROM dead_letters WHERE no < ? ORDER BY no DESC LIMIT ?",
             (before, limit + 1),
         )
@@ -219,19 +212,21 @@ class ReadingStore(ABC):
 
     async def dead_letter(self, letter_id: str) -> DeadLetter | None:
         """One dead letter."""
-        rows = await self._read(f"SELECT {_LETTER} FROM dead_letters WHERE id = ?", (letter_id,))
+        rows = await self._readers.long(
+            f"SELECT {_LETTER} FROM dead_letters WHERE id = ?", (letter_id,)
+        )
         return _letter(rows[0]) if rows else None
 
     async def dead_letter_at(self, stream_id: StreamId) -> DeadLetter | None:
         """The dead letter that an entry became."""
-        rows = await self._read(
+        rows = await self._readers.long(
             f"SELECT {_LETTER} FROM dead_letters WHERE ms = ? AND n = ?", packed(stream_id)
         )
         return _letter(rows[0]) if rows else None
 
     async def counts(self) -> dict[str, int]:
         """How much the store holds."""
-        rows = await self._read(
+        rows = await self._readers.long(
             "SELECT (SELECT count(*) FROM sessions WHERE live), "
             "(SELECT coalesce(sum(message_count), 0) FROM sessions WHERE live), "
             "(SELECT count(*) FROM dead_letters), (SELECT count(*) FROM events)"
@@ -241,7 +236,7 @@ class ReadingStore(ABC):
 
     async def letters_dropped(self) -> int:
         """Dead letters that went because newer ones came."""
-        rows = await self._read("SELECT letters_dropped FROM store")
+        rows = await self._readers.short("SELECT letters_dropped FROM store")
         return rows[0][0] if rows else 0
 
     async def _messages(self, rows: Sequence[TextRow]) -> list[Message]:
@@ -258,6 +253,12 @@ class ReadingStore(ABC):
             )
             for row, content in zip(rows, contents, strict=True)
         ]
+
+
+def _text_of(row: tuple[Any, ...]) -> int:
+    """How much text the row of a message has; None is with files, where it is bounded again."""
+    content = row[_CONTENT]
+    return len(content) if content is not None else 0
 
 
 def _narrowing(where: SessionFilter) -> tuple[list[str], list[Any]]:
