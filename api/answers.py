@@ -5,26 +5,11 @@ The bodies are not checked against these models at work, which would cost time; 
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-Responses: TypeAlias = dict[int | str, dict[str, Any]]
-
-
-class Body(BaseModel):
-    """A JSON object with these fields and no others; fields with a default may be absent."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class ErrorBody(Body):
-    """What every error looks like."""
-
-    error: str
-    code: str
-    lag: int | None = Field(default=None, description="store_behind: entries not applied yet")
-    id: str = Field(default="", description="not_confirmed: the Idempotency-Key to send again")
+from routing.described import Body, Responses, errors
 
 
 class SessionBody(Body):
@@ -300,27 +285,6 @@ class ProblemReportBody(ReportBody):
 
     error: str
     code: str
-
-
-_MEANINGS: Final = {
-    400: "The body is no JSON, or says nothing; or the path cannot be read",
-    401: "No token, or nobody's",
-    403: "The token does not reach so far; or another origin",
-    404: "There is no such thing, as far as this token may know",
-    409: "It is not in a state in which this can be done",
-    410: "The position will never be reached",
-    413: "The body is too large",
-    421: "Called under a name that is not allowed",
-    422: "An argument or the Idempotency-Key cannot be used",
-    429: "Too many requests at once; wait as Retry-After says",
-    500: "A defect; the log tells more",
-    503: "Not now; wait as Retry-After says",
-}
-
-
-def errors(*statuses: int) -> Responses:
-    """The part of a route's `responses` about these errors."""
-    return {s: {"model": ErrorBody, "description": _MEANINGS[s]} for s in statuses}
 
 
 def ok(model: type[BaseModel], description: str = "Done") -> Responses:

@@ -16,19 +16,16 @@ from importlib.metadata import version
 from typing import Final
 
 from fastapi import FastAPI
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 
 from api import health, owners, resources, rest, turns
-from api.door import Api, answer_problem
-from api.errors import problem_of
 from api.freshness import PATIENCE
 from api.mcp import McpDoor
 from api.metrics import Metrics
 from api.readiness import Readiness
+from api.routes import Api
 from api.service import Aborter, Service, Teller
 from api.waiting import Waiting
+from routing.answers import answer_errors_outside_routes
 from sessions.access.tokens import TokenFile, TokenVerifier
 from sessions.errors import ConfigError, Retryable
 from sessions.process.settings import Settings
@@ -38,8 +35,8 @@ from sessions.stream.lanes import Lanes
 from sessions.stream.notices import Notices
 from sessions.stream.redis import connect, redacted
 from sessions.stream.turns import TurnStream
-from sessions.web.asgi import HostGuard, allowed_names
 from sessions.web.edge import Edge
+from sessions.web.hosts import HostGuard, allowed_names
 from sessions.web.share import Share
 
 log = logging.getLogger(__name__)
@@ -123,8 +120,7 @@ def create_app(
     app.state.share = share
     app.state.registry = api.metrics.registry
     app.add_middleware(HostGuard, names=names)
-    app.add_exception_handler(HTTPException, _answer)
-    app.add_exception_handler(Exception, _answer)
+    answer_errors_outside_routes(app)
     _include_routes(app, mcp)
     return app
 
@@ -137,10 +133,6 @@ def _include_routes(app: FastAPI, mcp: McpDoor) -> None:
     app.include_router(resources.router)
     app.include_router(health.router)
     app.router.routes.append(mcp.route)
-
-
-async def _answer(request: Request, error: Exception) -> Response:
-    return answer_problem(problem_of(error))
 
 
 async def _announce(

@@ -13,12 +13,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from api.errors import Busy
 from api.shared import Shared
 from sessions.errors import PositionLost, StoreBehind, StoreMismatch, StreamUnavailable
 from sessions.models import STREAM_START, Position, StreamCursor, StreamId
 from sessions.store.backend import SessionReader
 from sessions.stream.turns import StreamFacts, TurnStream
+from sessions.web.rejections import Busy
 
 # Seconds that a reader waits at most: the contract's bound.
 PATIENCE: Final = 2.0

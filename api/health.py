@@ -14,18 +14,17 @@ from api.answers import (
     AliveBody,
     ProblemReportBody,
     ReportBody,
-    Responses,
-    errors,
     ok,
 )
-from api.door import Here, Json, OpenDoor, authenticate
-from api.errors import Forbidden
 from api.freshness import lag
+from api.routes import Here, OpenRoute
 from api.service import Service
-from sessions.access.tokens import TokenScope
+from routing.answers import Json
+from routing.described import Responses, errors
 from sessions.errors import RedisRefused, Retryable, StoreMismatch
+from sessions.web.edge.metrics import check_reader
 
-router = APIRouter(route_class=OpenDoor, responses=OPEN_ERRORS)
+router = APIRouter(route_class=OpenRoute, responses=OPEN_ERRORS)
 
 _NOT_READY: Final[Responses] = {503: {"model": ProblemReportBody, "description": "Not ready"}}
 _PAGE: Final[Responses] = {200: {"description": "Prometheus text", "content": {"text/plain": {}}}}
@@ -48,10 +47,7 @@ async def readyz(api: Here) -> Json:
 @router.get("/metrics", responses={**_PAGE, **errors(401, 422, 503)})
 async def metrics(request: Request, api: Here) -> Response:
     """Metrics for Prometheus: for this machine, and for the scopes metrics and admin."""
-    if not api.edge.proxies.is_local(request.scope):
-        principal = await authenticate(api.tokens, request)
-        if not principal.may(TokenScope.METRICS):
-            raise Forbidden("this needs the scope metrics or admin")
+    await check_reader(api.edge, request.scope)
     report = await api.readiness.report()
     sizes = {"ready": float(report.problem is None), **await _sizes(api.service)}
     page = api.metrics.page(sizes)

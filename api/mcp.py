@@ -27,18 +27,16 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from api.door import (
-    MAX_BODY,
-    Api,
-    answer_problem,
-    authenticate,
-    make_caller,
-    standing_headers,
-)
-from api.errors import UnknownTool, problem_of
+from api.callers import make_caller
+from api.routes import MAX_BODY, Api, position_header
 from api.service import Caller
 from api.tools import TOOLS, Tool, tool_named
+from routing.answers import answer_error
 from sessions.access.tokens import Principal, TokenScope
+from sessions.web.asgi import STANDING_HEADERS
+from sessions.web.authentication import authenticate
+from sessions.web.problems import problem_of
+from sessions.web.rejections import UnknownTool
 
 PATH: Final = "/mcp"
 _DESTRUCTIVE: Final = frozenset({"sessions_reset", "sessions_delete"})
@@ -76,16 +74,16 @@ class McpDoor:
         """Let in who has a token, and answer with the headers of every door."""
         request = Request(scope, receive)
         try:
-            principal = await authenticate(self._api.tokens, request)
+            principal = await authenticate(self._api.tokens, request.headers)
             request.state.caller = caller = _caller(request, principal)
             caller.require(TokenScope.READ)
         except Exception as error:  # noqa: BLE001 - every error has its answer
-            await answer_problem(problem_of(error))(scope, receive, send)
+            await answer_error(error)(scope, receive, send)
             return
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                standing = standing_headers(request).items()
+                standing = {**STANDING_HEADERS, **position_header(request)}.items()
                 message["headers"] = [
                     *message.get("headers", ()),
                     *((name.encode(), value.encode()) for name, value in standing),

@@ -17,18 +17,20 @@ from api.answers import (
     HandoverBody,
     NewOwnerBody,
     OwnersBody,
-    errors,
     ok,
     pending,
 )
-from api.door import Administrator, Door, Here, Json, json_body, read_json
-from api.errors import IdConflict, NotFound, Refused
+from api.callers import Administrator
 from api.resources import existing, path_id, raw_path
+from api.routes import Here, TokenRoute, json_body, read_json
 from api.service import Change, Service
+from routing.answers import Json
+from routing.described import errors
 from sessions.models import EventType, Reason, Session
+from sessions.web.rejections import IdConflict, NotFound, Refused
 
 
-class OwnerDoor(Door):
+class OwnerRoute(TokenRoute):
     """A route whose path ends with a segment of its own: a key may end with `/owner` as well."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -38,9 +40,9 @@ class OwnerDoor(Door):
         return super().matches(scope)
 
 
-router = APIRouter(route_class=Door, responses=TOKEN_ERRORS)
+router = APIRouter(route_class=TokenRoute, responses=TOKEN_ERRORS)
 # Before the routes of `resources`, which would take the last segment for a part of the key.
-session_router = APIRouter(route_class=OwnerDoor, responses=TOKEN_ERRORS)
+session_router = APIRouter(route_class=OwnerRoute, responses=TOKEN_ERRORS)
 
 SessionIdOfOwner = Annotated[str, path_id("owner")]
 

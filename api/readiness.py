@@ -6,12 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
-from api.errors import Problem, problem_of
 from api.freshness import Freshness, lag
 from sessions.errors import SessionError
 from sessions.models import StreamCursor
 from sessions.store.backend import SessionReader
 from sessions.stream.turns import StreamFacts
+from sessions.web.problems import Problem, problem_of
 
 # Seconds without a sign of the writer after which it may not progress. When idle it renews its
 # lease every 2 s.

@@ -27,23 +27,25 @@ from api.answers import (
     RunningsBody,
     SessionsBody,
     StateBody,
-    errors,
     ok,
     pending,
 )
-from api.door import Door, Here, Json, Reader, Sender, json_body, read_json
-from api.errors import NotFound, Refused
+from api.callers import Reader, Sender
 from api.render import message_row, running_row, session_row, state_body
 from api.rest import Cursor, Limit
+from api.routes import Here, TokenRoute, json_body, read_json
 from api.service import Caller, Change, Service
 from api.view import MAX_LIMIT, View
+from routing.answers import Json
+from routing.described import errors
 from sessions import times
 from sessions.errors import InvalidRequest, RedisRefused, Retryable
 from sessions.models import EventType, Page, Session, SessionFilter
 from sessions.stream.notices import Notice
 from sessions.text import GATEWAY_PREFIX, display_id
+from sessions.web.rejections import NotFound, Refused
 
-router = APIRouter(prefix="/api/sessions", route_class=Door, responses=TOKEN_ERRORS)
+router = APIRouter(prefix="/api/sessions", route_class=TokenRoute, responses=TOKEN_ERRORS)
 
 _TIME: Final = {"format": "date-time"}
 # What a client of upstream gets, which knows no pages and expects everything.

@@ -18,22 +18,24 @@ from api.answers import (
     ToolBody,
     ToolsBody,
     WholeLetterBody,
-    errors,
     ok,
     pending,
 )
 from api.asyncapi import stream_document
-from api.door import POSITION, Administrator, AnyCaller, Door, Here, Json, Reader, read_json
-from api.errors import NotFound, Refused
+from api.callers import POSITION, Administrator, AnyCaller, Reader
 from api.render import letter_body, letter_row, outcome_body
+from api.routes import Here, TokenRoute, read_json
 from api.service import Caller, Service
 from api.tools import TOOLS, tool_named
 from api.view import MAX_LIMIT
+from routing.answers import Json
+from routing.described import errors
 from sessions import wire
 from sessions.access.tokens import TokenScope
 from sessions.models import EventType, Position, Reason
+from sessions.web.rejections import NotFound, Refused
 
-router = APIRouter(route_class=Door, responses=TOKEN_ERRORS)
+router = APIRouter(route_class=TokenRoute, responses=TOKEN_ERRORS)
 
 # What one of the tools takes; which one says the path.
 _ARGUMENTS: Final[dict[str, Any]] = {

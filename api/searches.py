@@ -12,10 +12,10 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from api.errors import Refused, TooManySearches
 from sessions.access.tokens import Principal
 from sessions.errors import SearchInterrupted
 from sessions.process.settings import OwnSettings
+from sessions.web.rejections import Refused, TooManySearches
 
 # Searches at work in one process: readers of the store share few threads and processors.
 MOST_AT_ONCE: Final = 2

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from api.errors import Forbidden, IdConflict, NotConfirmed
 from api.fate import Fates, digest_of
 from api.freshness import PATIENCE, Freshness
 from api.searches import Searches
@@ -27,6 +26,8 @@ from sessions.process.settings import Settings
 from sessions.store.backend import SessionReader
 from sessions.stream.notices import Notice
 from sessions.stream.turns import TurnStream
+from sessions.web.authentication import require
+from sessions.web.rejections import IdConflict, NotConfirmed
 from sessions.web.share import Share
 
 # Outcomes of a change to a session that is not there, or not the caller's any more: both alike.
@@ -73,9 +74,8 @@ class Caller:
     position: Position | None = None
 
     def require(self, scope: TokenScope) -> None:
-        """Raise Forbidden unless the caller's token has that scope."""
-        if not self.principal.may(scope):
-            raise Forbidden(f"this needs the scope {scope}; the token has {self.principal.scope}")
+        """Raise AccessRefused unless the caller's token has that scope."""
+        require(self.principal, scope)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ import regex
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.arguments import read_arguments
-from api.errors import IdConflict, UnknownTool
 from api.render import hit_row, message_row, session_row
 from api.service import Caller, Change, Service
 from api.view import MAX_LIMIT
 from sessions import times
 from sessions.access.tokens import TokenScope
 from sessions.models import EventType, Page, SearchHit, Session
+from sessions.web.rejections import IdConflict, UnknownTool
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -385,7 +385,7 @@ class Tool(Generic[A]):
     async def call(self, service: Service, caller: Caller, arguments: object) -> Answer:
         """Answer these arguments, as they came in.
 
-        Raises Forbidden where the caller's scope is too small, what `read_arguments` raises for
+        Raises AccessRefused where the caller's scope is too small, what `read_arguments` raises for
         arguments that do not fit, and what `Service.look` and `Service.change` raise.
         """
         caller.require(self.scope)

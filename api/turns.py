@@ -16,17 +16,19 @@ from api.answers import (
     KeyBody,
     OutcomeBody,
     TurnHistoryBody,
-    errors,
     ok,
 )
-from api.door import Door, Here, Json, Server, json_body, read_json
-from api.errors import NotFound
+from api.callers import Server
 from api.render import message_row, outcome_body
+from api.routes import Here, TokenRoute, json_body, read_json
 from api.view import MAX_LIMIT
+from routing.answers import Json
+from routing.described import errors
 from sessions import wire
 from sessions.models import Routing
+from sessions.web.rejections import NotFound
 
-router = APIRouter(prefix="/api/turns", route_class=Door, responses=TOKEN_ERRORS)
+router = APIRouter(prefix="/api/turns", route_class=TokenRoute, responses=TOKEN_ERRORS)
 
 
 class TurnSession(BaseModel):

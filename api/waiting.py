@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from api.errors import TooManyWaiting
 from sessions.access.tokens import Principal
 from sessions.web.edge import Refusal, Refusals
+from sessions.web.rejections import TooManyWaiting
 
 
 class Waiting:

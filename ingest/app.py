@@ -20,9 +20,9 @@ from httpx_aiohttp import AiohttpTransport
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from ingest import rest
-from ingest.access import ApiTokens
 from ingest.agents.factory import opened_agents
 from ingest.agents.tools import SessionTools
+from ingest.api_tokens import ApiTokens
 from ingest.channels import door as channel_door
 from ingest.channels.dispatch import Dispatch
 from ingest.channels.factory import opened_channels
@@ -41,6 +41,7 @@ from ingest.reads import ApiReads
 from ingest.services import Services
 from ingest.turn import TurnRunner
 from ingest.unavailable import Refusals
+from routing.answers import answer_errors_outside_routes
 from sessions.access.check import Access
 from sessions.access.tokens import TokenVerifier
 from sessions.errors import ConfigError
@@ -49,9 +50,10 @@ from sessions.stream.lanes import Lanes
 from sessions.stream.notices import Notices
 from sessions.stream.redis import connect
 from sessions.stream.turns import TurnStream
-from sessions.web.asgi import HostGuard, allowed_names, inside
+from sessions.web.asgi import inside
 from sessions.web.edge import Edge
 from sessions.web.edge.metrics import EdgeCollector
+from sessions.web.hosts import HostGuard, allowed_names
 from sessions.web.share import Share
 
 DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
@@ -76,6 +78,7 @@ async def opened(settings: Settings, *, token: str | None = None) -> AsyncGenera
         raise ConfigError("ingest asks the api for tokens and history: set TURNSTREAM_API_URL")
     app = FastAPI(title="Turnstream ingest", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(HostGuard, names=allowed_names(settings))
+    answer_errors_outside_routes(app)
     app.include_router(rest.health)
     async with (
         api_client(settings.turnstream.api_url, token) as api,

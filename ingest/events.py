@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
-from ingest.errors import InvalidBody, RefusedEvent
 from sessions import wire
 from sessions.access.check import Access
 from sessions.access.tokens import Principal
@@ -13,6 +12,7 @@ from sessions.errors import AccessRefused, InvalidEvent
 from sessions.ids import new_id
 from sessions.models import Event, Reason
 from sessions.strict_json import parse_json
+from sessions.web.rejections import InvalidBody, RefusedEvent
 
 MAX_EVENTS: Final = 500
 

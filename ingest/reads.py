@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 import httpx
 
-from ingest.errors import ApiUnavailable
 from ingest.prompt import HISTORY, Said
 from sessions import times
 from sessions.errors import PositionLost, StoreBehind
 from sessions.models import Outcome, OutcomeKind, Position
 from sessions.stream.lanes import Lanes
+from sessions.web.rejections import ApiUnavailable
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from ingest.access import bearer, caller
 from ingest.answers import AcceptedBody, refusals
-from ingest.errors import GuardedRoute
 from ingest.events import MAX_EVENTS, parse_body, published_by
-from ingest.services import Services
-from sessions.access.tokens import AGENT_HEADER, TokenScope
+from ingest.routes import IngestRoute, services_of
+from routing.answers import Json
+from sessions.access.tokens import TokenScope
 from sessions.models import Event, EventType, Position
 from sessions.web.asgi import read_body
+from sessions.web.authentication import authenticate, require
+from sessions.web.edge.metrics import check_reader
 
 # Bytes of a body: 500 events of ordinary size, or 32 of the largest.
 MAX_BODY: Final = 8 * 1024 * 1024
 
-router = APIRouter(route_class=GuardedRoute)
-health = APIRouter(route_class=GuardedRoute)
+router = APIRouter(route_class=IngestRoute)
+health = APIRouter(route_class=IngestRoute)
 
 _ID: Final = {"pattern": "^[A-Za-z0-9._:-]{1,128}$"}
 # What the document says of some fields beside their type.
@@ -73,11 +73,6 @@ _BODY: Final[dict[str, Any]] = {
 }
 
 
-def services_of(request: Request) -> Services:
-    """What this process has open."""
-    return cast("Services", request.app.state.ingest)
-
-
 @router.post(
     "/api/events",
     status_code=202,
@@ -85,12 +80,11 @@ def services_of(request: Request) -> Services:
     summary="Publish events",
     responses={202: {"model": AcceptedBody, "description": "Redis has them"}, **refusals()},
 )
-async def publish_events(request: Request) -> JSONResponse:
+async def publish_events(request: Request) -> Json:
     """Publish one event or up to 500, all or none; answered when Redis has them all."""
     services = services_of(request)
-    token = bearer(request.headers.get("authorization"))
-    as_agent = request.headers.get(AGENT_HEADER)
-    principal = await caller(services.tokens, token, TokenScope.SEND, agent=as_agent)
+    principal = await authenticate(services.tokens, request.headers)
+    require(principal, TokenScope.SEND)
     await services.share.check(principal.agent)
     events = parse_body(
         await read_body(request.stream(), MAX_BODY),
@@ -102,15 +96,13 @@ async def publish_events(request: Request) -> JSONResponse:
     return _accepted(events, positions)
 
 
-def _accepted(events: Sequence[Event], positions: Sequence[Position]) -> JSONResponse:
+def _accepted(events: Sequence[Event], positions: Sequence[Position]) -> Json:
     last = str(positions[-1])
     found = [
         {"id": event.id, "position": str(position)}
         for event, position in zip(events, positions, strict=True)
     ]
-    return JSONResponse(
-        {"events": found, "position": last}, 202, headers={"x-turnstream-position": last}
-    )
+    return Json({"events": found, "position": last}, 202, headers={"x-turnstream-position": last})
 
 
 @health.get("/healthz", summary="Whether the process lives")
@@ -122,17 +114,14 @@ async def healthz() -> dict[str, str]:
 @health.get("/metrics", summary="Metrics for Prometheus")
 async def metrics(request: Request) -> Response:
     """For this machine, and for the scopes metrics and admin."""
-    if not request.app.state.edge.proxies.is_local(request.scope):
-        token = bearer(request.headers.get("authorization"))
-        as_agent = request.headers.get(AGENT_HEADER)
-        await caller(services_of(request).tokens, token, TokenScope.METRICS, agent=as_agent)
+    await check_reader(request.app.state.edge, request.scope)
     page = generate_latest(request.app.state.registry)
     return Response(page, media_type=CONTENT_TYPE_LATEST)
 
 
 @health.get("/readyz", summary="Whether messages can be accepted and answered")
-async def readyz(request: Request) -> JSONResponse:
+async def readyz(request: Request) -> Json:
     """200 where Redis and the api answer, else 503 with what is missing."""
     missing = await services_of(request).missing()
     status = {"status": "ready"} if not missing else {"status": "not ready", "missing": missing}
-    return JSONResponse(status, 503 if missing else 200)
+    return Json(status, 503 if missing else 200)

@@ -20,7 +20,6 @@ from typing import Final, TypeVar
 from ingest.agents.base import Agent, Reply
 from ingest.conclusions import Conclusion, aborted, failed, marked, replied, with_text
 from ingest.counters import Count, Counters
-from ingest.errors import ApiUnavailable
 from ingest.failures import (
     CLEARED,
     FAILED,
@@ -49,6 +48,7 @@ from sessions.errors import (
 from sessions.models import Event, Outcome, OutcomeKind, Position, Reason
 from sessions.stream.lanes import Hold, Lanes, Stage
 from sessions.text import display_id
+from sessions.web.rejections import ApiUnavailable
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")

@@ -12,9 +12,9 @@ from prometheus_client.registry import Collector
 
 from sessions.access.tokens import TokenFile
 from sessions.process.settings import Settings
-from sessions.web.asgi import HostGuard, allowed_names
 from sessions.web.edge import Edge
 from sessions.web.edge.metrics import EdgeCollector, MetricsApp
+from sessions.web.hosts import HostGuard, allowed_names
 from sessions.web.serving import served_beside
 from worker.consumer import Consumer
 

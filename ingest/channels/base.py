@@ -111,8 +111,8 @@ class Channel(Protocol):
     async def open(self, post: Post) -> Parcel:
         """Verify a request over its raw body, then read it.
 
-        Raises NotFound where the channel takes none, Unauthorized, WrongSignature, OldTimestamp,
-        InvalidJson or BrokenPayload.
+        Raises NotFound if the channel takes none, Unauthorized, AccessRefused, WrongSignature,
+        OldTimestamp, InvalidJson or BrokenPayload.
         """
         ...
 

@@ -9,13 +9,14 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from ingest.access import bearer, caller
 from ingest.channels.base import Arrival, Outgoing, Parcel, Post, Take, Undeliverable
-from ingest.errors import BrokenPayload, Forbidden
 from ingest.ids import derived_id
 from sessions import times
-from sessions.access.tokens import AGENT_HEADER, TokenScope, TokenVerifier
+from sessions.access.tokens import TokenScope, TokenVerifier
+from sessions.errors import AccessRefused
 from sessions.strict_json import parse_json
+from sessions.web.authentication import authenticate, require
+from sessions.web.rejections import BrokenPayload
 
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # Who writes on a command line, as upstream names them in session keys.
@@ -34,11 +35,10 @@ class CliChannel:
 
     async def open(self, post: Post) -> Parcel:
         """The line of `{"id", "content", "room"}`; the id is the client's own."""
-        token = bearer(post.headers.get("authorization"))
-        as_agent = post.headers.get(AGENT_HEADER)
-        principal = await caller(self._tokens, token, TokenScope.SEND, agent=as_agent)
+        principal = await authenticate(self._tokens, post.headers)
+        require(principal, TokenScope.SEND)
         if principal.agent not in (None, self.alias):
-            raise Forbidden(f"this token is not agent {self.alias}'s")
+            raise AccessRefused(f"this token is not agent {self.alias}'s")
         return Parcel([self._arrival(parse_json(post.body))])
 
     def _arrival(self, document: Any) -> Arrival:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
 
 from ingest.answers import refusals
 from ingest.channels.base import Arrival, Channel, Parcel, Post, name_of
 from ingest.channels.reception import Taken
 from ingest.channels.troubles import Trouble
-from ingest.errors import GuardedRoute, NotFound
+from ingest.routes import IngestRoute, services_of
 from ingest.services import Services
+from routing.answers import Json
 from sessions.errors import InvalidEvent
 from sessions.web.asgi import read_body
+from sessions.web.rejections import NotFound
 
 log = logging.getLogger(__name__)
 
 # Bytes of a request: a platform's largest are some 10 KiB, a text of ours has 256 KiB at most.
 MAX_BODY: Final = 1024 * 1024
 
-router = APIRouter(route_class=GuardedRoute)
+router = APIRouter(route_class=IngestRoute)
 
 
 @router.post(
@@ -33,16 +34,16 @@ router = APIRouter(route_class=GuardedRoute)
         **refusals(404),
     },
 )
-async def take_post(type: str, alias: str, request: Request) -> JSONResponse:
+async def take_post(type: str, alias: str, request: Request) -> Json:
     """Verify and take a platform's request; 200 means that Redis has all of its messages."""
-    services = cast("Services", request.app.state.ingest)
+    services = services_of(request)
     channel = services.channels.get(f"{type}.{alias}")
     if channel is None:
         raise NotFound(f"there is no channel {type}.{alias}")
     body = await read_body(request.stream(), MAX_BODY)
     parcel = await channel.open(Post(request.headers, body))
     taken = [await _taken(services, channel, parcel, arrival) for arrival in parcel.arrivals]
-    return JSONResponse(_answer(parcel, [_shown(one) for one in taken if one is not None]))
+    return Json(_answer(parcel, [_shown(one) for one in taken if one is not None]))
 
 
 async def _taken(

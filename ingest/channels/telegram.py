@@ -41,9 +41,9 @@ from ingest.channels.telegram_bot import UPDATES, OwnName, fetch_updates
 from ingest.channels.telegram_text import with_context
 from ingest.channels.telegram_updates import posted_update, read_message, time_of
 from ingest.channels.troubles import Trouble, Troubles
-from ingest.errors import NotFound, WrongSignature
 from ingest.ids import derived_id
 from sessions.errors import ConfigError, Retryable
+from sessions.web.rejections import NotFound, WrongSignature
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from telegram import Bot, Message
 
 from ingest.channels.base import Unreadable
 from ingest.channels.telegram_text import with_context
-from ingest.errors import BrokenPayload
 from sessions import times
 from sessions.strict_json import InvalidJson, parse_json
+from sessions.web.rejections import BrokenPayload
 
 # Numbers of users, chats and messages; Telegram's have 52 bits at most.
 _BOUND: Final = 2**63

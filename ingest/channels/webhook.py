@@ -26,11 +26,11 @@ from ingest.channels.base import (
     Take,
     Undeliverable,
 )
-from ingest.errors import BrokenPayload, OldTimestamp, WrongSignature
 from ingest.ids import derived_id
 from sessions import times
 from sessions.errors import ConfigError, Retryable
 from sessions.strict_json import parse_json
+from sessions.web.rejections import BrokenPayload, OldTimestamp, WrongSignature
 
 # Seconds that a signature is good for, into the future too: what Standard Webhooks advises.
 TOLERANCE: Final = 300

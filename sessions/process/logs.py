@@ -19,7 +19,7 @@ from sessions.errors import SessionError
 _FORMAT: Final = "%(asctime)s.%(msecs)03dZ %(levelname)-7s {service} %(message)s"
 
 # Loggers of ours are named for their modules.
-_OURS: Final = ("api", "cli", "ingest", "sessions", "worker")
+_OURS: Final = ("api", "cli", "ingest", "routing", "sessions", "worker")
 # Errors whose texts are ours, or the system's about files and connections. Others repeat what they
 # stumbled over: a key, a number that is none, a field of a request.
 _TELLING: Final = (SessionError, OSError, RuntimeError, AssertionError, MemoryError)

@@ -9,7 +9,7 @@ import pytest
 
 from sessions.access.tokens import TokenScope, create_token, list_tokens, revoke_token
 from sessions.errors import ConfigError
-from sessions.web.asgi import HostGuard
+from sessions.web.hosts import HostGuard
 from tests.api.house import House
 from tests.api.test_isolation import ROUTE_CALLS
 

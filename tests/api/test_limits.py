@@ -143,7 +143,7 @@ class TestErrors:
 
         assert response.status_code == 500
         assert response.json() == {
-            "error": "an error inside; the log of the api tells more",
+            "error": "an error inside; the log tells more",
             "code": "internal",
         }
         assert "a request failed" in caplog.text

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastapi import FastAPI
+
 from sessions.access.tokens import TokenVerifier
 from sessions.process.settings import GatewaySettings, OwnSettings
 from sessions.web.asgi import AsgiApp, AsgiScope, Receive, Send
@@ -159,6 +161,21 @@ async def served(
         finally:
             for peer in house.peers:
                 peer.close()
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[str]:
+    """The URL of one of our services behind the real server, with the edge that it has."""
+    url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    gateway = GatewaySettings(port=0)
+    task = asyncio.create_task(
+        serve(app, gateway, edge=app.state.edge, environ={}, on_ready=url.set_result)
+    )
+    try:
+        yield await url
     finally:
         task.cancel()
         await asyncio.wait([task])

@@ -12,14 +12,13 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 import api.app
 import ingest.app
 from sessions.access.tokens import TokenScope, create_token
 from sessions.models import Event, EventType
-from sessions.process.settings import GatewaySettings, Settings
-from sessions.web.serving import serve
+from sessions.process.settings import Settings
+from tests.edge.served import running
 from tests.helpers import wait_until
 from tests.leading import Leading
 from tests.worker.plant import Plant
@@ -38,21 +37,6 @@ def tokens(workspace: Path) -> Mapping[str, str]:
     }
     made["send"] = create_token(workspace, scope=TokenScope.SEND, agent="anna")[0]
     return made
-
-
-@asynccontextmanager
-async def running(app: FastAPI) -> AsyncIterator[str]:
-    """The URL of the app behind the real server."""
-    url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    gateway = GatewaySettings(port=0)
-    task = asyncio.create_task(
-        serve(app, gateway, edge=app.state.edge, environ={}, on_ready=url.set_result)
-    )
-    try:
-        yield await url
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import pytest
 
 from sessions.process.logs import configure_logging
 
-_OURS: Final = ("api", "cli", "ingest", "sessions", "worker")
+_OURS: Final = ("api", "cli", "ingest", "routing", "sessions", "worker")
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import pytest
 
 from ingest.channels.base import Arrival, Channel, Outgoing, Parcel, Post, Take
 from ingest.channels.keys import session_key
-from ingest.errors import WrongSignature
 from ingest.ids import derived_id
 from sessions.access.seats import Seats
 from sessions.access.tokens import TokenScope, create_token, ensure_admin_token
@@ -21,6 +20,7 @@ from sessions.models import Event, EventType
 from sessions.process.settings import Settings
 from sessions.stream.lanes import lane_of
 from sessions.stream.redis import connect
+from sessions.web.rejections import WrongSignature
 from tests.helpers import wait_until
 from tests.ingest.channel_house import SECRET, ChannelHouse, Site, free, with_channels
 from tests.ingest.replicas import House, say

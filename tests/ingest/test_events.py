@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 import api.app
 from ingest import rest
-from ingest.access import ApiTokens
+from ingest.api_tokens import ApiTokens
 from ingest.app import api_client, client_within, joined, opened
 from ingest.services import Services
 from sessions.access.tokens import Principal, TokenFile, TokenScope, create_token, revoke_token

@@ -8,11 +8,11 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qs
 
 from sessions.access.tokens import TokenScope
 from sessions.errors import Retryable
 from sessions.web.asgi import AsgiScope
+from sessions.web.authentication import token_of
 from sessions.web.edge import Edge
 from sessions.web.edge.addresses import group_of
 
@@ -155,27 +155,3 @@ class Accounts:
             name, account = self._open.popitem(last=False)
             if not account.idle:
                 self._open[name] = account
-
-
-def token_of(scope: AsgiScope) -> str | None:
-    """The bearer token that a request shows, where doors look for it; None if it shows none.
-
-    Browsers cannot set headers on a WebSocket: it may be in a subprotocol or the query there.
-    """
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
-    for name, value in headers:
-        if name.lower() == b"authorization":
-            scheme, _, token = value.decode("latin-1").partition(" ")
-            if scheme.lower() == "bearer" and token.strip():
-                return token.strip()
-    return _chat_token(scope) if scope["type"] == "websocket" else None
-
-
-def _chat_token(scope: AsgiScope) -> str | None:
-    offered: list[str] = scope.get("subprotocols", [])
-    for offer in offered:
-        if offer.startswith("bearer."):
-            return offer.removeprefix("bearer.") or None
-    query: bytes = scope.get("query_string", b"")
-    found = parse_qs(query.decode("latin-1"), encoding="latin-1").get("token")
-    return found[0] if found else None

@@ -6,8 +6,6 @@ Plain ASGI. Calls within the process are not limited (`sessions.web.asgi.inside`
 from __future__ import annotations
 
 import asyncio
-import json
-import math
 import random
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from typing import Final
 from sessions.web.asgi import AsgiApp, AsgiMessage, AsgiScope, Receive, Send, is_inside
 from sessions.web.edge import Edge, Refusal
 from sessions.web.edge.accounts import Account, Accounts
+from sessions.web.problems import closing, send_problem, too_many_requests
 
 # Seconds that a refusal is held back at least. It costs no processor time and slows down whoever
 # asks again at once: 128 connections then make some 400 requests a second instead of thousands.
@@ -73,8 +72,8 @@ class CallerLimits:
                 await asyncio.sleep(random.uniform(1.0, 1.5) * HOLD)
             finally:
                 account.held -= 1
-        for message in _answer(wait, close=crowded):
-            await send(message)
+        problem = too_many_requests(wait)
+        await send_problem(send, closing(problem) if crowded else problem)
 
     async def _chat(self, account: Account, scope: AsgiScope, receive: Receive, send: Send) -> None:
         wait = account.overdrawn()
@@ -125,31 +124,9 @@ def _paced(account: Account, receive: Receive) -> Receive:
     return paced
 
 
-def _answer(wait: float, *, close: bool = False, prefix: str = "http") -> list[AsgiMessage]:
-    text = (
-        "too many requests a second; wait as long as Retry-After says"
-        if wait
-        else "too many requests at a time; wait for the answers to the others"
-    )
-    body = json.dumps({"error": text, "code": "too_many_requests"}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"cache-control", b"no-store"),
-        (b"retry-after", b"%d" % max(1, math.ceil(wait))),
-    ]
-    if close:
-        headers.append((b"connection", b"close"))
-    return [
-        {"type": f"{prefix}.response.start", "status": 429, "headers": headers},
-        {"type": f"{prefix}.response.body", "body": body},
-    ]
-
-
 async def _deny(wait: float, scope: AsgiScope, receive: Receive, send: Send) -> None:
     await receive()
     if "websocket.http.response" in (scope.get("extensions") or {}):
-        for message in _answer(wait, prefix="websocket.http"):
-            await send(message)
+        await send_problem(send, too_many_requests(wait), kind="websocket.http")
     else:
         await send({"type": "websocket.close", "code": 1013, "reason": "too many requests"})

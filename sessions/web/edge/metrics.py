@@ -10,10 +10,12 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from sessions.access.tokens import TokenScope
-from sessions.errors import Retryable
-from sessions.web.asgi import AsgiScope, Receive, Send, answer_json
+from sessions.errors import AccessRefused, SessionError
+from sessions.web.asgi import AsgiScope, Receive, Send, answer_json, headers_of
+from sessions.web.authentication import authenticate
 from sessions.web.edge import Edge, Refusal
-from sessions.web.edge.accounts import token_of
+from sessions.web.problems import problem_of, send_problem
+from sessions.web.rejections import NotFound
 
 _TYPE: Final = (b"content-type", CONTENT_TYPE_LATEST.encode())
 
@@ -55,34 +57,31 @@ class MetricsApp:
         if scope["type"] != "http":
             return
         if scope["method"] != "GET" or scope["path"] not in ("/metrics", "/healthz"):
-            await answer_json(send, 404, {"error": "Not Found", "code": "not_found"})
+            await send_problem(send, problem_of(NotFound("Not Found")))
         elif scope["path"] == "/healthz":
             await answer_json(send, 200, {"status": "ok"})
         else:
             await self._show(scope, send)
 
     async def _show(self, scope: AsgiScope, send: Send) -> None:
-        problem = await self._problem(scope)
-        if problem is not None:
-            status, text, code = problem
-            await answer_json(send, status, {"error": text, "code": code})
+        try:
+            await check_reader(self._edge, scope)
+        except SessionError as error:
+            await send_problem(send, problem_of(error))
             return
         page = generate_latest(self._registry)
         headers = [_TYPE, (b"content-length", b"%d" % len(page))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": page})
 
-    async def _problem(self, scope: AsgiScope) -> tuple[int, str, str] | None:
-        if self._edge.proxies.is_local(scope):
-            return None
-        token = token_of(scope)
-        try:
-            known = self._edge.tokens if token else None
-            principal = await known.verify(token) if known and token else None
-        except Retryable:
-            return 503, "whose this token is cannot be told now; try again", "unavailable"
-        if principal is None:
-            return 401, "send Authorization: Bearer <token>", "unauthorized"
-        if not principal.may(TokenScope.METRICS):
-            return 403, "this needs the scope metrics or admin", "forbidden"
-        return None
+
+async def check_reader(edge: Edge, scope: AsgiScope) -> None:
+    """Raise what keeps the caller from reading /metrics; nothing does on this machine.
+
+    It is what `authenticate` raises, and AccessRefused for a scope that is too small.
+    """
+    if edge.proxies.is_local(scope):
+        return
+    principal = await authenticate(edge.tokens, headers_of(scope))
+    if not principal.may(TokenScope.METRICS):
+        raise AccessRefused("this needs the scope metrics or admin")

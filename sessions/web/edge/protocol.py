@@ -16,6 +16,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from sessions.web.edge import Edge, Refusal
+from sessions.web.problems import (
+    HEADERS_TOO_LARGE,
+    REQUEST_TIMEOUT,
+    TOO_MANY_CONNECTIONS,
+    Problem,
+    closing,
+)
 
 # Seconds, on average, before a connection that is refused is closed. A peer that connects again at
 # once would cost more than the connections that it is refused.
@@ -226,24 +233,21 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
 
-def _bare(status: int, code: str, text: str, *headers: str) -> bytes:
+def _bare(problem: Problem) -> bytes:
     """A whole answer after which the connection is closed."""
-    body = json.dumps({"error": text, "code": code})
+    body = json.dumps(problem.body)
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        **closing(problem).headers,
+    }
     lines = [
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        "connection: close",
-        *headers,
+        f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}",
+        *(f"{name}: {value}" for name, value in headers.items()),
     ]
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
 
 
-_FULL: Final = _bare(
-    429,
-    "too_many_connections",
-    "this address has too many connections open; close some, or use them again",
-    "retry-after: 1",
-)
-_LATE: Final = _bare(408, "request_timeout", "the request did not come in time; send it again")
-_LARGE: Final = _bare(431, "headers_too_large", "the request line and headers are too large")
+_FULL: Final = _bare(TOO_MANY_CONNECTIONS)
+_LATE: Final = _bare(REQUEST_TIMEOUT)
+_LARGE: Final = _bare(HEADERS_TOO_LARGE)

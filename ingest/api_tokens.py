@@ -1,4 +1,4 @@
-"""Who calls: the bearer of a token, known to the workspace or to the api."""
+"""Whose a token is, asked of the api: for an ingest process that has no workspace."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Final
 
 import httpx
 
-from ingest.errors import ApiUnavailable, Forbidden, Unauthorized
-from sessions.access.tokens import Principal, TokenScope, TokenVerifier
-from sessions.web.asgi import utf8_header
+from sessions.access.tokens import Principal, TokenScope
+from sessions.web.rejections import ApiUnavailable
 
 # Seconds for which an answer of the api is believed: as long as a revoked token still works here.
 _BELIEVED: Final = 10.0
@@ -18,33 +17,8 @@ _BELIEVED: Final = 10.0
 _REMEMBERED: Final = 1000
 
 
-async def caller(
-    verifier: TokenVerifier, token: str | None, needed: TokenScope, *, agent: str | None = None
-) -> Principal:
-    """Whose token that is, narrowed to `agent` (the header) where it asks for that.
-
-    Raises Unauthorized or, where its scope is too small or it is another agent's, Forbidden.
-    """
-    principal = await verifier.verify(token) if token else None
-    if principal is None:
-        raise Unauthorized("send Authorization: Bearer <token> with a token of this workspace")
-    if agent is not None:
-        principal = principal.narrowed(utf8_header(agent, "X-Turnstream-Agent"))
-    if principal is None:
-        raise Forbidden("this token may not act for the agent in X-Turnstream-Agent")
-    if not principal.may(needed):
-        raise Forbidden(f"this token has the scope {principal.scope}; {needed} is needed")
-    return principal
-
-
-def bearer(header: str | None) -> str | None:
-    """The token in an Authorization header, None where there is none."""
-    scheme, _, token = (header or "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
-
-
 class ApiTokens:
-    """Asks the api whose a token is: for an ingest process that has no workspace."""
+    """Asks the api whose a token is, and believes its answer for a while."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
