@@ -23,7 +23,7 @@ from ingest import rest
 from ingest.agents.factory import opened_agents
 from ingest.agents.tools import SessionTools
 from ingest.api_tokens import ApiTokens
-from ingest.channels import door as channel_door
+from ingest.channels import push_route
 from ingest.channels.dispatch import Dispatch
 from ingest.channels.factory import opened_channels
 from ingest.channels.keys import SessionKeys
@@ -32,7 +32,7 @@ from ingest.channels.presence import Presence
 from ingest.channels.reception import Reception
 from ingest.channels.troubles import Troubles
 from ingest.desk import Desk
-from ingest.gateway import door
+from ingest.gateway import chat_route
 from ingest.gateway.chat import Chat
 from ingest.gateway.notices import showing
 from ingest.keeper import keeping
@@ -170,7 +170,7 @@ async def _served(
 
 
 def _include_routes(app: FastAPI) -> None:
-    for part in (rest, door, channel_door):
+    for part in (rest, chat_route, push_route):
         app.include_router(part.router)
 
 

@@ -16,7 +16,7 @@ from api.app import create_app
 from api.metrics import Metrics
 from api.tools import TOOLS, Tool
 from ingest import rest as ingest_rest
-from ingest.channels import door as channel_door
+from ingest.channels import push_route
 from ingest.channels.troubles import Troubles
 from ingest.counters import Counters
 from ingest.live import Ending
@@ -47,7 +47,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
         tokens=TokenFile(tmp_path_factory.mktemp("workspace")),
     )
     app.include_router(ingest_rest.router)
-    app.include_router(channel_door.router)
+    app.include_router(push_route.router)
     return app
 
 
