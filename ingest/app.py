@@ -10,9 +10,10 @@ async with joined(app, settings, tokens=..., api=...):  # beside the api's route
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, TypedDict
 
 import httpx
 from fastapi import FastAPI
@@ -20,10 +21,12 @@ from httpx_aiohttp import AiohttpTransport
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from ingest import rest
+from ingest.agents.base import Agent
 from ingest.agents.factory import opened_agents
 from ingest.agents.tools import SessionTools
 from ingest.api_tokens import ApiTokens
 from ingest.channels import push_route
+from ingest.channels.base import Channel
 from ingest.channels.dispatch import Dispatch
 from ingest.channels.factory import opened_channels
 from ingest.channels.keys import SessionKeys
@@ -31,24 +34,25 @@ from ingest.channels.listening import listening
 from ingest.channels.presence import Presence
 from ingest.channels.reception import Reception
 from ingest.channels.troubles import Troubles
-from ingest.desk import Desk
 from ingest.gateway import chat_route
 from ingest.gateway.chat import Chat
 from ingest.gateway.notices import showing
-from ingest.keeper import keeping
 from ingest.metrics import IngestMetrics
 from ingest.reads import ApiReads
 from ingest.services import Services
-from ingest.turn import TurnRunner
-from ingest.unavailable import Refusals
+from ingest.turns.liveness import keeping
+from ingest.turns.queue import TurnQueue
+from ingest.turns.runner import TurnRunner
+from ingest.turns.unavailable import Refusals
 from routing.answers import answer_errors_outside_routes
 from sessions.access.check import Access
 from sessions.access.tokens import TokenVerifier
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings
+from sessions.process.tasks import ProcessEnd, TaskWatcher, log_failure
 from sessions.stream.lanes import Lanes
 from sessions.stream.notices import Notices
-from sessions.stream.redis import connect
+from sessions.stream.redis import RedisClient, connect
 from sessions.stream.turns import TurnStream
 from sessions.web.asgi import inside
 from sessions.web.edge import Edge
@@ -101,6 +105,34 @@ async def joined(
         yield
 
 
+class _Place(TypedDict):
+    url: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What is open before the first turn.
+
+    `turns_api` is for turns alone: they do not stand in line behind clients that come back.
+    """
+
+    settings: Settings
+    tokens: TokenVerifier
+    api: httpx.AsyncClient
+    turns_api: httpx.AsyncClient
+    redis: RedisClient
+    agents: Mapping[str, Agent]
+    channels: Mapping[str, Channel]
+    troubles: Troubles
+    refusals: Refusals
+
+    @property
+    def place(self) -> _Place:
+        """Where everything is in Redis."""
+        return {"url": _url_of(self.settings), "prefix": self.settings.turnstream.prefix}
+
+
 @asynccontextmanager
 async def _served(
     app: FastAPI,
@@ -110,63 +142,83 @@ async def _served(
     api: httpx.AsyncClient,
     turns_api: httpx.AsyncClient,
 ) -> AsyncGenerator[None]:
-    """`turns_api` is for turns alone: they do not stand in line behind clients that come back."""
-    url = settings.redis_url or DEFAULT_REDIS
-    own = settings.turnstream
-    troubles = Troubles()
+    with ProcessEnd() as end:
+        async with (
+            _opened(settings, tokens, api, turns_api) as parts,
+            _opened_queue(parts, end) as queue,
+            TaskWatcher(log_failure) as tasks,
+        ):
+            services = _services(app, parts, queue, Presence(tasks))
+            app.state.ingest = services
+            _include_routes(app)
+            async with (
+                listening(services.channels, services.reception, services.troubles, end=end),
+                showing(Notices(parts.redis, **parts.place), services.clients, end=end),
+            ):
+                yield
+
+
+@asynccontextmanager
+async def _opened(
+    settings: Settings, tokens: TokenVerifier, api: httpx.AsyncClient, turns_api: httpx.AsyncClient
+) -> AsyncGenerator[_Opened]:
+    url, troubles = _url_of(settings), Troubles()
     async with (
         aclosing(connect(url)) as redis,
         opened_agents(
             settings.agents,
             tools=lambda alias: SessionTools(turns_api, agent=alias),
             environ=os.environ,
-            most=own.max_content_bytes,
+            most=settings.turnstream.max_content_bytes,
         ) as agents,
         opened_channels(
             settings, environ=os.environ, tokens=tokens, redis=redis, url=url, troubles=troubles
         ) as channels,
     ):
-        limits = {"url": url, "prefix": own.prefix}
-        stream = TurnStream(redis, **limits, max_content=own.max_content_bytes)
-        lanes = Lanes(redis, **limits, max_content=own.max_content_bytes)
-        share = _share_of(app, stream, _edge_of(app, settings, tokens), settings)
-        reads = ApiReads(turns_api)
-        refusals = Refusals()
-        dispatch = Dispatch(
-            channels, reads=reads, lanes=lanes, redis=redis, url=url, prefix=own.prefix
+        yield _Opened(
+            *(settings, tokens, api, turns_api, redis, agents, channels, troubles, Refusals())
         )
-        async with (
-            Desk(lanes, TurnRunner(lanes, reads, agents, refusals=refusals), dispatch) as desk,
-            keeping(desk),
-            Presence.opened() as presence,
-        ):
-            access = Access(settings)
-            keys = SessionKeys(ApiReads(api))
-            reception = Reception(desk, settings, access.seats, keys, presence)
-            clients: set[Chat] = set()
-            app.state.ingest = Services(
-                settings=settings,
-                access=access,
-                stream=stream,
-                share=share,
-                tokens=tokens,
-                api=api,
-                desk=desk,
-                reads=ApiReads(api),
-                agents=agents,
-                channels=channels,
-                reception=reception,
-                refusals=refusals,
-                troubles=troubles,
-                metrics=IngestMetrics(_registry_of(app), desk, clients, refusals, troubles),
-                clients=clients,
-            )
-            _include_routes(app)
-            async with (
-                listening(channels, reception, troubles, refuse=desk.refuse),
-                showing(Notices(redis, **limits), app.state.ingest.clients, refuse=desk.refuse),
-            ):
-                yield
+
+
+@asynccontextmanager
+async def _opened_queue(parts: _Opened, end: ProcessEnd) -> AsyncGenerator[TurnQueue]:
+    """The queue of this replica, kept in step with the others'."""
+    redis, place = parts.redis, parts.place
+    lanes = Lanes(redis, **place, max_content=parts.settings.turnstream.max_content_bytes)
+    reads = ApiReads(parts.turns_api)
+    runner = TurnRunner(lanes, reads, parts.agents, refusals=parts.refusals)
+    dispatch = Dispatch(parts.channels, reads=reads, lanes=lanes, redis=redis, **place)
+    async with TurnQueue(lanes, runner, dispatch, end=end) as queue, keeping(queue):
+        yield queue
+
+
+def _services(app: FastAPI, parts: _Opened, queue: TurnQueue, presence: Presence) -> Services:
+    settings, refusals, troubles = parts.settings, parts.refusals, parts.troubles
+    most = settings.turnstream.max_content_bytes
+    stream = TurnStream(parts.redis, **parts.place, max_content=most)
+    access, reads, clients = Access(settings), ApiReads(parts.api), set[Chat]()
+    keys = SessionKeys(reads)
+    return Services(
+        settings=settings,
+        access=access,
+        stream=stream,
+        share=_share_of(app, stream, _edge_of(app, settings, parts.tokens), settings),
+        tokens=parts.tokens,
+        api=parts.api,
+        queue=queue,
+        reads=reads,
+        agents=parts.agents,
+        channels=parts.channels,
+        reception=Reception(queue, settings, access.seats, keys, presence),
+        refusals=refusals,
+        troubles=troubles,
+        metrics=IngestMetrics(_registry_of(app), queue, clients, refusals, troubles),
+        clients=clients,
+    )
+
+
+def _url_of(settings: Settings) -> str:
+    return settings.redis_url or DEFAULT_REDIS
 
 
 def _include_routes(app: FastAPI) -> None:

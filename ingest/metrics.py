@@ -11,9 +11,9 @@ from prometheus_client.registry import Collector
 
 from ingest.channels.troubles import Trouble, Troubles
 from ingest.counters import Count
-from ingest.desk import Desk
-from ingest.live import Ending
-from ingest.unavailable import Refusals
+from ingest.turns.live import Ending
+from ingest.turns.queue import TurnQueue
+from ingest.turns.unavailable import Refusals
 
 
 class IngestMetrics:
@@ -22,7 +22,7 @@ class IngestMetrics:
     def __init__(
         self,
         registry: CollectorRegistry,
-        desk: Desk,
+        queue: TurnQueue,
         clients: Sized,
         refusals: Refusals,
         troubles: Troubles,
@@ -33,23 +33,25 @@ class IngestMetrics:
             ("route", "method", "status"),
             registry=registry,
         )
-        registry.register(_DeskCollector(desk, clients))
-        registry.register(_TroubleCollector(desk, refusals, troubles))
+        registry.register(_TurnCollector(queue, clients))
+        registry.register(_TroubleCollector(queue, refusals, troubles))
 
     def request(self, route: str, method: str, status: int) -> None:
         """Count an answered request, under its route and not its path."""
         self._requests.labels(route, method, str(status)).inc()
 
 
-class _DeskCollector(Collector):
-    def __init__(self, desk: Desk, clients: Sized) -> None:
-        self._desk = desk
+class _TurnCollector(Collector):
+    def __init__(self, queue: TurnQueue, clients: Sized) -> None:
+        self._queue = queue
         self._clients = clients
 
     def collect(self) -> Iterable[Metric]:
         """The numbers of this moment."""
         yield GaugeMetricFamily(
-            "turnstream_ingest_lanes", "Lanes that this process holds.", self._desk.lanes_held
+            "turnstream_ingest_lanes",
+            "Lanes that this process holds.",
+            len(self._queue.table.holds),
         )
         yield GaugeMetricFamily(
             "turnstream_ingest_chats", "Chats that are open.", len(self._clients)
@@ -58,7 +60,7 @@ class _DeskCollector(Collector):
             "turnstream_ingest_turns", "Turns that ended here.", labels=["ending"]
         )
         for ending in Ending:
-            turns.add_metric([ending], self._desk.endings[ending])
+            turns.add_metric([ending], self._queue.ended.endings[ending])
         yield turns
 
 
@@ -74,8 +76,8 @@ _COUNTS: Final[dict[Count | Trouble, tuple[str, tuple[str, ...]]]] = {
 
 
 class _TroubleCollector(Collector):
-    def __init__(self, desk: Desk, refusals: Refusals, troubles: Troubles) -> None:
-        self._desk = desk
+    def __init__(self, queue: TurnQueue, refusals: Refusals, troubles: Troubles) -> None:
+        self._queue = queue
         self._refusals = refusals
         self._troubles = troubles
 
@@ -85,7 +87,7 @@ class _TroubleCollector(Collector):
             what: CounterMetricFamily(f"turnstream_ingest_{what}", text, labels=labels)
             for what, (text, labels) in _COUNTS.items()
         }
-        for what, labels, count in (*self._desk.counters, *self._troubles):
+        for what, labels, count in (*self._queue.counters, *self._troubles):
             names = _COUNTS[what][1]
             families[what].add_metric([labels.get(name, "") for name in names], count)
         yield from families.values()

@@ -11,11 +11,11 @@ from ingest.agents.base import Agent
 from ingest.channels.base import Channel
 from ingest.channels.reception import Reception
 from ingest.channels.troubles import Troubles
-from ingest.desk import Desk
 from ingest.gateway.chat import Chat
 from ingest.metrics import IngestMetrics
 from ingest.reads import SessionReads
-from ingest.unavailable import Refusals
+from ingest.turns.queue import TurnQueue
+from ingest.turns.unavailable import Refusals
 from sessions.access.check import Access
 from sessions.access.tokens import TokenVerifier
 from sessions.errors import SessionError
@@ -34,7 +34,7 @@ class Services:
     share: Share
     tokens: TokenVerifier
     api: httpx.AsyncClient
-    desk: Desk
+    queue: TurnQueue
     reads: SessionReads
     agents: Mapping[str, Agent]
     channels: Mapping[str, Channel]

@@ -11,10 +11,10 @@ from typing import Final
 
 from ingest.channels.base import Channel, Outgoing, ReplyStatus, Undeliverable
 from ingest.failures import ABORTED, CLEARED, FAILED, failure_of
-from ingest.inbound import Inbound
-from ingest.live import Ending, TurnEnd
 from ingest.reads import SessionReads, fresh_history
-from ingest.unavailable import CODE, NOTICE
+from ingest.turns.inbound import Inbound
+from ingest.turns.live import Ending, TurnEnd
+from ingest.turns.unavailable import CODE, NOTICE
 from sessions.errors import Retryable
 from sessions.models import Reason
 from sessions.stream.lanes import Lanes

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
 from ingest.channels.base import Arrival, Channel, name_of
 from ingest.channels.reception import Reception
 from ingest.channels.troubles import Trouble, Troubles
-from ingest.tasks import end_all
 from sessions.errors import RedisRefused
+from sessions.process.tasks import ProcessEnd, TaskWatcher
 
 log = logging.getLogger(__name__)
 
@@ -25,35 +25,21 @@ _STEADY: Final = 300.0
 
 @asynccontextmanager
 async def listening(
-    channels: Mapping[str, Channel],
-    reception: Reception,
-    troubles: Troubles,
-    *,
-    refuse: Callable[[RedisRefused], None],
+    channels: Mapping[str, Channel], reception: Reception, troubles: Troubles, *, end: ProcessEnd
 ) -> AsyncGenerator[None]:
     """Let every channel fetch what there is to fetch while the context is open.
 
     One that fails begins again, after pauses that grow. The others and this process go on: what is
     wrong with a bot is not the business of those who use another one. What Redis refuses for good
-    is no fault of the channel, and a new try does not help: `refuse` is told, which ends the
-    process.
+    is no fault of the channel, and a new try does not help: `end` is told of it.
     """
-    tasks = [
-        asyncio.create_task(_listen(channel, reception, troubles, refuse), name=f"channel {name}")
-        for name, channel in channels.items()
-    ]
-    try:
+    async with TaskWatcher(end.fail) as tasks:
+        for name, channel in channels.items():
+            tasks.start(_listen(channel, reception, troubles), f"channel {name}")
         yield
-    finally:
-        await end_all(tasks)
 
 
-async def _listen(
-    channel: Channel,
-    reception: Reception,
-    troubles: Troubles,
-    refuse: Callable[[RedisRefused], None],
-) -> None:
+async def _listen(channel: Channel, reception: Reception, troubles: Troubles) -> None:
     async def take(arrival: Arrival) -> None:
         await reception.take(channel, arrival)
 
@@ -63,8 +49,8 @@ async def _listen(
         began = loop.time()
         try:
             return await channel.listen(take)
-        except RedisRefused as error:
-            return refuse(error)
+        except RedisRefused:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this channel's alone
             if loop.time() - began > _STEADY:
                 pause = _FIRST_PAUSE

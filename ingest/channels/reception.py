@@ -8,8 +8,8 @@ from ingest.channels.base import Arrival, Channel, name_of
 from ingest.channels.commands import Command, command_of
 from ingest.channels.keys import SessionKeys, room_of
 from ingest.channels.presence import Presence
-from ingest.desk import Desk
-from ingest.inbound import Inbound
+from ingest.turns.inbound import Inbound
+from ingest.turns.queue import TurnQueue
 from sessions import times, wire
 from sessions.access.seats import Seats
 from sessions.errors import RedisRefused
@@ -29,9 +29,14 @@ class Reception:
     """Takes messages in."""
 
     def __init__(
-        self, desk: Desk, settings: Settings, seats: Seats, keys: SessionKeys, presence: Presence
+        self,
+        queue: TurnQueue,
+        settings: Settings,
+        seats: Seats,
+        keys: SessionKeys,
+        presence: Presence,
     ) -> None:
-        self._desk = desk
+        self._queue = queue
         self._settings = settings
         self._seats = seats
         self._keys = keys
@@ -46,22 +51,22 @@ class Reception:
         """
         key = await self._keys.key_of(name_of(channel), arrival)
         inbound = self._inbound(channel, arrival, key)
-        wire.parse(wire.encode(inbound.opening()), max_content=self._desk.lanes.max_content)
+        wire.parse(wire.encode(inbound.opening()), max_content=self._queue.lanes.max_content)
         command = command_of(arrival.text)
         if command is Command.STOP:
             await self._stop(inbound)
         else:
-            turn = await self._desk.accept(inbound, attended=False)
+            turn = await self._queue.accept(inbound, attended=False)
             self._presence.follow(channel, arrival, turn)
         return Taken(inbound.id, inbound.session, command)
 
     async def _stop(self, inbound: Inbound) -> None:
         try:
-            await self._desk.lanes.request_abort(
+            await self._queue.lanes.request_abort(
                 inbound.session, inbound.agent, once=inbound.id, former=inbound.former
             )
         except RedisRefused as error:
-            self._desk.refuse(error)
+            self._queue.end.fail("request for an abort", error)
             raise
 
     def _inbound(self, channel: Channel, arrival: Arrival, key: str) -> Inbound:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ingest.agents.base import Agent
-from ingest.desk import Desk
 from ingest.failures import ABORTED, failure_of
 from ingest.gateway import frames
 from ingest.gateway.frames import Approval, Broken, Connect, Heard, Said, Unknown
 from ingest.gateway.outbox import Outbox
 from ingest.ids import derived_id, new_id
-from ingest.inbound import Inbound
-from ingest.live import Ending, LiveTurn, TurnEnd
 from ingest.prompt import HISTORY
 from ingest.reads import History, SessionReads
-from ingest.tasks import end_all
-from ingest.turn import refusal_code
-from ingest.unavailable import CODE, refusal_text
+from ingest.turns.inbound import Inbound
+from ingest.turns.live import Ending, LiveTurn, TurnEnd
+from ingest.turns.queue import TurnQueue
+from ingest.turns.runner import refusal_code
+from ingest.turns.unavailable import CODE, refusal_text
 from sessions import times
 from sessions.errors import (
     LaneFull,
@@ -29,6 +28,7 @@ from sessions.errors import (
     RedisRefused,
     Retryable,
 )
+from sessions.process.tasks import TaskWatcher, log_failure
 from sessions.stream.lanes import Running, lane_of
 from sessions.stream.notices import Notice
 
@@ -46,6 +46,7 @@ _NOWHERE: Final = 45.0
 _LOOK_BACK: Final = 1000
 _GONE: Final = "This message was taken before, and the session does not hold it any more"
 _FAR_BACK: Final = f"This message was taken before the newest {_LOOK_BACK} messages of the session"
+_NO_REPLY: Final = "The message got no reply; send it again"
 _REFUSED: Final = "Redis refuses what this needs; the log of ingest tells what"
 
 
@@ -69,7 +70,7 @@ class Chat:
         session_id: str,
         alias: str,
         *,
-        desk: Desk,
+        queue: TurnQueue,
         reads: SessionReads,
         agents: Mapping[str, Agent],
     ) -> None:
@@ -79,23 +80,21 @@ class Chat:
         self.outbox = Outbox()
         self._session_id = session_id
         self._alias = alias
-        self._desk = desk
+        self._queue = queue
         self._reads = reads
         self._agents = agents
         self._allowance = Allowance()
         self._welcomed = False
-        self._following: set[asyncio.Task[None]] = set()
+        self._following = TaskWatcher(self._lost)
 
     async def run(self, texts: AsyncIterator[str], known: Known) -> None:
         """Serve the client until its frames end, or until it has to go."""
         self._available = known.available
-        try:
+        async with self._following:
             await self._welcome(known)
             if await self._first(texts, known):
                 async for text in texts:
                     await self._later(frames.read(text))
-        finally:
-            await end_all(self._following)
 
     def show(self, notice: Notice) -> None:
         """Tell the client of a message from outside, if it is of this session and agent."""
@@ -125,13 +124,13 @@ class Chat:
 
     async def _find_running(self) -> Running | None:
         try:
-            return await self._desk.lanes.at_work(self._lane)
+            return await self._queue.lanes.at_work(self._lane)
         except (Retryable, RedisRefused):
             return None
 
     def _resume(self, running: Running) -> None:
         """Let the client see the rest of a turn that was running when it came."""
-        turn = self._desk.running(self._lane)
+        turn = self._queue.running(self._lane)
         if turn is None or turn.inbound.id != running.turn:
             self._follow(self._tell_of_other([running.turn], in_lane=True))
             return
@@ -175,7 +174,7 @@ class Chat:
         )
 
     async def _later(self, heard: Heard) -> None:
-        busy = self._desk.running(self._lane) is not None
+        busy = self._queue.running(self._lane) is not None
         if isinstance(heard, Said):
             if not heard.content:
                 self.outbox.put(frames.error(frames.EMPTY, "EMPTY_CONTENT"))
@@ -206,7 +205,7 @@ class Chat:
             if problem is not None:
                 self.outbox.put(problem)
                 return True
-            turn = await self._desk.accept(self._inbound(said), attended=True)
+            turn = await self._queue.accept(self._inbound(said), attended=True)
         except (Retryable, RedisRefused) as error:
             text = _REFUSED if isinstance(error, RedisRefused) else str(error)
             self.outbox.put(frames.error(text, _code(error)))
@@ -241,19 +240,22 @@ class Chat:
     # -- turns -------------------------------------------------------------------------------
 
     def _attend(self, turn: LiveTurn) -> None:
-        turn.listeners.add(self.outbox)
+        turn.progress.listeners.add(self.outbox)
         self._follow(self._tell_of_end(turn))
 
-    def _follow(self, work: Any) -> None:
-        task = asyncio.create_task(work, name=f"follow {self.key!r}")
-        self._following.add(task)
-        task.add_done_callback(self._following.discard)
+    def _follow(self, work: Coroutine[Any, Any, None]) -> None:
+        self._following.start(work, f"follow {self.key!r}")
+
+    def _lost(self, name: str, error: BaseException) -> None:
+        """The turn's end cannot be followed: its client must not wait for it."""
+        log_failure(name, error)
+        self.outbox.put(frames.error(_NO_REPLY, "AGENT_ERROR"))
 
     async def _tell_of_end(self, turn: LiveTurn) -> None:
         try:
             end = await asyncio.shield(turn.end)
         finally:
-            turn.listeners.discard(self.outbox)
+            turn.progress.listeners.discard(self.outbox)
         if end.ending in (Ending.ELSEWHERE, Ending.LEFT):
             await self._tell_of_other([turn.inbound.id, turn.inbound.former])
         else:
@@ -280,7 +282,7 @@ class Chat:
         while nowhere < _NOWHERE:
             try:
                 end = None if in_lane else await self._stored_end(turns)
-                in_lane = await self._desk.lanes.contains(self._lane, turns[0])
+                in_lane = await self._queue.lanes.contains(self._lane, turns[0])
             except (Retryable, PositionLost):
                 await asyncio.sleep(_FOLLOW)
                 continue
@@ -289,7 +291,7 @@ class Chat:
                 return
             nowhere = 0.0 if in_lane else nowhere + _FOLLOW
             await asyncio.sleep(_FOLLOW)
-        self.outbox.put(frames.error("The message got no reply; send it again", "AGENT_ERROR"))
+        self.outbox.put(frames.error(_NO_REPLY, "AGENT_ERROR"))
 
     async def _stored_end(self, turns: Sequence[str]) -> TurnEnd | None:
         """How the turn was answered or closed, None where the store does not know yet.

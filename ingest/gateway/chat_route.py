@@ -17,10 +17,10 @@ from ingest.gateway.handshake import Refusal, Visitor, let_in
 from ingest.gateway.outbox import SlowReader
 from ingest.reads import SessionReads
 from ingest.services import Services
-from ingest.tasks import end_all
 from sessions.errors import PositionLost, Retryable, SessionError
 from sessions.ids import new_id
 from sessions.models import Event, EventType
+from sessions.process.tasks import end_all
 
 log = logging.getLogger(__name__)
 router = APIRouter()
@@ -45,7 +45,7 @@ async def chat(socket: WebSocket) -> None:
     conversation = Chat(
         visitor.session_id,
         visitor.agent,
-        desk=services.desk,
+        queue=services.queue,
         reads=services.reads,
         agents=services.agents,
     )

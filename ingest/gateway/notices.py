@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from typing import Final
 
 from ingest.gateway.chat import Chat
-from ingest.tasks import end_all
 from sessions.errors import RedisRefused, SessionError
+from sessions.process.tasks import ProcessEnd, TaskWatcher
 from sessions.stream.notices import Notices
 
 log = logging.getLogger(__name__)
@@ -21,29 +21,25 @@ _PAUSE: Final = 1.0
 
 @asynccontextmanager
 async def showing(
-    notices: Notices, clients: Collection[Chat], *, refuse: Callable[[RedisRefused], None]
+    notices: Notices, clients: Collection[Chat], *, end: ProcessEnd
 ) -> AsyncGenerator[None]:
     """Show every notice to the clients that it is for, while the context is open.
 
-    `refuse` is told where Redis does not permit to hear them.
+    `end` is told of a defect, and if Redis does not permit to hear them.
     """
-    task = asyncio.create_task(_show(notices, clients, refuse), name="notices")
-    try:
+    async with TaskWatcher(end.fail) as tasks:
+        tasks.start(_show(notices, clients), "notices")
         yield
-    finally:
-        await end_all([task])
 
 
-async def _show(
-    notices: Notices, clients: Collection[Chat], refuse: Callable[[RedisRefused], None]
-) -> None:
+async def _show(notices: Notices, clients: Collection[Chat]) -> None:
     while True:
         try:
             async for notice in notices.hear():
                 for client in clients:
                     client.show(notice)
-        except RedisRefused as error:
-            refuse(error)
+        except RedisRefused:
+            raise
         except SessionError as error:
             log.debug("notices are not heard: %s", error)
         await asyncio.sleep(_PAUSE)

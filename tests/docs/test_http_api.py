@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,9 +18,9 @@ from ingest import rest as ingest_rest
 from ingest.channels import push_route
 from ingest.channels.troubles import Troubles
 from ingest.counters import Counters
-from ingest.live import Ending
 from ingest.metrics import IngestMetrics
-from ingest.unavailable import Refusals
+from ingest.turns.table import EndedTurns, TurnTable
+from ingest.turns.unavailable import Refusals
 from sessions.access.tokens import TokenFile
 from sessions.process.settings import OwnSettings, Settings
 from sessions.store.memory.backend import MemoryBackend
@@ -92,8 +91,8 @@ def _others() -> str:
     registry = CollectorRegistry()
     consumer = SimpleNamespace(leading=False, hindered=False, applied_entries=0)
     registry.register(WorkerCollector(cast("Any", consumer)))
-    desk = SimpleNamespace(lanes_held=0, endings=Counter[Ending](), counters=Counters())
-    IngestMetrics(registry, cast("Any", desk), (), Refusals(), Troubles())
+    queue = SimpleNamespace(table=TurnTable(), ended=EndedTurns(), counters=Counters())
+    IngestMetrics(registry, cast("Any", queue), (), Refusals(), Troubles())
     return generate_latest(registry).decode()
 
 

@@ -114,11 +114,11 @@ class World:
     async def rests(self, key: str, agent: str) -> None:
         """Wait until no turn of the agent runs there in this process."""
         lane = lane_of(key, agent)
-        await wait_until(lambda: self.services.desk.running(lane) is None)
+        await wait_until(lambda: self.services.queue.running(lane) is None)
 
     async def free(self, keys: Sequence[str], agent: str) -> None:
         """Wait until nothing of the agent runs or waits in these sessions."""
-        lanes = self.services.desk.lanes
+        lanes = self.services.queue.lanes
         left = [lane_of(key, agent) for key in keys]
 
         async def is_free() -> bool:

@@ -163,7 +163,7 @@ async def free(site: Site, session: str) -> None:
 
     async def is_free() -> bool:
         lane = lane_of(session, "anna")
-        return await site.services.desk.lanes.at_work(lane) is None
+        return await site.services.queue.lanes.at_work(lane) is None
 
     await wait_until(is_free)
 
@@ -179,7 +179,7 @@ async def dispatching(house: ChannelHouse, site: Site) -> AsyncIterator[tuple[Di
             Dispatch(
                 services.channels,
                 reads=services.reads,
-                lanes=services.desk.lanes,
+                lanes=services.queue.lanes,
                 redis=redis,
                 url=url,
                 prefix=prefix,

@@ -96,7 +96,7 @@ async def _survive(
 
 
 async def _is_over(services: Any, session: str) -> bool:
-    return await services.desk.lanes.at_work(session) is None
+    return await services.queue.lanes.at_work(session) is None
 
 
 def _check(end: dict[str, Any], shown: str, stored: list[tuple[str, str]], turn: Any) -> None:

@@ -11,10 +11,10 @@ from fastapi import FastAPI
 import api.app
 from ingest.app import client_within, joined
 from ingest.ids import new_id
-from ingest.inbound import Inbound
-from ingest.live import TurnEnd
 from ingest.reads import fresh_history
 from ingest.services import Services
+from ingest.turns.inbound import Inbound
+from ingest.turns.live import TurnEnd
 from sessions import times
 from sessions.access.tokens import TokenFile, TokenScope, create_token
 from sessions.process.settings import Settings
@@ -32,11 +32,11 @@ class House:
 
     async def chat(self, text: str, session: str = "gw_chat") -> TurnEnd:
         inbound = Inbound(new_id(), session, text, "anna", times.now())
-        return await ended(await self.services.desk.accept(inbound, attended=True))
+        return await ended(await self.services.queue.accept(inbound, attended=True))
 
     async def stored(self, session: str = "gw_chat") -> list[tuple[str, str]]:
         services = self.services
-        history = await fresh_history(services.reads, services.desk.lanes, session, "anna")
+        history = await fresh_history(services.reads, services.queue.lanes, session, "anna")
         return [(said.role, said.content) for said in history.messages]
 
 

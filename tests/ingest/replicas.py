@@ -13,14 +13,14 @@ import httpx
 import api.app
 from ingest.agents.base import Agent, Progress, Reply
 from ingest.app import client_within
-from ingest.desk import Delivery, Desk
 from ingest.ids import new_id
-from ingest.inbound import Inbound
-from ingest.keeper import keeping
-from ingest.live import LiveTurn, TurnEnd
 from ingest.prompt import Line
 from ingest.reads import ApiReads
-from ingest.turn import TurnRunner
+from ingest.turns.inbound import Inbound
+from ingest.turns.live import LiveTurn, TurnEnd
+from ingest.turns.liveness import keeping
+from ingest.turns.queue import Delivery, TurnQueue
+from ingest.turns.runner import TurnRunner
 from sessions import times
 from sessions.access.tokens import ensure_admin_token
 from sessions.models import Message
@@ -69,9 +69,9 @@ class Gate:
 
 @dataclass
 class Replica:
-    """One replica: its desk, and a way to let it die as SIGKILL would."""
+    """One replica: its queue, and a way to let it die as SIGKILL would."""
 
-    desk: Desk
+    queue: TurnQueue
     lanes: Lanes
     agent: ScriptedAgent
     _keeper: AsyncExitStack
@@ -82,7 +82,7 @@ class Replica:
 
     async def thaw(self) -> None:
         await self._keeper.enter_async_context(
-            keeping(self.desk, beat=BEAT, look=BEAT, dead_after=DEAD_AFTER)
+            keeping(self.queue, beat=BEAT, look=BEAT, dead_after=DEAD_AFTER)
         )
 
 
@@ -120,10 +120,10 @@ class House:
         lanes = Lanes(redis, url=url, prefix=self.settings.turnstream.prefix)
         agent = ScriptedAgent(script)
         runner = TurnRunner(lanes, ApiReads(self.api), agents or {"main": agent}, timeout=limit)
-        desk = Desk(lanes, runner, delivery, wait=wait, stop_grace=0.2)
-        await self.stack.enter_async_context(desk)
+        queue = TurnQueue(lanes, runner, delivery, patience=wait, stop_grace=0.2)
+        await self.stack.enter_async_context(queue)
         replica = Replica(
-            desk, lanes, agent, await self.stack.enter_async_context(AsyncExitStack())
+            queue, lanes, agent, await self.stack.enter_async_context(AsyncExitStack())
         )
         await replica.thaw()
         return replica
@@ -149,7 +149,7 @@ def message(text: str, *, session: str = "s", id: str | None = None, **more: Any
 
 async def say(replica: Replica, text: str, *, attended: bool = True, **more: Any) -> LiveTurn:
     """Accept a message there; its turn is not waited for."""
-    return await replica.desk.accept(message(text, **more), attended=attended)
+    return await replica.queue.accept(message(text, **more), attended=attended)
 
 
 async def ended(turn: LiveTurn) -> TurnEnd:

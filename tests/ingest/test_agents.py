@@ -13,7 +13,7 @@ from ingest.agents.tools import SessionTools
 from ingest.app import client_within, joined
 from ingest.failures import FAILED
 from ingest.ids import new_id
-from ingest.live import Ending
+from ingest.turns.live import Ending
 from sessions.access.tokens import TokenFile, TokenScope, create_token
 from sessions.errors import ConfigError
 from sessions.models import Event, EventType

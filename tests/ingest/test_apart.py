@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 from ingest.channels.base import Arrival
 from ingest.channels.keys import session_key
 from ingest.ids import derived_id
-from ingest.unavailable import NOTICE
+from ingest.turns.unavailable import NOTICE
 from sessions.access.tokens import TokenScope, create_token
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
@@ -171,7 +171,7 @@ class TestChat:
                 await bert.say(f"b{number}")
             for number in range(8):
                 await anna.say(f"a{number}")
-            running = site.services.desk.running
+            running = site.services.queue.running
             await wait_until(lambda: running("\udcffanna\udcffgw_one"))
             await leading.resume()
             answers = [await anna.until("done", "error") for _ in range(8) if not gate.open()]
@@ -187,9 +187,9 @@ class TestChat:
         async with talking(house, site, "anna") as anna, talking(house, site, "bert") as bert:
             await leading.pause()
             await anna.say("hello")
-            await wait_until(lambda: site.services.desk.running("\udcffanna\udcffgw_one"))
+            await wait_until(lambda: site.services.queue.running("\udcffanna\udcffgw_one"))
             await bert.say("hello")
-            await wait_until(lambda: site.services.desk.running("\udcffbert\udcffgw_one"))
+            await wait_until(lambda: site.services.queue.running("\udcffbert\udcffgw_one"))
             await leading.resume()
             ends = [await anna.until("done", "error"), await bert.until("done", "error")]
         assert sorted(end["type"] for end in ends) == ["done", "error"]

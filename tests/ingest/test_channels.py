@@ -153,7 +153,7 @@ class TestStop:
                     Event("x", EventType.APPEND, "s", role="user", content="before", agent="main")
                 )
                 await say(leaving, "hello", attended=False)
-                await wait_until(lambda: leaving.desk.running(lane_of("s", "main")))
+                await wait_until(lambda: leaving.queue.running(lane_of("s", "main")))
             living = await house.replica()
             await leading.resume()
             await wait_until(lambda: living.agent.asked)

@@ -14,8 +14,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 import api.app
 from ingest.app import api_client, client_within, joined
-from ingest.inbound import Inbound
 from ingest.services import Services
+from ingest.turns.inbound import Inbound
 from sessions import times
 from sessions.access.tokens import TokenFile, ensure_admin_token
 from sessions.process.settings import Settings
@@ -47,7 +47,7 @@ class Site:
 
     def watch(self, services: Services) -> None:
         """Count what the process asks the api, and how often it looks at the lane."""
-        look = services.desk.lanes.contains
+        look = services.queue.lanes.contains
 
         async def ask(request: Any) -> None:
             self.asked.append(request.url.path)
@@ -57,7 +57,7 @@ class Site:
             return await look(lane, id)
 
         services.api.event_hooks["request"].append(ask)
-        services.desk.lanes.contains = contains
+        services.queue.lanes.contains = contains
 
 
 MESSAGE = Inbound("m1", "gw_one", "hello", "anna", times.now())

@@ -11,7 +11,7 @@ import pytest
 from fastapi.responses import JSONResponse, Response
 
 from ingest.failures import CUT_SHORT, FAILED, WITHHELD
-from ingest.live import Ending
+from ingest.turns.live import Ending
 from sessions.process.settings import Settings
 from tests.ingest.model_house import House, house
 from tests.ingest.model_server import broken, call_piece, chunk, events, failure, raw, usage

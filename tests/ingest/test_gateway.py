@@ -262,7 +262,7 @@ class TestConversation:
             await client.say("hello", id="m1")
             await client.until("error" if way == "taken back" else "done")
             gateway.agent.script = None
-            await wait_until(lambda: gateway.services.desk.lanes_held == 0)
+            await wait_until(lambda: gateway.services.queue.table.holds == [])
             if way == "deleted":
                 answer = await gateway.call("DELETE", "/api/sessions/one")
                 assert answer.status_code == 200, answer.text
@@ -360,7 +360,7 @@ class TestBrokenFrames:
         async with gateway.client() as client:
             await client.greet()
             with monkeypatch.context() as patch:
-                patch.setattr(gateway.services.desk.lanes, "enqueue", broken)
+                patch.setattr(gateway.services.queue.lanes, "enqueue", broken)
                 await client.say("hello")
                 assert (await client.next())["type"] == "error"
             await client.say("hello again")
@@ -529,7 +529,7 @@ class TestErrors:
     async def test_a_message_that_waits_for_too_long_gets_an_error(
         self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr(gateway.services.desk, "_wait", 0.2)
+        monkeypatch.setattr(gateway.services.queue.waiting, "_patience", 0.2)
         gate = Gate()
         gateway.agent.script = gate
         async with gateway.client() as client:
@@ -582,7 +582,7 @@ class TestSurvival:
             await client.say("hello")
             await wait_until(lambda: gate.waiting)
         gate.open()
-        await wait_until(lambda: gateway.services.desk.running(lane_of("gw_one", "anna")) is None)
+        await wait_until(lambda: gateway.services.queue.running(lane_of("gw_one", "anna")) is None)
         async with gateway.client() as client:
             assert client.start["message_count"] == 2
 
@@ -605,7 +605,7 @@ class TestSurvival:
         async with gateway.client() as client:
             await client.say("hello")
             await wait_until(lambda: gate.waiting)
-            assert await gateway.services.desk.lanes.abort("gw_one", "anna")
+            assert await gateway.services.queue.lanes.abort("gw_one", "anna")
             await client.until("aborted")
         async with gateway.client() as client:
             assert client.start["message_count"] == 2
@@ -664,7 +664,7 @@ class TestKeepalive:
             await client.say("hello")
             await wait_until(lambda: not gateway.services.clients)
             client.socket.transport.abort()
-        await wait_until(lambda: gateway.services.desk.running(lane_of("gw_one", "anna")) is None)
+        await wait_until(lambda: gateway.services.queue.running(lane_of("gw_one", "anna")) is None)
 
 
 class TestOutbox:

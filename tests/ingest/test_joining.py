@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ingest.failures import INTERRUPTED
-from ingest.inbound import Inbound
-from ingest.live import Ending
+from ingest.turns.inbound import Inbound
+from ingest.turns.live import Ending
 from sessions import times
 from sessions.process.settings import Settings
 from sessions.stream.lanes import Stage, lane_of

@@ -56,7 +56,7 @@ def test_a_library_that_sets_a_level_of_its_own_is_not_heard_either(
 
 def test_the_texts_of_our_errors_and_of_the_system_are_shown(log: pytest.LogCaptureFixture):
     for error in (StoreBehind("the worker is behind", lag=3), OSError(28, "No space left")):
-        logging.getLogger("ingest.desk").error("a turn failed", exc_info=error)
+        logging.getLogger("ingest.turns.queue").error("a turn failed", exc_info=error)
     assert "StoreBehind: the worker is behind" in log.text
     assert "No space left" in log.text
 
@@ -70,7 +70,7 @@ def test_the_texts_of_other_errors_are_left_out_of_tracebacks(log: pytest.LogCap
 
     with pytest.raises(ExceptionGroup) as caught:
         fail()
-    logging.getLogger("ingest.desk").error("a turn failed", exc_info=caught.value)
+    logging.getLogger("ingest.turns.queue").error("a turn failed", exc_info=caught.value)
     assert "4711" not in log.text
     for shown in ("in fail", "ValueError", "ExceptionGroup", "KeyError"):
         assert shown in log.text

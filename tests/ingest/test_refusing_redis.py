@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect as chat_with
 
 import api.app
 from ingest.app import client_within, joined
-from ingest.live import Ending
+from ingest.turns.live import Ending
 from proof.botapi import TOKEN
 from proof.refusing import WAYS
 from sessions.access.tokens import TokenFile, ensure_admin_token

@@ -12,7 +12,7 @@ import pytest
 
 from ingest.agents.base import Reply
 from ingest.failures import ABORTED, CLEARED
-from ingest.inbound import Inbound
+from ingest.turns.inbound import Inbound
 from proof.botapi import CHAT, TOKEN, BotApi, failed, flooded, update
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings

@@ -177,7 +177,7 @@ class TestUnreadable:
         self, polled: ChannelHouse, bot: BotApi, monkeypatch: pytest.MonkeyPatch
     ):
         site = await polled.site()
-        accept, tries = site.services.desk.accept, 0
+        accept, tries = site.services.queue.accept, 0
 
         async def fail(inbound: Any, **more: Any) -> Any:
             nonlocal tries
@@ -186,7 +186,7 @@ class TestUnreadable:
                 raise ZeroDivisionError
             return await accept(inbound, **more)
 
-        monkeypatch.setattr(site.services.desk, "accept", fail)
+        monkeypatch.setattr(site.services.queue, "accept", fail)
         bot.say("broken", chat=77, user=BO)
         bot.say("hello")
         await wait_until(lambda: bot.texts == ["re: hello"])

@@ -14,9 +14,9 @@ import pytest
 from ingest.agents.base import Progress, Reply
 from ingest.counters import Count
 from ingest.failures import ABORTED, FAILED, INTERRUPTED, TIMED_OUT, AgentError
-from ingest.inbound import Inbound
-from ingest.live import Ending, TurnEnd
 from ingest.prompt import Line, ToolCall, dump_calls, dump_result
+from ingest.turns.inbound import Inbound
+from ingest.turns.live import Ending, TurnEnd
 from sessions.errors import LaneFull
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
@@ -378,7 +378,7 @@ class TestFailure:
         await leading.pause()
         await leading.publish(Event("x", EventType.APPEND, session="t", role="user", content="x"))
         turn = await say(replica, "hello")
-        await wait_until(lambda: replica.desk.running(lane_of("s", "main")))
+        await wait_until(lambda: replica.queue.running(lane_of("s", "main")))
         await wait_until(lambda: _is_on_stream(leading, 2))
         await leading.resume()
         gate.open()
@@ -476,13 +476,13 @@ class TestDefects:
         replica = await house.replica()
         # What no version writes into a lane, and no entry can hold.
         impossible = replace(message("SECRET"), at=_NEVER)
-        turn = await replica.desk.accept(impossible, attended=False)
+        turn = await replica.queue.accept(impossible, attended=False)
         await ended(turn)
         await wait_until(lambda: _is_free(replica))
         assert await house.messages() == [("user", "SECRET"), ("assistant", FAILED)]
         assert await house.state() == "error"
         assert (await ended(await say(replica, "two"))).ending is Ending.REPLIED
-        counters = replica.desk.counters
+        counters = replica.queue.counters
         assert (counters.of(Count.TURN_ERRORS), counters.of(Count.TURNS_GIVEN_UP)) == (3, 1)
         lines = [record.getMessage() for record in caplog.records]
         assert len([record for record in caplog.records if record.exc_info]) == 1

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ingest.failures import FAILED, AgentError
-from ingest.inbound import Inbound
+from ingest.turns.inbound import Inbound
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings
 from tests.helpers import wait_until

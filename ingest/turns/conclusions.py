@@ -15,7 +15,7 @@ from ingest.failures import (
     code_of,
     should_roll_back,
 )
-from ingest.live import Ending, LiveTurn, TurnEnd
+from ingest.turns.live import Ending, LiveTurn, TurnEnd
 from sessions import times
 from sessions.models import Event
 

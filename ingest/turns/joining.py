@@ -8,9 +8,9 @@ so that each of them is known when it is delivered again.
 
 from __future__ import annotations
 
-from ingest.inbound import Inbound
-from ingest.live import LiveTurn
 from ingest.reads import SessionReads
+from ingest.turns.inbound import Inbound
+from ingest.turns.live import LiveTurn
 from sessions import times
 from sessions.models import Position
 from sessions.process.settings import MAX_DEBOUNCE

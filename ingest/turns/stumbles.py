@@ -6,7 +6,7 @@ import logging
 from typing import Final, NamedTuple
 
 from ingest.counters import Count, Counters
-from ingest.live import LiveTurn
+from ingest.turns.live import LiveTurn
 from sessions.errors import Retryable
 from sessions.stream.lanes import Hold
 
@@ -32,7 +32,7 @@ class Stumbles:
     def recall(self, turn: LiveTurn, hold: Hold) -> None:
         """Let the turn know what an earlier try of it has shown; nothing if there was none."""
         if hold.token in self._found:
-            turn.recall(self._found[hold.token].said)
+            turn.progress.recall(self._found[hold.token].said)
 
     def forget(self, hold: Hold) -> None:
         """The turn has ended, or is another replica's."""

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
-from ingest.agents.base import Reply
-from ingest.inbound import Inbound
+from ingest.agents.base import Progress, Reply
 from ingest.reads import History
+from ingest.turns.inbound import Inbound
 from sessions.errors import LaneLost
 
 
@@ -54,31 +54,49 @@ class TurnEnd:
     stored: str = ""
 
 
-class Listener(Protocol):
-    """Somebody who watches a turn. Calls return at once; whoever is slow must drop out."""
+class Broadcast:
+    """What an agent says and does in one turn, told to its listeners as it happens."""
+
+    def __init__(self) -> None:
+        # One that is slow must drop out: its calls return at once.
+        self.listeners: set[Progress] = set()
+        self._said: list[str] = []
+
+    @property
+    def said(self) -> str:
+        """The text so far."""
+        return "".join(self._said)
+
+    def recall(self, said: str) -> None:
+        """Take over what an earlier try of the turn has shown; its listeners know it."""
+        self._said = [said] if said else []
 
     def chunk(self, text: str) -> None:
         """A piece of the reply."""
-        ...
+        self._said.append(text)
+        for listener in tuple(self.listeners):
+            listener.chunk(text)
 
     def tool_call(self, id: str, name: str, arguments: Mapping[str, Any]) -> None:
         """A tool is used."""
-        ...
+        for listener in tuple(self.listeners):
+            listener.tool_call(id, name, arguments)
 
     def tool_result(self, id: str, name: str, output: str) -> None:
         """A tool answered."""
-        ...
+        for listener in tuple(self.listeners):
+            listener.tool_result(id, name, output)
 
 
 class LiveTurn:
     """One message of this replica, from its place in the lane to the end of its turn.
 
     `attended` is true while a person waits for it who can be told to try again; what a platform
-    was answered 200 for is not attended. Agents tell it their progress. `accepted` is done when
-    the message is in its lane, `begun` when it does not wait any more, `end` when the turn is over
-    as far as this replica has to do with it. `opened` is true once the store has its message,
+    was answered 200 for is not attended. Agents tell `progress` what they do. `accepted` is done
+    when the message is in its lane, `begun` when it does not wait any more, `end` when the turn is
+    over as far as this replica has to do with it. `opened` is true once the store has its message,
     stored by this very turn. `joined` are the messages that became a part of it. `reading` is the
-    session's history, where it is read while the message still gets its place.
+    session's history, if it is read while the message still gets its place.
     """
 
     def __init__(self, inbound: Inbound, *, attended: bool, lane: str | None = None) -> None:
@@ -89,23 +107,18 @@ class LiveTurn:
         self.opened = False
         self.joined: list[Inbound] = []
         self.reading: asyncio.Task[History | None] | None = None
-        self.listeners: set[Listener] = set()
+        self.progress = Broadcast()
         self.interruption: Interruption | None = None
         loop = asyncio.get_running_loop()
         self.accepted: asyncio.Future[None] = loop.create_future()
         self.end: asyncio.Future[TurnEnd] = loop.create_future()
         self.begun = asyncio.Event()
-        self._said: list[str] = []
         self._interrupted = asyncio.Event()
 
     @property
     def said(self) -> str:
-        """The text so far."""
-        return "".join(self._said)
-
-    def recall(self, said: str) -> None:
-        """Take over what an earlier try of the turn has shown; its listeners know it."""
-        self._said = [said] if said else []
+        """The text of the reply so far."""
+        return self.progress.said
 
     def interrupt(self, what: Interruption) -> None:
         """Have the turn end early; a lost lane overrules, otherwise the first reason counts."""
@@ -135,21 +148,3 @@ class LiveTurn:
         """Raise LaneLost where another replica has the lane."""
         if self.interruption is Interruption.LOST:
             raise LaneLost(f"the lane of turn {self.inbound.id} was taken over")
-
-    # -- what the agent does -----------------------------------------------------------------
-
-    def chunk(self, text: str) -> None:
-        """A piece of the reply."""
-        self._said.append(text)
-        for listener in tuple(self.listeners):
-            listener.chunk(text)
-
-    def tool_call(self, id: str, name: str, arguments: Mapping[str, Any]) -> None:
-        """A tool is used."""
-        for listener in tuple(self.listeners):
-            listener.tool_call(id, name, arguments)
-
-    def tool_result(self, id: str, name: str, output: str) -> None:
-        """A tool answered."""
-        for listener in tuple(self.listeners):
-            listener.tool_result(id, name, output)

@@ -1,0 +1,1 @@
+"""Messages to agents: how they are accepted, wait in lanes, are run as turns, and are answered."""

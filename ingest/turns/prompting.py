@@ -1,0 +1,106 @@
+"""What a turn needs from the store before it opens: its history, and whether it was run before."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from ingest.prompt import Line, Said, build
+from ingest.reads import History, SessionReads, fresh_history
+from ingest.turns.exits import Orphaned, RunBefore, Unavailable
+from ingest.turns.inbound import Inbound
+from ingest.turns.joining import find_followers, wait_until_due
+from ingest.turns.live import LiveTurn
+from sessions import times
+from sessions.errors import PositionLost, Retryable
+from sessions.models import Position
+from sessions.stream.lanes import Hold, Lanes
+
+# Seconds after the start in which a message may come again that an older version took under another
+# id. Platforms deliver again within minutes.
+_UPGRADE: Final = 3600.0
+# Microseconds that two clocks may differ. What the store took before a message was written is
+# another message, though an older version gave both the same id.
+_SLACK: Final = 300 * times.SECOND
+
+
+class PromptReader:
+    """Reads what turns are asked with, while their lane is held. Any number at a time."""
+
+    def __init__(self, lanes: Lanes, reads: SessionReads) -> None:
+        self._lanes = lanes
+        self._reads = reads
+        self._since = time.monotonic()
+
+    async def read(self, turn: LiveTurn, hold: Hold) -> list[Line]:
+        """The conversation up to the turn's message, with which those that join it are joined.
+
+        Raises RunBefore, Orphaned, Unavailable, LaneLost, and Retryable if it cannot be read now.
+        """
+        waits = turn.inbound.due > 0
+        if waits:
+            await wait_until_due(self._lanes, turn, hold)
+        early = await _early(turn)
+        history = await self._history(turn.inbound, early)
+        _check_new(hold.id, history)
+        await self._check_former(turn.inbound, history)
+        if not history.available and turn.inbound.channel is None:
+            raise Unavailable
+        if waits:
+            await self._join(turn, hold, history.position)
+        inbound = turn.inbound
+        return build(history.messages, Said("user", inbound.text, inbound.at))
+
+    async def read_early(self, turn: LiveTurn) -> History | None:
+        """The history of a turn that is likely to run at once; None if it cannot be read now."""
+        try:
+            return await self._reads.history(turn.inbound.session, turn.inbound.agent)
+        except (Retryable, PositionLost):
+            return None
+
+    async def check_command(self, inbound: Inbound) -> None:
+        """Raise RunBefore for a command that an older version took; Retryable."""
+        if inbound.former:
+            await self._check_former(inbound, await self._history(inbound))
+
+    async def _history(self, inbound: Inbound, early: History | None = None) -> History:
+        return await fresh_history(
+            self._reads, self._lanes, inbound.session, inbound.agent, early=early
+        )
+
+    async def _check_former(self, inbound: Inbound, history: History) -> None:
+        """Raise for a message that an older version took under the id that it gave it."""
+        former, oldest = inbound.former, inbound.at - _SLACK
+        if not former:
+            return
+        if former in history.ids:
+            at = history.messages[history.ids.index(former)].at
+            if at >= oldest:
+                raise RunBefore
+        if time.monotonic() - self._since > _UPGRADE:
+            return
+        outcome = await self._reads.outcome(former, history.position)
+        if outcome is not None and outcome.position.stream_id.ms * 1000 >= oldest:
+            raise RunBefore
+
+    async def _join(self, turn: LiveTurn, hold: Hold, read_at: Position) -> None:
+        # A joined message has another text than it came with, so that its id alone tells.
+        if await self._reads.outcome(turn.inbound.id, read_at) is not None:
+            raise RunBefore
+        turn.join(await find_followers(self._lanes, self._reads, turn, hold, read_at))
+
+
+async def _early(turn: LiveTurn) -> History | None:
+    """What was read before the lane was held; once, since a second try is to read again."""
+    reading, turn.reading = turn.reading, None
+    if reading is None:
+        return None
+    await asyncio.wait([reading])
+    return reading.result() if not reading.cancelled() else None
+
+
+def _check_new(turn: str, history: History) -> None:
+    """Raise for a message that the session has already, read while its lane is held."""
+    if turn in history.ids:
+        raise RunBefore if f"{turn}:reply" in history.ids else Orphaned
