@@ -18,6 +18,7 @@ from sessions.errors import ConfigError
 from sessions.process.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
 from sessions.process.progress import ProgressReporter
 from sessions.process.settings import GatewaySettings, OwnSettings
+from sessions.process.tasks import ProcessEnd, TaskWatcher
 from sessions.web.asgi import AsgiApp
 from sessions.web.edge import Edge
 from sessions.web.edge.limits import CallerLimits
@@ -84,12 +85,10 @@ async def serve(
     app = CallerLimits(app, edge)
     server = _Server(_config(app, edge, pings), ready)
     watch_parent(inherited_pipe(environ, LIFELINE_VARIABLE), server.stop)
-    with contextlib.closing(listener), _stop_on_signals(server):
-        checking = asyncio.create_task(keep_checking(app, reporter.beat), name="self-check")
-        try:
+    with contextlib.closing(listener), _stop_on_signals(server), ProcessEnd() as end:
+        async with TaskWatcher(end.fail) as tasks:
+            tasks.start(keep_checking(app, reporter.beat), "self-check")
             await _finished(server, listener)
-        finally:
-            checking.cancel()
     log.info("stopped")
 
 
