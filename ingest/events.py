@@ -71,10 +71,7 @@ def _event(index: int, item: Any, max_content: int) -> Event:
     try:
         return wire.parse(fields, max_content=max_content)
     except InvalidEvent as error:
-        # The validator's sentences begin with the field that they are about.
-        name = error.detail.partition(" ")[0]
-        field = name if name in _FIELDS else None
-        raise RefusedEvent(index, field, error.reason, error.detail) from None
+        raise RefusedEvent(index, error.field, error.reason, error.detail) from None
 
 
 def _fields(index: int, item: Mapping[str, Any]) -> dict[str, str]:

@@ -35,12 +35,16 @@ class SessionError(Exception):
 
 
 class InvalidEvent(SessionError):
-    """The event breaks the stream contract; `reason` is the dead letter's reason."""
+    """The event breaks the stream contract; `reason` is the dead letter's reason.
 
-    def __init__(self, reason: str, detail: str) -> None:
+    `field` is the one that is wrong, None if it is no single one.
+    """
+
+    def __init__(self, reason: str, detail: str, *, field: str | None = None) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+        self.field = field
 
 
 class InvalidRequest(SessionError):

@@ -121,7 +121,7 @@ def parse(fields: Mapping[str, str], *, max_content: int = DEFAULT_MAX_CONTENT) 
             encoded[name.encode()] = text.encode()
         except UnicodeEncodeError:
             detail = f"{name!a} holds a lone surrogate"
-            raise InvalidEvent(Reason.UNDECODABLE, detail) from None
+            raise InvalidEvent(Reason.UNDECODABLE, detail, field=name) from None
     columns = [(value,) for value in encoded.values()]
     [event] = _events(_shape_of(tuple(encoded), max_content), columns)
     return event
@@ -148,7 +148,7 @@ def _events(shape: _Shape, columns: Sequence[Sequence[bytes]]) -> list[Event]:
             texts = [*map(bytes.decode, column)]
         except UnicodeDecodeError as error:
             raise InvalidEvent(
-                Reason.UNDECODABLE, f"field {name} is not UTF-8: {error.reason}"
+                Reason.UNDECODABLE, f"field {name} is not UTF-8: {error.reason}", field=name
             ) from None
         made[at] = texts if convert is None else convert(name, texts)
     made.pop()
@@ -161,6 +161,7 @@ def _wrong_version(version: bytes | None) -> InvalidEvent:
         f"v is {version[:40]!r}; this Turnstream reads version {VERSION}"
         if version is not None
         else f"v is missing; write v {VERSION}",
+        field="v",
     )
 
 
@@ -245,12 +246,13 @@ def unframe(payload: bytes) -> list[bytes]:
 
 
 def _invalid(name: str, problem: str) -> InvalidEvent:
-    return InvalidEvent(Reason.INVALID_FIELD, f"{name} {problem}")
+    return InvalidEvent(Reason.INVALID_FIELD, f"{name} {problem}", field=name)
 
 
 def _wrong_size(name: str, size: int, least: int, most: int) -> InvalidEvent:
     if size > most and _rule(name.encode()).most is None:
-        return InvalidEvent(Reason.TOO_LARGE, f"{name} has {size} bytes; the limit is {most}")
+        detail = f"{name} has {size} bytes; the limit is {most}"
+        return InvalidEvent(Reason.TOO_LARGE, detail, field=name)
     return _invalid(name, f"must have {least} to {most} bytes, and has {size}")
 
 
@@ -264,9 +266,8 @@ def _event_types(name: str, texts: list[str]) -> list[EventType]:
         return [_TYPES[text] for text in texts]
     except KeyError as error:
         known = ", ".join(EventType)
-        raise InvalidEvent(
-            Reason.UNKNOWN_TYPE, f"{name} {error.args[0][:40]!r} is unknown; it is one of {known}"
-        ) from None
+        detail = f"{name} {error.args[0][:40]!r} is unknown; it is one of {known}"
+        raise InvalidEvent(Reason.UNKNOWN_TYPE, detail, field=name) from None
 
 
 def _ids(name: str, texts: list[str]) -> list[str]:
