@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from cli.client import ApiClient, Json, NotThere
-from ingest.failures import CLEARED, failure_of
+from ingest.failures import CLEARED, Closing
 from sessions.errors import Retryable, SessionError
 from sessions.ids import new_id
 
@@ -19,6 +19,8 @@ INSISTENCE: Final = 30.0
 _PAUSE: Final = 0.1
 # What the turn's own events are called behind its id, the last of which ends it.
 _ENDINGS: Final = ("reply", "rollback")
+# The ways in which a turn that has a reply can have failed.
+_FAILURES: Final = (Closing.FAILED, Closing.TIMED_OUT, Closing.INTERRUPTED)
 # What is said where the store keeps nothing of a message that no repetition would mend.
 TAKEN_BACK: Final = "The agent could not answer; nothing of it is kept."
 
@@ -96,8 +98,11 @@ class Conversation:
                 text = self._stored(taken, f"{taken.id}:reply")
                 if text is None:
                     return Replied(TAKEN_BACK, failed=True)
-                return Replied(text, failed=failure_of(text) is not None)
+                return Replied(text, failed=self._has_failed(taken))
         return None
+
+    def _has_failed(self, taken: Taken) -> bool:
+        return any(self._outcome(closing.event_id(taken.id)) for closing in _FAILURES)
 
     def _outcome(self, event_id: str) -> Json | None:
         path = f"/api/outcomes/{quote(event_id, safe='')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Final
 
@@ -18,7 +19,6 @@ CLEARED: Final = "Conversation history cleared. Starting fresh."
 
 # Bytes that the longest of these takes below a text, with the blank line between them.
 MARKER_ROOM: Final = 128
-_FAILURES: Final = (FAILED, TIMED_OUT, INTERRUPTED)
 
 # A provider answers so to what it was sent, and would again: what is wrong lies in the request.
 # Every other 4xx is about access, the address, the moment or the pace.
@@ -44,6 +44,42 @@ _REASONS: Final = frozenset(
         *("billing_hard_limit_reached", "invalid_prompt", "string_above_max_length"),
     }
 )
+
+
+class Closing(StrEnum):
+    """How a turn was closed that its agent did not answer to the end.
+
+    It is published under the id `{turn}:{closing}` before the reply, so that it is known wherever
+    the reply is: the text of a reply may end with any words.
+    """
+
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    INTERRUPTED = "interrupted"
+    ABORTED = "aborted"
+    """By the user, which is no failure."""
+
+    @property
+    def marker(self) -> str:
+        """What stands below the text that was shown."""
+        return _MARKERS[self]
+
+    @property
+    def state(self) -> str:
+        """The state that the session is in then."""
+        return "error" if self in (Closing.FAILED, Closing.TIMED_OUT) else "idle"
+
+    def event_id(self, turn: str) -> str:
+        """The id under which it is published of that turn."""
+        return f"{turn}:{self}"
+
+
+_MARKERS: Final = {
+    Closing.FAILED: FAILED,
+    Closing.TIMED_OUT: TIMED_OUT,
+    Closing.INTERRUPTED: INTERRUPTED,
+    Closing.ABORTED: ABORTED,
+}
 
 
 class AgentError(Exception):
@@ -129,11 +165,6 @@ def closed_with(said: str, marker: str, *, most: int) -> str:
         return _cut(marker, most)
     ending = f"\n\n{marker}"
     return _cut(_cut(said, most - len(ending.encode())) + ending, most)
-
-
-def failure_of(text: str) -> str | None:
-    """The marker with which a stored reply says that its turn failed; None if it does not."""
-    return next((marker for marker in _FAILURES if text.endswith(marker)), None)
 
 
 def _cut(text: str, most: int) -> str:

@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import Final
 
 from ingest.channels.base import Channel, Outgoing, ReplyStatus, Undeliverable
-from ingest.failures import ABORTED, CLEARED, FAILED, failure_of
+from ingest.failures import ABORTED, CLEARED, FAILED
 from ingest.reads import SessionReads, fresh_history
 from ingest.turns.inbound import Inbound
 from ingest.turns.live import Ending, TurnEnd
+from ingest.turns.stored import stored_end
 from ingest.turns.unavailable import CODE, NOTICE
 from sessions.errors import Retryable
 from sessions.models import Reason
@@ -86,11 +87,8 @@ class Dispatch:
             if outcome is not None and outcome.reason == Reason.NOT_OWNER:
                 return _outgoing(inbound, NOTICE, ReplyStatus.FAILED)
             return _outgoing(inbound, CLEARED, ReplyStatus.REPLIED)
-        reply = f"{inbound.id}:reply"
-        if reply not in history.ids:
-            return None
-        text = history.messages[history.ids.index(reply)].content
-        return _outgoing(inbound, text, _status_of(text))
+        end = await stored_end(self._reads, history, inbound.id)
+        return None if end is None else _reply(inbound, end)
 
     async def _send(self, channel: Channel, reply: Outgoing) -> None:
         pieces = channel.split(reply.text)
@@ -142,7 +140,7 @@ class Dispatch:
         return f"{self._prefix}sent:{turn}"
 
 
-def _reply(inbound: Inbound, end: TurnEnd) -> Outgoing | None:
+def _reply(inbound: Inbound, end: TurnEnd) -> Outgoing:
     if end.ending is Ending.REPLIED:
         return _outgoing(inbound, end.text, ReplyStatus.REPLIED)
     if end.ending is Ending.ABORTED:
@@ -151,12 +149,6 @@ def _reply(inbound: Inbound, end: TurnEnd) -> Outgoing | None:
         return _outgoing(inbound, NOTICE, ReplyStatus.FAILED)
     # What a provider says of its failure is not for everybody who may write to a bot.
     return _outgoing(inbound, end.stored or FAILED, ReplyStatus.FAILED)
-
-
-def _status_of(text: str) -> ReplyStatus:
-    if text.endswith(ABORTED):
-        return ReplyStatus.ABORTED
-    return ReplyStatus.FAILED if failure_of(text) else ReplyStatus.REPLIED
 
 
 def _outgoing(inbound: Inbound, text: str, status: ReplyStatus) -> Outgoing:

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ingest.agents.base import Agent
-from ingest.failures import ABORTED, failure_of
 from ingest.gateway import frames
 from ingest.gateway.frames import Approval, Broken, Connect, Heard, Said, Unknown
 from ingest.gateway.outbox import Outbox
 from ingest.ids import derived_id, new_id
 from ingest.prompt import HISTORY
-from ingest.reads import History, SessionReads
+from ingest.reads import SessionReads
 from ingest.turns.inbound import Inbound
 from ingest.turns.live import Ending, LiveTurn, TurnEnd
 from ingest.turns.queue import TurnQueue
 from ingest.turns.runner import refusal_code
+from ingest.turns.stored import find_end
 from ingest.turns.unavailable import CODE, refusal_text
 from sessions import times
 from sessions.errors import (
@@ -42,10 +42,6 @@ _FOLLOW: Final = 0.5
 # Seconds that such a turn may be nowhere to be seen before its client is told: it may wait for
 # the turns before it, or for a dead replica to be noticed.
 _NOWHERE: Final = 45.0
-# Messages among which a turn is looked for that is over: the most that the api gives.
-_LOOK_BACK: Final = 1000
-_GONE: Final = "This message was taken before, and the session does not hold it any more"
-_FAR_BACK: Final = f"This message was taken before the newest {_LOOK_BACK} messages of the session"
 _NO_REPLY: Final = "The message got no reply; send it again"
 _REFUSED: Final = "Redis refuses what this needs; the log of ingest tells what"
 
@@ -281,7 +277,7 @@ class Chat:
         nowhere = 0.0
         while nowhere < _NOWHERE:
             try:
-                end = None if in_lane else await self._stored_end(turns)
+                end = None if in_lane else await self._find_end(turns)
                 in_lane = await self._queue.lanes.contains(self._lane, turns[0])
             except (Retryable, PositionLost):
                 await asyncio.sleep(_FOLLOW)
@@ -293,41 +289,8 @@ class Chat:
             await asyncio.sleep(_FOLLOW)
         self.outbox.put(frames.error(_NO_REPLY, "AGENT_ERROR"))
 
-    async def _stored_end(self, turns: Sequence[str]) -> TurnEnd | None:
-        """How the turn was answered or closed, None where the store does not know yet.
-
-        A turn that was deleted, reset or taken back has an outcome, and no message.
-        """
-        history = await self._reads.history(self.key, self._alias)
-        reply = _reply_in(history, turns)
-        if reply is not None or turns[0] in history.ids:
-            return reply
-        if await self._reads.outcome(turns[0], history.position) is None:
-            return None
-        # The outcome came with its message: read later, the history has it unless it is gone.
-        history = await self._reads.history(self.key, self._alias, limit=_LOOK_BACK)
-        reply = _reply_in(history, turns)
-        if reply is not None or turns[0] in history.ids:
-            return reply
-        why = _FAR_BACK if history.total > _LOOK_BACK else _GONE
-        text = f"{why}. Send it under a new id to have it answered"
-        return TurnEnd(Ending.REFUSED, text, "MESSAGE_GONE")
-
-
-def _reply_in(history: History, turns: Sequence[str]) -> TurnEnd | None:
-    for reply in [f"{turn}:reply" for turn in turns if turn]:
-        if reply in history.ids:
-            return _as_stored(history.messages[history.ids.index(reply)].content)
-    return None
-
-
-def _as_stored(text: str) -> TurnEnd:
-    if text.endswith(ABORTED):
-        return TurnEnd(Ending.ABORTED, text)
-    marker = failure_of(text)
-    if marker is not None:
-        return TurnEnd(Ending.FAILED, marker, "AGENT_ERROR", stored=text)
-    return TurnEnd(Ending.REPLIED, text)
+    async def _find_end(self, turns: Sequence[str]) -> TurnEnd | None:
+        return await find_end(self._reads, self.key, self._alias, turns)
 
 
 def _code(error: Retryable | RedisRefused) -> str:

@@ -9,9 +9,9 @@ from typing import Final
 
 from ingest.agents.base import Agent, Reply
 from ingest.counters import Count, Counters
-from ingest.failures import INTERRUPTED, TIMED_OUT, AgentError, is_context_overflow
+from ingest.failures import TIMED_OUT, AgentError, Closing, is_context_overflow
 from ingest.prompt import Line, compacted
-from ingest.turns.conclusions import Conclusion, aborted, failed, marked, replied, with_text
+from ingest.turns.conclusions import Conclusion, aborted, closed, failed, replied, with_text
 from ingest.turns.live import Interruption, LiveTurn
 from sessions.process.tasks import end_all
 
@@ -93,9 +93,9 @@ class Answering:
         if turn.interruption is Interruption.ABORT:
             return aborted(turn, most=self._most)
         if turn.interruption is Interruption.STOP:
-            return marked(turn, INTERRUPTED, "idle", most=self._most)
+            return closed(turn, Closing.INTERRUPTED, most=self._most)
         self._log(turn, AgentError(TIMED_OUT, reason=f"no end in {self._timeout:g} s"))
-        return marked(turn, TIMED_OUT, "error", most=self._most)
+        return closed(turn, Closing.TIMED_OUT, most=self._most)
 
     def _log(self, turn: LiveTurn, error: AgentError) -> None:
         inbound, status = turn.inbound, str(error.status or "none")

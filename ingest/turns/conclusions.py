@@ -11,6 +11,7 @@ from ingest.failures import (
     ABORTED,
     FAILED,
     AgentError,
+    Closing,
     closed_with,
     code_of,
     should_roll_back,
@@ -52,29 +53,32 @@ def failed(turn: LiveTurn, error: AgentError, *, most: int) -> Conclusion:
     if should_roll_back(error) and not turn.said:
         end = TurnEnd(Ending.FAILED, str(error), code_of(error))
         return Conclusion(turn.inbound.taking_back(close_with=FAILED), end)
-    return marked(turn, FAILED, "error", most=most, text=str(error), code=code_of(error))
+    return closed(turn, Closing.FAILED, most=most, text=str(error), code=code_of(error))
 
 
 def aborted(turn: LiveTurn, *, most: int) -> Conclusion:
     """What was shown by then, and that the user stopped it."""
     text = closed_with(turn.said, ABORTED, most=most)
-    return Conclusion(_closing(turn, text, "idle"), TurnEnd(Ending.ABORTED, text))
+    return Conclusion(_closing(turn, text, Closing.ABORTED), TurnEnd(Ending.ABORTED, text))
 
 
-def marked(
+def closed(
     turn: LiveTurn,
-    marker: str,
-    state: str,
+    closing: Closing,
     *,
     most: int,
     text: str | None = None,
     code: str = "AGENT_ERROR",
 ) -> Conclusion:
     """Closed with a marker, below what was shown; `text` is what is told of the failure."""
-    stored = closed_with(turn.said, marker, most=most)
-    end = TurnEnd(Ending.FAILED, marker if text is None else text, code, stored=stored)
-    return Conclusion(_closing(turn, stored, state), end)
+    stored = closed_with(turn.said, closing.marker, most=most)
+    end = TurnEnd(Ending.FAILED, closing.marker if text is None else text, code, stored=stored)
+    return Conclusion(_closing(turn, stored, closing), end)
 
 
-def _closing(turn: LiveTurn, text: str, state: str) -> list[Event]:
-    return [turn.inbound.answer("reply", "assistant", text, at=times.now(), state=state)]
+def _closing(turn: LiveTurn, text: str, closing: Closing) -> list[Event]:
+    inbound, state = turn.inbound, closing.state
+    return [
+        inbound.closing(closing.event_id(inbound.id), state),
+        inbound.answer("reply", "assistant", text, at=times.now(), state=state),
+    ]

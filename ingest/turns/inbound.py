@@ -112,6 +112,17 @@ class Inbound:
             at=at,
         )
 
+    def closing(self, id: str, state: str) -> Event:
+        """What says, under an id of its own, how the turn was closed."""
+        return Event(
+            id,
+            EventType.STATE,
+            session=self.session,
+            turn=self.id,
+            state=state,
+            agent=self.agent,
+        )
+
     def taking_back(self, *, close_with: str) -> list[Event]:
         """What removes the user append again, or closes it where that is too late."""
         rollback = Event(
@@ -123,12 +134,4 @@ class Inbound:
             turn=self.id,
             agent=self.agent,
         )
-        state = Event(
-            f"{self.id}:state",
-            EventType.STATE,
-            session=self.session,
-            turn=self.id,
-            state="error",
-            agent=self.agent,
-        )
-        return [rollback, state]
+        return [rollback, self.closing(f"{self.id}:state", "error")]

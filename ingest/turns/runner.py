@@ -17,10 +17,10 @@ from typing import Final, TypeVar
 
 from ingest.agents.base import Agent
 from ingest.counters import Counters
-from ingest.failures import CLEARED, FAILED, INTERRUPTED, AgentError
+from ingest.failures import CLEARED, AgentError, Closing
 from ingest.reads import History, SessionReads
 from ingest.turns.answering import TURN_TIMEOUT, Answering
-from ingest.turns.conclusions import Conclusion, marked
+from ingest.turns.conclusions import Conclusion, closed
 from ingest.turns.exits import Left, Orphaned, RunBefore, Unavailable, check_staying
 from ingest.turns.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.turns.prompting import PromptReader
@@ -82,7 +82,7 @@ class TurnRunner:
             return self._refused_owner(turn)
         except Orphaned:
             log.warning("turn %s is closed: nobody runs it any more", turn.inbound.id)
-            return await self._close(turn, hold, self._marked(turn, INTERRUPTED, "idle"))
+            return await self._close(turn, hold, self._closed(turn, Closing.INTERRUPTED))
         except PositionLost:
             log.warning("turn %s was lost with its stream", turn.inbound.id)
             return TurnEnd(Ending.FAILED, _LOST_TEXT, "AGENT_ERROR")
@@ -97,7 +97,7 @@ class TurnRunner:
         """
         if hold.stage is Stage.ENDED:
             return TurnEnd(Ending.ELSEWHERE)
-        conclusion = self._marked(turn, FAILED, "error")
+        conclusion = self._closed(turn, Closing.FAILED)
         events = [*conclusion.events]
         if turn.inbound.command:
             return TurnEnd(Ending.FAILED, _GIVEN_UP, "AGENT_ERROR")
@@ -192,7 +192,7 @@ class TurnRunner:
         if not is_from(outcome, opened):
             return self._not_ours(turn, outcome, opened)
         log.warning("turn %s is closed: its replica died", turn.inbound.id)
-        return await self._close(turn, hold, self._marked(turn, INTERRUPTED, "idle"))
+        return await self._close(turn, hold, self._closed(turn, Closing.INTERRUPTED))
 
     def _not_ours(self, turn: LiveTurn, outcome: Outcome, opened: Position) -> TurnEnd:
         """The end of a turn whose user append had no effect from this entry."""
@@ -211,8 +211,8 @@ class TurnRunner:
         self._refusals.note(turn.inbound)
         return TurnEnd(Ending.REFUSED, refusal_text(display_id(turn.inbound.session)), CODE)
 
-    def _marked(self, turn: LiveTurn, marker: str, state: str) -> Conclusion:
-        return marked(turn, marker, state, most=self._lanes.max_content)
+    def _closed(self, turn: LiveTurn, closing: Closing) -> Conclusion:
+        return closed(turn, closing, most=self._lanes.max_content)
 
 
 async def _patiently(turn: LiveTurn, call: Callable[[], Awaitable[R]]) -> R:

@@ -21,7 +21,7 @@ from websockets.frames import Opcode
 import api.app
 from ingest.agents.base import Agent, Progress, Reply
 from ingest.app import client_within, joined
-from ingest.failures import AgentError
+from ingest.failures import ABORTED, AgentError
 from ingest.gateway import outbox
 from ingest.gateway.chat import Allowance
 from ingest.gateway.outbox import Outbox, SlowReader
@@ -298,6 +298,19 @@ class TestConversation:
             assert frame["code"] == "MESSAGE_GONE"
             assert "before the newest 1000 messages" in frame["message"]
         assert gateway.agent.asked == ["hello"]
+
+    async def test_a_reply_that_ends_as_a_stopped_one_does_is_a_reply_all_the_same(
+        self, gateway: Gateway
+    ):
+        async def script(*_: Any) -> Reply:
+            return Reply(f"you would read {ABORTED}")
+
+        gateway.agent.script = script
+        async with gateway.client() as client:
+            for _ in range(2):
+                await client.say("hello", id="m1")
+                frame = await client.until("done")
+                assert frame["full_response"] == f"you would read {ABORTED}"
 
     async def test_a_long_history_is_said_to_be_trimmed(self, gateway: Gateway, leading: Leading):
         await leading.publish(
@@ -603,9 +616,11 @@ class TestSurvival:
         gate = Gate()
         gateway.agent.script = gate
         async with gateway.client() as client:
-            await client.say("hello")
+            await client.say("hello", id="m1")
             await wait_until(lambda: gate.waiting)
             assert await gateway.services.queue.lanes.abort("gw_one", "anna")
+            await client.until("aborted")
+            await client.say("hello", id="m1")
             await client.until("aborted")
         async with gateway.client() as client:
             assert client.start["message_count"] == 2

@@ -321,6 +321,29 @@ class TestReply:
         assert shop.texts == ["re: hello", "re: hello"]
         assert len({headers["webhook-id"] for headers, _ in shop.tries}) == 1
 
+    async def test_a_failed_turn_that_a_dead_replica_left_is_sent_as_failed(
+        self, house: ChannelHouse, site: Site, shop: Shop
+    ):
+        async def script(*_: Any) -> Any:
+            raise AgentError("Incorrect API key provided: sk-secret", status=401)
+
+        site.agent.script = script
+        [taken] = (await site.post(id="m1")).json()["accepted"]
+        await wait_until(lambda: shop.replies)
+        inbound = Inbound(
+            *(taken["id"], KEY, "hello", "anna", 0),
+            reply_to="webhook.shop",
+            address="",
+            sender="ada",
+        )
+        async with dispatching(house, site) as (dispatch, redis):
+            sent = f"{house.settings.turnstream.prefix}sent:{inbound.id}"
+            await wait_until(lambda: site.services.queue.running(inbound.lane) is None)
+            await redis.execute_command("DEL", sent)
+            await dispatch.deliver(inbound, None)
+        found = [(reply["content"], reply["status"]) for reply in shop.replies]
+        assert found == [(FAILED, "failed")] * 2
+
     async def test_without_a_send_url_the_reply_is_read_through_the_api(
         self, house: ChannelHouse, settings: Settings
     ):
