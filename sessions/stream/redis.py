@@ -7,7 +7,6 @@ otherwise, and repeats nothing by itself. Both are decided here. What its errors
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar, cast
@@ -18,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError
 
 from sessions.errors import ConfigError, StreamUnavailable
+from sessions.process.retry import Pauses, retry
 from sessions.process.urls import is_ambiguous, redacted
 from sessions.stream.refusals import ERRORS, ReplyParser, explain
 
@@ -125,19 +125,19 @@ async def patiently(call: Callable[[], Awaitable[R]], url: str, patience: float)
     The call may take effect more than once, so it must be one that can be repeated. Raises what
     `explain` makes of the last error.
     """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience
-    pause = _FIRST_PAUSE
-    while True:
+
+    async def explained() -> R:
         try:
             return await call()
         except ERRORS as error:
-            explained = explain(error, url)
-            passing = isinstance(explained, StreamUnavailable)
-            if not passing or loop.time() + pause > deadline:
-                raise explained from error
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+            raise explain(error, url) from error
+
+    return await retry(
+        explained,
+        on=StreamUnavailable,
+        pauses=Pauses(_FIRST_PAUSE, _LONGEST_PAUSE),
+        patience=patience,
+    )
 
 
 __all__ = [
