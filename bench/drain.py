@@ -23,7 +23,7 @@ from sessions import SessionReader, make_session_backend
 from sessions.models import Event, EventType
 from sessions.stream.redis import connect
 from sessions.stream.turns import TurnStream
-from worker.consumer import BATCH_COUNT
+from worker.batches import BATCH_COUNT
 
 PREFIX: Final = "turnstream:"
 # Events of one publish call: enough that Redis is not the one who is measured.

@@ -18,12 +18,19 @@ from sessions.store.backend import SessionBackend
 from sessions.store.factory import make_session_backend
 from sessions.stream.redis import RedisClient, connect, redacted
 from sessions.stream.turns import TurnStream
+from worker.batches import Batches
+from worker.claim import Claim
 from worker.consumer import Consumer
 from worker.host import host
+from worker.leader import Leader
 from worker.leadership import DeathLock, holder_name, lock_path
 from worker.metrics import metrics_served
 from worker.opening import entered
+from worker.patience import Patience
+from worker.standby import Hearing, Standby
+from worker.status import WorkerStatus
 from worker.upkeep import Upkeep
+from worker.watch import StreamWatch
 
 log = logging.getLogger(__name__)
 
@@ -86,15 +93,35 @@ def _consumer(
     *,
     adopt: bool,
 ) -> Consumer:
-    return Consumer(
+    """The consumer with its parts."""
+    stopping = asyncio.Event()
+    status = WorkerStatus(stream, holder=holder_name())
+    patience = Patience(status, stopping)
+    lock = DeathLock(lock_path(settings.workspace))
+    hearing = Hearing(stream, patience.trouble)
+    claim = Claim(backend, stream, place=str(settings.workspace), adopt=adopt)
+    upkeep = Upkeep(backend, stream, ttl_hours=settings.channels.session_ttl_hours)
+    batches = Batches(backend, stream, upkeep)
+    leader = Leader(
         backend,
         stream,
-        Upkeep(backend, stream, ttl_hours=settings.channels.session_ttl_hours),
-        holder=holder_name(),
-        place=str(settings.workspace),
-        lock=DeathLock(lock_path(settings.workspace)),
+        watch=StreamWatch(backend, stream, claim, status, batches.read),
+        batches=batches,
+        upkeep=upkeep,
+        patience=patience,
+        lock=lock,
         progress=progress,
-        adopt=adopt,
+    )
+    return Consumer(
+        backend,
+        claim=claim,
+        standby=Standby(backend, lock, hearing, status, holder=holder_name(), progress=progress),
+        leader=leader,
+        batches=batches,
+        upkeep=upkeep,
+        patience=patience,
+        lock=lock,
+        stopping=stopping,
     )
 
 

@@ -8,6 +8,7 @@ import logging
 from typing import Final
 
 from sessions.errors import StoreUnavailable
+from sessions.process.retry import OutageLog, Pauses, cut_short_by, retry
 from sessions.store.backend import SessionBackend
 
 log = logging.getLogger(__name__)
@@ -26,17 +27,17 @@ async def entered(
     Another worker may be making the store at this moment, and its disk may be full. False where a
     stop was asked for first.
     """
-    loop = asyncio.get_running_loop()
-    told = float("-inf")
-    while not stopping.is_set():
-        try:
-            await stack.enter_async_context(backend)
-        except StoreUnavailable as error:
-            if loop.time() - told >= _REPEAT:
-                log.warning("waiting: %s", error)
-                told = loop.time()
-        else:
-            return True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), _PAUSE)
+    outage = OutageLog(log, "waiting: %s", again=_REPEAT)
+    with contextlib.suppress(StoreUnavailable):  # it comes out of there where a stop is asked for
+        await retry(
+            lambda: stack.enter_async_context(backend),
+            on=StoreUnavailable,
+            pauses=Pauses(_PAUSE),
+            # No limit: without its store a worker has nothing to do, and full disks take time.
+            patience=None,
+            goes_on=lambda _: not stopping.is_set(),
+            report=outage.failed,
+            sleep=cut_short_by(stopping),
+        )
+        return not stopping.is_set()
     return False

@@ -75,7 +75,7 @@ class Upkeep:
         A Redis that takes no writes now is asked again later: what came can be applied meanwhile.
         """
         memory = await self._stream.memory()
-        oldest = _behind(cursor) if under_pressure(memory) else await self._slack(cursor, memory)
+        oldest = _behind(cursor) if _under_pressure(memory) else await self._slack(cursor, memory)
         try:
             dropped = await self._stream.trim(oldest, applied=cursor.applied)
         except Retryable as error:
@@ -83,6 +83,11 @@ class Upkeep:
             return
         if dropped:
             log.info("trimmed %d applied entries from the stream", dropped)
+
+    async def relieve(self, cursor: StreamCursor) -> None:
+        """Trim at once where Redis is nearly full."""
+        if _under_pressure(await self._stream.memory()):
+            await self.trim(cursor)
 
     async def _slack(self, cursor: StreamCursor, memory: Memory) -> StreamId:
         by_age = StreamId((times.now() - SLACK_HOURS * times.HOUR) // 1000, 0)
@@ -105,7 +110,7 @@ class Upkeep:
         return expired == _EXPIRE_STEP or forgotten == _FORGET_STEP
 
 
-def under_pressure(memory: Memory) -> bool:
+def _under_pressure(memory: Memory) -> bool:
     """Whether Redis is so full that applied entries must go at once."""
     return memory.limit > 0 and memory.used > PRESSURE * memory.limit
 

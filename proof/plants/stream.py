@@ -7,7 +7,7 @@ import asyncio
 import worker.app
 from sessions.models import Entry, StreamId
 from sessions.stream.turns import TurnStream
-from worker.consumer import Consumer
+from worker.batches import Batches
 
 # Seconds between the two steps in the wrong order, so that a short run has a kill in there.
 _BETWEEN = 0.02
@@ -15,17 +15,17 @@ _BETWEEN = 0.02
 _LENGTH = 20
 
 
-class _AckFirst(Consumer):
-    async def _apply(self, batch: list[Entry]) -> None:
+class _AckFirst(Batches):
+    async def apply(self, batch: list[Entry]) -> None:
         last = batch[-1].raw.stream_id
         await self._stream.trim(StreamId(last.ms, last.seq + 1), applied=last)
         await asyncio.sleep(_BETWEEN)
-        await super()._apply(batch)
+        await super().apply(batch)
 
 
 def ack_before_commit() -> None:
     """Remove a batch from the stream, then apply it."""
-    worker.app.Consumer = _AckFirst
+    worker.app.Batches = _AckFirst
 
 
 class _ByLength(TurnStream):

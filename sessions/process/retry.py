@@ -8,6 +8,7 @@ Every other error, and cancellation, ends the loop at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -114,6 +115,16 @@ def retry_blocking(
         time.sleep(pause)
 
 
+def cut_short_by(event: asyncio.Event) -> Callable[[float], Awaitable[None]]:
+    """A sleep that ends early when the event is set, and is none where it is set already."""
+
+    async def sleep(seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), seconds)
+
+    return sleep
+
+
 class _Tries(Generic[E]):
     """The tries of one call, and when they end."""
 
@@ -189,4 +200,4 @@ class OutageLog:
         self._reminder.reset()
 
 
-__all__ = ["OutageLog", "Pauses", "Reminder", "retry", "retry_blocking"]
+__all__ = ["OutageLog", "Pauses", "Reminder", "cut_short_by", "retry", "retry_blocking"]
