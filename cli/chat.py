@@ -10,6 +10,7 @@ from cli.client import ApiClient, Json, NotThere
 from ingest.failures import CLEARED, Closing
 from sessions.errors import Retryable, SessionError
 from sessions.ids import new_id
+from sessions.process.retry import Pauses, retry_blocking
 
 # Seconds that a reply is waited for: an agent has 300, and others may be before us.
 PATIENCE: Final = 600.0
@@ -52,15 +53,15 @@ class Conversation:
     def send(self, text: str) -> Taken:
         """Send a message; while it is refused for now, again. Raises SessionError."""
         body: Json = {"id": new_id(), "content": text, "room": self._room}
-        deadline = time.monotonic() + INSISTENCE
-        while True:
-            try:
-                [taken] = self._ingest.post(self._path, body)["accepted"]
-                return Taken(taken["id"], taken["session"], taken.get("command"))
-            except Retryable as error:
-                if time.monotonic() + error.retry_after > deadline:
-                    raise
-                time.sleep(error.retry_after)
+        answer = retry_blocking(
+            lambda: self._ingest.post(self._path, body),
+            on=Retryable,
+            # As long as each refusal asks for: it knows better when there is room again.
+            pauses=Pauses(0.0, heeded=True),
+            patience=INSISTENCE,
+        )
+        [taken] = answer["accepted"]
+        return Taken(taken["id"], taken["session"], taken.get("command"))
 
     def reply_to(self, taken: Taken, *, patience: float = PATIENCE) -> Replied | None:
         """What the message was answered, waited for; None where it asks for no answer.

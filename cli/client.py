@@ -14,6 +14,7 @@ import httpx
 from cli.identity import check_identity
 from cli.system import System
 from sessions.errors import ConfigError, InvalidRequest, Retryable, SessionError
+from sessions.process.retry import Pauses, retry_blocking
 from sessions.process.urls import api_problem, redacted
 
 # Seconds for an answer. A fresh read waits 2 s at most for the worker, a change a little longer.
@@ -120,31 +121,28 @@ class ApiClient:
         With the position of an `entry`, what became of that very one: an entry that contradicts an
         earlier one of its id is dead. `by` is the agent whose token published it.
         """
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                path = f"/api/outcomes/{quote(event_id, safe='')}"
-                return self.get(path, consistency="any", entry=entry, by=by)
-            except NotThere:
-                if time.monotonic() >= deadline:
-                    raise Retryable(
-                        f"{event_id} is on the stream but was not applied within {patience:g} s; "
-                        "`turnstream status` tells how far the worker is"
-                    ) from None
-            time.sleep(_PAUSE)
+        path = f"/api/outcomes/{quote(event_id, safe='')}"
+        try:
+            return retry_blocking(
+                lambda: self.get(path, consistency="any", entry=entry, by=by),
+                on=NotThere,
+                pauses=Pauses(_PAUSE),
+                patience=patience,
+            )
+        except NotThere:
+            raise Retryable(
+                f"{event_id} is on the stream but was not applied within {patience:g} s; "
+                "`turnstream status` tells how far the worker is"
+            ) from None
 
     def catch_up(self, *, patience: float) -> None:
         """Wait until the worker has applied what is on the stream now; raises Retryable."""
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                self.get("/api/sessions", limit=1)
-            except Retryable:
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(_PAUSE)
-            else:
-                return
+        retry_blocking(
+            lambda: self.get("/api/sessions", limit=1),
+            on=Retryable,
+            pauses=Pauses(_PAUSE),
+            patience=patience,
+        )
 
     def readiness(self) -> tuple[int, Json]:
         """Status and JSON of /readyz, which is asked without the token; raises as all others."""

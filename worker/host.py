@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 from arq.connections import ArqRedis
@@ -20,7 +21,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 
-from sessions.errors import RedisRefused
+from sessions.errors import RedisRefused, SessionError
+from sessions.process.retry import Pauses, retry
 from sessions.stream.redis import COMMAND_TIMEOUT, CONNECT_TIMEOUT, ERRORS, explain
 from sessions.stream.refusals import ReplyParser
 from worker.consumer import Consumer
@@ -46,17 +48,29 @@ async def host(consumer: Consumer, *, url: str, prefix: str, holder: str) -> Non
     """
     task = asyncio.create_task(consumer.run(), name="consumer")
     try:
-        while not task.done():
-            arq = _build(consumer, url=url, prefix=prefix, holder=holder)
-            await _until_either(arq, task, url)
+        await retry(
+            lambda: _until_ended(
+                task, lambda: _build(consumer, url=url, prefix=prefix, holder=holder), url
+            ),
+            on=SessionError,
+            pauses=Pauses(_RESTART_PAUSE),
+            # No limit: the consumer decides by itself how long it does without Redis.
+            patience=None,
+            goes_on=lambda error: not isinstance(error, RedisRefused),
+            report=lambda error: log.warning("arq stopped (%s); it is started again", error),
+            sleep=lambda seconds: asyncio.wait([task], timeout=seconds),
+        )
     finally:
         consumer.stop()
         await asyncio.wait([task])
     task.result()
 
 
-async def _until_either(worker: Worker, consumer: asyncio.Task[None], url: str) -> None:
-    """Let arq run until it fails or the consumer ends."""
+async def _until_ended(consumer: asyncio.Task[None], build: Callable[[], Worker], url: str) -> None:
+    """Let arq run until the consumer ends; raises what `explain` makes of an error of Redis."""
+    if consumer.done():
+        return
+    worker = build()
     hosting = asyncio.create_task(worker.async_run(), name="arq")
     await asyncio.wait([hosting, consumer], return_when=asyncio.FIRST_COMPLETED)
     # Python 3.11 may lose a cancellation inside redis-py, so one is not enough.
@@ -68,11 +82,7 @@ async def _until_either(worker: Worker, consumer: asyncio.Task[None], url: str) 
     except asyncio.CancelledError:
         log.debug("arq has stopped")
     except ERRORS as error:
-        explained = explain(error, url)
-        if isinstance(explained, RedisRefused):
-            raise explained from error
-        log.warning("arq stopped (%s); it is started again", explained)
-        await asyncio.wait([consumer], timeout=_RESTART_PAUSE)
+        raise explain(error, url) from error
     finally:
         await _close(worker)
 

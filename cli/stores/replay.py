@@ -8,6 +8,7 @@ nothing.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from cli.progress import Meter
 from cli.stores.turnfile import Turn, TurnFile
 from sessions.errors import Retryable, StreamFull
 from sessions.models import Position
+from sessions.process.retry import Pauses, retry
 from sessions.stream.turns import TurnStream
 
 # Events in one call. From here on a larger one gains nothing, Redis answers all at once anyway.
@@ -125,13 +127,14 @@ class _Publisher:
 
     async def _publish(self, batch: list[Turn]) -> Position:
         events = [turn.event() for turn in batch]
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + PATIENCE
-        while True:
-            try:
-                return (await self._stream.publish(events))[-1]
-            except Retryable as error:
-                if not isinstance(error, StreamFull) and clock() > deadline:
-                    raise
-                self._meter.say(f"waiting: {error}")
-                await asyncio.sleep(error.retry_after)
+        deadline = time.monotonic() + PATIENCE
+        positions = await retry(
+            lambda: self._stream.publish(events),
+            on=Retryable,
+            pauses=Pauses(0.0, heeded=True),
+            # A full stream is waited for without a limit: the worker makes room while it drains.
+            patience=None,
+            goes_on=lambda error: isinstance(error, StreamFull) or time.monotonic() < deadline,
+            report=lambda error: self._meter.say(f"waiting: {error}"),
+        )
+        return positions[-1]

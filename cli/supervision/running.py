@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Final, Self, cast
 
 from sessions.errors import ConfigError, SessionError
 from sessions.process.private import make_private_directory
+from sessions.process.retry import Pauses, retry_blocking
 
 RECORD: Final = "up.json"
 LOCK: Final = "up.lock"
@@ -128,16 +128,16 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 def _taken(file: int) -> bool:
     """Take the lock, waiting a moment: a command that looks whether `up` runs holds it as well."""
-    deadline = time.monotonic() + _GLANCE
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_GLANCE / 10)
-        else:
-            return True
+    try:
+        retry_blocking(
+            lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB),
+            on=BlockingIOError,
+            pauses=Pauses(_GLANCE / 10),
+            patience=_GLANCE,
+        )
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _holder(path: Path) -> int | None:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn, TextIO
 
 from cli.supervision.child import Child, Life, Log, Probe
+from sessions.process.retry import Pauses
 
 # Into so many parts the time of silence is cut. A part in which the supervisor itself did not run
 # (a paused container, a suspended laptop) then counts as one, not as the whole time.
@@ -219,7 +220,7 @@ class _Keeper:
         self._limits = house.limits
         self._life: Life | None = None
         self._was_ready = asyncio.Event()
-        self._ends = 0
+        self._pauses = Pauses(house.limits.first_pause, house.limits.longest_pause)
 
     async def keep(self) -> None:
         """Start the child again and again; raises _Stopped. Cancelling leaves the child running."""
@@ -291,12 +292,15 @@ class _Keeper:
     def _judge(self, life: Life, code: int, lived: float) -> float:
         """The pause before the next start, in seconds; raises _Stopped where that has no sense."""
         limits = self._limits
-        self._ends = 1 if life.ready.is_set() and lived >= limits.settled else self._ends + 1
+        if life.ready.is_set() and lived >= limits.settled:
+            self._pauses.reset()
+        pause = self._pauses.after()
         if code == os.EX_CONFIG:
             self._give_up(life, code, "cannot run with this configuration")
-        if self._ends >= limits.hopeless and not self._was_ready.is_set():
-            self._give_up(life, code, f"{_ending(code)}, {self._ends} times without getting ready")
-        pause = min(limits.first_pause * 2 ** min(self._ends - 1, 16), limits.longest_pause)
+        if self._pauses.failures >= limits.hopeless and not self._was_ready.is_set():
+            self._give_up(
+                life, code, f"{_ending(code)}, {self._pauses.failures} times without getting ready"
+            )
         self._note(f"{_ending(code)}: starting it again in {pause:g} s")
         return pause
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn, Protocol, cast
 
 from ingest.channels.base import Arrival, Take, Undeliverable, Unreadable
 from ingest.channels.lease import Lease
 from ingest.channels.troubles import Trouble
 from sessions.errors import InvalidEvent, RedisRefused, Retryable
+from sessions.process.retry import OutageLog, Pauses, retry
 
 log = logging.getLogger(__name__)
 
@@ -57,47 +58,43 @@ async def poll(source: Source, lease: Lease, take: Take) -> None:
 
     Raises RedisRefused: a person must change what Redis permits.
     """
-    pauses = _Pauses(source.alias)
+    pauses = Pauses(_LOOK, _LONGEST_PAUSE, heeded=True)
+    outage = OutageLog(log, "telegram.%s cannot be polled now: %s", source.alias)
+
+    def is_over() -> None:
+        pauses.reset()
+        outage.over()
+
     try:
-        while True:
-            try:
-                if await lease.take():
-                    await _poll_on(source, lease, take, pauses)
-                pause = _LOOK
-            except (Retryable, Undeliverable) as error:
-                pause = pauses.after(error)
-            await asyncio.sleep(pause)
+        await retry(
+            lambda: _poll_in_turn(source, lease, take, is_over),
+            on=(Retryable, Undeliverable),
+            pauses=pauses,
+            # No limit: Telegram keeps the messages for us, and the token may be put right.
+            patience=None,
+            report=outage.failed,
+        )
     finally:
         await lease.release()
 
 
-class _Pauses:
-    """How long to wait after errors, which are logged once for each outage."""
-
-    def __init__(self, alias: str) -> None:
-        self._alias = alias
-        self._next = _LOOK
-
-    def after(self, error: Retryable | Undeliverable) -> float:
-        """Seconds until the next try: more with each error, and what the error asks for."""
-        level = logging.WARNING if self._next == _LOOK else logging.DEBUG
-        log.log(level, "telegram.%s cannot be polled now: %s", self._alias, error)
-        pause = max(self._next, getattr(error, "retry_after", 0.0))
-        self._next = min(2 * self._next, _LONGEST_PAUSE)
-        return pause
-
-    def reset(self) -> None:
-        """The outage is over."""
-        self._next = _LOOK
+async def _poll_in_turn(
+    source: Source, lease: Lease, take: Take, is_over: Callable[[], None]
+) -> NoReturn:
+    """Poll whenever the lease is ours. Raises what the source raises."""
+    while True:
+        if await lease.take():
+            await _poll_on(source, lease, take, is_over)
+        await asyncio.sleep(_LOOK)
 
 
-async def _poll_on(source: Source, lease: Lease, take: Take, pauses: _Pauses) -> None:
-    """Poll until the lease is another one's. Raises what the source raises."""
+async def _poll_on(source: Source, lease: Lease, take: Take, is_over: Callable[[], None]) -> None:
+    """Poll until the lease is another one's; `is_over` is told of each answer of Telegram."""
     await source.begin_polling()
     intake = Intake(source, take)
     while await lease.take():
         updates = await source.updates(intake.offset)
-        pauses.reset()
+        is_over()
         if not await intake.accept(updates):
             # What waits makes Telegram answer at once.
             await asyncio.sleep(_AGAIN)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hmac
 import logging
@@ -44,6 +43,7 @@ from ingest.channels.troubles import Trouble, Troubles
 from ingest.ids import derived_id
 from sessions.errors import ConfigError, Retryable
 from sessions.web.rejections import NotFound, WrongSignature
+from sessions.process.retry import Pauses, retry
 
 log = logging.getLogger(__name__)
 
@@ -220,17 +220,24 @@ class TelegramChannel:
 
     async def _announce(self, url: str) -> None:
         """Tell Telegram, however long it is away; every replica says the same."""
-        while True:
-            try:
-                await self._bot.set_webhook(
-                    url, secret_token=self._secret_token, allowed_updates=UPDATES
-                )
-            except TelegramError as error:
-                problem = self.explained(error)
-                log.warning("telegram.%s has no webhook yet: %s", self.alias, problem)
-                await asyncio.sleep(max(_AGAIN, getattr(problem, "retry_after", 0.0)))
-            else:
-                return
+        await retry(
+            lambda: self._set_webhook(url),
+            on=(Retryable, Undeliverable),
+            pauses=Pauses(_AGAIN, heeded=True),
+            # No limit: without a webhook nothing comes to us at all.
+            patience=None,
+            report=lambda error: log.warning(
+                "telegram.%s has no webhook yet: %s", self.alias, error
+            ),
+        )
+
+    async def _set_webhook(self, url: str) -> None:
+        try:
+            await self._bot.set_webhook(
+                url, secret_token=self._secret_token, allowed_updates=UPDATES
+            )
+        except TelegramError as error:
+            raise self.explained(error) from None
 
     async def begin_polling(self) -> None:
         """Have Telegram keep messages for us instead of posting them; raises as `send` does."""
