@@ -6,18 +6,15 @@ import hashlib
 import os
 import platform
 import shutil
-import sqlite3
 import stat
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
-from cli.stores.integrity import database_of
 from cli.supervision.embedded_redis import OLDEST, find_server
 from cli.supervision.up import free_port
 from cli.system import System
@@ -25,11 +22,10 @@ from sessions import make_session_backend
 from sessions.errors import ConfigError, SessionError
 from sessions.process.private import exposed_settings, exposed_workspace
 from sessions.process.settings import Settings
+from sessions.store.capabilities import Embedded, LocalStore
+from sessions.store.factory import local_store
 from sessions.stream.redis import ERRORS, RedisClient, RedisError, connect, explain, redacted
 
-# From here on SQLite has no race between a checkpoint and a commit of another connection, which
-# may lose commits. Older ones are safe as long as only one connection writes.
-FIXED_SQLITE: Final = (3, 51, 3)
 # What no accepted event survives without, by the name of Redis' setting.
 _WANTED: Final = {
     "appendonly": "yes",
@@ -82,11 +78,13 @@ def _python() -> Check:
 
 def _sqlite(settings: Settings) -> Check:
     """The library, which matters only where more than one connection could write."""
-    text = sqlite3.sqlite_version
-    if sqlite3.sqlite_version_info >= FIXED_SQLITE:
+    store = _local(settings)
+    if not isinstance(store, Embedded):
+        return Check("sqlite", Verdict.NOTE, "not used by this backend")
+    text, fixed, is_fixed = store.library()
+    if is_fixed:
         return Check("sqlite", Verdict.OK, text)
-    fixed = ".".join(map(str, FIXED_SQLITE))
-    writers = writing_processes(database_of(settings))
+    writers = writing_processes(store.path)
     if len(writers) > 1:
         return Check(
             "sqlite",
@@ -149,13 +147,13 @@ async def _store(settings: Settings) -> Check:
     name = settings.channels.session_backend
     if store_id is None:
         return Check("store", Verdict.NOTE, f"{name}, not made yet; the first worker makes it")
-    return Check("store", Verdict.OK, f"{name} {store_id}, schema version {_version(settings)}")
+    local = _local(settings)
+    version = f", schema version {local.schema_version()}" if local is not None else ""
+    return Check("store", Verdict.OK, f"{name} {store_id}{version}")
 
 
-def _version(settings: Settings) -> int:
-    uri = f"file:{quote(str(database_of(settings)))}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as connection:
-        return connection.execute("PRAGMA user_version").fetchone()[0]
+def _local(settings: Settings) -> LocalStore | None:
+    return local_store(settings.workspace, settings.channels.session_backend)
 
 
 def _server(environ: Mapping[str, str]) -> Check:

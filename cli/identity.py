@@ -6,20 +6,15 @@ administrator's token with the first request.
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Any
 
-from cli.stores.integrity import DATABASES
 from cli.system import System
-from sessions.errors import ConfigError, Retryable, StoreUnavailable
+from sessions.errors import ConfigError, Retryable
+from sessions.process.settings import BACKENDS
 from sessions.process.urls import redacted
-
-# Seconds to wait for somebody's lock on the store.
-_PATIENCE: Final = 5.0
+from sessions.store.factory import local_store
 
 
 def check_identity(system: System, status: int, report: Mapping[str, Any]) -> None:
@@ -46,21 +41,12 @@ def check_identity(system: System, status: int, report: Mapping[str, Any]) -> No
 def stores_of(workspace: Path) -> dict[str, str]:
     """The ids of the stores in the workspace, by backend; raises StoreUnavailable."""
     found: dict[str, str] = {}
-    for backend, name in DATABASES.items():
-        path = workspace / "sessions" / name
-        if path.exists():
-            found[backend] = _store_id(path)
+    for backend in BACKENDS:
+        store = local_store(workspace, backend)
+        store_id = store.store_id() if store is not None else None
+        if store_id is not None:
+            found[backend] = store_id
     return found
-
-
-def _store_id(path: Path) -> str:
-    uri = f"file:{quote(str(path))}?mode=ro"
-    try:
-        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_PATIENCE)) as connection:
-            [(store_id,)] = connection.execute("SELECT store_id FROM store")
-    except (sqlite3.Error, ValueError) as error:  # ValueError: the row is not there yet
-        raise StoreUnavailable(f"{path} cannot be read now: {error}") from error
-    return store_id
 
 
 __all__ = ["check_identity", "stores_of"]

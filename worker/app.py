@@ -15,7 +15,7 @@ from sessions.process.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_p
 from sessions.process.progress import BEAT_INTERVAL, ProgressReporter
 from sessions.process.settings import Settings
 from sessions.store.backend import SessionBackend
-from sessions.store.factory import make_session_backend
+from sessions.store.factory import local_store, make_session_backend
 from sessions.stream.redis import RedisClient, connect, redacted
 from sessions.stream.turns import TurnStream
 from worker.batches import Batches
@@ -23,7 +23,7 @@ from worker.claim import Claim
 from worker.consumer import Consumer
 from worker.host import host
 from worker.leader import Leader
-from worker.leadership import DeathLock, holder_name, lock_path
+from worker.leadership import holder_name, lock_of
 from worker.metrics import metrics_served
 from worker.opening import entered
 from worker.patience import Patience
@@ -97,7 +97,7 @@ def _consumer(
     stopping = asyncio.Event()
     status = WorkerStatus(stream, holder=holder_name())
     patience = Patience(status, stopping)
-    lock = DeathLock(lock_path(settings.workspace))
+    lock = lock_of(local_store(settings.workspace, backend.name))
     hearing = Hearing(stream, patience.trouble)
     claim = Claim(backend, stream, place=str(settings.workspace), adopt=adopt)
     upkeep = Upkeep(backend, stream, ttl_hours=settings.channels.session_ttl_hours)

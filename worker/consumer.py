@@ -14,10 +14,10 @@ import logging
 from sessions.errors import Fenced, StoreUnavailable
 from sessions.models import Lease
 from sessions.store.backend import SessionBackend
+from sessions.store.capabilities import LeaderLock
 from worker.batches import Batches
 from worker.claim import Claim
 from worker.leader import Leader
-from worker.leadership import DeathLock
 from worker.patience import Patience
 from worker.standby import Standby
 from worker.upkeep import Chore, Upkeep
@@ -38,7 +38,7 @@ class Consumer:
         batches: Batches,
         upkeep: Upkeep,
         patience: Patience,
-        lock: DeathLock,
+        lock: LeaderLock,
         stopping: asyncio.Event,
     ) -> None:
         self._backend = backend

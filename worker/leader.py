@@ -9,10 +9,11 @@ from sessions.errors import Retryable, StreamUnavailable
 from sessions.models import StreamCursor
 from sessions.process.progress import ProgressReporter
 from sessions.store.backend import SessionBackend
+from sessions.store.capabilities import LeaderLock
 from sessions.stream.turns import TurnStream
 from worker.announcing import announcing
 from worker.batches import Batches
-from worker.leadership import DEAF_AFTER, RENEWAL, DeathLock
+from worker.leadership import DEAF_AFTER, RENEWAL
 from worker.patience import Patience
 from worker.upkeep import Upkeep
 from worker.watch import StreamWatch
@@ -32,7 +33,7 @@ class Leader:
         batches: Batches,
         upkeep: Upkeep,
         patience: Patience,
-        lock: DeathLock,
+        lock: LeaderLock,
         progress: ProgressReporter,
     ) -> None:
         self._backend = backend

@@ -6,11 +6,11 @@ here has to be right for the data to be right: this only finds out quickly.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
-from pathlib import Path
 from typing import Final
+
+from sessions.store.capabilities import LeaderLock, LocalStore, Lockable
 
 # Seconds between two renewals of an idle leader.
 RENEWAL: Final = 2.0
@@ -21,36 +21,20 @@ DEAF_AFTER: Final = 4.0
 ANSWERS_WITHIN: Final = 1.0
 
 
-def lock_path(workspace: Path) -> Path:
-    """Where the workers of a workspace lock."""
-    return workspace / "sessions" / "leader.lock"
+def lock_of(store: LocalStore | None) -> LeaderLock:
+    """The lock by which workers of this store notice a death; one that nobody gets if it has none.
+
+    Without a lock a standby goes by the beat of the lease alone.
+    """
+    return store.leader_lock() if isinstance(store, Lockable) else _NoLock()
 
 
-class DeathLock:
-    """A file lock that its holder keeps for life; who gets it knows that the holder died."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._fd: int | None = None
-
+class _NoLock:
     def take(self) -> bool:
-        """Try to get the lock, without waiting; True also where it is ours already."""
-        if self._fd is not None:
-            return True
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
-            return False
-        self._fd = fd
-        return True
+        return False
 
     def close(self) -> None:
-        """Let it go; does nothing where it is not ours."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        return
 
 
 def holder_name() -> str:

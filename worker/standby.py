@@ -18,8 +18,9 @@ from sessions.models import Lease
 from sessions.process.progress import ProgressReporter
 from sessions.process.retry import OutageLog, Reminder, cut_short_by
 from sessions.store.backend import SessionBackend
+from sessions.store.capabilities import LeaderLock
 from sessions.stream.turns import TurnStream
-from worker.leadership import ANSWERS_WITHIN, RENEWAL, DeathLock
+from worker.leadership import ANSWERS_WITHIN, RENEWAL
 from worker.patience import Trouble
 from worker.status import WorkerStatus
 
@@ -95,7 +96,7 @@ class Standby:
     def __init__(
         self,
         backend: SessionBackend,
-        lock: DeathLock,
+        lock: LeaderLock,
         hearing: Hearing,
         status: WorkerStatus,
         *,

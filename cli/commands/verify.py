@@ -17,9 +17,8 @@ from cli.commands.replay import checked_file
 from cli.options import Command, Edge, json_option, pass_edge
 from cli.output import counted
 from cli.progress import shown_progress
-from cli.stores.integrity import Health, check_store
-from cli.stores.rebuild import rebuild
 from cli.stores.turnfile import TurnFile
+from cli.stores.upkeep import check_store, rebuild_index
 from cli.stores.verify import FAULTS, PAGE, Messages, Report, StoredMessages, compare
 from cli.system import System
 from cli.tasks import run
@@ -27,7 +26,7 @@ from sessions import make_session_backend, times
 from sessions.errors import Retryable, SessionError, StoreBehind
 from sessions.models import Message
 from sessions.store.backend import SessionReader
-from sessions.store.jsonl.rebuild import Rebuilt
+from sessions.store.capabilities import Health, Rebuilt
 
 # Seconds between two looks at how far the store is.
 _PAUSE: Final = 0.05
@@ -41,10 +40,12 @@ _PAUSE: Final = 0.05
     help="A file of turns, as `replay` takes it.",
 )
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the worker.")
-@click.option("--rebuild-index", is_flag=True, help="Make the index of a jsonl store anew.")
+@click.option(
+    "--rebuild-index", "rebuild", is_flag=True, help="Make the index of a jsonl store anew."
+)
 @json_option
 @pass_edge
-def verify(edge: Edge, against: Path | None, timeout: float, rebuild_index: bool) -> int:
+def verify(edge: Edge, against: Path | None, timeout: float, rebuild: bool) -> int:
     """Check the store, against a file of turns or against itself.
 
     With --against every session of the file is compared with the store, turn by turn and in order,
@@ -55,8 +56,8 @@ def verify(edge: Edge, against: Path | None, timeout: float, rebuild_index: bool
     aside.
     """
     system = System.find(edge.settings, edge.environ)
-    if rebuild_index:
-        _print_rebuilt(edge, run(rebuild(system.settings)))
+    if rebuild:
+        _print_rebuilt(edge, run(rebuild_index(system.settings)))
         return 0
     if against is None:
         health = check_store(system.settings)

@@ -9,6 +9,7 @@ from sessions.errors import UnknownBackend
 from sessions.models import LetterBounds
 from sessions.process.settings import BACKENDS
 from sessions.store.backend import SessionBackend
+from sessions.store.capabilities import LocalStore
 from sessions.wire import DEFAULT_MAX_CONTENT
 
 
@@ -36,7 +37,29 @@ def make_session_backend(
         from sessions.store.jsonl.backend import JsonlBackend
 
         return JsonlBackend(workspace, mode=mode, max_content=max_content, bounds=bounds)
-    raise UnknownBackend(
+    raise _unknown(backend)
+
+
+def local_store(workspace_dir: str | Path, backend: str) -> LocalStore | None:
+    """What the backend of that name keeps in the workspace; None if it keeps its store elsewhere.
+
+    It does no I/O by itself, and opens nothing as a backend does; see `capabilities` for what may
+    be asked of it. Raises UnknownBackend for another name.
+    """
+    workspace = Path(workspace_dir)
+    if backend == "sqlite":
+        from sessions.store.sqlite.local import SqliteStore
+
+        return SqliteStore(workspace)
+    if backend == "jsonl":
+        from sessions.store.jsonl.local import JsonlStore
+
+        return JsonlStore(workspace)
+    raise _unknown(backend)
+
+
+def _unknown(backend: str) -> UnknownBackend:
+    return UnknownBackend(
         f"session_backend {backend!r} does not exist; set [channels].session_backend to one of "
         f"{', '.join(BACKENDS)}"
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cli.stores.integrity import check_store
+from cli.stores.upkeep import check_store
 from sessions.errors import ConfigError
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings

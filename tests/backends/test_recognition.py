@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cli.stores.integrity import check_store
+from cli.stores.upkeep import check_store
 from sessions.errors import Fenced
 from sessions.models import Entry, StreamId
 from sessions.store.backend import SessionBackend

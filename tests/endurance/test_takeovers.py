@@ -10,9 +10,10 @@ from typing import Final
 import pytest
 
 from sessions.models import Event, EventType
+from sessions.store.factory import local_store
 from tests.helpers import wait_until
 from tests.worker.plant import Plant, WorkerProcess
-from worker.leadership import DeathLock, lock_path
+from worker.leadership import lock_of
 
 TAKEOVERS: Final = 100
 # Every so many-th leader is frozen past its lease instead of killed; a takeover is then slow.
@@ -118,7 +119,7 @@ async def _let_go(leader: WorkerProcess, *, frozen: bool) -> None:
 
 def _is_locked(plant: Plant) -> bool:
     """Whether the leader has the lock that a standby watches; it gets it from who lost the lead."""
-    lock = DeathLock(lock_path(plant.workspace))
+    lock = lock_of(local_store(plant.workspace, plant.backend))
     taken = lock.take()
     lock.close()
     return not taken

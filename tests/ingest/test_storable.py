@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from cli.stores.integrity import check_store
+from cli.stores.upkeep import check_store
 from sessions.process.settings import Settings
 from tests.cli.planted import changing
 from tests.ingest.channel_house import ChannelHouse, Site

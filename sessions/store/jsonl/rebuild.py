@@ -18,8 +18,9 @@ from typing import Final
 
 from sessions import times
 from sessions.errors import ConfigError
+from sessions.store.capabilities import Rebuilt
 from sessions.store.jsonl.backend import INDEX
-from sessions.store.jsonl.refill import Filler, Rebuilt, names_in
+from sessions.store.jsonl.refill import Filler, names_in
 from sessions.store.jsonl.salvage import Memory, remember
 from sessions.store.sqlite.adapter import SqliteAdapter
 from sessions.store.sqlite.store import make_private
@@ -121,4 +122,4 @@ def _sync(path: Path) -> None:
         os.close(fd)
 
 
-__all__ = ["Rebuilt", "rebuild_index"]
+__all__ = ["rebuild_index"]

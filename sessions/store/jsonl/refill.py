@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from sessions import times
 from sessions.models import Reason
+from sessions.store.capabilities import Rebuilt
 from sessions.store.engine import rules
 from sessions.store.engine.rows import EventRow, SessionRow, columns, session_values
 from sessions.store.engine.workset import ID_AFTERLIFE
@@ -48,22 +49,6 @@ _UPDATE_EVENT: Final = (
 _FILES: Final = "session_id, name, folded, length, state"
 # An id's payload is not in the file; an empty digest agrees with every payload.
 _UNKNOWN_DIGEST: Final = b""
-
-
-@dataclass
-class Rebuilt:
-    """What was found. `remembered` tells whether the old index could be read.
-
-    `skipped` names lines that hold no message, as `file:line`, `left` files that were not taken in,
-    each with the reason; both stay as they are. `unowned` names sessions whose owner is in doubt.
-    """
-
-    sessions: int = 0
-    messages: int = 0
-    skipped: list[str] = field(default_factory=list[str])
-    left: list[str] = field(default_factory=list[str])
-    unowned: list[str] = field(default_factory=list[str])
-    remembered: bool = False
 
 
 @dataclass(frozen=True)
