@@ -7,21 +7,17 @@ listens on the port of the settings may be anything.
 
 from __future__ import annotations
 
-import urllib.parse
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from cli.supervision.running import Running
+from sessions.access.tokens import TOKEN_FILE
 from sessions.errors import ConfigError, Retryable
 from sessions.process.settings import Settings
 from sessions.stream.redis import connect
 from sessions.stream.turns import TurnStream
-
-# Where `up` keeps the admin token, in the workspace.
-TOKEN_FILE: Final = "token"
 
 
 @dataclass(frozen=True)
@@ -97,30 +93,6 @@ class System:
         own = self.settings.turnstream
         async with aclosing(connect(url)) as redis:
             yield TurnStream(redis, url=url, prefix=own.prefix, max_content=own.max_content_bytes)
-
-
-def local_url(settings: Settings) -> str:
-    """The URL by which this machine reaches a web process with these settings."""
-    host = settings.gateway.host
-    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host)
-    if reached is None:
-        reached = f"[{host}]" if ":" in host else host
-    return f"http://{reached}:{settings.gateway.port}"
-
-
-def redis_cli_arguments(url: str) -> list[str]:
-    """What redis-cli wants to be told instead of the URL that redis-py understands."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme != "unix":
-        return ["-u", url]
-    query = {name: values[0] for name, values in urllib.parse.parse_qs(parts.query).items()}
-    given = {
-        "-s": urllib.parse.unquote(parts.path),
-        "-n": query.get("db"),
-        "--user": urllib.parse.unquote(parts.username or query.get("username", "")),
-        "-a": urllib.parse.unquote(parts.password or query.get("password", "")),
-    }
-    return [word for option, value in given.items() if value for word in (option, value)]
 
 
 def _kept_token(workspace: Path) -> str | None:

@@ -8,9 +8,10 @@ from contextlib import ExitStack
 
 import click
 
+from cli.addresses import redis_cli_arguments
 from cli.client import ApiClient
 from cli.options import Command, Edge, json_option, pass_edge
-from cli.system import System, redis_cli_arguments
+from cli.system import System
 from cli.tasks import run
 from ingest.ids import new_id
 from sessions import wire

@@ -16,14 +16,14 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.addresses import local_url, redis_cli_arguments
 from cli.supervision.child import Child, python_module
 from cli.supervision.embedded_redis import EmbeddedRedis, Server, find_server
 from cli.supervision.running import Running, WorkspaceLock, make_workspace
 from cli.supervision.supervisor import Console, Stop, supervise
-from cli.system import TOKEN_FILE, local_url, redis_cli_arguments
 from cli.tasks import run
 from sessions import make_session_backend, times
-from sessions.access.tokens import ensure_admin_token
+from sessions.access.tokens import TOKEN_FILE, ensure_admin_token
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings
 from sessions.stream.redis import ERRORS, connect, explain, redacted

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 # Makes a leaked token recognisable to people and to scanners.
 TOKEN_PREFIX: Final = "ts_"
+# Where the administrator's token is kept, in the workspace.
+TOKEN_FILE: Final = "token"
 # 256 bits: nobody guesses one, so that one round of SHA-256 is hash enough.
 _TOKEN_BYTES: Final = 32
 # The header by which a caller asks to be taken for one agent, and for no more than that.
@@ -198,7 +200,7 @@ def revoke_token(workspace: Path, token_id: str) -> bool:
 
 def ensure_admin_token(workspace: Path) -> str:
     """The administrator's token in `{workspace}/token`; made where there is none that works."""
-    path = workspace / "token"
+    path = workspace / TOKEN_FILE
     token = _working(path)
     if token is not None:
         return token

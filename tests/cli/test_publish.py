@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from cli.system import redis_cli_arguments
+from cli.addresses import redis_cli_arguments
 from tests.cli.command import Up, environment, turnstream
 
 HELLO = ("role=user", "content=hello")
