@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from ingest.turns.stored import stored_end
 from ingest.turns.unavailable import CODE, NOTICE
 from sessions.errors import Retryable
 from sessions.models import Reason
+from sessions.process.retry import Pauses, retry
 from sessions.stream.lanes import Lanes
 from sessions.stream.redis import RedisClient, patiently
 
@@ -26,10 +26,12 @@ log = logging.getLogger(__name__)
 # Seconds for which one piece of a reply is tried. The session's next message waits meanwhile, so
 # that replies keep their order; after that the reply is in the store only.
 PATIENCE: Final = 120.0
-# Seconds between two tries, growing.
+# Seconds between two tries: soon at first, since most failures last a moment; then rarely, since a
+# platform that is away has many who ask.
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 15.0
-# Seconds between two tries to read the reply of a turn that a dead replica ran.
+# Seconds between two tries to read the reply of a turn that a dead replica ran: a person notices no
+# half second.
 _READ_PAUSE: Final = 0.5
 # Seconds that are remembered how much of a reply was sent: longer than any replica takes over.
 _REMEMBERED: Final = 86_400
@@ -73,12 +75,13 @@ class Dispatch:
 
     async def _stored(self, inbound: Inbound) -> Outgoing | None:
         """The reply of a turn that a dead replica ran to its end; None where it left none."""
-        # Until the store can be read: the reply is in it, and the person still waits for it.
-        while True:
-            try:
-                return await self._read(inbound)
-            except Retryable:
-                await asyncio.sleep(_READ_PAUSE)
+        return await retry(
+            lambda: self._read(inbound),
+            on=Retryable,
+            pauses=Pauses(_READ_PAUSE),
+            # No limit: the reply is in the store, and the person still waits for it.
+            patience=None,
+        )
 
     async def _read(self, inbound: Inbound) -> Outgoing | None:
         history = await fresh_history(self._reads, self._lanes, inbound.session, inbound.agent)
@@ -103,19 +106,15 @@ class Dispatch:
             await self._note(reply.turn, number + 1)
 
     async def _insist(self, channel: Channel, piece: Outgoing) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._patience
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return await channel.send(piece)
-            except Retryable as error:
-                seconds = max(pause, error.retry_after)
-                if loop.time() + seconds > deadline:
-                    raise
-                log.warning("the reply to turn %s is tried again: %s", piece.turn, error)
-            await asyncio.sleep(seconds)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+        await retry(
+            lambda: channel.send(piece),
+            on=Retryable,
+            pauses=Pauses(_FIRST_PAUSE, _LONGEST_PAUSE, heeded=True),
+            patience=self._patience,
+            report=lambda error: log.warning(
+                "the reply to turn %s is tried again: %s", piece.turn, error
+            ),
+        )
 
     async def _count_sent(self, turn: str) -> int:
         with contextlib.suppress(Retryable):
