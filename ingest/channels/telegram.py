@@ -42,8 +42,8 @@ from ingest.channels.telegram_updates import posted_update, read_message, time_o
 from ingest.channels.troubles import Trouble, Troubles
 from ingest.ids import derived_id
 from sessions.errors import ConfigError, Retryable
-from sessions.web.rejections import NotFound, WrongSignature
 from sessions.process.retry import Pauses, retry
+from sessions.web.rejections import NotFound, WrongSignature
 
 log = logging.getLogger(__name__)
 
