@@ -31,7 +31,7 @@ from sessions.errors import ConfigError, Retryable
 from sessions.process.settings import Settings
 from sessions.store.backend import SessionReader
 from sessions.store.factory import make_session_backend
-from sessions.stream.lanes import Lanes
+from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.notices import Notices
 from sessions.stream.redis import connect, redacted
 from sessions.stream.turns import TurnStream

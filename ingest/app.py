@@ -50,7 +50,7 @@ from sessions.access.tokens import TokenVerifier
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings
 from sessions.process.tasks import ProcessEnd, TaskWatcher, log_failure
-from sessions.stream.lanes import Lanes
+from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.notices import Notices
 from sessions.stream.redis import RedisClient, connect
 from sessions.stream.turns import TurnStream

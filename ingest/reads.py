@@ -12,7 +12,7 @@ from ingest.prompt import HISTORY, Said
 from sessions import times
 from sessions.errors import PositionLost, StoreBehind
 from sessions.models import Outcome, OutcomeKind, Position
-from sessions.stream.lanes import Lanes
+from sessions.stream.lanes.lanes import Lanes
 from sessions.web.rejections import ApiUnavailable
 
 

@@ -18,7 +18,7 @@ from ingest.turns.unavailable import CODE, NOTICE
 from sessions.errors import Retryable
 from sessions.models import Reason
 from sessions.process.retry import Pauses, retry
-from sessions.stream.lanes import Lanes
+from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.redis import RedisClient, patiently
 
 log = logging.getLogger(__name__)

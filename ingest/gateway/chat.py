@@ -29,7 +29,7 @@ from sessions.errors import (
     Retryable,
 )
 from sessions.process.tasks import TaskWatcher, log_failure
-from sessions.stream.lanes import Running, lane_of
+from sessions.stream.lanes.values import Running, lane_of
 from sessions.stream.notices import Notice
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from ingest.turns.stumbles import Stumbles
 from ingest.turns.table import EndedTurns, TurnTable
 from sessions.errors import ConfigError, LaneLost, Retryable
 from sessions.process.tasks import TaskWatcher
-from sessions.stream.lanes import Hold, Lanes, Stage, former_lane_of, session_of
+from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.lanes.values import Hold, Stage, former_lane_of, session_of
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
 
 from sessions.models import Event, EventType
-from sessions.stream.lanes import lane_of
+from sessions.stream.lanes.values import lane_of
 
 
 @dataclass(frozen=True, slots=True)

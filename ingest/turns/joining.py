@@ -14,7 +14,8 @@ from ingest.turns.live import LiveTurn
 from sessions import times
 from sessions.models import Position
 from sessions.process.settings import MAX_DEBOUNCE
-from sessions.stream.lanes import Hold, Lanes
+from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.lanes.values import Hold
 
 
 async def wait_until_due(lanes: Lanes, turn: LiveTurn, hold: Hold) -> None:

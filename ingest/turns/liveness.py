@@ -12,7 +12,8 @@ from ingest.turns.live import Interruption
 from ingest.turns.queue import TurnQueue
 from sessions.errors import DeclaredDead, RedisRefused, SessionError
 from sessions.process.tasks import TaskWatcher
-from sessions.stream.lanes import DEAD_AFTER, Signal, Watch
+from sessions.stream.lanes.values import Signal
+from sessions.stream.lanes.watch import DEAD_AFTER, Watch
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Liveness:
     """Shows that one replica lives, and does what it learns from the others' beats and signals."""
 
     def __init__(self, queue: TurnQueue, *, dead_after: float = DEAD_AFTER) -> None:
-        self.lanes = queue.lanes
+        self.replicas = queue.lanes.replicas
         self._table = queue.table
         self._executor = queue.executor
         self._waiting = queue.waiting
@@ -60,7 +61,7 @@ class Liveness:
         held = {hold.lane: hold for hold in self._table.holds}
         name = self._membership.name
         try:
-            pulse = await self.lanes.beat([*held.values()], self._table.waiting_lanes)
+            pulse = await self.replicas.beat([*held.values()], self._table.waiting_lanes)
         except DeclaredDead:
             await self._membership.rejoin(name)
             return
@@ -74,8 +75,8 @@ class Liveness:
     async def sweep(self) -> None:
         """Take over what dead replicas left, and find what this one has lost sight of."""
         try:
-            dead = self._watch.look(await self.lanes.beats(), ignore=self.lanes.replica)
-            sweep = await self.lanes.sweep(dead)
+            dead = self._watch.look(await self.replicas.beats(), ignore=self.replicas.name)
+            sweep = await self.replicas.sweep(dead)
         except RedisRefused:
             raise
         except SessionError:
@@ -121,7 +122,7 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
 async def _listen(liveness: Liveness) -> None:
     while True:
         try:
-            async for signal in liveness.lanes.signals():
+            async for signal in liveness.replicas.signals():
                 if signal is not None:
                     liveness.hint(signal)
         except RedisRefused:

@@ -11,7 +11,7 @@ from ingest.turns.inbound import Inbound
 from ingest.turns.live import Interruption
 from ingest.turns.table import EndedTurns, TurnTable
 from sessions.errors import Retryable, SessionError
-from sessions.stream.lanes import Lanes
+from sessions.stream.lanes.lanes import Lanes
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +37,17 @@ class Membership:
     @property
     def name(self) -> str:
         """The name now; it tells a later `rejoin` which name was declared dead."""
-        return self._lanes.replica
+        return self._lanes.replicas.name
 
     async def join(self) -> None:
         """Take a name. Without Redis the first beat that reaches it does so."""
         with contextlib.suppress(Retryable):
-            await self._lanes.register(patience=0)
+            await self._lanes.replicas.register(patience=0)
 
     async def leave(self) -> None:
         """Give the name up: the others take over what waits here, at once if Redis answers."""
         with contextlib.suppress(SessionError):
-            await self._lanes.unregister()
+            await self._lanes.replicas.unregister()
 
     async def rejoin(self, dead: str) -> None:
         """Go on under a new name: all that was held or waited under the dead one is the others'.
@@ -60,7 +60,7 @@ class Membership:
             log.warning("this replica is not known to the others (any more) and begins again")
             self._table.interrupt_all(Interruption.LOST)
             waiting = self._table.let_go_of_waiting()
-            await self._lanes.register()
+            await self._lanes.replicas.register()
             for message in self._ended.pop_messages():
                 self._resubmit(Inbound.load(message))
             for turn in waiting:

@@ -15,7 +15,8 @@ from ingest.turns.live import LiveTurn
 from sessions import times
 from sessions.errors import PositionLost, Retryable
 from sessions.models import Position
-from sessions.stream.lanes import Hold, Lanes
+from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.lanes.values import Hold
 
 # Seconds after the start in which a message may come again that an older version took under another
 # id. Platforms deliver again within minutes.

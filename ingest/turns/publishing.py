@@ -12,7 +12,8 @@ from ingest.turns.exits import check_staying
 from ingest.turns.live import LiveTurn
 from sessions.errors import Retryable, StreamUnavailable
 from sessions.models import Event, Outcome, OutcomeKind, Position
-from sessions.stream.lanes import Hold, Lanes, Stage
+from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.lanes.values import Hold, Stage
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from ingest.turns.table import EndedTurns, TurnTable
 from ingest.turns.waiting import PATIENCE, WaitingTurns
 from sessions.errors import DeclaredDead, RedisRefused, Retryable, SessionError
 from sessions.process.tasks import ProcessEnd, TaskWatcher, log_failure
-from sessions.stream.lanes import DEPTH, Lanes, Place
+from sessions.stream.lanes.lanes import DEPTH, Lanes
+from sessions.stream.lanes.values import Place
 
 # Places that a lane has for commands beside those for messages: to begin again must be possible
 # in a session that is stuck.

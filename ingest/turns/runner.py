@@ -37,7 +37,8 @@ from sessions.errors import (
     StreamUnavailable,
 )
 from sessions.models import Outcome, OutcomeKind, Position, Reason
-from sessions.stream.lanes import Hold, Lanes, Stage
+from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.lanes.values import Hold, Stage
 from sessions.text import display_id
 from sessions.web.rejections import ApiUnavailable
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from ingest.counters import Count, Counters
 from ingest.turns.live import LiveTurn
 from sessions.errors import Retryable
-from sessions.stream.lanes import Hold
+from sessions.stream.lanes.values import Hold
 
 log = logging.getLogger(__name__)
 

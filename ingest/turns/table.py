@@ -10,7 +10,7 @@ from collections import Counter, deque
 from typing import Final
 
 from ingest.turns.live import Ending, Interruption, LiveTurn, TurnEnd
-from sessions.stream.lanes import Hold
+from sessions.stream.lanes.values import Hold
 
 # Messages whose turns ended last: more than there are between stream and store while the worker
 # keeps up. If Redis loses its stream, their replies may be lost with it.

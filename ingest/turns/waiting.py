@@ -14,7 +14,8 @@ from ingest.turns.membership import Membership
 from ingest.turns.table import TurnTable
 from sessions.errors import DeclaredDead, LaneTimeout, Retryable
 from sessions.process.tasks import TaskWatcher
-from sessions.stream.lanes import Lanes, Withdrawal
+from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.lanes.values import Withdrawal
 
 log = logging.getLogger(__name__)
 

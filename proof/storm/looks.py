@@ -7,7 +7,7 @@ from typing import Final
 
 from proof.doors import PREFIX
 from proof.storm.journal import AGENT
-from sessions.stream.lanes import lane_of, session_of
+from sessions.stream.lanes.values import lane_of, session_of
 from sessions.stream.redis import RedisClient
 
 _BEATS: Final = f"{PREFIX}lane_beats"

@@ -19,7 +19,7 @@ from sessions.access.tokens import Principal
 from sessions.models import Event, Position
 from sessions.store.engine import rules
 from sessions.store.engine.rows import SessionRow
-from sessions.stream import lanes
+from sessions.stream.lanes import values as lanes
 from tests.doors.differ import Leak, Twins, try_batch
 from tests.doors.races import try_changing_hands, try_during_turns
 from tests.doors.test_apart import within_twins
@@ -36,7 +36,7 @@ def always(owner: type | Any, name: str, value: Any) -> Plant:
 
 
 def everywhere(name: str, value: Any) -> Plant:
-    """The function of `sessions.stream.lanes` is another one, in every module that has it."""
+    """The function of the lanes' `values` is another one, in every module that has it."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
         original = getattr(lanes, name)

@@ -21,7 +21,7 @@ from ingest.services import Services
 from sessions.access.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
 from sessions.models import Event
 from sessions.process.settings import OwnSettings, Settings
-from sessions.stream.lanes import lane_of
+from sessions.stream.lanes.values import lane_of
 from tests.doors.sockets import Socket
 from tests.helpers import wait_until
 from tests.ingest.replicas import ScriptedAgent

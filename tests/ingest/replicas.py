@@ -25,7 +25,7 @@ from sessions import times
 from sessions.access.tokens import ensure_admin_token
 from sessions.models import Message
 from sessions.process.settings import Settings
-from sessions.stream.lanes import Lanes
+from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.redis import connect
 
 # Seconds. Quick enough for a test, slow enough for a busy machine.

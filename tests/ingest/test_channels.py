@@ -18,7 +18,7 @@ from sessions.access.tokens import TokenScope, create_token, ensure_admin_token
 from sessions.errors import ConfigError
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
-from sessions.stream.lanes import lane_of
+from sessions.stream.lanes.values import lane_of
 from sessions.stream.redis import connect
 from sessions.web.rejections import WrongSignature
 from tests.helpers import wait_until

@@ -19,7 +19,8 @@ from ingest.turns.inbound import Inbound
 from sessions import times
 from sessions.access.tokens import TokenFile, ensure_admin_token
 from sessions.process.settings import Settings
-from sessions.stream.lanes import Hold, Lanes, Stage
+from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.lanes.values import Hold, Stage
 from sessions.stream.redis import connect as redis_client
 from tests.helpers import wait_until
 from tests.ingest.serving import serving
@@ -76,7 +77,7 @@ async def site(settings: Settings, leading: Leading) -> AsyncIterator[Site]:
         aclosing(redis_client(url)) as redis,
     ):
         lanes = Lanes(redis, url=url, prefix=settings.turnstream.prefix)
-        await lanes.register()
+        await lanes.replicas.register()
         place = await lanes.enqueue(MESSAGE.lane, MESSAGE.id, MESSAGE.dump())
         assert place.hold is not None
         await lanes.publish(place.hold, [MESSAGE.opening()], stage=Stage.OPENED)

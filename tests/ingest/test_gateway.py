@@ -30,7 +30,7 @@ from ingest.services import Services
 from sessions.access.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
 from sessions.models import Event, EventType
 from sessions.process.settings import GatewaySettings, Settings
-from sessions.stream.lanes import lane_of
+from sessions.stream.lanes.values import lane_of
 from sessions.stream.redis import connect as redis_client
 from sessions.web.serving import serve
 from tests.helpers import wait_until

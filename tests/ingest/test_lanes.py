@@ -19,7 +19,9 @@ from sessions.errors import (
     StreamFull,
 )
 from sessions.models import STREAM_START, Event, EventType, Position, StreamId
-from sessions.stream.lanes import Hold, Lanes, Signal, Stage, Watch, lane_of
+from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.lanes.values import Hold, Signal, Stage, lane_of
+from sessions.stream.lanes.watch import Watch
 from sessions.stream.redis import RedisClient, connect
 from tests.helpers import wait_until
 
@@ -50,7 +52,7 @@ async def others(redis: RedisClient, redis_url: str, prefix: str) -> Lanes:
 
 async def replica(redis: RedisClient, redis_url: str, prefix: str) -> Lanes:
     lanes = Lanes(redis, url=redis_url, prefix=prefix)
-    await lanes.register()
+    await lanes.replicas.register()
     return lanes
 
 
@@ -126,7 +128,7 @@ class TestOrder:
     async def test_a_replica_that_waits_hears_that_the_lane_is_free(
         self, lanes: Lanes, others: Lanes
     ):
-        signals = others.signals()
+        signals = others.replicas.signals()
         await anext(signals)
         hold = await held(lanes, "a b:c", "a")
         await others.enqueue("a b:c", "b", "")
@@ -141,11 +143,11 @@ class TestOrder:
     ):
         hold = await held(lanes, S, "a")
         await others.enqueue(S, "b", "")
-        assert (await others.beat([], [S])).free == frozenset()
+        assert (await others.replicas.beat([], [S])).free == frozenset()
 
         await lanes.finish(hold)
 
-        assert (await others.beat([], [S])).free == {S}
+        assert (await others.replicas.beat([], [S])).free == {S}
 
 
 class TestBounds:
@@ -208,7 +210,7 @@ class TestBounds:
 
         assert following is not None
         assert (following.stage, following.opened) == (Stage.TAKEN, None)
-        assert (await lanes.beat([following], [])).aborted == frozenset()
+        assert (await lanes.replicas.beat([following], [])).aborted == frozenset()
         fields = await redis.execute_command("HKEYS", key_of(prefix, "lane"))
         assert {*fields} == {b"token", b"holder", b"stage", b"+b"}
 
@@ -264,7 +266,7 @@ class TestFence:
         self, lanes: Lanes, others: Lanes, redis: RedisClient, prefix: str
     ):
         hold = await held(lanes, S, "a")
-        await others.sweep({lanes.replica: 0})
+        await others.replicas.sweep({lanes.replicas.name: 0})
 
         with pytest.raises(LaneLost):
             await lanes.publish(hold, [append("a", turn="a")], stage=Stage.OPENED)
@@ -299,7 +301,7 @@ class TestTakeover:
         position = (await lanes.publish(hold, [append("a", turn="a")], stage=Stage.OPENED))[0]
         await lanes.enqueue(S, "b", "of the dead")
 
-        [taken] = (await others.sweep({lanes.replica: 0})).taken
+        [taken] = (await others.replicas.sweep({lanes.replicas.name: 0})).taken
 
         assert (taken.id, taken.stage, taken.opened) == ("a", Stage.OPENED, position.stream_id)
         assert taken.token != hold.token
@@ -311,11 +313,13 @@ class TestTakeover:
         self, lanes: Lanes, others: Lanes
     ):
         hold = await held(lanes, S, "a")
-        seen = await others.beats()
-        await lanes.beat([hold], [])
+        seen = await others.replicas.beats()
+        await lanes.replicas.beat([hold], [])
 
-        assert (await others.sweep({lanes.replica: seen[lanes.replica]})).taken == []
-        assert (await lanes.beat([hold], [])).lost == frozenset()
+        assert (
+            await others.replicas.sweep({lanes.replicas.name: seen[lanes.replicas.name]})
+        ).taken == []
+        assert (await lanes.replicas.beat([hold], [])).lost == frozenset()
 
     async def test_of_two_sweepers_one_gets_the_lane(
         self, lanes: Lanes, others: Lanes, redis: RedisClient, redis_url: str, prefix: str
@@ -323,7 +327,8 @@ class TestTakeover:
         third = await replica(redis, redis_url, prefix)
         await held(lanes, S, "a")
         sweeps = await asyncio.gather(
-            others.sweep({lanes.replica: 0}), third.sweep({lanes.replica: 0})
+            others.replicas.sweep({lanes.replicas.name: 0}),
+            third.replicas.sweep({lanes.replicas.name: 0}),
         )
         assert sorted(len(sweep.taken) for sweep in sweeps) == [0, 1]
 
@@ -334,7 +339,7 @@ class TestTakeover:
         await others.enqueue(S, "b", "")
         await lanes.finish(hold)
 
-        [taken] = (await lanes.sweep({others.replica: 0})).taken
+        [taken] = (await lanes.replicas.sweep({others.replicas.name: 0})).taken
 
         assert taken.id == "b"
 
@@ -343,7 +348,7 @@ class TestTakeover:
     ):
         hold = await held(lanes, S, "a")
         await others.enqueue(S, "b", "")
-        await others.unregister()
+        await others.replicas.unregister()
         following = await lanes.finish(hold)
         assert following is not None
         assert following.id == "b"
@@ -352,29 +357,29 @@ class TestTakeover:
         self, lanes: Lanes, others: Lanes
     ):
         hold = await held(lanes, S, "a")
-        await others.sweep({lanes.replica: 0})
+        await others.replicas.sweep({lanes.replicas.name: 0})
 
         with pytest.raises(DeclaredDead):
-            await lanes.beat([hold], [])
+            await lanes.replicas.beat([hold], [])
         with pytest.raises(DeclaredDead):
             await lanes.enqueue("t", "b", "")
-        await lanes.register()
+        await lanes.replicas.register()
 
-        assert (await lanes.beat([hold], [])).lost == {S}
+        assert (await lanes.replicas.beat([hold], [])).lost == {S}
         assert (await held(lanes, "t", "b")).id == "b"
 
     async def test_a_sweep_shows_what_the_sweeper_itself_holds(self, lanes: Lanes):
         hold = await held(lanes, S, "a")
-        assert (await lanes.sweep({})).held == [hold]
+        assert (await lanes.replicas.sweep({})).held == [hold]
 
     async def test_a_sweep_shows_the_sweepers_own_messages_whose_turn_has_come(
         self, lanes: Lanes, others: Lanes
     ):
         hold = await held(lanes, S, "a")
         await others.enqueue(S, "b", "")
-        assert (await others.sweep({})).due == []
+        assert (await others.replicas.sweep({})).due == []
         await lanes.finish(hold)
-        assert (await others.sweep({})).due == [(S, "b")]
+        assert (await others.replicas.sweep({})).due == [(S, "b")]
 
 
 class Clock:
@@ -421,7 +426,7 @@ class TestAbort:
     async def test_the_holder_learns_of_an_abort_by_signal_and_by_beat(
         self, lanes: Lanes, others: Lanes
     ):
-        signals = lanes.signals()
+        signals = lanes.replicas.signals()
         await anext(signals)
         hold = await held(lanes, S, "a")
 
@@ -430,7 +435,7 @@ class TestAbort:
         assert running is not None
         assert (running.turn, running.token) == ("a", hold.token)
         assert await anext(signals) == Signal("abort", S)
-        assert (await lanes.beat([hold], [])).aborted == {S}
+        assert (await lanes.replicas.beat([hold], [])).aborted == {S}
         await signals.aclose()
 
     async def test_an_abort_is_answered_when_the_turn_has_ended(self, lanes: Lanes, others: Lanes):
@@ -455,7 +460,7 @@ class TestAbort:
 
 
 async def aborted(lanes: Lanes, hold: Hold) -> bool:
-    return S in (await lanes.beat([hold], [])).aborted
+    return S in (await lanes.replicas.beat([hold], [])).aborted
 
 
 class TestNewest:
@@ -531,9 +536,9 @@ class TestFullRedis:
         with pytest.raises(StreamFull):
             await lanes.publish(hold, [append("a", turn="a")], stage=Stage.OPENED)
 
-        assert (await lanes.beat([hold], [])).lost == frozenset()
+        assert (await lanes.replicas.beat([hold], [])).lost == frozenset()
         await lanes.finish(hold)
-        taken = (await lanes.sweep({others.replica: 0})).taken
+        taken = (await lanes.replicas.sweep({others.replicas.name: 0})).taken
         assert {item.id for item in taken} == {dead.id, "b"}
         for item in taken:
             await lanes.finish(item)

@@ -20,7 +20,7 @@ from ingest.turns.live import Ending, TurnEnd
 from sessions.errors import LaneFull
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
-from sessions.stream.lanes import Place, Stage, lane_of
+from sessions.stream.lanes.values import Place, Stage, lane_of
 from sessions.stream.redis import connect
 from tests.helpers import wait_until
 from tests.ingest.replicas import Gate, House, Replica, ended, message, say
@@ -572,8 +572,10 @@ class TestDeath:
     ):
         replica, other = await house.replica(), await house.replica()
         await replica.freeze()
-        beats = await other.lanes.beats()
-        await other.lanes.sweep({replica.lanes.replica: beats[replica.lanes.replica]})
+        beats = await other.lanes.replicas.beats()
+        await other.lanes.replicas.sweep(
+            {replica.lanes.replicas.name: beats[replica.lanes.replicas.name]}
+        )
         turn = await say(replica, "hello")
         await replica.thaw()
         assert (await ended(turn)).ending is Ending.REPLIED
@@ -706,11 +708,11 @@ class TestLostRedis:
         for text in ("one", "two"):
             await ended(await say(replica, text))
         await wait_until(lambda: _has_all(house, 4))
-        before = replica.lanes.replica
+        before = replica.lanes.replicas.name
 
         await self.flush(house, leading)
 
-        await wait_until(lambda: replica.lanes.replica != before)
+        await wait_until(lambda: replica.lanes.replicas.name != before)
         assert (await ended(await say(replica, "three"))).ending is Ending.REPLIED
         assert await house.messages() == [
             pair
@@ -761,7 +763,7 @@ async def _has_ended(house: House) -> bool:
 
 
 async def beat_of(replica: Replica) -> int:
-    return (await replica.lanes.beats())[replica.lanes.replica]
+    return (await replica.lanes.replicas.beats())[replica.lanes.replicas.name]
 
 
 async def _has_beaten(replica: Replica, beat: int) -> bool:
