@@ -13,14 +13,13 @@ from typing import Final
 
 from sessions.errors import SessionError
 from sessions.models import Position, StreamCursor
+from sessions.process.tasks import end_all
 from sessions.stream.turns import TurnStream
 
 log = logging.getLogger(__name__)
 
 # Seconds between two looks. A publisher whose share is full tries again after a second.
 _PAUSE: Final = 0.25
-# Seconds before a cancellation that had no effect is repeated.
-_CANCEL_AGAIN: Final = 0.1
 
 
 @asynccontextmanager
@@ -35,10 +34,7 @@ async def announcing(
     try:
         yield
     finally:
-        # Python 3.11 may lose a cancellation inside redis-py, so one is not enough.
-        while not task.done():
-            task.cancel()
-            await asyncio.wait([task], timeout=_CANCEL_AGAIN)
+        await end_all([task])
 
 
 async def _announce(

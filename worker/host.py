@@ -21,8 +21,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 
-from sessions.errors import RedisRefused, SessionError
-from sessions.process.retry import Pauses, retry
+from sessions.errors import SessionError
+from sessions.process.retry import Pauses, retry, unless_refused
+from sessions.process.tasks import end_all
 from sessions.stream.redis import COMMAND_TIMEOUT, CONNECT_TIMEOUT, ERRORS, explain
 from sessions.stream.refusals import ReplyParser
 from worker.consumer import Consumer
@@ -32,8 +33,6 @@ log = logging.getLogger(__name__)
 
 # Seconds before arq is started again after Redis failed it.
 _RESTART_PAUSE: Final = 1.0
-# Seconds before a cancellation that had no effect is repeated.
-_CANCEL_AGAIN: Final = 0.1
 # Seconds that a job in flight gets at a stop; a job only sets a flag.
 _JOB_WAIT: Final = 2
 # Seconds between two health records, which only `arq --check` reads.
@@ -56,7 +55,7 @@ async def host(consumer: Consumer, *, url: str, prefix: str, holder: str) -> Non
             pauses=Pauses(_RESTART_PAUSE),
             # No limit: the consumer decides by itself how long it does without Redis.
             patience=None,
-            goes_on=lambda error: not isinstance(error, RedisRefused),
+            goes_on=unless_refused,
             report=lambda error: log.warning("arq stopped (%s); it is started again", error),
             sleep=lambda seconds: asyncio.wait([task], timeout=seconds),
         )
@@ -73,10 +72,7 @@ async def _until_ended(consumer: asyncio.Task[None], build: Callable[[], Worker]
     worker = build()
     hosting = asyncio.create_task(worker.async_run(), name="arq")
     await asyncio.wait([hosting, consumer], return_when=asyncio.FIRST_COMPLETED)
-    # Python 3.11 may lose a cancellation inside redis-py, so one is not enough.
-    while not hosting.done():
-        hosting.cancel()
-        await asyncio.wait([hosting], timeout=_CANCEL_AGAIN)
+    await end_all([hosting])
     try:
         await hosting
     except asyncio.CancelledError:

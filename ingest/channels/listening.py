@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -11,7 +10,7 @@ from typing import Final
 from ingest.channels.base import Arrival, Channel, name_of
 from ingest.channels.reception import Reception
 from ingest.channels.troubles import Trouble, Troubles
-from sessions.errors import RedisRefused
+from sessions.process.retry import Pauses, retry, unless_refused
 from sessions.process.tasks import ProcessEnd, TaskWatcher
 
 log = logging.getLogger(__name__)
@@ -43,21 +42,21 @@ async def _listen(channel: Channel, reception: Reception, troubles: Troubles) ->
     async def take(arrival: Arrival) -> None:
         await reception.take(channel, arrival)
 
-    name, pause = name_of(channel), _FIRST_PAUSE
-    loop = asyncio.get_running_loop()
-    while True:
-        began = loop.time()
-        try:
-            return await channel.listen(take)
-        except RedisRefused:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this channel's alone
-            if loop.time() - began > _STEADY:
-                pause = _FIRST_PAUSE
-            troubles.add(Trouble.FAILED, channel=name)
-            _report(name, error, is_first=pause == _FIRST_PAUSE)
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+    def report(error: Exception) -> None:
+        troubles.add(Trouble.FAILED, channel=name)
+        _report(name, error, is_first=pauses.failures == 1)
+
+    name, pauses = name_of(channel), Pauses(_FIRST_PAUSE, _LONGEST_PAUSE, settled=_STEADY)
+    await retry(
+        lambda: channel.listen(take),
+        # Whatever it is, it is this channel's alone.
+        on=Exception,
+        pauses=pauses,
+        # No limit: its platform may be away for days, and the others are served meanwhile.
+        patience=None,
+        goes_on=unless_refused,
+        report=report,
+    )
 
 
 def _report(name: str, error: Exception, *, is_first: bool) -> None:

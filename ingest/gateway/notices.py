@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from typing import Final
 
 from ingest.gateway.chat import Chat
-from sessions.errors import RedisRefused, SessionError
+from sessions.errors import SessionError
+from sessions.process.retry import Pauses, retry, unless_refused
 from sessions.process.tasks import ProcessEnd, TaskWatcher
 from sessions.stream.notices import Notices
 
@@ -33,13 +33,17 @@ async def showing(
 
 
 async def _show(notices: Notices, clients: Collection[Chat]) -> None:
-    while True:
-        try:
-            async for notice in notices.hear():
-                for client in clients:
-                    client.show(notice)
-        except RedisRefused:
-            raise
-        except SessionError as error:
-            log.debug("notices are not heard: %s", error)
-        await asyncio.sleep(_PAUSE)
+    async def hear() -> None:
+        async for notice in notices.hear():
+            for client in clients:
+                client.show(notice)
+
+    await retry(
+        hear,
+        on=SessionError,
+        pauses=Pauses(_PAUSE),
+        # No limit: pages stay open while Redis is away.
+        patience=None,
+        goes_on=unless_refused,
+        report=lambda error: log.debug("notices are not heard: %s", error),
+    )

@@ -13,6 +13,7 @@ from ingest.turns.runner import TurnRunner
 from ingest.turns.stumbles import Stumbles
 from ingest.turns.table import EndedTurns, TurnTable
 from sessions.errors import ConfigError, LaneLost, Retryable
+from sessions.process.retry import Pauses, retry
 from sessions.process.tasks import TaskWatcher
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold, Stage, former_lane_of, session_of
@@ -171,9 +172,11 @@ class TurnExecutor:
             self.adopt(following)
 
     async def _freed(self, hold: Hold) -> Hold | None:
-        """Until Redis answers: a lane that is not let go answers nobody any more."""
-        while True:
-            try:
-                return await self._lanes.finish(hold)
-            except Retryable:
-                await asyncio.sleep(_PAUSE)
+        """Let go of the lane; gives it for the next message if this replica has that one."""
+        return await retry(
+            lambda: self._lanes.finish(hold),
+            on=Retryable,
+            pauses=Pauses(_PAUSE),
+            # No limit: a lane that is not let go answers nobody any more.
+            patience=None,
+        )

@@ -11,6 +11,7 @@ from typing import Final
 from ingest.turns.live import Interruption
 from ingest.turns.queue import TurnQueue
 from sessions.errors import DeclaredDead, RedisRefused, SessionError
+from sessions.process.retry import OutageLog, Pauses, retry, unless_refused
 from sessions.process.tasks import TaskWatcher
 from sessions.stream.lanes.values import Signal
 from sessions.stream.lanes.watch import DEAD_AFTER, Watch
@@ -104,29 +105,31 @@ class Liveness:
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     loop = asyncio.get_running_loop()
-    failing = False
+    outage = OutageLog(log, "lanes are not kept: %s")
     while True:
         began = loop.time()
         try:
             await work()
-            failing = False
+            outage.over()
         except RedisRefused:
             raise
         except SessionError as error:
-            # Once for each outage.
-            log.log(logging.DEBUG if failing else logging.WARNING, "lanes are not kept: %s", error)
-            failing = True
+            outage.failed(error)
         await asyncio.sleep(max(0.0, began + seconds - loop.time()))
 
 
 async def _listen(liveness: Liveness) -> None:
-    while True:
-        try:
-            async for signal in liveness.replicas.signals():
-                if signal is not None:
-                    liveness.hint(signal)
-        except RedisRefused:
-            raise
-        except SessionError as error:
-            log.debug("signals are not heard: %s", error)
-        await asyncio.sleep(LOOK)
+    async def hear() -> None:
+        async for signal in liveness.replicas.signals():
+            if signal is not None:
+                liveness.hint(signal)
+
+    await retry(
+        hear,
+        on=SessionError,
+        pauses=Pauses(LOOK),
+        # No limit: without signals the beats say the same, later.
+        patience=None,
+        goes_on=unless_refused,
+        report=lambda error: log.debug("signals are not heard: %s", error),
+    )

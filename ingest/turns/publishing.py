@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Final
@@ -12,6 +11,7 @@ from ingest.turns.exits import check_staying
 from ingest.turns.live import LiveTurn
 from sessions.errors import Retryable, StreamUnavailable
 from sessions.models import Event, Outcome, OutcomeKind, Position
+from sessions.process.retry import Pauses, retry
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold, Stage
 
@@ -52,29 +52,42 @@ class TurnPublisher:
 
         Raises LaneLost, InvalidEvent, and a Retryable that is not `tolerated`.
         """
-        while True:
-            try:
-                return await self._lanes.publish(hold, events, stage=stage)
-            except tolerated as error:
-                log.warning("turn %s waits for Redis: %s", turn.inbound.id, error)
+
+        def goes_on(_error: Retryable) -> bool:
             turn.check_lane()
-            await asyncio.sleep(_PAUSE)
+            return True
+
+        return await retry(
+            lambda: self._lanes.publish(hold, events, stage=stage),
+            on=tolerated,
+            pauses=Pauses(_PAUSE),
+            # No limit: an open turn must be closed, whatever Redis does meanwhile.
+            patience=None,
+            goes_on=goes_on,
+            report=lambda error: log.warning("turn %s waits for Redis: %s", turn.inbound.id, error),
+        )
 
     async def outcome(self, turn: LiveTurn, published: Position) -> Outcome:
         """What became of the turn's first event, however long the worker takes.
 
-        An opened turn cannot be let go before. Raises LaneLost, Left and PositionLost.
+        Raises LaneLost, Left and PositionLost.
         """
-        while True:
-            try:
-                outcome = await self._reads.outcome(turn.inbound.id, published)
-            except Retryable:
-                outcome = None
-            if outcome is not None:
-                return outcome
+
+        async def known() -> Outcome:
+            outcome = await self._reads.outcome(turn.inbound.id, published)
+            if outcome is None:
+                raise Retryable("the event is not applied yet")
+            return outcome
+
+        def goes_on(_error: Retryable) -> bool:
             turn.check_lane()
             check_staying(turn)
-            await asyncio.sleep(_PAUSE)
+            return True
+
+        # No limit: an opened turn cannot be let go before.
+        return await retry(
+            known, on=Retryable, pauses=Pauses(_PAUSE), patience=None, goes_on=goes_on
+        )
 
 
 def is_from(outcome: Outcome, published: Position) -> bool:

@@ -16,6 +16,7 @@ from ingest.turns.runner import TurnRunner
 from ingest.turns.table import EndedTurns, TurnTable
 from ingest.turns.waiting import PATIENCE, WaitingTurns
 from sessions.errors import DeclaredDead, RedisRefused, Retryable, SessionError
+from sessions.process.retry import Pauses, retry
 from sessions.process.tasks import ProcessEnd, TaskWatcher, log_failure
 from sessions.stream.lanes.lanes import DEPTH, Lanes
 from sessions.stream.lanes.values import Place
@@ -148,13 +149,12 @@ class TurnQueue:
         self._tasks.start(self._accept_again(inbound), f"again {inbound.id}")
 
     async def _accept_again(self, inbound: Inbound) -> None:
-        while not self.table.closing:
-            try:
+        async def accept() -> None:
+            if not self.table.closing:
                 await self.accept(inbound, attended=False)
-            except Retryable:
-                await asyncio.sleep(_PAUSE)
-            else:
-                return
+
+        # No limit but the end of this replica: nobody else may know of the message.
+        await retry(accept, on=Retryable, pauses=Pauses(_PAUSE), patience=None)
 
     # -- life --------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from sessions.errors import (
     StreamUnavailable,
 )
 from sessions.models import Outcome, OutcomeKind, Position, Reason
+from sessions.process.retry import Pauses, retry
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold, Stage
 from sessions.text import display_id
@@ -218,13 +219,15 @@ class TurnRunner:
 
 async def _patiently(turn: LiveTurn, call: Callable[[], Awaitable[R]]) -> R:
     """Once if a person waits and can try again; else until it works."""
-    while True:
-        try:
-            return await call()
-        except Retryable:
-            if turn.attended or turn.interruption is not None:
-                raise
-        await turn.wait_interrupted(_PAUSE)
+    return await retry(
+        call,
+        on=Retryable,
+        pauses=Pauses(_PAUSE),
+        # No limit: the sender was told that the message is taken, and does not send it again.
+        patience=None,
+        goes_on=lambda _: not turn.attended and turn.interruption is None,
+        sleep=turn.wait_interrupted,
+    )
 
 
 def _refused(error: Retryable) -> TurnEnd:

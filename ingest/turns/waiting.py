@@ -13,6 +13,7 @@ from ingest.turns.live import Ending, LiveTurn, TurnEnd
 from ingest.turns.membership import Membership
 from ingest.turns.table import TurnTable
 from sessions.errors import DeclaredDead, LaneTimeout, Retryable
+from sessions.process.retry import Pauses, retry
 from sessions.process.tasks import TaskWatcher
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Withdrawal
@@ -59,15 +60,21 @@ class WaitingTurns:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._patience):
                 await turn.begun.wait()
-        # Until Redis answers: to let go without it would leave the message to be run unattended.
-        while not turn.begun.is_set():
-            try:
-                withdrawal = await self._lanes.withdraw(turn.lane, turn.inbound.id)
-            except Retryable:
-                await asyncio.sleep(_PAUSE)
-            else:
-                self._withdrawn(turn, withdrawal)
-                return
+        withdrawal = await retry(
+            lambda: self._withdraw(turn),
+            on=Retryable,
+            pauses=Pauses(_PAUSE),
+            # No limit: to let go without Redis would leave the message to be run unattended.
+            patience=None,
+        )
+        if withdrawal is not None:
+            self._withdrawn(turn, withdrawal)
+
+    async def _withdraw(self, turn: LiveTurn) -> Withdrawal | None:
+        """Take the message out of its lane; None, and nothing done, if its turn has begun."""
+        if turn.begun.is_set():
+            return None
+        return await self._lanes.withdraw(turn.lane, turn.inbound.id)
 
     def _withdrawn(self, turn: LiveTurn, withdrawal: Withdrawal) -> None:
         if withdrawal.next is not None:

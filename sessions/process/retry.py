@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
-from sessions.errors import Retryable
+from sessions.errors import RedisRefused, Retryable
 
 R = TypeVar("R")
 E = TypeVar("E", bound=Exception)
@@ -115,6 +115,11 @@ def retry_blocking(
         time.sleep(pause)
 
 
+def unless_refused(error: Exception) -> bool:
+    """For `goes_on`: whether a new try may help, since no person has to permit something first."""
+    return not isinstance(error, RedisRefused)
+
+
 def cut_short_by(event: asyncio.Event) -> Callable[[float], Awaitable[None]]:
     """A sleep that ends early when the event is set, and is none where it is set already."""
 
@@ -200,4 +205,12 @@ class OutageLog:
         self._reminder.reset()
 
 
-__all__ = ["OutageLog", "Pauses", "Reminder", "cut_short_by", "retry", "retry_blocking"]
+__all__ = [
+    "OutageLog",
+    "Pauses",
+    "Reminder",
+    "cut_short_by",
+    "retry",
+    "retry_blocking",
+    "unless_refused",
+]
