@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from proof.evidence import Leftovers, Stored, StoredSession
 from proof.history import Known, Operation, Step, Told
-from proof.model import Expected, Row, expected_of
+from proof.model.expected import Expected, Row, expected_of
 
 
 class Fault(StrEnum):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from proof.model import Row, Verdict
+from proof.model.expected import Row, Verdict
 
 _OUTCOMES: Final = {1: "applied", 2: "noop", 3: "dead"}
 DATABASES: Final = {"sqlite": "turnstream.db", "jsonl": "index.db"}

@@ -1,6 +1,7 @@
 """The stores that the contract is tested on, and how a test works with one.
 
-A new backend needs one more line in MAKERS; no test knows which one it has.
+A new backend needs one more line in MAKERS; no test knows which one it has. The model stands beside
+the stores: they have to agree with it, so it has to keep the contract itself.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
+from proof.model.backend import ModelBackend
+from proof.model.rules import Model
 from sessions import times
 from sessions.ids import stored_id
 from sessions.models import DeadLetter, Entry, LetterBounds, Message, Outcome, Session, StreamCursor
@@ -52,6 +55,12 @@ class Clock:
         return times.render(self.now + int(days * times.DAY))
 
 
+def _model(workspace: Path, clock: Clock) -> Open:
+    """The model, on a store of its own."""
+    store = Model()
+    return lambda mode, *, bounds=None: ModelBackend(store, mode=mode, bounds=bounds, clock=clock)
+
+
 def _memory(workspace: Path, clock: Clock) -> Open:
     store = MemoryStore()
     return lambda mode, *, bounds=None: MemoryBackend(store, mode=mode, bounds=bounds, clock=clock)
@@ -69,7 +78,9 @@ def _jsonl(workspace: Path, clock: Clock) -> Open:
     )
 
 
+MODEL: Final = "model"
 MAKERS: Final[dict[str, Callable[[Path, Clock], Open]]] = {
+    MODEL: _model,
     "memory": _memory,
     "sqlite": _sqlite,
     "jsonl": _jsonl,

@@ -18,7 +18,7 @@ from typing import Final
 from ingest.failures import INTERRUPTED
 from ingest.prompt import HISTORY
 from proof.evidence import Stored, database_of, read_store
-from proof.model import Row
+from proof.model.expected import Row
 from proof.storm.faults import Death
 from proof.storm.journal import Door, Journal, Message
 from proof.storm.system import BACKEND

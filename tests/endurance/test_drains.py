@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import pytest
 
+from proof.model.backend import ModelBackend
+from proof.model.rules import Model
 from sessions.models import STREAM_START, Event, EventType
 from sessions.store.backend import SessionReader
-from sessions.store.memory.backend import MemoryBackend
-from sessions.store.memory.store import MemoryStore
 from tests.helpers import wait_until
 from tests.worker.plant import Plant, WorkerProcess
 
@@ -107,8 +107,8 @@ def backlog(chance: random.Random) -> Iterator[Event]:
 
 
 async def of_the_model(plant: Plant, events: list[Event]) -> dict[str, Any]:
-    """What is right: the stream, applied to the store in memory without any accident."""
-    async with MemoryBackend(MemoryStore(), mode="write") as model:
+    """What is right: the stream, applied to the model without any accident."""
+    async with ModelBackend(Model(), mode="write") as model:
         await model.acquire("model", seen=None)
         await model.begin_epoch(skipped=0)
         place = STREAM_START

@@ -1,4 +1,4 @@
-"""Every store, through batches, restarts and crashes, shows what the in-memory one shows.
+"""Every store, through batches, restarts and crashes, shows what the model shows.
 
 Hypothesis makes up a stream and the accidents on the way, and shrinks what fails to a few steps.
 """
@@ -23,7 +23,7 @@ from sessions.store.backend import SessionBackend
 from sessions.times import DAY
 from tests.events import Fields, Stream, dead
 from tests.scripts import KEYS, WORDS, again, numbered, some_events
-from tests.stores import MAKERS, Clock, Open, telling
+from tests.stores import MAKERS, MODEL, Clock, Open, telling
 from tests.visible import visible
 
 T = TypeVar("T")
@@ -98,8 +98,8 @@ class StoresAgree(RuleBasedStateMachine):
 
     @property
     def model(self) -> SessionBackend:
-        """The store that is right."""
-        return self.copies["memory"].backend
+        """The one that is right."""
+        return self.copies[MODEL].backend
 
     # -- the stream ------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class StoresAgree(RuleBasedStateMachine):
         # Behind the last one something comes that was not foretold.
         behind = [*batches[1:], batches[0]]
         for name, copy in self.copies.items():
-            if name != "memory":
+            if name != MODEL:
                 for batch, following in zip(batches, behind, strict=True):
                     told = telling(following) if ahead else None
                     self.run(copy.backend.apply(batch, following=told))
@@ -223,7 +223,7 @@ class StoresAgree(RuleBasedStateMachine):
             for name, copy in self.copies.items()
         }
         for name, other in shown.items():
-            for what, value in shown["memory"].items():
+            for what, value in shown[MODEL].items():
                 assert other[what] == value, f"{name} shows other {what}"
 
     def teardown(self) -> None:

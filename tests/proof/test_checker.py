@@ -9,7 +9,7 @@ import pytest
 from proof.checker import Fault, check
 from proof.evidence import Leftovers, Stored, StoredSession
 from proof.history import Known, Operation, Step, Told
-from proof.model import Row, Verdict, expected_of
+from proof.model.expected import Row, Verdict, expected_of
 from tests import events
 
 

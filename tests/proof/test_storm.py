@@ -11,7 +11,7 @@ import pytest
 
 from ingest.failures import INTERRUPTED
 from proof.evidence import Stored, StoredSession
-from proof.model import Row
+from proof.model.expected import Row
 from proof.storm.faults import Casualty, Death
 from proof.storm.journal import Door, Journal, Message, Run
 from proof.storm.judge import Broken, Evidence, judge

@@ -1,0 +1,1 @@
+"""The stream contract, read once more: what the stores and the checker's findings are held to."""
