@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import aclosing
 from pathlib import Path
 from statistics import quantiles
 from typing import Final
 
-from bench.drain import PREFIX, reached, redis_server, until, worker_process
-from sessions import TurnStream, make_session_backend
+from bench.drain import MAXMEMORY, reached
+from harness.system import System
+from harness.waiting import wait_until
 from sessions.models import Event, EventType
-from sessions.stream.redis import connect
 
 _TURNS: Final = 300
 
@@ -19,19 +18,14 @@ _TURNS: Final = 300
 async def measure(folder: Path) -> tuple[float, float]:
     """Median and 99th percentile in milliseconds."""
     taken: list[float] = []
-    async with (
-        redis_server(folder) as url,
-        worker_process(folder, url),
-        make_session_backend(folder, "sqlite") as store,
-        aclosing(connect(url)) as redis,
-    ):
-        stream = TurnStream(redis, url=url, prefix=PREFIX)
-        await until(lambda: reached(store, 0))
+    async with System.running(folder, maxmemory=MAXMEMORY) as system:
+        await system.worker()
+        store = await system.store()
         for number in range(_TURNS):
             event = Event(f"e{number}", EventType.APPEND, "s", "user", "hello")
             began = time.perf_counter()
-            await stream.publish([event])
-            await until(lambda seen=number: reached(store, seen + 1), pause=0)
+            await system.stream.publish([event])
+            await wait_until(lambda seen=number: reached(store, seen + 1), pause=0)
             taken.append(1000 * (time.perf_counter() - began))
     cuts = quantiles(taken, n=100)
     return cuts[49], cuts[98]

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import subprocess
-import sys
 import time
-from asyncio.subprocess import Process
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
 from typing import Final
 
-import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
-from bench.drain import environment, peak_mb, redis_server, resident_mb, until, worker_process
+from bench.drain import MAXMEMORY
+from harness.system import System
 from sessions.access.tokens import ensure_admin_token
 
 _IDLE: Final = 500
@@ -48,53 +43,21 @@ class Sockets:
 
 async def measure(folder: Path) -> Sockets:
     """Connect, talk, and look at the process."""
-    token = ensure_admin_token(folder)
     async with (
-        redis_server(folder) as redis,
-        worker_process(folder, redis),
-        web_process("api", folder, {"REDIS_URL": redis}) as (api, _),
-        web_process(
-            "ingest",
-            folder,
-            {"REDIS_URL": redis, "TURNSTREAM_API_URL": api, "TURNSTREAM_TOKEN": token},
-        ) as (url, ingest),
+        System.running(folder, maxmemory=MAXMEMORY) as system,
         AsyncExitStack() as stack,
     ):
-        before = resident_mb(ingest.pid)
+        token = ensure_admin_token(system.workspace)
+        await system.worker()
+        api, _ = await system.serving("api")
+        url, ingest = await system.serving("ingest", api_url=api, token=token)
+        before = ingest.resident_mb()
         clients = await _connected(stack, url, token)
-        connected = resident_mb(ingest.pid)
+        connected = ingest.resident_mb()
         talks = [_talk(client, number) for number, client in enumerate(clients[:_TALKING])]
         taken = [one for talk in await asyncio.gather(*talks) for one in talk]
         cuts = quantiles(taken, n=100)
-        return Sockets(cuts[49], cuts[98], before, connected, peak_mb(ingest.pid))
-
-
-@asynccontextmanager
-async def web_process(
-    module: str, folder: Path, settings: Mapping[str, str]
-) -> AsyncGenerator[tuple[str, Process]]:
-    """`python -m api` or `python -m ingest` on a free port, once it is ready; and its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    own = {"TURNSTREAM_WORKSPACE": str(folder), "TURNSTREAM_PORT": str(port), **settings}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module), env=environment(own), stderr=subprocess.DEVNULL
-    )
-    try:
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
-            await until(lambda: _is_ready(http))
-        yield url, process
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def _is_ready(http: httpx.AsyncClient) -> bool:
-    try:
-        return (await http.get("/readyz")).is_success
-    except httpx.HTTPError:
-        return False
+        return Sockets(cuts[49], cuts[98], before, connected, ingest.peak_mb())
 
 
 async def _connected(stack: AsyncExitStack, url: str, token: str) -> list[ClientConnection]:

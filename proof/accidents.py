@@ -15,8 +15,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from harness.waiting import Stuck
 from proof.checker import Fault, Finding, check
-from proof.children import Stuck
 from proof.evidence import Leftovers, read_store
 from proof.history import read_histories
 from proof.report import Report

@@ -9,32 +9,16 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from harness.waiting import Stuck
+
 # Seconds for what must happen soon on a machine that is busy with a run.
 _PATIENCE: Final = 30.0
-
-
-class Stuck(Exception):
-    """Something did not come to what it must come to by itself."""
-
-
-async def until(
-    holds: Callable[[], bool | Awaitable[bool]], what: str, *, within: float, look: float
-) -> None:
-    """Look every `look` seconds until it holds; raises Stuck after `within` seconds."""
-    deadline = time.monotonic() + within
-    while True:
-        seen = holds()
-        if seen if isinstance(seen, bool) else await seen:
-            return
-        if time.monotonic() > deadline:
-            raise Stuck(f"not within {within:g} s: {what}")
-        await asyncio.sleep(look)
 
 
 @dataclass(frozen=True)
@@ -150,12 +134,3 @@ class Children:
             self.ends.append(end)
         async with self._changed:
             self._changed.notify_all()
-
-
-def environment(workspace: Path, *, redis_url: str, backend: str) -> dict[str, str]:
-    """The settings of a service, as variables."""
-    return {
-        "TURNSTREAM_WORKSPACE": str(workspace),
-        "TURNSTREAM_SESSION_BACKEND": backend,
-        "REDIS_URL": redis_url,
-    }

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from proof.children import Stuck, until
+from harness.waiting import Stuck, wait_until
 from proof.storm.journal import Door, Message
 from proof.storm.judge import Evidence, Finding, judge
 from proof.storm.outside import Outside
@@ -65,11 +65,11 @@ class Company:
     async def go_on(self) -> None:
         """Return when each of them has said something new and has its answer; raises Stuck."""
         wanted = {person: self._begun[person] + 1 for person in PEOPLE}
-        await until(
+        await wait_until(
             lambda: all(self._answered[person] >= wanted[person] for person in self._alive()),
             "two chats and a bot go on",
             within=_PATIENCE,
-            look=_LOOK,
+            pause=_LOOK,
         )
 
     def judge(self, workspace: Path, backend: str) -> list[Finding]:

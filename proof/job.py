@@ -11,8 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from harness.waiting import Stuck
 from proof.accidents import run_accident
-from proof.children import Stuck
 from proof.nemesis import EVERYTHING, POWER_CUTS
 from proof.plants import PLANTS
 from proof.refusals import run_refusals

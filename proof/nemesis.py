@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from proof.children import Stuck
+from harness.waiting import Stuck
 from proof.probe import Cursor
 from proof.proxy import Proxy, Trouble
 from proof.refusing import WAYS, accept_again

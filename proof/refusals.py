@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
-from proof.children import Stuck
+from harness.waiting import Stuck
 from proof.company import Company
 from proof.refusing import WAYS
 from proof.report import Report

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from harness.waiting import Stuck
 from proof.checker import Judgement
-from proof.children import Stuck
 
 # Findings that are told in words.
 _EXAMPLES: Final = 8

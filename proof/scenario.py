@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import time
 
+from harness.waiting import Stuck
 from proof.checker import check
-from proof.children import Stuck
 from proof.evidence import Leftovers, read_store
 from proof.history import read_histories
 from proof.nemesis import Nemesis, Schedule

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from cli.supervision.embedded_redis import EmbeddedRedis, find_server
-from proof.children import Children, Stuck, environment, until
-from proof.evidence import Leftovers, database_of
-from proof.probe import StoreProbe, StreamProbe
+from harness.services import free_port
+from harness.waiting import Stuck, wait_until
+from proof.evidence import Leftovers
+from proof.ground import Ground, workspace_in
 from proof.proxy import Proxy
 from sessions.access.tokens import ensure_admin_token
 from sessions.models import StreamId
-from sessions.stream.redis import connect
 
 WORKERS: Final = ("worker-a", "worker-b")
 # Seconds within which a healed stack must have applied everything.
 QUIET_WITHIN: Final = 45.0
 # Seconds between two looks while waiting.
 LOOK: Final = 0.01
-_MAXMEMORY: Final = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ class Setup:
     @property
     def workspace(self) -> Path:
         """The workspace of all its services."""
-        return self.folder / "workspace"
+        return workspace_in(self.folder)
 
     @property
     def histories(self) -> Path:
@@ -59,13 +54,13 @@ class Setup:
 class Stack:
     """A running stack. Made by `running`; ended with its block."""
 
-    def __init__(self, setup: Setup, children: Children, redis: EmbeddedRedis) -> None:
+    def __init__(self, setup: Setup, ground: Ground) -> None:
         self.setup = setup
-        self.children = children
-        self.redis = redis
-        self.worker_proxy = Proxy(redis.socket_path)
-        self.publisher_proxy = Proxy(redis.socket_path)
-        self.store = StoreProbe(database_of(setup.workspace, setup.backend))
+        self._ground = ground
+        self.children, self.redis = ground.children, ground.redis
+        self.stream, self.store = ground.stream, ground.store
+        self.worker_proxy = Proxy(ground.redis.socket_path)
+        self.publisher_proxy = Proxy(ground.redis.socket_path)
         self.publishers = [f"publisher-{number}" for number in range(setup.publishers)]
         self._web = f"http://127.0.0.1:{free_port()}" if setup.web else None
 
@@ -73,24 +68,14 @@ class Stack:
     @asynccontextmanager
     async def running(cls, setup: Setup) -> AsyncGenerator[Self]:
         """A stack in which a worker leads and nobody publishes yet."""
-        for folder in (setup.workspace, setup.histories):
-            folder.mkdir(mode=0o700, parents=True)
-        with tempfile.TemporaryDirectory(prefix="ts-proof-") as sockets:
-            redis = EmbeddedRedis.of(
-                setup.workspace, find_server(), runtime_dir=sockets, maxmemory=_MAXMEMORY
-            )
-            redis.directory.mkdir(mode=0o700)
-            redis.socket_path.parent.mkdir(mode=0o700)
-            async with Children.running() as children, aclosing(connect(redis.url)) as client:
-                stack = cls(setup, children, redis)
-                stack.stream = StreamProbe(client)
-                try:
-                    await stack._start()
-                    yield stack
-                finally:
-                    await stack._close()
-
-    stream: StreamProbe
+        setup.histories.mkdir(mode=0o700, parents=True)
+        async with Ground.opened(setup.folder, setup.backend) as ground:
+            stack = cls(setup, ground)
+            try:
+                await stack._start()
+                yield stack
+            finally:
+                await stack._close()
 
     async def _start(self) -> None:
         await self.worker_proxy.start()
@@ -103,23 +88,24 @@ class Stack:
         await self.until(lambda: self.store.leader() is not None, "a worker leads")
 
     async def _close(self) -> None:
-        self.store.close()
         await self.worker_proxy.close()
         await self.publisher_proxy.close()
 
     async def _keep(self, name: str, role: str, *argv: str) -> None:
         url = f"redis://127.0.0.1:{self.worker_proxy.port}"
-        variables = environment(self.setup.workspace, redis_url=url, backend=self.setup.backend)
-        if self._web is not None:
-            variables["TURNSTREAM_API_URL"] = self._web
-            variables["TURNSTREAM_PORT"] = self._web.rpartition(":")[2]
-            variables["TURNSTREAM_TOKEN"] = ensure_admin_token(self.setup.workspace)
+        variables = self._ground.variables(url, **self._web_settings())
         if self.setup.plant is not None:
             variables["PROOF_PLANT"] = self.setup.plant
         if self.setup.forgetful_disk:
             variables["PROOF_DISK"] = str(self.setup.folder)
-        log = self.setup.folder / f"{name}.log"
+        log = self._ground.log_of(name)
         await self.children.keep(name, role, *argv, env=variables, log=log)
+
+    def _web_settings(self) -> dict[str, str]:
+        if self._web is None:
+            return {}
+        token = ensure_admin_token(self.setup.workspace)
+        return {"api_url": self._web, "port": self._web.rpartition(":")[2], "token": token}
 
     async def publish(self) -> None:
         """Let the publishers begin."""
@@ -138,8 +124,7 @@ class Stack:
 
     async def start_redis(self) -> None:
         """Start Redis, and wait until it has loaded what it has."""
-        await self._keep("redis", "program", *self.redis.server_argv())
-        await self.until(self._redis_answers, "Redis answers")
+        await self._ground.start_redis()
 
     async def end_redis(self) -> None:
         """End Redis in order; it is not started again by itself."""
@@ -149,15 +134,12 @@ class Stack:
         """Freeze the publishers, and wait until all they sent is applied."""
         for name in self.publishers:
             self.children.kill(name, signal.SIGSTOP)
-        await self.until(self._caught_up, "everything that was sent is applied")
+        await self.until(self._ground.has_caught_up, "everything that was sent is applied")
 
     def resume_publishers(self) -> None:
         """Let the publishers go on."""
         for name in self.publishers:
             self.children.kill(name, signal.SIGCONT)
-
-    async def _redis_answers(self) -> bool:
-        return await self.stream.last_id() is not None
 
     # -- looking -----------------------------------------------------------------------------
 
@@ -192,28 +174,16 @@ class Stack:
         self, holds: Callable[[], bool | Awaitable[bool]], what: str, within: float = QUIET_WITHIN
     ) -> None:
         """Look until it holds; raises Stuck."""
-        await until(holds, what, within=within, look=LOOK)
+        await wait_until(holds, what, within=within, pause=LOOK)
 
     # -- ending ------------------------------------------------------------------------------
 
     async def quiet(self) -> Leftovers:
         """Let the publishers finish, the workers catch up and end; what Redis is left with."""
         await self.children.end(*self.publishers)
-        await self.until(self._caught_up, "everything that was accepted is applied")
+        await self.until(self._ground.has_caught_up, "everything that was accepted is applied")
         leftovers = await self.stream.leftovers()
         services = [*WORKERS, "web"] if self._web else [*WORKERS]
-        for end in await self.children.end(*services):
-            if end.code != os.EX_OK:
-                raise Stuck(f"{end.name} was asked to end and ended with {end.code}")
+        await self._ground.end(*services)
         await self.end_redis()
         return leftovers
-
-    async def _caught_up(self) -> bool:
-        last, cursor = await self.stream.last_id(), self.store.cursor()
-        return last is not None and cursor is not None and cursor.applied == last
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]

@@ -10,12 +10,12 @@ from typing import Final
 
 import httpx
 
+from harness.waiting import wait_until
 from proof.company import Company
 from proof.storm.journal import Journal
 from proof.storm.outside import Outside
 from sessions.access.tokens import ensure_admin_token
 from sessions.process.settings import Settings
-from tests.helpers import wait_until
 
 # Seconds that their agent takes for an answer, at most.
 _LONGEST: Final = 0.2

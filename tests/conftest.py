@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.system import System
 from sessions.process.settings import Settings
 from sessions.stream.turns import TurnStream
 from tests.leading import Leading, opened_stream
@@ -63,3 +64,10 @@ async def leading(settings: Settings) -> AsyncIterator[Leading]:
     async with opened_stream(settings) as stream, Leading.of(settings, stream) as leading:
         await leading.resume()
         yield leading
+
+
+@pytest.fixture
+async def system(tmp_path: Path) -> AsyncIterator[System]:
+    """A Redis of this test's own, and room for services as processes."""
+    async with System.running(tmp_path) as system:
+        yield system

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -18,8 +17,8 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-from cli.supervision.embedded_redis import EmbeddedRedis, find_server
-from tests.helpers import wait_until_sync
+from cli.supervision.embedded_redis import find_server
+from harness.redis import RedisServer
 
 # The one that docker-compose.yml runs.
 IMAGE: Final = "redis:8-alpine"
@@ -89,13 +88,8 @@ def _container() -> Iterator[str]:
 
 @contextmanager
 def _embedded() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="ts-") as folder:
-        redis = EmbeddedRedis.of(Path(folder), find_server(), runtime_dir=folder)
-        for directory in (redis.socket_path.parent, redis.directory):
-            directory.mkdir(mode=0o700)
-        with subprocess.Popen(redis.server_argv(), stdout=subprocess.DEVNULL) as server:
-            try:
-                wait_until_sync(redis.socket_path.exists)
-                yield redis.url
-            finally:
-                server.terminate()
+    with (
+        tempfile.TemporaryDirectory(prefix="ts-") as folder,
+        RedisServer.running(Path(folder)) as server,
+    ):
+        yield server.url

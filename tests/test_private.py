@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.services import environment
+from harness.up import Command
 from sessions.access.tokens import ensure_admin_token
 from sessions.process.private import (
     exposed_settings,
@@ -17,8 +19,7 @@ from sessions.process.private import (
     make_private_directory,
     secrets_in,
 )
-from tests.cli.command import Service, Up, environment, turnstream
-from tests.helpers import wait_until_sync
+from tests.cli.command import Up, turnstream
 
 UMASKS = (0o022, 0o000, 0o077)
 SECRETS = """
@@ -181,14 +182,12 @@ def test_every_process_tells_at_its_start_what_others_may_read(
     if service == "ingest":
         variables |= {"TURNSTREAM_API_URL": "http://127.0.0.1:1", "TURNSTREAM_TOKEN": "ts_x"}
     port = () if service == "worker" else ("--port", "0")
-    running = Service(workspace, environment(**variables), service, *port)
-    try:
-        wait_until_sync(lambda: f"chmod 600 {file}" in running.output, within=30)
+    with Command(workspace, environment(**variables), service, *port) as running:
+        running.says_sync(f"chmod 600 {file}", within=30)
         if service != "ingest":
-            wait_until_sync(lambda: f"chmod 700 {workspace}" in running.output, within=30)
-    finally:
-        running.stop()
-    assert "0123456789abcdef" not in running.output
+            running.says_sync(f"chmod 700 {workspace}", within=30)
+        running.stop_sync()
+    assert "0123456789abcdef" not in running.log
 
 
 def test_doctor_tells_what_others_may_read(tmp_path: Path):

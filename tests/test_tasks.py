@@ -8,8 +8,8 @@ from collections.abc import Generator
 
 import pytest
 
+from harness.waiting import wait_until
 from sessions.process.tasks import ProcessEnd, TaskWatcher
-from tests.helpers import wait_until
 
 
 async def fail(text: str = "a defect") -> None:

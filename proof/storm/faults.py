@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from proof.children import Stuck
+from harness.waiting import Stuck
 from proof.storm.journal import Journal
 from proof.storm.looks import Lane
 from proof.storm.system import System

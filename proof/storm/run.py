@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from proof.children import Stuck
+from harness.waiting import Stuck
 from proof.storm.faults import Death, freeze, kill, send_redis_away
 from proof.storm.journal import Door, Journal, Message
 from proof.storm.judge import Broken, Evidence, Finding, judge

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from harness.waiting import wait_until
 from sessions.models import Event, EventType, Position
 from sessions.process.settings import Settings
 from sessions.stream.redis import connect
 from tests.api.house import House, path_of
-from tests.helpers import wait_until
 
 KEY = {"Idempotency-Key": "k"}
 HELLO = Event("k", EventType.APPEND, session="s", role="user", content="hello")

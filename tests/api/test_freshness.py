@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from api import freshness
 from api.app import create_app
+from harness.waiting import wait_until
 from sessions.access.tokens import TokenFile
 from sessions.models import Event, EventType, Position, StreamId
 from sessions.process.settings import Settings
@@ -20,7 +21,6 @@ from sessions.store.factory import make_session_backend
 from sessions.stream.redis import RedisClient, connect
 from sessions.stream.turns import TurnStream
 from tests.api.house import House
-from tests.helpers import wait_until
 
 # Seconds: short for a reader, and enough for what a busy machine can answer at once.
 IMPATIENT = pytest.mark.parametrize("patience", [0.5])

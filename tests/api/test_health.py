@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from api import readiness
+from harness.waiting import wait_until
 from sessions.models import Event, EventType
 from tests.api.house import House
-from tests.helpers import wait_until
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from harness.waiting import wait_until
 from sessions.models import EventType
 from sessions.process.settings import Settings
 from tests.api.house import House, path_of
-from tests.helpers import wait_until
 
 KEY: Final = "contested"
 TOOLS: Final[dict[str, dict[str, Any]]] = {

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from harness.waiting import wait_until
 from sessions.process.settings import Settings
 from tests.api.house import House
-from tests.helpers import wait_until
 
 MOST = 3
 

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from cli.stores.upkeep import check_store
+from harness.system import System
+from harness.waiting import wait_until
 from sessions.errors import ConfigError
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
@@ -23,10 +25,8 @@ from sessions.store.jsonl.backend import JsonlBackend
 from sessions.store.jsonl.rebuild import rebuild_index
 from tests.company import company, outside, settings_file
 from tests.events import Fields, context, delete, event, rename, reply, reset, rollback, user
-from tests.helpers import wait_until
 from tests.stores import Clock, lead
 from tests.visible import everything, visible
-from tests.worker.plant import Plant, WorkerProcess
 
 KEYS = ("a", "b", "A", "telegram/42", "x" * 300)
 IDS = tuple(f"e{number}" for number in range(60))
@@ -192,16 +192,12 @@ async def test_who_reads_meanwhile_reads_the_new_index_from_then_on(tmp_path: Pa
         assert told == ["one", "two"]
 
 
-async def verify(plant: Plant, *, dies: bool) -> int:
+async def verify(system: System, *, dies: bool) -> int:
     """Run `turnstream verify --rebuild-index`, to its end or half-way; how it ended."""
-    process = await WorkerProcess.start(
-        *(plant.workspace, plant.redis.url, "verify", "--rebuild-index"),
-        module="cli",
-        session_backend="jsonl",
-    )
+    process = system.start("cli", "verify", "--rebuild-index")
     if not dies:
         return await process.ended()
-    new = plant.workspace / "sessions" / "index.db.new"
+    new = system.workspace / "sessions" / "index.db.new"
     await wait_until(lambda: new.exists() or not process.runs)
     return await process.stop(signal.SIGKILL)
 
@@ -211,34 +207,34 @@ async def verify(plant: Plant, *, dies: bool) -> int:
 async def test_two_chats_and_a_bot_keep_all_they_say_while_the_index_is_rebuilt(
     tmp_path: Path, index: str
 ):
-    async with Plant.of(tmp_path) as plant, outside() as beyond:
-        plant.backend = "jsonl"
+    async with System.running(tmp_path) as system, outside() as beyond:
+        system.backend = "jsonl"
         config = settings_file(tmp_path, beyond)
-        worker = await plant.worker(config=config)
+        worker = await system.worker(config=config)
         for start in range(0, 3000, 100):
-            await plant.stream.publish(
+            await system.stream.publish(
                 [
                     Event(f"e{number}", EventType.APPEND, f"s{number % 7}", "user", f"{number}")
                     for number in range(start, start + 100)
                 ]
             )
-        url = await plant.web(config=config)
+        url = await system.web(config=config)
         allowed = frozenset({"STORE_BEHIND", "STORE_UNAVAILABLE"})
-        async with company(url, beyond, plant.workspace, backend="jsonl", allowed=allowed):
+        async with company(url, beyond, system.workspace, backend="jsonl", allowed=allowed):
             assert await worker.stop() == 0
             again: list[str] = []
             if index == "broken":
-                lose_index(plant.workspace, index)
+                lose_index(system.workspace, index)
                 # Its id is lost with it: what is made of the files is another store.
                 again = ["--adopt-stream"]
-            ends = [await verify(plant, dies=True) for _ in range(4)]
+            ends = [await verify(system, dies=True) for _ in range(4)]
             assert -signal.SIGKILL in ends
-            assert await verify(plant, dies=False) == 0
-            await plant.worker(*again, config=config)
+            assert await verify(system, dies=False) == 0
+            await system.worker(*again, config=config)
         for number in range(7):
             told = [str(each) for each in range(number, 3000, 7)]
-            assert await plant.texts(f"s{number}") == told
-        assert check_store(jsonl(plant.workspace)).sound
+            assert await system.texts(f"s{number}") == told
+        assert check_store(jsonl(system.workspace)).sound
 
 
 async def test_what_it_does_not_understand_is_reported_and_left(tmp_path: Path):

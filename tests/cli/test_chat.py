@@ -103,7 +103,7 @@ def test_a_turn_that_failed_ends_with_1_and_says_where_to_look(
     config.write_text(f'[agents.main]\nprovider = "openai"\nmodel = "m"\nbase_url = "{url}"\n')
     with Up.running(tmp_path / "workspace", "--config", str(config)) as up:
         result = up.run("chat", "hello", "--config", config)
-        log = up.output
+        log = up.log
     server.shutdown()
     server.server_close()
     [turn] = re.findall(r"on turn (\S+)$", result.err)

@@ -17,7 +17,7 @@ from cli.options import SETTINGS_FILE, Edge
 from cli.output import Output, counted, printable
 from cli.supervision.running import Running, WorkspaceLock
 from cli.system import System
-from tests.cli.command import ROOT
+from harness.services import ROOT
 
 
 def every_command(group: click.Group = root, *path: str) -> Iterator[tuple[str, ...]]:

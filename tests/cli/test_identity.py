@@ -17,8 +17,9 @@ import pytest
 
 from cli.identity import stores_of
 from cli.supervision.running import Running, WorkspaceLock
+from harness.services import environment
 from sessions.access.tokens import ensure_admin_token
-from tests.cli.command import Up, environment, process, turnstream, write_turns
+from tests.cli.command import Up, process, turnstream, write_turns
 from tests.cli.planted import store_file
 
 OTHER = "f" * 32

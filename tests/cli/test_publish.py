@@ -7,7 +7,8 @@ import socket
 from pathlib import Path
 
 from cli.addresses import redis_cli_arguments
-from tests.cli.command import Up, environment, turnstream
+from harness.services import environment
+from tests.cli.command import Up, turnstream
 
 HELLO = ("role=user", "content=hello")
 

@@ -17,10 +17,12 @@ from cli.output import Output
 from cli.progress import Meter, shown_progress
 from cli.stores.replay import Pace, replay
 from cli.stores.turnfile import TurnFile
+from harness.services import environment
+from harness.up import Command
+from harness.waiting import wait_until, wait_until_sync
 from sessions.stream.redis import RedisClient, connect
 from sessions.stream.turns import TurnStream
-from tests.cli.command import Service, Up, environment, turnstream, write_turns
-from tests.helpers import wait_until, wait_until_sync
+from tests.cli.command import Up, turnstream, write_turns
 from tests.redis_server import Choice, redis_server
 
 
@@ -68,10 +70,10 @@ def test_a_packed_copy_is_the_same_replay(house: Up, file: Path, tmp_path: Path)
 def test_an_interrupted_replay_goes_on_where_it_stopped(house: Up, file: Path) -> None:
     """Ctrl-C leaves a part of the turns; the same command brings the others."""
     before = stored(house)
-    slow = Service(house.workspace, environment(), "replay", str(file), "--rate", "50")
-    wait_until_sync(lambda: stored(house) > before)
-    assert slow.stop(signal.SIGINT) == 130
-    assert "the same command goes on" in slow.output
+    with Command(house.workspace, environment(), "replay", str(file), "--rate", "50") as slow:
+        wait_until_sync(lambda: stored(house) > before)
+        assert slow.stop_sync(signal.SIGINT) == 130
+    assert "the same command goes on" in slow.log
     assert stored(house) < before + 200
     assert house.run("replay", file, "--wait").code == 0
     assert stored(house) == before + 200

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Service, environment, process, turnstream
-from tests.helpers import wait_until_sync
+from harness.services import environment
+from harness.up import Command
+from harness.waiting import wait_until_sync
+from tests.cli.command import process, turnstream
 
 PUBLISH = ("publish", "session=s", "role=user", "content=hello")
 # What cannot be read, and what cannot be reached.
@@ -52,13 +54,11 @@ def test_a_service_prints_nothing_of_a_password(
     workspace: Path, command: tuple[str, ...], url: str
 ):
     variables = {"TURNSTREAM_API_URL": "http://127.0.0.1:1", "TURNSTREAM_TOKEN": "ts_x"}
-    service = Service(workspace, environment(REDIS_URL=url, **variables), *command)
-    try:
+    with Command(workspace, environment(REDIS_URL=url, **variables), *command) as service:
         said = ("is not a Redis URL", "redis.sock?***", "listening on")
-        wait_until_sync(lambda: any(text in service.output for text in said), within=30)
-    finally:
-        service.stop()
-    assert "QQ" not in service.output
+        wait_until_sync(lambda: any(text in service.log for text in said), within=30)
+        service.stop_sync()
+    assert "QQ" not in service.log
 
 
 def test_up_prints_nothing_of_the_password_of_a_redis_that_it_uses(workspace: Path, redis_url: str):

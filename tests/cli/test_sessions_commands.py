@@ -8,8 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cli.command import Service, Up, environment, turnstream
-from tests.helpers import wait_until_sync
+from harness.services import environment
+from harness.up import Command
+from tests.cli.command import Up, turnstream
 
 
 def publish(house: Up, key: str, content: str, **fields: str) -> None:
@@ -70,15 +71,12 @@ def test_escape_codes_in_a_message_are_shown_and_not_obeyed(house: Up, key: str)
 def test_tail_shows_what_comes(house: Up, key: str) -> None:
     """First what is there, then each new message once."""
     publish(house, key, "first")
-    tail = Service(house.workspace, environment(), "sessions", "tail", key)
-    try:
-        wait_until_sync(lambda: "first" in tail.output)
+    with Command(house.workspace, environment(), "sessions", "tail", key) as tail:
+        tail.says_sync("first")
         publish(house, key, "second")
         publish(house, key, "third")
-        wait_until_sync(lambda: "third" in tail.output)
-        assert [tail.output.count(word) for word in ("first", "second", "third")] == [1, 1, 1]
-    finally:
-        tail.stop()
+        tail.says_sync("third")
+        assert [tail.log.count(word) for word in ("first", "second", "third")] == [1, 1, 1]
 
 
 def test_search_finds_words_in_any_order(house: Up, key: str) -> None:

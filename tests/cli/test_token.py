@@ -8,16 +8,17 @@ import pty
 import re
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from harness.services import ROOT, environment, module_argv
+from harness.up import PATIENCE, runtime_directory
+from harness.waiting import wait_until_sync
 from sessions.access.tokens import TokenScope, list_tokens
-from tests.cli.command import PATIENCE, ROOT, environment, process, runtime_directory, turnstream
-from tests.helpers import wait_until_sync
+from tests.cli.command import process, turnstream
 
 TOKEN = re.compile(r"ts_[0-9a-f]{64}")
 CREATE = ("token", "create", "--agent", "main")
@@ -30,7 +31,7 @@ class Screen:
         self.text = ""
         self._master, slave = pty.openpty()
         os.set_blocking(self._master, False)
-        argv = [sys.executable, "-m", "cli", *map(str, arguments), "--workspace", str(workspace)]
+        argv = [*module_argv("cli"), *map(str, arguments), "--workspace", str(workspace)]
         self.process = subprocess.Popen(
             argv, env=environ, cwd=ROOT, stdin=slave, stdout=slave, stderr=slave
         )

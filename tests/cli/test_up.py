@@ -12,8 +12,10 @@ from pathlib import Path
 import httpx
 
 from cli.supervision.running import Running
-from tests.cli.command import Service, Up, environment, process, runtime_directory
-from tests.helpers import wait_until_sync
+from harness.services import environment
+from harness.up import Command, runtime_directory
+from harness.waiting import wait_until_sync
+from tests.cli.command import Up, process
 
 # Seconds that are promised for a start, and for a stop.
 PROMISE = 10.0
@@ -33,7 +35,7 @@ def contents(up: Up, session: str) -> list[str]:
 
 def test_it_says_where_it_is_ready(house: Up) -> None:
     """The last line that it prints by itself has the URL; the system answers there."""
-    assert f"turnstream is ready on {house.url}" in house.output
+    assert f"turnstream is ready on {house.url}" in house.log
     assert httpx.get(f"{house.url}/readyz").status_code == 200
 
 
@@ -41,8 +43,8 @@ def test_it_makes_a_token_that_works(house: Up) -> None:
     """It stands in the workspace, for this user alone; a log is told only where."""
     path = house.workspace / "token"
     token = path.read_text().strip()
-    assert token not in house.output
-    assert str(path) in house.output
+    assert token not in house.log
+    assert str(path) in house.log
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     answer = httpx.get(f"{house.url}/api/sessions", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 200
@@ -76,7 +78,7 @@ def test_a_second_one_is_told_who_runs(house: Up) -> None:
     """It names the process and the URL, and disturbs nothing."""
     refused = process("up", "--port", "0", workspace=house.workspace)
     assert refused.code == 1
-    assert f"process {house.process.pid}" in refused.err
+    assert f"process {house.pid}" in refused.err
     assert house.url is not None
     assert house.url in refused.err
     assert house.run("status").code == 0
@@ -133,9 +135,9 @@ def test_sigterm_ends_everything_in_order(workspace: Path) -> None:
     with Up.running(workspace) as up:
         redis = up.run("redis-url", "--cli").out.split()[-1]
         began = time.monotonic()
-        assert up.stop() == 0
+        assert up.stop_sync() == 0
         assert time.monotonic() - began < PROMISE
-    ends = [up.output.index(text) for text in ("web stopped", "worker stopped", "bye bye")]
+    ends = [up.log.index(text) for text in ("web stopped", "worker stopped", "bye bye")]
     assert ends == sorted(ends)
     assert Running.find(workspace) is None
     assert not Path(redis).exists()
@@ -150,35 +152,31 @@ def test_a_killed_worker_comes_back_and_goes_on(workspace: Path) -> None:
         publish(up, "s", "after")
         assert up.worker() != first
         assert contents(up, "s") == ["before", "after"]
-        assert up.stop(signal.SIGINT) == 0
+        assert up.stop_sync(signal.SIGINT) == 0
 
 
 def test_what_was_stored_is_there_after_up_itself_was_killed(workspace: Path) -> None:
     """Its children end with it, its record counts for nothing, the next one goes on."""
     with runtime_directory() as runtime:
         environ = environment(XDG_RUNTIME_DIR=runtime)
-        killed = Up(workspace, environ)
-        killed.get_ready()
-        publish(killed, "s", "before")
-        assert killed.stop(signal.SIGKILL) == -signal.SIGKILL
-        assert Running.find(workspace) is None
-        again = Up(workspace, environ)
-        try:
-            again.get_ready()
-            publish(again, "s", "after")
-            assert contents(again, "s") == ["before", "after"]
-        finally:
-            again.stop()
+        with Up(workspace, environ) as killed:
+            killed.get_ready()
+            publish(killed, "s", "before")
+            killed.send(signal.SIGKILL)
+            wait_until_sync(lambda: not killed.runs)
+            assert Running.find(workspace) is None
+            with Up(workspace, environ) as again:
+                again.get_ready()
+                publish(again, "s", "after")
+                assert contents(again, "s") == ["before", "after"]
+                again.stop_sync()
 
 
 def test_a_standby_leads_when_the_system_that_it_joined_loses_its_worker(workspace: Path) -> None:
     """`turnstream worker` finds the Redis of `up` by itself."""
-    with Up.running(workspace) as up:
-        standby = Service(workspace, environment(), "worker")
-        try:
-            wait_until_sync(lambda: "standing by" in standby.output, within=PROMISE)
-            os.kill(up.worker(), signal.SIGKILL)
-            publish(up, "s", "hello")
-            assert contents(up, "s") == ["hello"]
-        finally:
-            assert standby.stop() == 0
+    with Up.running(workspace) as up, Command(workspace, environment(), "worker") as standby:
+        standby.says_sync("standing by")
+        os.kill(up.worker(), signal.SIGKILL)
+        publish(up, "s", "hello")
+        assert contents(up, "s") == ["hello"]
+        assert standby.stop_sync() == 0

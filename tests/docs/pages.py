@@ -12,7 +12,10 @@ from typing import Final, Self
 
 ROOT: Final = Path(__file__).parents[2]
 # Top-level packages whose files stand in the tree of the walk.
-PACKAGES: Final = ("cli", "ingest", "worker", "api", "routing", "sessions", "bench", "proof")
+PACKAGES: Final = (
+    *("cli", "ingest", "worker", "api", "routing", "sessions"),
+    *("harness", "bench", "proof"),
+)
 _CODE_SUFFIXES: Final = frozenset({".py", ".lua", ".sql"})
 _FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Final
 from urllib.parse import quote
 
+from harness.waiting import wait_until
 from sessions.ids import new_id
 from sessions.models import Event, EventType
 from tests.doors.answers import answers, plain
@@ -19,7 +20,6 @@ from tests.doors.differ import Leak, Twins
 from tests.doors.scenes import Pair, Spot, scene
 from tests.doors.sockets import Frame, Socket
 from tests.doors.worlds import HOLD, World
-from tests.helpers import wait_until
 
 # Sessions in which the owner's turns run at a time.
 RUNNING: Final = 8

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from tests.helpers import PATIENCE
+from harness.waiting import PATIENCE
 
 Frame = dict[str, Any]
 

@@ -24,9 +24,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from harness.waiting import wait_until
 from sessions.stream.redis import connect
 from tests.doors.system import System, running
-from tests.helpers import wait_until
 
 CASES: Final = 5000
 CHECKS: Final = [
@@ -122,7 +122,7 @@ TOOL_BODIES: Final[dict[str, Any]] = {
 
 async def letter_to_replay(folder: Path) -> None:
     """Leave a dead letter that a worker with other settings can apply."""
-    async with running(folder, "http://127.0.0.1:9/v1", SMALL_BOUND) as system:
+    with running(folder, "http://127.0.0.1:9/v1", SMALL_BOUND) as system:
         argv = [sys.executable, "-m", "cli", "--config", str(folder / "config.toml"), "redis-url"]
         url = (await asyncio.to_thread(subprocess.check_output, argv)).decode().strip()
         async with aclosing(connect(url)) as redis:
@@ -147,7 +147,7 @@ def _flat(fields: dict[str, str]) -> list[str]:
 @pytest.mark.timeout(600)
 async def test_every_answer_is_as_described(tmp_path: Path, request: pytest.FixtureRequest):
     await letter_to_replay(tmp_path)
-    async with running(tmp_path, "http://127.0.0.1:9/v1") as system:
+    with running(tmp_path, "http://127.0.0.1:9/v1") as system:
         callers = await asyncio.to_thread(_try_all, system)
     request.node.user_properties.append(("attack", f"schemathesis: {dict(callers.statuses)}"))
     good = sum(n for status, n in callers.statuses.items() if status < 300)

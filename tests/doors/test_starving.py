@@ -13,10 +13,11 @@ from typing import Any, Final
 
 import pytest
 
+from harness.services import free_port
+from harness.waiting import wait_until
 from tests.doors.attacks import ATTACKS
 from tests.doors.neighbour import Neighbour, Timed
-from tests.doors.system import System, free_port, running
-from tests.helpers import wait_until
+from tests.doors.system import System, running
 
 # Writes with a read right after each, under one attack: with ten attacks 10,000 reads.
 PAIRS: Final = 1000
@@ -50,7 +51,7 @@ async def test_another_agent_is_answered_in_time_during(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ):
     port = free_port()
-    async with running(tmp_path, f"http://127.0.0.1:{port}/v1") as system:
+    with running(tmp_path, f"http://127.0.0.1:{port}/v1") as system:
         neighbour = Neighbour(system.url, system.tokens["anna"])
         idle = await neighbour.work(PAIRS // 2)
         rest = system.memory()

@@ -14,6 +14,7 @@ import httpx
 from fastapi import FastAPI
 
 import api.app
+from harness.waiting import wait_until
 from ingest.agents.base import Progress, Reply
 from ingest.app import client_within, joined
 from ingest.prompt import Line
@@ -23,7 +24,6 @@ from sessions.models import Event
 from sessions.process.settings import OwnSettings, Settings
 from sessions.stream.lanes.values import lane_of
 from tests.doors.sockets import Socket
-from tests.helpers import wait_until
 from tests.ingest.replicas import ScriptedAgent
 from tests.leading import Leading, opened_stream
 

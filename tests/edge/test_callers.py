@@ -13,13 +13,13 @@ import httpx
 import pytest
 import websockets
 
+from harness.waiting import wait_until
 from sessions.access.tokens import TokenFile, TokenScope, create_token
 from sessions.web.asgi import inside
 from sessions.web.edge import Refusal
 from sessions.web.edge.accounts import Accounts
 from sessions.web.edge.limits import CallerLimits
 from tests.edge.served import App, Served, served
-from tests.helpers import wait_until
 
 
 @pytest.fixture

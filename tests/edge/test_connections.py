@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 import websockets
 
+from harness.waiting import wait_until
 from sessions.web.edge import Refusal
 from tests.edge.served import App, Peer, Served, served
-from tests.helpers import wait_until
 
 HEAD = b"POST /x HTTP/1.1\r\nhost: localhost\r\n"
 REQUEST = b"GET /x HTTP/1.1\r\nhost: localhost\r\n\r\n"

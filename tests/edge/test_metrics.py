@@ -15,13 +15,14 @@ import pytest
 
 import api.app
 import ingest.app
+from harness.services import free_port
+from harness.system import System
+from harness.waiting import wait_until
 from sessions.access.tokens import TokenScope, create_token
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
 from tests.edge.served import running
-from tests.helpers import wait_until
 from tests.leading import Leading
-from tests.worker.plant import Plant
 
 # Whoever came through a proxy is not on this machine.
 REMOTE = {"X-Forwarded-For": "10.0.0.7"}
@@ -120,18 +121,18 @@ async def test_the_api_shows_what_the_limits_refused(
 
 
 class TestTheWorker:
-    async def test_it_answers_on_its_port(self, plant: Plant):
-        worker = await plant.worker(worker_metrics_port=str(_free_port()))
+    async def test_it_answers_on_its_port(self, system: System):
+        worker = await system.worker(worker_metrics_port=str(free_port()))
         tokens: dict[str, Any] = {
-            "send": create_token(plant.workspace, scope=TokenScope.SEND, agent="anna")[0],
+            "send": create_token(system.workspace, scope=TokenScope.SEND, agent="anna")[0],
             **{
-                who: create_token(plant.workspace, scope=TokenScope(who))[0]
+                who: create_token(system.workspace, scope=TokenScope(who))[0]
                 for who in ("admin", "metrics", "serve")
             },
         }
         url = _url(worker.log)
-        await plant.append("e1")
-        await plant.outcome("e1")
+        await system.append("e1")
+        await system.outcome("e1")
 
         await check_access(url, tokens)
         text = (await page(url)).text
@@ -139,56 +140,44 @@ class TestTheWorker:
         assert "turnstream_worker_applied_entries_total 1.0\n" in text
         assert 'turnstream_refused_total{limit="head"} 0.0\n' in text
 
-    async def test_a_port_that_is_taken_is_replaced_and_the_worker_works(self, plant: Plant):
+    async def test_a_port_that_is_taken_is_replaced_and_the_worker_works(self, system: System):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            worker = await plant.worker(worker_metrics_port=str(port))
-            await plant.append("e1")
-            await plant.outcome("e1")
+            worker = await system.worker(worker_metrics_port=str(port))
+            await system.append("e1")
+            await system.outcome("e1")
             url = _url(worker.log)
 
             assert not url.endswith(f":{port}")
             assert (await page(url)).status_code == 200
 
-    async def test_an_address_that_is_not_ours_stops_no_worker(self, plant: Plant):
-        worker = await plant.worker(host="192.0.2.1")
-        await plant.append("e1")
-        await plant.outcome("e1")
+    async def test_an_address_that_is_not_ours_stops_no_worker(self, system: System):
+        worker = await system.worker(host="192.0.2.1")
+        await system.append("e1")
+        await system.outcome("e1")
 
         assert "cannot listen on 192.0.2.1:42618" in worker.log
         assert await worker.stop() == 0
 
-    async def test_0_turns_it_off(self, plant: Plant):
-        worker = await plant.worker(worker_metrics_port="0")
-        await plant.append("e1")
-        await plant.outcome("e1")
+    async def test_0_turns_it_off(self, system: System):
+        worker = await system.worker(worker_metrics_port="0")
+        await system.append("e1")
+        await system.outcome("e1")
 
         assert "metrics on" not in worker.log
 
-    async def test_a_flood_on_it_does_not_hold_up_the_turns(self, plant: Plant):
-        worker = await plant.worker(worker_metrics_port=str(_free_port()))
+    async def test_a_flood_on_it_does_not_hold_up_the_turns(self, system: System):
+        worker = await system.worker(worker_metrics_port=str(free_port()))
         url = _url(worker.log)
         async with httpx.AsyncClient(timeout=30) as client:
             flood = [asyncio.create_task(client.get(f"{url}/metrics")) for _ in range(300)]
             await wait_until(lambda: any(task.done() for task in flood))
-            await plant.append("e1")
-            await plant.outcome("e1")
+            await system.append("e1")
+            await system.outcome("e1")
             await asyncio.gather(*flood, return_exceptions=True)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 def _url(log: str) -> str:
     found = re.search(r"metrics on (\S+)/metrics", log)
     assert found is not None, log
     return found[1]
-
-
-@pytest.fixture
-async def plant(tmp_path: Path) -> AsyncIterator[Plant]:
-    """A Redis of this test's own, and room for workers."""
-    async with Plant.of(tmp_path) as plant:
-        yield plant

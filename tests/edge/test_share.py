@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from harness.waiting import wait_until
 from sessions.errors import InvalidEvent, ShareFull
 from sessions.ids import new_id
 from sessions.models import Event, EventType
 from sessions.process.settings import OwnSettings
 from sessions.web.edge import Refusal, Refusals
 from sessions.web.share import Share
-from tests.helpers import wait_until
 from tests.leading import Leading
 
 

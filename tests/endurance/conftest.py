@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.plant import Plant
+from harness.system import System
 
 
 @pytest.fixture(params=["sqlite", "jsonl"])
-async def plant(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Plant]:
+async def system(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[System]:
     """A Redis of this test's own, and room for workers on each backend in turn."""
-    async with Plant.of(tmp_path) as plant:
-        plant.backend = request.param
-        yield plant
+    async with System.running(tmp_path) as system:
+        system.backend = request.param
+        yield system

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import pytest
 
+from harness.program import Program
+from harness.system import System
+from harness.waiting import wait_until
 from proof.model.backend import ModelBackend
 from proof.model.rules import Model
 from sessions.models import STREAM_START, Event, EventType
 from sessions.store.backend import SessionReader
-from tests.helpers import wait_until
-from tests.worker.plant import Plant, WorkerProcess
 
 EVENTS: Final = 40_000
 SESSIONS: Final = 60
@@ -31,41 +32,41 @@ pytestmark = [pytest.mark.endurance, pytest.mark.timeout(300)]
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_drain_through_kills_locks_and_full_disks_gives_what_the_model_gives(
-    plant: Plant, seed: int
+    system: System, seed: int
 ) -> None:
     chance = random.Random(seed)
     events = [*backlog(chance)]
     for start in range(0, len(events), 200):
-        await plant.stream.publish(events[start : start + 200])
-    wanted = await of_the_model(plant, events)
-    worker = await plant.worker()
-    store = await plant.store()
+        await system.stream.publish(events[start : start + 200])
+    wanted = await of_the_model(system, events)
+    worker = await system.worker()
+    store = await system.store()
     applied = 0
     while (applied := applied + chance.randint(1, BETWEEN)) < len(events):
         await wait_until(lambda: _is_applied(store, applied))
         accident = chance.choice((killed, locked_out, out_of_space))
-        worker = await accident(plant, worker)
+        worker = await accident(system, worker)
     await wait_until(lambda: _is_applied(store, len(events)))
     assert await shown(store, events) == wanted
 
 
-async def killed(plant: Plant, worker: WorkerProcess) -> WorkerProcess:
+async def killed(system: System, worker: Program) -> Program:
     """The worker ends in the middle of a batch, and another one goes on."""
     await worker.stop(signal.SIGKILL)
-    return await plant.worker()
+    return await system.worker()
 
 
-async def locked_out(plant: Plant, worker: WorkerProcess) -> WorkerProcess:
+async def locked_out(system: System, worker: Program) -> Program:
     """Somebody's shell holds the store until the worker complains."""
-    name = "turnstream.db" if plant.backend == "sqlite" else "index.db"
+    name = "turnstream.db" if system.backend == "sqlite" else "index.db"
     complaints = worker.log.count("waiting:")
-    with closing(sqlite3.connect(plant.workspace / "sessions" / name, timeout=10)) as shell:
+    with closing(sqlite3.connect(system.workspace / "sessions" / name, timeout=10)) as shell:
         shell.execute("BEGIN IMMEDIATE")
         await wait_until(lambda: worker.log.count("waiting:") > complaints)
     return worker
 
 
-async def out_of_space(plant: Plant, worker: WorkerProcess) -> WorkerProcess:
+async def out_of_space(system: System, worker: Program) -> Program:
     """The disk is full until the worker complains."""
     complaints = worker.log.count("waiting:")
     worker.limit_file_size(FULL)
@@ -106,13 +107,13 @@ def backlog(chance: random.Random) -> Iterator[Event]:
             yield Event(f"x{number}", chance.choice((EventType.RESET, EventType.DELETE)), key)
 
 
-async def of_the_model(plant: Plant, events: list[Event]) -> dict[str, Any]:
+async def of_the_model(system: System, events: list[Event]) -> dict[str, Any]:
     """What is right: the stream, applied to the model without any accident."""
     async with ModelBackend(Model(), mode="write") as model:
         await model.acquire("model", seen=None)
         await model.begin_epoch(skipped=0)
         place = STREAM_START
-        while entries := await plant.stream.read(place, count=1000, size=2**30):
+        while entries := await system.stream.read(place, count=1000, size=2**30):
             await model.apply(entries)
             place = entries[-1].raw.stream_id
         return await shown(model, events)

@@ -9,10 +9,11 @@ from typing import Final
 
 import pytest
 
+from harness.program import Program
+from harness.system import System
+from harness.waiting import wait_until
 from sessions.models import Event, EventType
 from sessions.store.factory import local_store
-from tests.helpers import wait_until
-from tests.worker.plant import Plant, WorkerProcess
 from worker.leadership import lock_of
 
 TAKEOVERS: Final = 100
@@ -29,67 +30,67 @@ pytestmark = [pytest.mark.endurance, pytest.mark.timeout(900)]
 
 
 async def test_100_takeovers_in_a_row_take_less_than_10_s_each_and_lose_nothing(
-    plant: Plant, capsys: pytest.CaptureFixture[str]
+    system: System, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    leader = await plant.worker()
+    leader = await system.worker()
     took: list[float] = []
     for number in range(TAKEOVERS):
-        standby = await plant.worker(leads=False)
+        standby = await system.worker(leads=False)
         await standby.says("standing by")
         frozen = number % FROZEN_EACH == FROZEN_EACH - 1
-        publishing = asyncio.create_task(_publish(plant, number))
+        publishing = asyncio.create_task(_publish(system, number))
         if frozen:
             leader.freeze()
         else:
             await leader.stop(signal.SIGKILL)
         began = time.monotonic()
         await publishing
-        await plant.outcome(_id(number, BACKLOG - 1))
+        await system.outcome(_id(number, BACKLOG - 1))
         took.append(time.monotonic() - began)
         assert took[-1] < WITHIN, f"takeover {number}"
         await _let_go(leader, frozen=frozen)
-        await wait_until(lambda: _is_locked(plant))
+        await wait_until(lambda: _is_locked(system))
         leader = standby
-    await _holds_all(plant, TAKEOVERS)
+    await _holds_all(system, TAKEOVERS)
     # The first leader was the first epoch of all.
-    assert (await (await plant.store()).lease()).epoch == TAKEOVERS + 1
+    assert (await (await system.store()).lease()).epoch == TAKEOVERS + 1
     with capsys.disabled():
         killed = sorted(set(took) - set(took[FROZEN_EACH - 1 :: FROZEN_EACH]))
         slow = sorted(took[FROZEN_EACH - 1 :: FROZEN_EACH])
-        print(f"\n{plant.backend}: {TAKEOVERS} takeovers; leader killed: p50 ", end="")
+        print(f"\n{system.backend}: {TAKEOVERS} takeovers; leader killed: p50 ", end="")
         print(f"{killed[len(killed) // 2]:.2f} s, longest {killed[-1]:.2f} s; ", end="")
         print(f"frozen: p50 {slow[len(slow) // 2]:.2f} s, longest {slow[-1]:.2f} s")
 
 
-async def test_a_leader_frozen_for_60_s_writes_nothing_when_it_is_woken(plant: Plant) -> None:
-    leader = await plant.worker()
-    standby = await plant.worker(leads=False)
+async def test_a_leader_frozen_for_60_s_writes_nothing_when_it_is_woken(system: System) -> None:
+    leader = await system.worker()
+    standby = await system.worker(leads=False)
     await standby.says("standing by")
-    await _publish(plant, 0)
+    await _publish(system, 0)
     # Frozen amid a transaction it would keep SQLite's lock, until a supervisor kills it.
-    await plant.outcome(_id(0, BACKLOG - 1))
+    await system.outcome(_id(0, BACKLOG - 1))
     leader.freeze()
     frozen_at = time.monotonic()
     await standby.says("leading under epoch 2")
     number = 1
     while time.monotonic() - frozen_at < LONG:
-        await _publish(plant, number)
-        await plant.outcome(_id(number, BACKLOG - 1))
+        await _publish(system, number)
+        await system.outcome(_id(number, BACKLOG - 1))
         number += 1
     # Some wait when it wakes: to it they look like its own to apply.
     standby.freeze()
-    await _publish(plant, number)
-    before = await _state(plant)
+    await _publish(system, number)
+    before = await _state(system)
     leader.thaw()
     await leader.says("the lead is lost")
-    assert await _state(plant) == before
+    assert await _state(system) == before
     standby.thaw()
-    await plant.outcome(_id(number, BACKLOG - 1))
-    await _holds_all(plant, number + 1)
+    await system.outcome(_id(number, BACKLOG - 1))
+    await _holds_all(system, number + 1)
 
 
-async def _publish(plant: Plant, number: int) -> None:
-    await plant.stream.publish(
+async def _publish(system: System, number: int) -> None:
+    await system.stream.publish(
         [
             Event(_id(number, turn), EventType.APPEND, f"s-{number}", "user", _id(number, turn))
             for turn in range(BACKLOG)
@@ -97,19 +98,19 @@ async def _publish(plant: Plant, number: int) -> None:
     )
 
 
-async def _holds_all(plant: Plant, batches: int) -> None:
+async def _holds_all(system: System, batches: int) -> None:
     """Every batch is there, whole and in order, and nothing else."""
     for number in range(batches):
         wanted = [_id(number, turn) for turn in range(BACKLOG)]
-        assert await plant.texts(f"s-{number}") == wanted
-    assert (await (await plant.store()).counts())["messages"] == batches * BACKLOG
+        assert await system.texts(f"s-{number}") == wanted
+    assert (await (await system.store()).counts())["messages"] == batches * BACKLOG
 
 
 def _id(number: int, turn: int) -> str:
     return f"e-{number}-{turn}"
 
 
-async def _let_go(leader: WorkerProcess, *, frozen: bool) -> None:
+async def _let_go(leader: Program, *, frozen: bool) -> None:
     """Wake the one that lost the lead; it must step back before it goes."""
     if frozen:
         leader.thaw()
@@ -117,14 +118,14 @@ async def _let_go(leader: WorkerProcess, *, frozen: bool) -> None:
         await leader.stop(signal.SIGKILL)
 
 
-def _is_locked(plant: Plant) -> bool:
+def _is_locked(system: System) -> bool:
     """Whether the leader has the lock that a standby watches; it gets it from who lost the lead."""
-    lock = lock_of(local_store(plant.workspace, plant.backend))
+    lock = lock_of(local_store(system.workspace, system.backend))
     taken = lock.take()
     lock.close()
     return not taken
 
 
-async def _state(plant: Plant) -> tuple[object, ...]:
-    store = await plant.store()
+async def _state(system: System) -> tuple[object, ...]:
+    store = await system.store()
     return await store.cursor(), await store.counts(), (await store.lease()).epoch

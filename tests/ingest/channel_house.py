@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 import api.app
+from harness.waiting import wait_until
 from ingest.agents.base import Agent
 from ingest.app import client_within, joined
 from ingest.channels.dispatch import Dispatch
@@ -23,7 +24,6 @@ from sessions.access.tokens import TokenFile, TokenScope, create_token, ensure_a
 from sessions.process.settings import Settings
 from sessions.stream.lanes.values import lane_of
 from sessions.stream.redis import connect
-from tests.helpers import wait_until
 from tests.ingest.replicas import ScriptedAgent
 from tests.ingest.serving import serving
 

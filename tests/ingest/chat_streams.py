@@ -14,11 +14,11 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 
+from harness.waiting import wait_until
 from ingest.failures import FAILED
 from sessions.access.tokens import ensure_admin_token
 from sessions.process.settings import Settings
 from tests.company import company, outside, with_company
-from tests.helpers import wait_until
 from tests.ingest.chunks import streams
 from tests.ingest.model_house import House, house
 from tests.ingest.model_server import events

@@ -10,7 +10,7 @@ from typing import Any
 
 import uvicorn
 
-from tests.helpers import wait_until
+from harness.waiting import wait_until
 
 
 class _Server(uvicorn.Server):

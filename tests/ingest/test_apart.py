@@ -11,6 +11,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from harness.waiting import wait_until
 from ingest.channels.base import Arrival
 from ingest.channels.keys import session_key
 from ingest.ids import derived_id
@@ -18,7 +19,6 @@ from ingest.turns.unavailable import NOTICE
 from sessions.access.tokens import TokenScope, create_token
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
-from tests.helpers import wait_until
 from tests.ingest.channel_house import SECRET, ChannelHouse, Shop, Site, free, with_channels
 from tests.ingest.replicas import Gate, ScriptedAgent
 from tests.ingest.serving import serving

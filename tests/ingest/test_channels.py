@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from harness.waiting import wait_until
 from ingest.channels.base import Arrival, Channel, Outgoing, Parcel, Post, Take
 from ingest.channels.keys import session_key
 from ingest.ids import derived_id
@@ -21,7 +22,6 @@ from sessions.process.settings import Settings
 from sessions.stream.lanes.values import lane_of
 from sessions.stream.redis import connect
 from sessions.web.rejections import WrongSignature
-from tests.helpers import wait_until
 from tests.ingest.channel_house import SECRET, ChannelHouse, Site, free, with_channels
 from tests.ingest.replicas import House, say
 from tests.leading import Leading

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 
 import api.app
+from harness.waiting import wait_until
 from ingest.app import api_client, client_within, joined
 from ingest.services import Services
 from ingest.turns.inbound import Inbound
@@ -22,7 +23,6 @@ from sessions.process.settings import Settings
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold, Stage
 from sessions.stream.redis import connect as redis_client
-from tests.helpers import wait_until
 from tests.ingest.serving import serving
 from tests.leading import Leading
 

@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 import api.app
+from harness.waiting import wait_until
 from ingest import rest
 from ingest.api_tokens import ApiTokens
 from ingest.app import api_client, client_within, joined, opened
@@ -23,7 +24,6 @@ from sessions.models import Position
 from sessions.process.settings import Settings
 from sessions.stream.redis import RedisClient, connect
 from sessions.stream.turns import TurnStream
-from tests.helpers import wait_until
 from tests.leading import Leading
 
 ANY = {"consistency": "any"}

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Opcode
 
 import api.app
+from harness.waiting import wait_until
 from ingest.agents.base import Agent, Progress, Reply
 from ingest.app import client_within, joined
 from ingest.failures import ABORTED, AgentError
@@ -33,7 +34,6 @@ from sessions.process.settings import GatewaySettings, Settings
 from sessions.stream.lanes.values import lane_of
 from sessions.stream.redis import connect as redis_client
 from sessions.web.serving import serve
-from tests.helpers import wait_until
 from tests.ingest.logged import logging_as_a_process_does
 from tests.ingest.replicas import Gate, ScriptedAgent
 from tests.ingest.serving import serving

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from harness.waiting import wait_until
 from ingest.failures import INTERRUPTED
 from ingest.turns.inbound import Inbound
 from ingest.turns.live import Ending
 from sessions import times
 from sessions.process.settings import Settings
 from sessions.stream.lanes.values import Stage, lane_of
-from tests.helpers import wait_until
 from tests.ingest.replicas import Gate, House, Replica, ended, message, say
 from tests.leading import Leading
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from harness.waiting import wait_until
 from sessions.errors import (
     DeclaredDead,
     InvalidEvent,
@@ -23,7 +24,6 @@ from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold, Signal, Stage, lane_of
 from sessions.stream.lanes.watch import Watch
 from sessions.stream.redis import RedisClient, connect
-from tests.helpers import wait_until
 
 S = lane_of("s", "anna")
 

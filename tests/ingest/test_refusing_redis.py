@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, Final
 
@@ -16,6 +15,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as chat_with
 
 import api.app
+from harness.system import System
+from harness.waiting import wait_until
 from ingest.app import client_within, joined
 from ingest.turns.live import Ending
 from proof.botapi import TOKEN
@@ -26,12 +27,10 @@ from sessions.models import Event, EventType
 from sessions.process.settings import Settings
 from sessions.stream.redis import connect
 from sessions.stream.turns import TurnStream
-from tests.helpers import wait_until
 from tests.ingest.botapi import bot_api
 from tests.ingest.channel_house import ChannelHouse
 from tests.ingest.replicas import Gate, House, ended, say
 from tests.redis_says import redis_that_says
-from tests.worker.plant import Plant
 
 EVENT = Event("e1", EventType.APPEND, "s", "user", "a secret ) of pipeline caused error: (-OOM")
 # Seconds. Once longer than any call goes on by itself.
@@ -49,29 +48,23 @@ WRITES_ONLY = ("no replicas", "read only", "out of memory", "no snapshots")
 
 
 @pytest.fixture
-async def plant(tmp_path) -> AsyncIterator[Plant]:
-    async with Plant.of(tmp_path) as plant:
-        yield plant
-
-
-@pytest.fixture
-def settings(plant: Plant) -> Settings:
-    own = {"workspace": str(plant.workspace), "redis_url": plant.redis.url}
+def settings(system: System) -> Settings:
+    own = {"workspace": str(system.workspace), "redis_url": system.redis.url}
     return Settings.model_validate({"turnstream": own, "agents": {"main": {}}})
 
 
 class TestPassing:
     @pytest.mark.parametrize("way", _EVERY)
     async def test_an_answer_that_was_finished_meanwhile_is_stored_once_when_it_is_over(
-        self, plant: Plant, settings: Settings, way: str
+        self, system: System, settings: Settings, way: str
     ):
-        await plant.worker()
+        await system.worker()
         gate = Gate()
         async with House.of(settings) as house:
             replica = await house.replica(gate)
             turns = [await say(replica, "hello", session=f"s{n}") for n in range(3)]
             await wait_until(lambda: gate.waiting == 3)
-            async with WAYS[way](plant.redis.url, plant.client):
+            async with WAYS[way](system.redis.url, system.client):
                 gate.open()
                 done, _ = await asyncio.wait([turn.end for turn in turns], timeout=_LASTS[way])
                 assert not done
@@ -83,12 +76,12 @@ class TestPassing:
 
     @pytest.mark.parametrize("way", _EVERY)
     async def test_whoever_cannot_wait_is_told_to_try_again_and_succeeds_when_it_is_over(
-        self, plant: Plant, settings: Settings, way: str
+        self, system: System, settings: Settings, way: str
     ):
-        await plant.worker()
+        await system.worker()
         async with AsyncExitStack() as stack:
             client = await _web(stack, settings)
-            async with WAYS[way](plant.redis.url, plant.client):
+            async with WAYS[way](system.redis.url, system.client):
                 refused = await client.post("/api/events", json=_EVENT, timeout=30)
                 assert refused.status_code == 503, refused.text
                 assert int(refused.headers["retry-after"]) > 0
@@ -96,34 +89,34 @@ class TestPassing:
                 assert changed.status_code in (404, 503), changed.text
             taken = await client.post("/api/events", json=_EVENT)
             assert taken.status_code == 202, taken.text
-            assert (await plant.outcome("e1")).duplicates <= 1
+            assert (await system.outcome("e1")).duplicates <= 1
 
     @pytest.mark.parametrize("way", WRITES_ONLY)
     async def test_what_is_stored_can_be_read_while_nothing_can_be_written(
-        self, plant: Plant, settings: Settings, way: str
+        self, system: System, settings: Settings, way: str
     ):
-        await plant.worker()
-        await plant.append("e1", "one")
-        await plant.outcome("e1")
+        await system.worker()
+        await system.append("e1", "one")
+        await system.outcome("e1")
         async with AsyncExitStack() as stack:
             client = await _web(stack, settings)
-            async with WAYS[way](plant.redis.url, plant.client):
+            async with WAYS[way](system.redis.url, system.client):
                 page = await client.get("/api/sessions/s/messages")
                 assert page.status_code == 200, page.text
                 assert [row["content"] for row in page.json()["messages"]] == ["one"]
 
     @pytest.mark.parametrize("way", [*map(_timed, ["no replicas", "paused"])])
     async def test_a_chat_is_told_so_in_a_frame_and_goes_on_over_the_same_socket(
-        self, plant: Plant, settings: Settings, way: str
+        self, system: System, settings: Settings, way: str
     ):
-        await plant.worker()
+        await system.worker()
         async with ChannelHouse.of(settings) as house:
             site = await house.site(agent="main")
             headers = {"Authorization": f"Bearer {ensure_admin_token(settings.workspace)}"}
             url = f"{site.url.replace('http', 'ws')}/ws/chat?agent=main&session_id=one"
             async with chat_with(url, additional_headers=headers) as chat:
                 await chat.send('{"type": "connect"}')
-                async with WAYS[way](plant.redis.url, plant.client):
+                async with WAYS[way](system.redis.url, system.client):
                     await chat.send('{"type": "message", "id": "m1", "content": "hello"}')
                     error = await _next(chat, "error")
                     assert error["code"] in ("STREAM_UNAVAILABLE", "STORE_BEHIND"), error
@@ -133,9 +126,9 @@ class TestPassing:
 
     @pytest.mark.parametrize("way", [*map(_timed, ["no replicas", "busy"])])
     async def test_a_bot_that_is_polled_answers_when_it_is_over(
-        self, plant: Plant, settings: Settings, way: str, caplog: pytest.LogCaptureFixture
+        self, system: System, settings: Settings, way: str, caplog: pytest.LogCaptureFixture
     ):
-        await plant.worker()
+        await system.worker()
         async with bot_api() as (bot, url):
             document = settings.model_dump()
             home = {"bot_token": TOKEN, "api_base_url": url, "allowed_users": ["ada"]}
@@ -143,7 +136,7 @@ class TestPassing:
             async with ChannelHouse.of(Settings.model_validate(document)) as house:
                 site = await house.site(agent="main")
                 await wait_until(lambda: bot.pollers)
-                async with WAYS[way](plant.redis.url, plant.client):
+                async with WAYS[way](system.redis.url, system.client):
                     said = bot.say("hello")
                     await wait_until(lambda: "cannot be polled now" in caplog.text)
                     assert bot.confirmed <= said["update_id"]

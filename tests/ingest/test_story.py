@@ -18,13 +18,13 @@ import httpx
 from websockets.asyncio.client import connect
 
 import api.app
+from harness.waiting import wait_until
 from ingest.app import client_within, joined
 from ingest.ids import new_id
 from proof.botapi import CHAT, TOKEN, BotApi
 from sessions.access.tokens import TokenFile, ensure_admin_token
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
-from tests.helpers import wait_until
 from tests.ingest.botapi import bot_api
 from tests.ingest.channel_house import with_channels
 from tests.ingest.model_server import ModelServer, model_server

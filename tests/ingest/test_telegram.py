@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness.waiting import wait_until
 from ingest.agents.base import Reply
 from ingest.failures import ABORTED, CLEARED
 from ingest.turns.inbound import Inbound
@@ -17,7 +18,6 @@ from proof.botapi import CHAT, TOKEN, BotApi, failed, flooded, update
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings
 from sessions.stream.redis import connect
-from tests.helpers import wait_until
 from tests.ingest.botapi import bot_api, push
 from tests.ingest.channel_house import ChannelHouse, Site, dispatching, free, with_channels
 from tests.ingest.logged import logging_as_a_process_does

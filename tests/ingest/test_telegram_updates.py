@@ -12,11 +12,11 @@ import httpx
 import pytest
 from fastapi import Response
 
+from harness.waiting import wait_until
 from ingest.channels.troubles import Trouble
 from ingest.failures import CLEARED
 from proof.botapi import CHAT, DEEP, TOKEN, BotApi, failed, update
 from sessions.process.settings import Settings
-from tests.helpers import wait_until
 from tests.ingest.botapi import bot_api, push
 from tests.ingest.channel_house import SECRET as SHOP_SECRET
 from tests.ingest.channel_house import ChannelHouse, Site, free, with_channels

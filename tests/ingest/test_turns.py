@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from harness.waiting import wait_until
 from ingest.agents.base import Progress, Reply
 from ingest.counters import Count
 from ingest.failures import ABORTED, FAILED, INTERRUPTED, TIMED_OUT, AgentError
@@ -22,7 +23,6 @@ from sessions.models import Event, EventType
 from sessions.process.settings import Settings
 from sessions.stream.lanes.values import Place, Stage, lane_of
 from sessions.stream.redis import connect
-from tests.helpers import wait_until
 from tests.ingest.replicas import Gate, House, Replica, ended, message, say
 from tests.leading import Leading
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 from websockets.asyncio.client import connect
 
+from harness.waiting import wait_until
 from ingest.ids import derived_id
 from proof.botapi import CHAT, TOKEN, BotApi, update
 from sessions import times
@@ -19,7 +20,6 @@ from sessions.models import Event, EventType
 from sessions.process.settings import Settings
 from sessions.stream.redis import RedisClient
 from sessions.stream.redis import connect as redis_client
-from tests.helpers import wait_until
 from tests.ingest.botapi import bot_api, push
 from tests.ingest.channel_house import SECRET, ChannelHouse, Site, free, with_channels
 from tests.ingest.replicas import Gate

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
+from harness.waiting import wait_until
 from ingest.failures import FAILED, AgentError
 from ingest.turns.inbound import Inbound
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings
-from tests.helpers import wait_until
 from tests.ingest.channel_house import (
     SECRET,
     ChannelHouse,

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from cli.supervision.embedded_redis import LONGEST_SOCKET_PATH, EmbeddedRedis, find_server
+from harness.waiting import wait_until
 from sessions.errors import ConfigError
 from sessions.stream.redis import connect
-from tests.helpers import wait_until
 from tests.supervisor.harness import QUICK, Supervision, environment, supervised
 
 

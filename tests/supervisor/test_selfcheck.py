@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.helpers import wait_until
+from harness.waiting import wait_until
 from tests.supervisor.harness import QUICK, Supervision, python, supervised
 
 # A web process on a free port. `HEALTH` is what its health route does first, `WORK` what goes on

@@ -16,7 +16,7 @@ import pytest
 
 from cli.supervision.child import Child
 from cli.supervision.supervisor import Console, Stop, supervise
-from tests.helpers import wait_until, wait_until_sync
+from harness.waiting import wait_until, wait_until_sync
 from tests.supervisor.harness import (
     MORTAL,
     QUICK,

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.plant import Plant
+from harness.system import System
 
 
 @pytest.fixture
-async def plant(tmp_path: Path) -> AsyncIterator[Plant]:
+async def system(tmp_path: Path) -> AsyncIterator[System]:
     """A Redis of this test's own, and room for workers."""
-    async with Plant.of(tmp_path) as plant:
-        yield plant
+    async with System.running(tmp_path) as system:
+        yield system

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from tests.helpers import wait_until
-from tests.worker.plant import Plant
+from harness.system import System
+from harness.waiting import wait_until
 
 
-async def announced(plant: Plant) -> bool:
+async def announced(system: System) -> bool:
     """Whether all that is on the stream is announced as applied."""
-    facts = await plant.stream.facts()
-    applied = await plant.stream.applied()
+    facts = await system.stream.facts()
+    applied = await system.stream.applied()
     return applied is not None and (applied.epoch, applied.stream_id) == (
         facts.epoch,
         facts.last_id,
     )
 
 
-async def test_what_is_applied_is_announced_soon(plant: Plant) -> None:
-    await plant.worker()
+async def test_what_is_applied_is_announced_soon(system: System) -> None:
+    await system.worker()
     for number in range(3):
-        await plant.append(f"e{number}")
-        await plant.outcome(f"e{number}")
+        await system.append(f"e{number}")
+        await system.outcome(f"e{number}")
 
-        assert await wait_until(lambda: announced(plant), within=5)
+        assert await wait_until(lambda: announced(system), within=5)
 
 
-async def test_a_redis_that_has_no_room_for_it_stops_nothing(plant: Plant) -> None:
-    worker = await plant.worker()
+async def test_a_redis_that_has_no_room_for_it_stops_nothing(system: System) -> None:
+    worker = await system.worker()
     worker.freeze()
-    await plant.append("e1")
-    await plant.redis_says("CONFIG", "SET", "maxmemory", 1)
+    await system.append("e1")
+    await system.redis_says("CONFIG", "SET", "maxmemory", 1)
     worker.thaw()
 
-    await plant.outcome("e1")
-    assert not await announced(plant)
-    await plant.redis_says("CONFIG", "SET", "maxmemory", 64 * 1024 * 1024)
+    await system.outcome("e1")
+    assert not await announced(system)
+    await system.redis_says("CONFIG", "SET", "maxmemory", 64 * 1024 * 1024)
 
-    assert await wait_until(lambda: announced(plant))
+    assert await wait_until(lambda: announced(system))
     assert worker.log.count("leading under epoch") == 1

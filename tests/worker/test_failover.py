@@ -8,16 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.redis import RedisServer
+from harness.system import System
+from harness.waiting import wait_until
 from proof.proxy import Proxy
 from sessions.models import Event, EventType
 from sessions.stream.redis import RedisClient, connect
 from sessions.stream.turns import TurnStream
-from tests.helpers import wait_until
-from tests.worker.plant import Plant, RedisServer
-
-
-def socket_of(server: RedisServer) -> Path:
-    return Path(server.url.removeprefix("unix://"))
 
 
 @pytest.fixture
@@ -27,7 +24,7 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 
 async def way_to(server: RedisServer, stack: AsyncExitStack) -> Proxy:
-    way = Proxy(socket_of(server))
+    way = Proxy(server.socket_path)
     await way.start()
     stack.push_async_callback(way.close)
     return way
@@ -43,27 +40,26 @@ async def replica_of(way: Proxy, redis: RedisClient) -> None:
 
 
 async def test_who_had_connections_to_the_old_server_publishes_and_applies_on_the_new_one(
-    plant: Plant, tmp_path: Path, stack: AsyncExitStack
+    system: System, tmp_path: Path, stack: AsyncExitStack
 ) -> None:
-    old, new = plant.redis, RedisServer(tmp_path / "new")
-    await new.start()
-    stack.push_async_callback(new.end)
+    old = system.redis
+    new = stack.enter_context(RedisServer.running(tmp_path / "new"))
     name, to_old, to_new = [await way_to(server, stack) for server in (old, old, new)]
     other = await stack.enter_async_context(aclosing(connect(new.url)))
     url = f"redis://127.0.0.1:{name.port}/0"
     redis = await stack.enter_async_context(aclosing(connect(url)))
     stream = TurnStream(redis, url=url, prefix="turnstream:")
-    worker = await plant.worker(redis_url=url)
+    worker = await system.worker(redis_url=url)
     await stream.publish([Event("e1", EventType.APPEND, "s", "user", "one")])
-    await plant.outcome("e1")
+    await system.outcome("e1")
     await replica_of(to_old, other)
 
     await other.execute_command("REPLICAOF", "NO", "ONE")
-    name.lead_to(socket_of(new))
-    await replica_of(to_new, plant.client)
+    name.lead_to(new.socket_path)
+    await replica_of(to_new, system.client)
 
     await stream.publish([Event("e2", EventType.APPEND, "s", "user", "two")])
-    await plant.outcome("e2")
-    assert await plant.texts() == ["one", "two"]
+    await system.outcome("e2")
+    assert await system.texts() == ["one", "two"]
     assert "epoch 2" not in worker.log
     assert await worker.stop() == 0

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+from harness.system import System
 from sessions.models import Entry, Event, EventType, StreamId
-from tests.worker.plant import Plant
 
 # Bytes in one batch, as the worker asks for them.
 SIZE = 4 * 1024 * 1024
 
 
-async def calls_to_read(plant: Plant, place: StreamId) -> tuple[list[Entry], int]:
+async def calls_to_read(system: System, place: StreamId) -> tuple[list[Entry], int]:
     """A thousand entries behind that place, and how many XREADs they took."""
-    await plant.redis_says("CONFIG", "RESETSTAT")
-    entries = await plant.stream.read(place, count=1000, size=SIZE)
-    statistics = await plant.redis_says("INFO", "commandstats")
+    await system.redis_says("CONFIG", "RESETSTAT")
+    entries = await system.stream.read(place, count=1000, size=SIZE)
+    statistics = await system.redis_says("INFO", "commandstats")
     return entries, statistics["cmdstat_xread"]["calls"]
 
 
-async def publish(plant: Plant, number: int, content: str) -> StreamId:
+async def publish(system: System, number: int, content: str) -> StreamId:
     """Put that many turns on the stream; the id of the last one."""
     event = Event("e", EventType.APPEND, "s", "user", content)
     positions = [
-        await plant.stream.publish(
+        await system.stream.publish(
             [event._replace(id=f"{content[:5]}{n}") for n in range(start, start + 50)]
         )
         for start in range(0, number, 50)
@@ -29,29 +29,29 @@ async def publish(plant: Plant, number: int, content: str) -> StreamId:
     return positions[-1][-1].stream_id
 
 
-async def test_a_stream_that_fits_into_memory_is_read_by_500_entries(plant: Plant) -> None:
-    await publish(plant, 1500, "small")
-    await plant.stream.memory()
-    entries, calls = await calls_to_read(plant, StreamId(0, 0))
+async def test_a_stream_that_fits_into_memory_is_read_by_500_entries(system: System) -> None:
+    await publish(system, 1500, "small")
+    await system.stream.memory()
+    entries, calls = await calls_to_read(system, StreamId(0, 0))
     assert (len(entries), calls) == (1000, 2)
 
 
-async def test_before_the_size_of_a_stream_is_known_it_is_read_by_128(plant: Plant) -> None:
-    await publish(plant, 1500, "small")
-    entries, calls = await calls_to_read(plant, StreamId(0, 0))
+async def test_before_the_size_of_a_stream_is_known_it_is_read_by_128(system: System) -> None:
+    await publish(system, 1500, "small")
+    entries, calls = await calls_to_read(system, StreamId(0, 0))
     assert (len(entries), calls) == (1000, 8)
 
 
-async def test_a_stream_that_could_hold_a_run_of_the_largest_is_read_by_128(plant: Plant) -> None:
-    place = await publish(plant, 150, "large" * 50_000)
-    await publish(plant, 1500, "small")
-    await plant.stream.memory()
-    entries, calls = await calls_to_read(plant, place)
+async def test_a_stream_that_could_hold_a_run_of_the_largest_is_read_by_128(system: System) -> None:
+    place = await publish(system, 150, "large" * 50_000)
+    await publish(system, 1500, "small")
+    await system.stream.memory()
+    entries, calls = await calls_to_read(system, place)
     assert (len(entries), calls) == (1000, 8)
 
 
-async def test_of_large_entries_a_batch_holds_as_many_as_it_has_room_for(plant: Plant) -> None:
-    await publish(plant, 50, "large" * 50_000)
-    entries, _ = await calls_to_read(plant, StreamId(0, 0))
+async def test_of_large_entries_a_batch_holds_as_many_as_it_has_room_for(system: System) -> None:
+    await publish(system, 50, "large" * 50_000)
+    entries, _ = await calls_to_read(system, StreamId(0, 0))
     # It ends with the entry that fills it.
     assert len(entries) == 17

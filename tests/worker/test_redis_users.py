@@ -15,12 +15,13 @@ import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from harness.program import Program
+from harness.system import STREAM, System
+from harness.waiting import wait_until
 from proof.botapi import TOKEN
 from proof.proxy import Proxy
 from tests.docs.pages import ROOT, section
-from tests.helpers import wait_until
 from tests.ingest.botapi import bot_api
-from tests.worker.plant import STREAM, Plant, WorkerProcess
 
 SERVICES: Final = ("worker", "api", "ingest")
 
@@ -39,27 +40,23 @@ def name_of(service: str) -> str:
 
 @dataclass
 class Plan:
-    """A plant behind a port, whose services are users of their own."""
+    """A system behind a port, whose services are users of their own."""
 
-    plant: Plant
+    system: System
     port: int
     stack: AsyncExitStack
 
     async def allow(self, service: str, *more: str) -> None:
         """Make the service's user, with the rules of the docs and `more`."""
-        await self.plant.redis_says("ACL", "SETUSER", name_of(service), *rules_of(service), *more)
+        await self.system.redis_says("ACL", "SETUSER", name_of(service), *rules_of(service), *more)
 
-    async def start(self, service: str, **settings: str) -> WorkerProcess:
+    def start(self, service: str, **settings: str) -> Program:
         url = f"redis://{name_of(service)}:PASSWORD@127.0.0.1:{self.port}/0"
-        process = await WorkerProcess.start(
-            self.plant.workspace, url, module=service, port="0", **settings
-        )
-        self.stack.push_async_callback(process.stop, signal.SIGKILL)
-        return process
+        return self.system.start(service, redis_url=url, port="0", **settings)
 
     async def denied(self) -> list[tuple[str, str]]:
         """What was refused so far, as (user, command or key)."""
-        entries = await self.plant.redis_says("ACL LOG")
+        entries = await self.system.redis_says("ACL LOG")
         found = [{k.decode(): v for k, v in _pairs(entry)} for entry in entries]
         told = [(_text(entry["username"]), _text(entry["object"])) for entry in found]
         return [one for one in told if not one[1].startswith("client")]
@@ -77,11 +74,11 @@ def _text(value: Any) -> str:
 
 @pytest.fixture
 async def plan(tmp_path: Path) -> AsyncIterator[Plan]:
-    async with Plant.of(tmp_path) as plant, AsyncExitStack() as stack:
-        way = Proxy(Path(plant.redis.url.removeprefix("unix://")))
+    async with System.running(tmp_path) as system, AsyncExitStack() as stack:
+        way = Proxy(system.redis.socket_path)
         await way.start()
         stack.push_async_callback(way.close)
-        plan = Plan(plant, way.port, stack)
+        plan = Plan(system, way.port, stack)
         for service in SERVICES:
             await plan.allow(service)
         yield plan
@@ -95,15 +92,15 @@ async def next_of(chat: ClientConnection, *kinds: str) -> dict[str, Any]:
 
 
 async def test_a_system_of_such_users_does_everything_and_is_refused_nothing(plan: Plan) -> None:
-    plant = plan.plant
-    worker = await plan.start("worker")
+    system = plan.system
+    worker = plan.start("worker")
     await worker.says("leading under epoch")
-    standby = await plan.start("worker")
-    token = (plant.workspace / "token").read_text().strip()
-    api = await plan.start("api")
+    standby = plan.start("worker")
+    token = (system.workspace / "token").read_text().strip()
+    api = plan.start("api")
     api_url = await api.address()
     services = {"api_url": api_url, "token": token}
-    ingests = [await plan.start("ingest", **services) for _ in range(2)]
+    ingests = [plan.start("ingest", **services) for _ in range(2)]
     urls = [await ingest.address() for ingest in ingests]
     auth = {"Authorization": f"Bearer {token}"}
     http = await plan.stack.enter_async_context(
@@ -139,7 +136,7 @@ async def test_a_system_of_such_users_does_everything_and_is_refused_nothing(pla
     for process in (standby, worker):
         process.freeze()
     await one.send(json.dumps({"type": "message", "content": "are you there"}))
-    await wait_until(lambda: plant.redis_says("EXISTS", "turnstream:lane_names"))
+    await wait_until(lambda: system.redis_says("EXISTS", "turnstream:lane_names"))
     await ingests[0].stop(signal.SIGKILL)
     await ingests[1].says("took over the lane")
     for process in (standby, worker):
@@ -153,16 +150,16 @@ async def test_a_system_of_such_users_does_everything_and_is_refused_nothing(pla
 
     await wait_until(is_idle, within=30)
     # A Redis that is nearly full is trimmed.
-    used = (await plant.redis_says("INFO", "memory"))["used_memory"]
-    await plant.redis_says("CONFIG", "SET", "maxmemory", int(used * 1.15))
+    used = (await system.redis_says("INFO", "memory"))["used_memory"]
+    await system.redis_says("CONFIG", "SET", "maxmemory", int(used * 1.15))
 
     async def is_trimmed() -> bool:
-        return await plant.redis_says("XLEN", STREAM) == 0
+        return await system.redis_says("XLEN", STREAM) == 0
 
     await wait_until(is_trimmed, within=30)
 
     async def has_ended_a_job() -> bool:
-        return "cmdstat_zrem" in await plant.redis_says("INFO", "commandstats")
+        return "cmdstat_zrem" in await system.redis_says("INFO", "commandstats")
 
     # arq does one every ten seconds.
     await wait_until(has_ended_a_job, within=30)
@@ -204,7 +201,7 @@ async def test_a_service_that_lacks_a_permission_ends_with_78_and_names_it(
 ) -> None:
     more = ("resetpass", rule) if rule.startswith(">") else (rule,)
     await plan.allow(service, *more)
-    process = await plan.start(service, api_url="http://127.0.0.1:9", token="ts_x")
+    process = plan.start(service, api_url="http://127.0.0.1:9", token="ts_x")
     assert await process.ended() == 78, process.log
     last = [line for line in process.log.splitlines() if line.startswith(f"{service}: ")][-1]
     assert names in last
@@ -214,11 +211,11 @@ async def test_a_service_that_lacks_a_permission_ends_with_78_and_names_it(
 async def test_an_ingest_that_may_not_publish_ends_with_78_at_the_first_message(
     plan: Plan,
 ) -> None:
-    worker, api = await plan.start("worker"), await plan.start("api")
+    worker, api = plan.start("worker"), plan.start("api")
     await worker.says("leading under epoch")
-    token = (plan.plant.workspace / "token").read_text().strip()
+    token = (plan.system.workspace / "token").read_text().strip()
     await plan.allow("ingest", "-xadd")
-    ingest = await plan.start("ingest", api_url=await api.address(), token=token)
+    ingest = plan.start("ingest", api_url=await api.address(), token=token)
     place = f"{(await ingest.address()).replace('http', 'ws')}/ws/chat?agent=main&session_id=one"
     auth = {"Authorization": f"Bearer {token}"}
     async with connect(place, additional_headers=auth) as chat:
@@ -241,17 +238,15 @@ KEYS_OF_INGEST: Final = ("turns", "store", "lane[^_]*", "lane_[^o]*", "queue:*",
 async def test_an_ingest_that_lacks_what_only_a_poller_needs_ends_with_78_and_names_it(
     plan: Plan, tmp_path: Path, keys: tuple[str, ...], message: str | None
 ) -> None:
-    worker, api = await plan.start("worker"), await plan.start("api")
+    worker, api = plan.start("worker"), plan.start("api")
     await worker.says("leading under epoch")
-    token = (plan.plant.workspace / "token").read_text().strip()
+    token = (plan.system.workspace / "token").read_text().strip()
     allowed = [f"~turnstream:{key}" for key in (*KEYS_OF_INGEST, *keys)]
     await plan.allow("ingest", "resetkeys", *allowed)
     async with bot_api() as (bot, url):
         file = tmp_path / "turnstream.toml"
         file.write_text(_BOT.format(token=TOKEN, url=url))
-        ingest = await plan.start(
-            "ingest", api_url=await api.address(), token=token, config=str(file)
-        )
+        ingest = plan.start("ingest", api_url=await api.address(), token=token, config=str(file))
         if message is not None:
             bot.say(message)
         assert await ingest.ended() == 78, ingest.log

@@ -10,18 +10,18 @@ import httpx
 import pytest
 
 from api.app import opened
+from harness.system import STREAM, System
+from harness.waiting import wait_until
 from sessions.access.tokens import ensure_admin_token
 from sessions.ids import new_id
 from sessions.models import Event, EventType, Position
 from sessions.process.settings import Settings
-from tests.helpers import wait_until
-from tests.worker.plant import STREAM, Plant
 
 
 @asynccontextmanager
-async def api_of(plant: Plant) -> AsyncIterator[httpx.AsyncClient]:
-    own = {"workspace": str(plant.workspace), "redis_url": plant.redis.url}
-    headers = {"Authorization": f"Bearer {ensure_admin_token(plant.workspace)}"}
+async def api_of(system: System) -> AsyncIterator[httpx.AsyncClient]:
+    own = {"workspace": str(system.workspace), "redis_url": system.redis.url}
+    headers = {"Authorization": f"Bearer {ensure_admin_token(system.workspace)}"}
     async with opened(Settings.model_validate({"turnstream": own})) as app:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(
@@ -30,9 +30,9 @@ async def api_of(plant: Plant) -> AsyncIterator[httpx.AsyncClient]:
             yield http
 
 
-async def is_fresh(plant: Plant, *texts: str) -> None:
+async def is_fresh(system: System, *texts: str) -> None:
     """Everything says that nothing waits, and fresh reads show what is stored."""
-    async with api_of(plant) as http:
+    async with api_of(system) as http:
         await wait_until(lambda: _is_ready(http))
         ready = (await http.get("/readyz")).json()
         assert (ready["ready"], ready["lag"]) == (True, 0), ready
@@ -47,58 +47,58 @@ async def _is_ready(http: httpx.AsyncClient) -> bool:
     return (await http.get("/readyz")).status_code == 200
 
 
-async def publish(plant: Plant, *contents: str) -> Position:
+async def publish(system: System, *contents: str) -> Position:
     events = [Event(new_id(), EventType.APPEND, "s", "user", content) for content in contents]
-    return (await plant.stream.publish(events))[-1]
+    return (await system.stream.publish(events))[-1]
 
 
-async def store_that_went_back(plant: Plant) -> Position:
+async def store_that_went_back(system: System) -> Position:
     """One message is stored; two more were published, which neither store nor stream has."""
-    worker = await plant.worker()
-    await plant.append("e1", "one")
-    await plant.outcome("e1")
+    worker = await system.worker()
+    await system.append("e1", "one")
+    await system.outcome("e1")
     assert await worker.stop() == 0
-    last = await publish(plant, "two", "three")
-    await plant.redis_says("XTRIM", STREAM, "MAXLEN", 0)
+    last = await publish(system, "two", "three")
+    await system.redis_says("XTRIM", STREAM, "MAXLEN", 0)
     return last
 
 
 async def test_a_restored_store_on_a_stream_that_was_trimmed_to_nothing_is_fresh(
-    plant: Plant,
+    system: System,
 ) -> None:
-    await store_that_went_back(plant)
-    worker = await plant.worker()
-    await is_fresh(plant, "one")
+    await store_that_went_back(system)
+    worker = await system.worker()
+    await is_fresh(system, "one")
     await worker.says("2 stream entries vanished")
 
 
 async def test_a_new_store_that_adopts_a_stream_that_was_trimmed_to_nothing_is_fresh(
-    plant: Plant,
+    system: System,
 ) -> None:
-    await store_that_went_back(plant)
-    plant.workspace = plant.workspace.with_name("elsewhere")
-    await plant.close_store()
-    await plant.worker("--adopt-stream")
-    await is_fresh(plant)
+    await store_that_went_back(system)
+    system.workspace = system.workspace.with_name("elsewhere")
+    await system.close_store()
+    await system.worker("--adopt-stream")
+    await is_fresh(system)
 
 
 async def test_a_store_is_fresh_when_the_last_entries_were_deleted_before_they_were_read(
-    plant: Plant,
+    system: System,
 ) -> None:
-    worker = await plant.worker()
-    await plant.append("e1", "one")
-    await plant.outcome("e1")
+    worker = await system.worker()
+    await system.append("e1", "one")
+    await system.outcome("e1")
     assert await worker.stop() == 0
-    last = await publish(plant, "two")
-    await plant.redis_says("XDEL", STREAM, str(last.stream_id))
-    await plant.worker()
-    await is_fresh(plant, "one")
+    last = await publish(system, "two")
+    await system.redis_says("XDEL", STREAM, str(last.stream_id))
+    await system.worker()
+    await is_fresh(system, "one")
 
 
-async def test_who_waits_for_an_entry_that_is_gone_is_shown_what_there_is(plant: Plant) -> None:
-    last = await store_that_went_back(plant)
-    await plant.worker()
-    async with api_of(plant) as http:
+async def test_who_waits_for_an_entry_that_is_gone_is_shown_what_there_is(system: System) -> None:
+    last = await store_that_went_back(system)
+    await system.worker()
+    async with api_of(system) as http:
         page = await http.get("/api/sessions/s/messages", params={"after": str(last)})
         assert page.status_code == 200, page.text
         assert [row["content"] for row in page.json()["messages"]] == ["one"]
@@ -106,14 +106,14 @@ async def test_who_waits_for_an_entry_that_is_gone_is_shown_what_there_is(plant:
 
 @pytest.mark.parametrize("behind", [0, 1])
 async def test_what_comes_behind_entries_that_are_gone_is_waited_for(
-    plant: Plant, behind: int
+    system: System, behind: int
 ) -> None:
-    await store_that_went_back(plant)
-    worker = await plant.worker()
+    await store_that_went_back(system)
+    worker = await system.worker()
     if behind:
         worker.freeze()
-    last = await publish(plant, "four")
-    async with api_of(plant) as http:
+    last = await publish(system, "four")
+    async with api_of(system) as http:
         page = await http.get("/api/sessions/s/messages", params={"after": str(last)})
         if behind:
             assert page.status_code == 503, page.text

@@ -7,54 +7,54 @@ from pathlib import Path
 
 import pytest
 
+from harness.system import System
+from harness.waiting import wait_until
 from sessions.errors import StreamFull
 from sessions.models import Event, EventType, OutcomeKind
-from tests.helpers import wait_until
-from tests.worker.plant import Plant
 
 LARGE = 256 * 1024
 
 
-async def test_turns_go_on_after_redis_was_killed_and_started_again(plant: Plant) -> None:
-    worker = await plant.worker()
-    await plant.append("e1", "one")
-    await plant.redis.kill()
+async def test_turns_go_on_after_redis_was_killed_and_started_again(system: System) -> None:
+    worker = await system.worker()
+    await system.append("e1", "one")
+    await system.redis.kill()
     await worker.says("waiting: Redis at")
-    await plant.redis.start()
-    await plant.append("e2", "two")
-    await plant.outcome("e2")
-    assert await plant.texts() == ["one", "two"]
+    await system.redis.start()
+    await system.append("e2", "two")
+    await system.outcome("e2")
+    assert await system.texts() == ["one", "two"]
     assert await worker.stop() == 0
 
 
 async def test_a_full_redis_refuses_publishers_and_the_worker_drains_and_makes_room(
-    plant: Plant,
+    system: System,
 ) -> None:
-    worker = await plant.worker()
+    worker = await system.worker()
     worker.freeze()
     with pytest.raises(StreamFull):
-        await _fill(plant)
+        await _fill(system)
     worker.thaw()
-    accepted = await plant.redis_says("XLEN", "turnstream:turns")
-    await wait_until(lambda: _resolved(plant, accepted), within=60)
-    await wait_until(lambda: _accepts(plant, "again"), within=60)
-    assert (await plant.outcome("again")).outcome is OutcomeKind.APPLIED
+    accepted = await system.redis_says("XLEN", "turnstream:turns")
+    await wait_until(lambda: _resolved(system, accepted), within=60)
+    await wait_until(lambda: _accepts(system, "again"), within=60)
+    assert (await system.outcome("again")).outcome is OutcomeKind.APPLIED
     assert worker.peak_mb() < 150
     assert await worker.stop() == 0
 
 
-async def test_a_full_disk_is_waited_out_without_losing_or_repeating_a_turn(plant: Plant) -> None:
-    worker = await plant.worker()
-    await plant.append("e0")
-    await plant.outcome("e0")
+async def test_a_full_disk_is_waited_out_without_losing_or_repeating_a_turn(system: System) -> None:
+    worker = await system.worker()
+    await system.append("e0")
+    await system.outcome("e0")
     worker.limit_file_size(1024)
     for number in range(1, 50):
-        await plant.append(f"e{number}", f"turn {number}")
+        await system.append(f"e{number}", f"turn {number}")
     await worker.says("is the disk full?")
-    assert (await (await plant.store()).cursor()).resolved == 1
+    assert (await (await system.store()).cursor()).resolved == 1
     worker.limit_file_size(-1)
-    await plant.outcome("e49")
-    assert await plant.texts() == ["hello", *(f"turn {number}" for number in range(1, 50))]
+    await system.outcome("e49")
+    assert await system.texts() == ["hello", *(f"turn {number}" for number in range(1, 50))]
     assert await worker.stop() == 0
 
 
@@ -68,95 +68,95 @@ async def test_a_full_disk_is_waited_out_without_losing_or_repeating_a_turn(plan
     ],
 )
 async def test_an_entry_that_cannot_be_applied_becomes_a_dead_letter_and_the_next_is_applied(
-    plant: Plant, fields: tuple[str | bytes, ...], reason: str
+    system: System, fields: tuple[str | bytes, ...], reason: str
 ) -> None:
-    await plant.worker()
-    await plant.xadd(*fields)
-    await plant.append("good")
-    await plant.outcome("good")
-    bad = await plant.outcome("bad")
-    [letter] = (await (await plant.store()).dead_letters()).items
+    await system.worker()
+    await system.xadd(*fields)
+    await system.append("good")
+    await system.outcome("good")
+    bad = await system.outcome("bad")
+    [letter] = (await (await system.store()).dead_letters()).items
     assert (bad.outcome, bad.reason) == (OutcomeKind.DEAD, reason)
     assert (letter.reason, letter.event_id) == (reason, "bad")
 
 
 async def test_an_entry_of_ten_mebibytes_is_set_aside_with_its_size_and_its_beginning(
-    plant: Plant,
+    system: System,
 ) -> None:
-    worker = await plant.worker()
+    worker = await system.worker()
     size = 10 * 1024 * 1024
     fields = ("v", "1", "id", "big", "type", "append", "session", "s", "role", "user")
-    await plant.xadd(*fields, "content", b"x" * size)
-    await plant.append("good")
-    await plant.outcome("good")
-    [letter] = (await (await plant.store()).dead_letters()).items
+    await system.xadd(*fields, "content", b"x" * size)
+    await system.append("good")
+    await system.outcome("good")
+    [letter] = (await (await system.store()).dead_letters()).items
     assert letter.reason == "too_large"
     assert letter.size == size + len("".join(fields)) + len("content")
     assert len(letter.payload) == 64 * 1024
     assert worker.peak_mb() < 150
 
 
-async def test_a_replay_is_bound_by_the_same_size_as_the_entry_was(plant: Plant) -> None:
+async def test_a_replay_is_bound_by_the_same_size_as_the_entry_was(system: System) -> None:
     fields = ("v", "1", "type", "append", "session", "s", "role", "user", "content", "x" * 200)
-    worker = await plant.worker(max_content_bytes="100")
-    await plant.xadd(*fields, "id", "long")
-    await plant.outcome("long")
-    [letter] = (await (await plant.store()).dead_letters()).items
+    worker = await system.worker(max_content_bytes="100")
+    await system.xadd(*fields, "id", "long")
+    await system.outcome("long")
+    [letter] = (await (await system.store()).dead_letters()).items
     replay = ("v", "1", "type", "dead", "action", "replay", "target", letter.id)
-    await plant.xadd(*replay, "id", "once")
-    assert (await plant.outcome("once")).reason == "still_dead"
+    await system.xadd(*replay, "id", "once")
+    assert (await system.outcome("once")).reason == "still_dead"
     await worker.stop()
-    await plant.worker(max_content_bytes="200")
-    await plant.xadd(*replay, "id", "again")
-    assert (await plant.outcome("again")).reason is None
-    assert await plant.texts() == ["x" * 200]
+    await system.worker(max_content_bytes="200")
+    await system.xadd(*replay, "id", "again")
+    assert (await system.outcome("again")).reason is None
+    assert await system.texts() == ["x" * 200]
 
 
 async def test_the_largest_entries_stream_through_without_filling_the_workers_memory(
-    plant: Plant,
+    system: System,
 ) -> None:
-    await plant.redis_says("CONFIG", "SET", "maxmemory", 512 * 1024 * 1024)
-    worker = await plant.worker()
+    await system.redis_says("CONFIG", "SET", "maxmemory", 512 * 1024 * 1024)
+    worker = await system.worker()
     worker.freeze()
     for number in range(400):
-        await plant.append(f"e{number}", f"{number:06d}" + "x" * (LARGE - 6), f"s{number % 7}")
+        await system.append(f"e{number}", f"{number:06d}" + "x" * (LARGE - 6), f"s{number % 7}")
     worker.thaw()
-    await wait_until(lambda: _resolved(plant, 400), within=60)
+    await wait_until(lambda: _resolved(system, 400), within=60)
     assert worker.peak_mb() < 150
 
 
-async def test_a_workspace_that_is_a_file_is_an_error_that_names_it(plant: Plant) -> None:
-    plant.workspace.parent.mkdir(exist_ok=True)
-    plant.workspace.write_text("not a directory")
-    worker = await plant.worker(leads=False)
+async def test_a_workspace_that_is_a_file_is_an_error_that_names_it(system: System) -> None:
+    system.workspace.parent.mkdir(exist_ok=True)
+    system.workspace.write_text("not a directory")
+    worker = await system.worker(leads=False)
     assert await worker.ended() == 78
-    assert str(plant.workspace) in worker.log
+    assert str(system.workspace) in worker.log
     assert "Traceback" not in worker.log
 
 
-async def test_an_unknown_backend_is_an_error_that_names_the_valid_ones(plant: Plant) -> None:
-    worker = await plant.worker(leads=False, session_backend="mysql")
+async def test_an_unknown_backend_is_an_error_that_names_the_valid_ones(system: System) -> None:
+    worker = await system.worker(leads=False, session_backend="mysql")
     assert await worker.ended() == 78
     assert "'mysql' does not exist" in worker.log
     assert "sqlite, jsonl" in worker.log
 
 
-async def test_a_worker_whose_store_is_damaged_ends_and_says_what_to_do(plant: Plant) -> None:
-    worker = await plant.worker()
-    await plant.append("e1")
-    await plant.outcome("e1")
-    await plant.close_store()
+async def test_a_worker_whose_store_is_damaged_ends_and_says_what_to_do(system: System) -> None:
+    worker = await system.worker()
+    await system.append("e1")
+    await system.outcome("e1")
+    await system.close_store()
     assert await worker.stop(signal.SIGTERM) == 0
-    _damage(plant.workspace / "sessions" / "turnstream.db")
-    worker = await plant.worker(leads=False)
+    _damage(system.workspace / "sessions" / "turnstream.db")
+    worker = await system.worker(leads=False)
     assert await worker.ended() == 65
     assert "restore the workspace from a backup" in worker.log
     assert "Traceback" not in worker.log
 
 
-async def _fill(plant: Plant) -> None:
+async def _fill(system: System) -> None:
     for number in range(10_000):
-        await plant.append(f"e{number:05d}", "x" * LARGE)
+        await system.append(f"e{number:05d}", "x" * LARGE)
 
 
 def _damage(database: Path) -> None:
@@ -165,13 +165,13 @@ def _damage(database: Path) -> None:
     database.write_bytes(content)
 
 
-async def _resolved(plant: Plant, count: int) -> bool:
-    return (await (await plant.store()).cursor()).resolved >= count
+async def _resolved(system: System, count: int) -> bool:
+    return (await (await system.store()).cursor()).resolved >= count
 
 
-async def _accepts(plant: Plant, event_id: str) -> bool:
+async def _accepts(system: System, event_id: str) -> bool:
     try:
-        await plant.stream.publish([Event(event_id, EventType.APPEND, "s", "user", "hello")])
+        await system.stream.publish([Event(event_id, EventType.APPEND, "s", "user", "hello")])
     except StreamFull:
         return False
     return True
