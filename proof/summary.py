@@ -11,6 +11,7 @@ from rich.table import Table
 
 from proof.checker import Fault
 from proof.job import Job, Kind
+from proof.plants import PLANTS
 from proof.report import Report
 
 # What is counted by name; the rest is told as `other`.
@@ -29,12 +30,10 @@ class Finished:
 
     @property
     def caught(self) -> bool:
-        """Whether the checker saw the planted bug, or the worker refused to go on for its sake."""
-        found = self.report.found
-        if "stuck" not in found:
-            return bool(found)
+        """Whether the check that is meant for the planted bug saw it."""
+        found, wanted = self.report.found, PLANTS[self.job.what].fault
         # What was not applied yet looks lost; what is broken is broken.
-        return bool(self.report.ends) or not _BROKEN.isdisjoint(found)
+        return wanted in found and ("stuck" not in found or wanted in _BROKEN)
 
     @property
     def good(self) -> bool:
@@ -48,6 +47,8 @@ class Finished:
         facts = f"{report.events} events, {len(report.faults)} faults"
         found = ", ".join(f"{count} {what}" for what, count in report.found.items()) or "nothing"
         text = f"{head}, {facts}, found {found}"
+        if self.job.kind is Kind.PLANTED:
+            text += f", meant to be {PLANTS[self.job.what].fault}"
         if not self.good:
             text += "".join(f"\n       {line}" for line in (*report.examples, *report.ends))
         return text
@@ -57,7 +58,7 @@ class Finished:
 class Summary:
     """What all runs showed."""
 
-    finished: list[Finished] = field(default_factory=list)
+    finished: list[Finished] = field(default_factory=list[Finished])
     seconds: float = 0.0
 
     @property

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from proof.checker import Fault
 from proof.nemesis import POWER_CUTS, Schedule
 from proof.plants import files, store, stream
 from proof.proxy import Trouble
@@ -26,10 +27,11 @@ _POWER: Final = replace(POWER_CUTS, patience=_PATIENCE)
 
 @dataclass(frozen=True)
 class Plant:
-    """A bug: what it does, where, and the faults that bring it to light."""
+    """A bug: what it does, where, what the checker must find, and what brings that to light."""
 
     about: str
     put_in: Callable[[], None]
+    fault: Fault
     schedule: Schedule = _KILLS
     backend: str = "sqlite"
     seconds: float = 6.0
@@ -37,37 +39,54 @@ class Plant:
 
 PLANTS: Final[dict[str, Plant]] = {
     "ack-before-commit": Plant(
-        "entries are removed from the stream before their transaction", stream.ack_before_commit
+        "entries are removed from the stream before their transaction",
+        stream.ack_before_commit,
+        Fault.LOST,
     ),
     "trim-by-length": Plant(
-        "the stream is trimmed to a length, not behind the cursor", stream.trim_by_length
+        "the stream is trimmed to a length, not behind the cursor",
+        stream.trim_by_length,
+        Fault.LOST,
     ),
     "dedupe-by-place": Plant(
-        "an entry counts as new when its stream id is", store.dedupe_by_place, _RETRIES
+        "an entry counts as new when its stream id is",
+        store.dedupe_by_place,
+        Fault.DUPLICATED,
+        _RETRIES,
     ),
     "content-rollback": Plant(
-        "a rollback removes the last message of the same text", store.content_rollback
+        "a rollback removes the last message of the same text",
+        store.content_rollback,
+        Fault.RESURRECTED,
     ),
     "no-fence": Plant(
         "a leader that lost its lease goes on writing",
         store.no_fence,
+        # The second writer counts the later entries of an id a second time.
+        Fault.COUNT,
         _COMA,
         seconds=10.0,
     ),
-    "or-ignore": Plant("what cannot be inserted is ignored", store.or_ignore, _RETRIES),
-    "dedupe-lost-at-delete": Plant(
-        "a delete forgets the ids of the session", store.dedupe_lost_at_delete
+    "or-ignore": Plant(
+        "what cannot be inserted is ignored", store.or_ignore, Fault.LETTERS, _RETRIES
     ),
-    "whole-batch-poison": Plant("one bad entry condemns its batch", store.whole_batch_poison),
+    "dedupe-lost-at-delete": Plant(
+        "a delete forgets the ids of the session", store.dedupe_lost_at_delete, Fault.LOST
+    ),
+    "whole-batch-poison": Plant(
+        "one bad entry condemns its batch", store.whole_batch_poison, Fault.LETTERS
+    ),
     "torn-tail-kept": Plant(
         "lines are appended behind what a crash left over",
         files.torn_tail_kept,
+        Fault.DAMAGE,
         backend="jsonl",
         seconds=8.0,
     ),
     "index-before-sync": Plant(
         "the index commits before the file is synced",
         files.index_before_sync,
+        Fault.DAMAGE,
         _POWER,
         backend="jsonl",
     ),

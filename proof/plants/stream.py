@@ -10,7 +10,7 @@ from sessions.stream.turns import TurnStream
 from worker.batches import Batches
 
 # Seconds between the two steps in the wrong order, so that a short run has a kill in there.
-_BETWEEN = 0.02
+_BETWEEN = 0.1
 # Entries that the wrong trimming leaves: fewer than wait after a fault.
 _LENGTH = 20
 
