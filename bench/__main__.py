@@ -37,7 +37,7 @@ def main() -> None:
         _show(figures)
 
 
-async def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
+async def _measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     figures: dict[str, Any] = {}
     if arguments.only in (None, "drain"):
         turns = corpus.read(arguments.data) if arguments.data else corpus.made(arguments.sessions)
@@ -63,9 +63,9 @@ async def _in_folder(measure: Any, *arguments: Any) -> Any:
         shutil.rmtree(folder)
 
 
-def _plain(figures: dict[str, Any]) -> dict[str, Any]:
+def _plain(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The figures as JSON has them."""
-    plain: dict[str, Any] = {}
+    plain: dict[str, dict[str, Any]] = {}
     if runs := figures.get("drain"):
         plain["drain"] = {
             "turns": runs[0].turns,
@@ -92,11 +92,13 @@ def _plain(figures: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _show(figures: dict[str, Any]) -> None:
+def _show(figures: dict[str, dict[str, Any]]) -> None:
     console = Console()
     for name, values in figures.items():
         table = Table(title=name.replace("_", " "), title_justify="left")
-        nested = {key: value for key, value in values.items() if isinstance(value, dict)}
+        nested: dict[str, dict[str, float]] = {
+            key: value for key, value in values.items() if isinstance(value, dict)
+        }
         if nested:
             columns = list(next(iter(nested.values())))
             table.add_column("what")

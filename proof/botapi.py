@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import json
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl
 
 from fastapi import FastAPI, Request, Response
@@ -61,12 +61,14 @@ class BotApi:
 
     name: str = "Home_bot"
 
-    queue: list[Any] = field(default_factory=list)
-    sent: list[dict[str, str]] = field(default_factory=list)
-    calls: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-    refusals: list[JSONResponse] = field(default_factory=list)
-    outages: list[Response] = field(default_factory=list)
-    nameless: list[JSONResponse] = field(default_factory=list)
+    queue: list[Any] = field(default_factory=list[Any])
+    sent: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    calls: list[tuple[str, dict[str, str]]] = field(
+        default_factory=list[tuple[str, dict[str, str]]]
+    )
+    refusals: list[JSONResponse] = field(default_factory=list[JSONResponse])
+    outages: list[Response] = field(default_factory=list[Response])
+    nameless: list[JSONResponse] = field(default_factory=list[JSONResponse])
     webhook: dict[str, str] | None = None
     pollers: int = 0
     most_pollers: int = 0
@@ -177,7 +179,8 @@ class BotApi:
 
 def _stays(one: Any, offset: int) -> bool:
     """Whether an update is not confirmed yet; what has no number goes with those before it."""
-    number = one.get("update_id") if isinstance(one, dict) else None
+    update = cast("dict[str, Any]", one) if isinstance(one, dict) else {}
+    number = update.get("update_id")
     return number >= offset if type(number) is int else offset == 0
 
 

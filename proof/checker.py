@@ -49,7 +49,7 @@ class Judgement:
     events: int = 0
     sessions: int = 0
     reads: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list[Finding])
 
     @property
     def counts(self) -> Counter[Fault]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import httpx
@@ -130,7 +131,7 @@ class WebDoor:
             raise Unknown(repr(error)) from error
         if response.status_code in _REFUSALS:
             raise Refused(response.text)
-        if response.status_code != httpx.codes.ACCEPTED:
+        if response.status_code != HTTPStatus.ACCEPTED:
             raise Unknown(f"{response.status_code}: {response.text}")
         answer: dict[str, Any] = response.json()
         positions = [Position.parse(event["position"]) for event in answer["events"]]
@@ -142,8 +143,8 @@ class WebDoor:
             response = await self._client.get(f"/api/outcomes/{event_id}")
         except httpx.HTTPError:
             return None
-        answered = response.status_code in (httpx.codes.OK, httpx.codes.NOT_FOUND)
-        return response.status_code == httpx.codes.OK if answered else None
+        answered = response.status_code in (HTTPStatus.OK, HTTPStatus.NOT_FOUND)
+        return response.status_code == HTTPStatus.OK if answered else None
 
 
 def _raw(step: Step) -> list[bytes]:

@@ -24,7 +24,7 @@ class StoredSession:
     generation: int
     name: str | None
     count: int
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list[Row])
 
 
 @dataclass
@@ -34,13 +34,13 @@ class Stored:
     `duplicates` counts the later entries of an id, `letters` its dead letters by reason.
     """
 
-    sessions: dict[str, StoredSession] = field(default_factory=dict)
-    outcomes: dict[str, Verdict] = field(default_factory=dict)
-    duplicates: dict[str, int] = field(default_factory=dict)
-    letters: dict[str, Counter[str]] = field(default_factory=dict)
+    sessions: dict[str, StoredSession] = field(default_factory=dict[str, StoredSession])
+    outcomes: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
+    duplicates: dict[str, int] = field(default_factory=dict[str, int])
+    letters: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
     resolved: int = 0
     skipped: int = 0
-    damage: list[str] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list[str])
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Leftovers:
 
     added: int
     whole: bool
-    entries: Counter[str] = field(default_factory=Counter)
+    entries: Counter[str] = field(default_factory=Counter[str])
 
 
 def database_of(workspace: Path, backend: str) -> Path:

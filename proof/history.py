@@ -64,9 +64,9 @@ class Told:
     `stale` has the ids of confirmed events that a fresh read did not show.
     """
 
-    sessions: dict[str, list[Operation]] = field(default_factory=dict)
+    sessions: dict[str, list[Operation]] = field(default_factory=dict[str, list[Operation]])
     reads: int = 0
-    stale: list[str] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list[str])
 
     @property
     def accepted(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from harness.waiting import Stuck
 from proof.accidents import run_accident
@@ -93,8 +93,8 @@ class Job:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the job that the argument describes."""
-    fields = json.loads(arguments[0])
-    job = Job(**{**fields, "kind": Kind(fields["kind"])})
+    fields: dict[str, Any] = json.loads(arguments[0])
+    job = Job(kind=Kind(fields.pop("kind")), **fields)
     print(json.dumps(asyncio.run(job.run()).as_json()))
 
 

@@ -113,7 +113,7 @@ class Nemesis:
     stack: Stack
     schedule: Schedule
     chance: random.Random
-    injected: list[Injected] = field(default_factory=list)
+    injected: list[Injected] = field(default_factory=list[Injected])
 
     def __post_init__(self) -> None:
         self._faults = self._table()

@@ -58,7 +58,7 @@ class Nursery:
     """The parent's loop. Single-threaded: it forks."""
 
     control: socket.socket
-    children: dict[str, _Child] = field(default_factory=dict)
+    children: dict[str, _Child] = field(default_factory=dict[str, _Child])
 
     def run(self) -> None:
         """Do as asked until the other side is gone."""

@@ -48,8 +48,8 @@ class _Talk:
     outside: Outside
     journal: Journal
     gates: Sequence[Gate]
-    messages: list[Message] = field(default_factory=list)
-    faults: list[tuple[str, float]] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list[Message])
+    faults: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
 
     async def go_on(self) -> None:
         """Return when every message has its answer."""

@@ -28,10 +28,10 @@ class Report:
     events: int = 0
     sessions: int = 0
     reads: int = 0
-    faults: list[tuple[str, float]] = field(default_factory=list)
-    found: dict[str, int] = field(default_factory=dict)
-    examples: list[str] = field(default_factory=list)
-    ends: list[str] = field(default_factory=list)
+    faults: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    found: dict[str, int] = field(default_factory=dict[str, int])
+    examples: list[str] = field(default_factory=list[str])
+    ends: list[str] = field(default_factory=list[str])
     silent: int = 0
 
     @property

@@ -101,12 +101,12 @@ class Journal:
     answers after which one tries again, by their code; `surprises` those that should not be.
     """
 
-    runs: list[Run] = field(default_factory=list)
-    replies: dict[str, list[str]] = field(default_factory=dict)
-    ended: dict[str, str] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
-    refusals: Counter[str] = field(default_factory=Counter)
-    surprises: list[str] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list[Run])
+    replies: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    ended: dict[str, str] = field(default_factory=dict[str, str])
+    taken: set[str] = field(default_factory=set[str])
+    refusals: Counter[str] = field(default_factory=Counter[str])
+    surprises: list[str] = field(default_factory=list[str])
     redelivered: int = 0
     last_end: float = 0.0
 

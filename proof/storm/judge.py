@@ -62,7 +62,7 @@ class Evidence:
     entries: Counter[str] | None
     store: Stored
     states: Mapping[str, str]
-    interrupted: list[Message] = field(default_factory=list)
+    interrupted: list[Message] = field(default_factory=list[Message])
 
     @classmethod
     def gathered(

@@ -25,8 +25,8 @@ class Report:
     seed: str
     seconds: float = 0.0
     took: float = 0.0
-    findings: list[Finding] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list[Finding])
+    figures: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def clean(self) -> bool:

@@ -54,9 +54,9 @@ class Storm:
     outside: Outside
     journal: Journal
     gates: Sequence[Gate]
-    messages: list[Message] = field(default_factory=list)
-    deaths: list[Death] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list[Message])
+    deaths: list[Death] = field(default_factory=list[Death])
+    refused: list[str] = field(default_factory=list[str])
     goes_on: float = 0.0
 
     async def rage(self) -> None:

@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import httpx
@@ -189,7 +190,7 @@ class HookLine:
             raise Refused(f"cut off ({type(error).__name__})") from error
         if answer.status_code in (429, 503):
             raise Refused(answer.json()["code"].upper())
-        if answer.status_code != httpx.codes.OK:
+        if answer.status_code != HTTPStatus.OK:
             self._journal.surprises.append(f"{message.name}: {answer.status_code} {answer.text}")
             raise Refused(str(answer.status_code))
         self._journal.taken.add(message.name)
