@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -31,6 +32,7 @@ from sessions.store.factory import make_session_backend
 from sessions.stream.redis import connect
 from sessions.stream.turns import TurnStream
 from tests import events
+from worker.upkeep import Upkeep
 
 USER, REPLY = events.user("u1"), events.reply("a1", turn="u1")
 TALK: Final = tuple(events.user(f"u{number}") for number in range(50))
@@ -151,16 +153,16 @@ async def power_cut(place: Place, stream: TurnStream) -> None:
 async def kill_before_the_commit(place: Place, stream: TurnStream) -> None:
     """The worker is killed once the stream is shorter, or as soon as it would commit."""
     await published(place, stream, TALK)
-    consumer: Any = object.__new__(worker.app.Consumer)
     committing = asyncio.Event()
 
-    async def commit(*_: object) -> None:
+    async def commit(*_: object, **__: object) -> None:
         committing.set()
         await asyncio.Event().wait()
 
-    consumer._stream, consumer._commit = stream, commit
+    backend: Any = SimpleNamespace(apply=commit)
+    batches = worker.app.Batches(backend, stream, upkeep=Upkeep(backend, stream, ttl_hours=0))
     batch = await stream.read(STREAM_START, count=100, size=2**20)
-    killed = asyncio.create_task(consumer._apply(batch))
+    killed = asyncio.create_task(batches.apply(batch))
     await wait_until(lambda: _is_shorter(stream, len(batch), committing))
     killed.cancel()
     await asyncio.wait([killed])

@@ -10,32 +10,21 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from sessions import times
 from sessions.errors import Fenced, Retryable, StoreDamaged
-from sessions.ids import space_of
 from sessions.models import STREAM_START, Entry, Lease, Poison, Reason, StreamCursor
 from sessions.store.backend import Following
-from sessions.store.engine.adapter import (
-    Foreseeing,
-    Settling,
-    StoreAdapter,
-    Tidying,
-    Transaction,
-)
+from sessions.store.engine.adapter import Settling, StoreAdapter, Tidying, Transaction
 from sessions.store.engine.asking import Deciding
 from sessions.store.engine.changes import Needs
-from sessions.store.engine.decider import Decider
-from sessions.store.engine.lookahead import Decided, LookAhead
+from sessions.store.engine.decisions import Decisions
 from sessions.store.engine.removal import Remover
-from sessions.store.engine.workset import ID_AFTERLIFE, Memory, Workset
+from sessions.store.engine.workset import ID_AFTERLIFE, Workset
 from sessions.wire import DEFAULT_MAX_CONTENT
 
 log = logging.getLogger(__name__)
-
-# Session rows kept between batches, about 5 MB.
-_KEPT_SESSIONS: Final = 10_000
 
 
 class Writer:
@@ -49,11 +38,9 @@ class Writer:
         clock: Callable[[], int] = times.now,
     ) -> None:
         self._adapter = adapter
-        self._max_content = max_content
         self._clock = clock
         self._epoch: int | None = None
-        self._memory = Memory()
-        self._ahead = LookAhead(self._decide_ahead)
+        self._decisions = Decisions(adapter, max_content=max_content, clock=clock)
         # Whether a transaction left an erasure that has to be settled before the next one.
         self._unsettled = False
 
@@ -69,8 +56,7 @@ class Writer:
         taken = await self._adapter.take_lead(holder, seen)
         if taken is None:
             return None
-        self.forget_decisions()
-        self._memory.spaces = {space_of(by) for by in taken.publishers}
+        self._decisions.begin_term(taken.publishers)
         self._epoch = taken.lease.epoch
         # What the leader before left to be done.
         self._unsettled = True
@@ -120,18 +106,16 @@ class Writer:
     ) -> StreamCursor:
         """Put the entries into the store and move the cursor behind them."""
         await self._settle()
-        decided = await self._ahead.take(entries)
-        self._drop_ahead()
-        batch, drafts = decided or Decided(self._batch(entries), [])
-        needs = batch.needs() if decided is None else None
+        (batch, drafts), ahead = await self._decisions.begin(entries)
+        needs = None if ahead else batch.needs()
         async with self.leading(needs) as transaction:
             after = _behind(transaction.found.cursor, entries)
-            if decided is None:
+            if not ahead:
                 batch.work.take(transaction.found)
             await self._drive(batch.finish(), transaction, batch.work, drafts)
-            if following is not None and isinstance(self._adapter, Foreseeing):
+            if following is not None:
                 # It runs once the rows of this batch are on their way, and queues up behind them.
-                self._ahead.start(following)
+                self._decisions.look_ahead(following)
             await transaction.write([*drafts, self._drafted(batch.work)], after)
         await self._settle_if_it_can()
         return after
@@ -160,39 +144,13 @@ class Writer:
         self._unsettled = self._unsettled or changes.erases
         return self._adapter.draft(changes)
 
-    async def _decide_ahead(self, entries: Sequence[Entry]) -> Decided:
-        """Decide the batch behind the one in hand, as far as that goes without a transaction."""
-        assert isinstance(self._adapter, Foreseeing)
-        batch = self._batch(entries)
-        batch.work.take(await self._adapter.foresee(batch.needs()))
-        batch.decide()
-        return Decided(batch, [self._adapter.draft(batch.work.taken_changes())])
-
-    def _drop_ahead(self) -> None:
-        if self._ahead.waits:
-            self.forget_decisions()
-
-    def forget_decisions(self) -> None:
-        """Forget what was decided in memory and is not committed, sessions and all."""
-        # A new dictionary, which nothing that is still at work can change.
-        self._memory = Memory(spaces=self._memory.spaces)
-        self._ahead.drop()
-
-    def _batch(self, entries: Sequence[Entry]) -> Decider:
-        return Decider(entries, self._work(), max_content=self._max_content)
-
-    def _work(self) -> Workset:
-        if len(self._memory.sessions) > _KEPT_SESSIONS:
-            self._memory.sessions = {}
-        return Workset(self._memory, now=self._clock())
-
     # -- retention ---------------------------------------------------------------------------
 
     async def expire_sessions(self, *, older_than: int, limit: int) -> int:
         """Delete idle sessions that were last active before `older_than`."""
         await self._settle()
         async with self.leading() as transaction:
-            work = self._work()
+            work = self._decisions.work()
             rows = await transaction.idle_sessions(older_than, limit)
             for row in rows:
                 session = work.sessions.setdefault(row.key, row)
@@ -208,10 +166,14 @@ class Writer:
             ids = await transaction.forget_ids(before, limit)
             # A tombstone outlives the ids that point to it: none go before all of those went.
             graves = await transaction.forget_tombstones(before - ID_AFTERLIFE, limit - ids)
-        self.forget_decisions()
+        self._decisions.forget()
         return ids + graves
 
     # -- housekeeping ------------------------------------------------------------------------
+
+    def forget_decisions(self) -> None:
+        """Forget what was decided in memory and is not committed."""
+        self._decisions.forget()
 
     async def tidy(self) -> bool:
         """Do one piece of housekeeping, if the store needs any."""
@@ -251,13 +213,13 @@ class Writer:
         """
         epoch = self._led()
         if not decisions_stand:
-            self._drop_ahead()
+            self._decisions.drop_ahead()
         try:
             async with self._adapter.transaction(epoch, needs) as transaction:
                 yield transaction
         except BaseException:
             # Whatever it is, being cancelled too: memory must not go beyond what is committed.
-            self.forget_decisions()
+            self._decisions.forget()
             raise
 
 
