@@ -195,6 +195,8 @@ def erase_in_search(shell: sqlite3.Connection, number: int) -> None:
         "INSERT INTO search (search, rowid, body) VALUES ('delete', ?, ?)",
         (number, f"other{number}"),
     )
+    # The store counts the rounds.
+    shell.execute("UPDATE store SET merges = merges + 1")
     pages = -1000
     while True:
         before = shell.total_changes

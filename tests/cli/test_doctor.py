@@ -34,7 +34,7 @@ def test_versions_and_digests_are_told(house: Up) -> None:
     """What one would compare when two machines differ."""
     told = house.run("doctor").out
     assert "sha256" in told
-    assert "schema version 2" in told
+    assert "schema version 3" in told
     assert sqlite3.sqlite_version in told
 
 

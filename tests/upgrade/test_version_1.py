@@ -20,6 +20,7 @@ from sessions.store.backend import SessionBackend
 from sessions.store.factory import make_session_backend
 from sessions.store.jsonl.backend import INDEX
 from sessions.store.sqlite.backend import FILE
+from sessions.store.sqlite.schema import VERSION
 from tests.events import Fields, Stream, reply, rollback, user
 from tests.stores import Clock, Leader, lead
 
@@ -72,7 +73,7 @@ async def test_only_the_worker_that_leads_upgrades_the_store(opening: Open, data
         assert await standby.store_id()
         assert version(database) == 1
         await upgraded(leader)
-        assert version(database) == 2
+        assert version(database) == VERSION
 
 
 async def test_readers_wait_until_it_is_upgraded(opening: Open) -> None:

@@ -30,7 +30,9 @@ _LEASE: Final = "SELECT epoch, holder, beat FROM lease"
 _TAKE: Final = "UPDATE lease SET epoch = ?, holder = ?, beat = ?, proof = ?"
 _RENEW: Final = "UPDATE lease SET beat = beat + 1 WHERE epoch = ? RETURNING epoch"
 _PUBLISHERS: Final = "SELECT DISTINCT by FROM messages WHERE by IS NOT NULL"
-_FOUND_STORE: Final = "INSERT INTO store (one, store_id, texts, created_at) VALUES (1, ?, ?, ?)"
+_FOUND_STORE: Final = (
+    "INSERT INTO store (one, store_id, texts, created_at, merges) VALUES (1, ?, ?, ?, 0)"
+)
 _FOUND_LEASE: Final = "INSERT INTO lease (one, epoch, holder, beat) VALUES (1, 0, NULL, 0)"
 _FOUND_STREAM: Final = "INSERT INTO stream VALUES (1, 0, 0, 0, 0, 0, 0)"
 

@@ -11,7 +11,7 @@ from typing import Final
 from sessions.errors import StoreTooNew
 
 # Each file brings a store from the version before to its own. Never change one that was released.
-MIGRATIONS: Final = ("schema.sql", "schema_2.sql")
+MIGRATIONS: Final = ("schema.sql", "schema_2.sql", "schema_3.sql")
 VERSION: Final = len(MIGRATIONS)
 
 

@@ -1,8 +1,8 @@
 """The search index: words of the messages in FTS5, which keeps no text beside them.
 
 Deleted words stay in the index until its parts are merged into one. Each such merge makes FTS5
-(3.40 here) open levels that it never closes, and of more than 2,000 it says that the index is
-corrupt, after some 1,000 rounds of erasing. So an index that has grown many levels is written anew.
+(3.40 here) open levels that it never closes, two at most, and of more than 2,000 it says that the
+index is corrupt. So merges are counted, and after many the index is written again.
 """
 
 from __future__ import annotations
@@ -16,18 +16,16 @@ from sessions.store.sqlite.rows import TextRow
 from sessions.store.sqlite.statements import Each, Query, Statement, insertion
 from sessions.text import fold_for_search
 
-# Messages in one step of writing it anew, so that the supervisor sees steps.
+# Messages in one step of writing it again, so that the supervisor sees steps.
 _REWRITE_STEP: Final = 1000
 # FTS5 writes a segment out before and after each statement over many rows: so there is one.
 _INSERT_WORDS: Final = insertion("search", "rowid, body")
 _DROP_WORDS: Final = "INSERT INTO search (search, rowid, body) VALUES ('delete', ?, ?)"
 # Pages of the search index merged in one step of housekeeping, about 10 ms.
 _MERGE_STEP: Final = 128
-# Levels from which on the index is written anew; a round of merging adds two at most.
-_MANY_LEVELS: Final = 1000
-# The row of FTS5's own table that holds the structure: a cookie of 4 bytes, the number of levels.
-_STRUCTURE: Final = Query("SELECT block FROM search_data WHERE id = 10")
-_COOKIE: Final = 4
+# Rounds of merging after which the index is written again: half of what makes FTS5 fail.
+_MANY_MERGES: Final = 500
+_COUNT_AGAIN: Final = Query("UPDATE store SET merges = 0")
 _DROP_ALL: Final = Query("INSERT INTO search (search) VALUES ('delete-all')")
 _SOME_MESSAGES: Final = (
     f"SELECT {columns(TextRow)} FROM messages WHERE id > ? ORDER BY id LIMIT {_REWRITE_STEP}"
@@ -58,7 +56,7 @@ async def merge(connection: WritingConnection, with_texts: WithTexts, *, begun: 
 
     The caller is inside a writing transaction. `begun` is what the step before returned.
     """
-    if not begun and await _levels(connection) >= _MANY_LEVELS:
+    if not begun and await _is_worn(connection):
         await _rewrite(connection, with_texts)
         return False
     before = connection.total_changes
@@ -71,24 +69,15 @@ async def merge(connection: WritingConnection, with_texts: WithTexts, *, begun: 
     return connection.total_changes - before >= 2
 
 
-async def _levels(connection: WritingConnection) -> int:
-    [[(block,)]] = await connection.script([_STRUCTURE])
-    return _varint(block[_COOKIE:])
-
-
-def _varint(data: bytes) -> int:
-    """A number as SQLite writes it: 7 bits a byte, the highest first, all but the last marked."""
-    value = 0
-    for byte in data:
-        value = value << 7 | byte & 0x7F
-        if byte < 0x80:
-            break
-    return value
+async def _is_worn(connection: WritingConnection) -> bool:
+    """Count one more round of merging; whether there were too many."""
+    [(merges,)] = await connection.run("UPDATE store SET merges = merges + 1 RETURNING merges")
+    return merges > _MANY_MERGES
 
 
 async def _rewrite(connection: WritingConnection, with_texts: WithTexts) -> None:
     """Write the index again from the messages: 100,000 of them take about 0.7 s."""
-    await connection.script([_DROP_ALL])
+    await connection.script([_DROP_ALL, _COUNT_AGAIN])
     last = 0
     while rows := await connection.run(_SOME_MESSAGES, (last,)):
         messages = await with_texts([TextRow(*row) for row in rows])
