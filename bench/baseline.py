@@ -8,13 +8,13 @@ batch. One thread, no asyncio, no decisions, nothing read.
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sessions.store.sqlite.connection import WRITER_PRAGMAS
+from sessions.store.sqlite.library import sqlite3
 from sessions.store.sqlite.schema import MIGRATIONS, statements
 from sessions.text import fold_for_search
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from proof.model.expected import Row, Verdict
+from sessions.store.sqlite.library import sqlite3
 
 _OUTCOMES: Final = {1: "applied", 2: "noop", 3: "dead"}
 DATABASES: Final = {"sqlite": "turnstream.db", "jsonl": "index.db"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -11,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from proof.doors import PREFIX
 from proof.evidence import Leftovers
 from sessions.models import STREAM_START, StreamId
+from sessions.store.sqlite.library import sqlite3
 from sessions.stream.redis import ERRORS, RedisClient
 from sessions.stream.refusals import Meaning, meaning_of
 

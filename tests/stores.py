@@ -7,6 +7,7 @@ the stores: they have to agree with it, so it has to keep the contract itself.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,6 +73,13 @@ def _sqlite(workspace: Path, clock: Clock) -> Open:
     )
 
 
+def _pythons_sqlite(workspace: Path, clock: Clock) -> Open:
+    """With Python's own library, which serves where there is no wheel of a newer one."""
+    return lambda mode, *, bounds=None: SqliteBackend(
+        workspace, mode=mode, bounds=bounds, clock=clock, connect=sqlite3.connect
+    )
+
+
 def _jsonl(workspace: Path, clock: Clock) -> Open:
     return lambda mode, *, bounds=None: JsonlBackend(
         workspace, mode=mode, bounds=bounds, clock=clock
@@ -85,6 +93,8 @@ MAKERS: Final[dict[str, Callable[[Path, Clock], Open]]] = {
     "sqlite": _sqlite,
     "jsonl": _jsonl,
 }
+# The same backends in other ways, for a part of the tests.
+VARIANTS: Final[dict[str, Callable[[Path, Clock], Open]]] = {"sqlite of Python": _pythons_sqlite}
 
 
 class Leader:

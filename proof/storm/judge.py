@@ -6,7 +6,6 @@ which was taken over published nothing more, from the stream itself.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -22,6 +21,7 @@ from proof.model.expected import Row
 from proof.storm.faults import Death
 from proof.storm.journal import Door, Journal, Message
 from proof.storm.system import BACKEND
+from sessions.store.sqlite.library import sqlite3
 
 # Seconds from the death of a replica within which its sessions must be usable.
 USABLE_WITHIN: Final = 15.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import aclosing, closing
 
@@ -18,6 +17,7 @@ from sessions.access.tokens import TokenFile
 from sessions.models import Event, EventType, Position, StreamId
 from sessions.process.settings import Settings
 from sessions.store.factory import make_session_backend
+from sessions.store.sqlite.library import sqlite3
 from sessions.stream.redis import RedisClient, connect
 from sessions.stream.turns import TurnStream
 from tests.api.house import House

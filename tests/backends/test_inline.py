@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +12,7 @@ from sessions.models import SessionFilter
 from sessions.store.sqlite import inline
 from sessions.store.sqlite.backend import FILE, SqliteBackend
 from sessions.store.sqlite.inline import InlineReader
+from sessions.store.sqlite.library import sqlite3
 from tests.events import user
 from tests.stores import Clock, Leader, lead
 

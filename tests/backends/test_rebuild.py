@@ -7,7 +7,6 @@ import json
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from sessions.models import Event, EventType
 from sessions.process.settings import Settings
 from sessions.store.jsonl.backend import JsonlBackend
 from sessions.store.jsonl.rebuild import rebuild_index
+from sessions.store.sqlite.library import sqlite3
 from tests.company import company, outside, settings_file
 from tests.events import Fields, context, delete, event, rename, reply, reset, rollback, user
 from tests.stores import Clock, lead

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-import sqlite3
+import sqlite3 as pythons
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,6 +17,7 @@ from sessions.store.sqlite.adapter import SqliteAdapter
 from sessions.store.sqlite.backend import FILE, SqliteBackend
 from sessions.store.sqlite.connection import StoreDamaged
 from sessions.store.sqlite.drafting import Draft
+from sessions.store.sqlite.library import sqlite3
 from sessions.store.sqlite.store import Store
 from tests.events import Fields, Stream, dead, delete, poison, reply, reset, rollback, user
 from tests.stores import Clock, Leader, lead
@@ -161,16 +162,18 @@ async def test_a_leader_tidies_up_what_one_before_it_erased(
 async def test_search_outlives_any_number_of_erasures(
     tmp_path: Path, path: Path, clock: Clock
 ) -> None:
-    """FTS5 takes an index for corrupt that was merged some thousand times."""
+    """An older FTS5 takes an index for corrupt that it has merged some thousand times."""
     async with SqliteBackend(tmp_path, mode="write") as backend:
         store = await lead(backend, clock)
         await store.apply(*(user(f"e{n}", f"word{n}", session="t") for n in range(1500)))
-    with closing(sqlite3.connect(path, isolation_level=None)) as shell:
+    with closing(pythons.connect(path, isolation_level=None)) as shell:
         shell.execute("PRAGMA synchronous = OFF")
         number = 10_000
         while levels(shell) < 1900:
             number += 10
             erase_in_search(shell, number)
+            if number > 12_000 and levels(shell) < 100:
+                pytest.skip(f"SQLite {pythons.sqlite_version} closes the levels that it opens")
     async with SqliteBackend(tmp_path, mode="write") as backend:
         store = await lead(backend, clock)
         await store.apply(user("u1", NEEDLE), rollback("x", target="u1"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from cli.stores.turnfile import Turn, TurnFile
 from sessions import make_session_backend, wire
+from sessions.store.sqlite.library import sqlite3
 from tests.events import Fields
 from tests.stores import Clock, lead
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import stat
 from pathlib import Path
 
 from cli.doctor import examine, writing_processes
 from cli.system import System
 from sessions.process.settings import load_settings
+from sessions.store.sqlite.library import ORIGIN, sqlite3
 from tests.cli.command import Up, turnstream, write_turns
 from tests.cli.planted import store_file
 
@@ -35,7 +35,7 @@ def test_versions_and_digests_are_told(house: Up) -> None:
     told = house.run("doctor").out
     assert "sha256" in told
     assert "schema version 3" in told
-    assert sqlite3.sqlite_version in told
+    assert f"{sqlite3.sqlite_version}, {ORIGIN}" in told
 
 
 def test_an_empty_workspace_is_no_failure(workspace: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import resource
 import signal
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, Final
@@ -19,6 +18,7 @@ from proof.model.backend import ModelBackend
 from proof.model.rules import Model
 from sessions.models import STREAM_START, Event, EventType
 from sessions.store.backend import SessionReader
+from sessions.store.sqlite.library import sqlite3
 
 EVENTS: Final = 40_000
 SESSIONS: Final = 60

@@ -5,7 +5,6 @@ stores/version-1.tar.gz holds one of each backend, made by that commit's own cod
 
 from __future__ import annotations
 
-import sqlite3
 import tarfile
 from collections.abc import Callable
 from contextlib import closing
@@ -20,6 +19,7 @@ from sessions.store.backend import SessionBackend
 from sessions.store.factory import make_session_backend
 from sessions.store.jsonl.backend import INDEX
 from sessions.store.sqlite.backend import FILE
+from sessions.store.sqlite.library import sqlite3
 from sessions.store.sqlite.schema import VERSION
 from tests.events import Fields, Stream, reply, rollback, user
 from tests.stores import Clock, Leader, lead

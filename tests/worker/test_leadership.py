@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,6 +11,7 @@ import pytest
 
 from harness.system import System
 from harness.waiting import wait_until
+from sessions.store.sqlite.library import sqlite3
 
 
 async def test_a_second_worker_stands_by_and_says_who_leads(system: System) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
@@ -15,6 +14,7 @@ from sessions.store.capabilities import Rebuilt
 from sessions.store.jsonl.backend import INDEX
 from sessions.store.jsonl.files import FileRow, SessionFiles, State, TextMoved, event_id_of, parsed
 from sessions.store.jsonl.rebuild import rebuild_index
+from sessions.store.sqlite.library import sqlite3
 from sessions.store.sqlite.local import SqliteStore
 
 

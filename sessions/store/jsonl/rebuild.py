@@ -11,7 +11,6 @@ files are only read. So whoever is killed here leaves a store with its old index
 from __future__ import annotations
 
 import os
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -23,6 +22,7 @@ from sessions.store.jsonl.backend import INDEX
 from sessions.store.jsonl.refill import Filler, names_in
 from sessions.store.jsonl.salvage import Memory, remember
 from sessions.store.sqlite.adapter import SqliteAdapter
+from sessions.store.sqlite.library import sqlite3
 from sessions.store.sqlite.store import make_private
 
 _NEW: Final = f"{INDEX}.new"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from sessions import times
 from sessions.errors import StoreTooNew
 from sessions.store.jsonl.files import FileRow, State, event_id_of, parsed
 from sessions.store.jsonl.metas import Meta
+from sessions.store.sqlite.library import sqlite3
 from sessions.store.sqlite.schema import VERSION
 
 # No number of a message comes near; beyond it a line was not written by us.

@@ -18,6 +18,7 @@ from sessions.store.engine.rows import MessageRow
 from sessions.store.sqlite import search
 from sessions.store.sqlite.connection import WritingConnection
 from sessions.store.sqlite.drafting import Draft, drafted, messages_written
+from sessions.store.sqlite.library import Connect, sqlite3
 from sessions.store.sqlite.questions import found_in, queries_of
 from sessions.store.sqlite.rows import TextRow
 from sessions.store.sqlite.schema import MIGRATIONS, VERSION, statements, understood
@@ -48,9 +49,11 @@ class SqliteAdapter:
         *,
         bounds: LetterBounds | None = None,
         clock: Callable[[], int] = times.now,
+        connect: Connect = sqlite3.connect,
     ) -> None:
         self.path = path
-        self.connection = WritingConnection(path)
+        self.connect = connect
+        self.connection = WritingConnection(path, connect)
         self._bounds = bounds or LetterBounds()
         self._clock = clock
         # Whether words that were erased are still in the search index or the log, and whether

@@ -9,6 +9,7 @@ from typing import Final, Literal
 from sessions import times, wire
 from sessions.models import LetterBounds
 from sessions.store.sqlite.adapter import SqliteAdapter
+from sessions.store.sqlite.library import Connect, sqlite3
 from sessions.store.sqlite.store import Store
 
 FILE: Final = "turnstream.db"
@@ -27,6 +28,8 @@ class SqliteBackend(Store):
         max_content: int = wire.DEFAULT_MAX_CONTENT,
         bounds: LetterBounds | None = None,
         clock: Callable[[], int] = times.now,
+        connect: Connect = sqlite3.connect,
     ) -> None:
-        adapter = SqliteAdapter(workspace / "sessions" / FILE, bounds=bounds, clock=clock)
+        path = workspace / "sessions" / FILE
+        adapter = SqliteAdapter(path, bounds=bounds, clock=clock, connect=connect)
         super().__init__(adapter, mode=mode, max_content=max_content, clock=clock)

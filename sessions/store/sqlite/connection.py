@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -14,6 +13,7 @@ from urllib.parse import quote
 import aiosqlite
 
 from sessions.errors import ConfigError, StoreDamaged, StoreUnavailable
+from sessions.store.sqlite.library import ERRORS, Connect, sqlite3
 from sessions.store.sqlite.statements import Query, Rows, Statement
 
 T = TypeVar("T")
@@ -77,8 +77,9 @@ class WritingConnection:
     is done also if that caller is cancelled.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connect: Connect = sqlite3.connect) -> None:
         self._path = path
+        self._library = connect
         self._thread: ThreadPoolExecutor | None = None
         self._opened: sqlite3.Connection | None = None
         self.steps = 0
@@ -103,7 +104,7 @@ class WritingConnection:
             thread.shutdown(wait=False)
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
+        connection = self._library(
             self._path, isolation_level=None, cached_statements=_PLANS, check_same_thread=False
         )
         try:
@@ -176,9 +177,12 @@ def _check_version() -> None:
         )
 
 
-async def open_reader(path: Path) -> aiosqlite.Connection:
+async def open_reader(path: Path, connect: Connect) -> aiosqlite.Connection:
     """A connection that can only read."""
-    connection = await aiosqlite.connect(address(path), uri=True, isolation_level=None)
+    # What aiosqlite.connect makes too, with Python's own library.
+    connection = await aiosqlite.Connection(
+        lambda: connect(address(path), uri=True, isolation_level=None), iter_chunk_size=64
+    )
     await _set_up(connection, f"busy_timeout = {BUSY_TIMEOUT}", *READER_PRAGMAS)
     return connection
 
@@ -205,7 +209,7 @@ def translated(path: Path) -> Generator[None]:
         yield
     except MemoryError as error:
         raise StoreUnavailable(f"{path}: out of memory") from error
-    except sqlite3.Error as error:
+    except ERRORS as error:
         name = getattr(error, "sqlite_errorname", None) or ""
         code = getattr(error, "sqlite_errorcode", None)
         primary = code & 0xFF if code is not None else None

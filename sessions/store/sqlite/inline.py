@@ -6,12 +6,12 @@ thread must win the interpreter's lock back from it for every row.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from sessions.store.sqlite.connection import READER_PRAGMAS, address
+from sessions.store.sqlite.library import ERRORS, Connect, sqlite3
 from sessions.store.sqlite.schema import VERSION
 from sessions.store.sqlite.statements import Rows
 
@@ -28,8 +28,9 @@ Size = Callable[[tuple[Any, ...]], int]
 class InlineReader:
     """One connection without patience: it waits for no lock and gives up what gets long."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connect: Connect = sqlite3.connect) -> None:
         self._path = path
+        self._library = connect
         self._connection: sqlite3.Connection | None = None
         self._looks = 0
 
@@ -50,7 +51,7 @@ class InlineReader:
             self._looks = 0
             cursor = connection.execute(sql, parameters)
             return cursor.fetchall() if size is None else _small(cursor, size)
-        except (sqlite3.Error, MemoryError):
+        except (*ERRORS, MemoryError):
             return None
 
     def close(self) -> None:
@@ -63,7 +64,7 @@ class InlineReader:
         """Connect, unless there is no store, or one of another version."""
         if not self._path.exists():
             return None
-        connection = sqlite3.connect(address(self._path), uri=True, isolation_level=None, timeout=0)
+        connection = self._library(address(self._path), uri=True, isolation_level=None, timeout=0)
         try:
             for pragma in READER_PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")

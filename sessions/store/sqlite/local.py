@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ from sessions.errors import SessionError, StoreUnavailable
 from sessions.store.capabilities import Health, Library
 from sessions.store.filelock import LOCK, FileLock
 from sessions.store.sqlite.backend import FILE
+from sessions.store.sqlite.library import ORIGIN, sqlite3
 from sessions.store.sqlite.selfcheck import check_database, texts_in_rows
 
 # Seconds to wait for somebody's lock.
@@ -46,9 +46,10 @@ class SqliteStore:
         return FileLock(self.path.parent / LOCK)
 
     def library(self) -> Library:
-        """The SQLite of this Python."""
+        """The SQLite of this process, and where it comes from."""
         fixed = ".".join(map(str, _FIXED))
-        return Library(sqlite3.sqlite_version, fixed, sqlite3.sqlite_version_info >= _FIXED)
+        version = f"{sqlite3.sqlite_version}, {ORIGIN}"
+        return Library(version, fixed, sqlite3.sqlite_version_info >= _FIXED)
 
     def _texts(self, connection: sqlite3.Connection) -> Iterable[tuple[int, str | None]]:
         return texts_in_rows(connection)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import aiosqlite
 from sessions.errors import SearchInterrupted, StoreUnavailable
 from sessions.store.sqlite.connection import open_reader, translated
 from sessions.store.sqlite.inline import MOST_ROWS, InlineReader, Size
+from sessions.store.sqlite.library import Connect, sqlite3
 from sessions.store.sqlite.schema import VERSION, understood
 from sessions.store.sqlite.statements import Rows
 
@@ -25,9 +25,10 @@ _MOST: Final = 4
 class Readers:
     """The reading connections of one store. One that was not made yet answers with no rows."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connect: Connect = sqlite3.connect) -> None:
         self._path = path
-        self._inline = InlineReader(path)
+        self._connect = connect
+        self._inline = InlineReader(path, connect)
         self._idle: list[aiosqlite.Connection] = []
         # The file that the connections have open, by device and inode.
         self._file: tuple[int, int] | None = None
@@ -138,7 +139,7 @@ class Readers:
         if not self._path.exists():
             return None, 0
         with translated(self._path):
-            connection = await open_reader(self._path)
+            connection = await open_reader(self._path, self._connect)
             try:
                 rows = await connection.execute_fetchall("PRAGMA user_version")
                 version = understood([*rows], self._path)
@@ -166,7 +167,7 @@ async def _within(
             # Cancelling would leave the statement running in its thread.
             await connection.interrupt()
             await asyncio.wait([asking])
-    if isinstance(asking.exception(), sqlite3.OperationalError) and _interrupted(asking):
+    if _interrupted(asking):
         raise SearchInterrupted(f"the search took longer than {seconds:g} s and was ended")
     return asking.result()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Final
 
 from sessions.errors import StoreTooNew
+from sessions.store.sqlite.library import sqlite3
 
 # Each file brings a store from the version before to its own. Never change one that was released.
 MIGRATIONS: Final = ("schema.sql", "schema_2.sql", "schema_3.sql")

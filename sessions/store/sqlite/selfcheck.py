@@ -7,7 +7,6 @@ All of the database is of one moment, so a worker may go on writing.
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ from sessions import times
 from sessions.errors import SessionError
 from sessions.store.capabilities import Health
 from sessions.store.engine.workset import ID_AFTERLIFE
+from sessions.store.sqlite.library import sqlite3
 from sessions.store.sqlite.schema import VERSION
 from sessions.text import fold_for_search
 

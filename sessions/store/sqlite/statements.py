@@ -9,12 +9,13 @@ as many at a time as it takes.
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, count
 from typing import Any, Final, NamedTuple, Protocol
+
+from sessions.store.sqlite.library import sqlite3
 
 Rows = list[tuple[Any, ...]]
 # Rows of the largest statement: the worker's batch, in one. 17 columns of them are 17,000

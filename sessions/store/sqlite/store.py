@@ -32,7 +32,7 @@ class Store(ReadingStore, Writer):
         super().__init__(adapter, max_content=max_content, clock=clock)
         self._sqlite = adapter
         self._mode = mode
-        self._readers = Readers(adapter.path)
+        self._readers = Readers(adapter.path, adapter.connect)
 
     async def __aenter__(self) -> Self:
         if self._mode == "write":
