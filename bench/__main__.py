@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import corpus, drain, latency, reads, sockets
+from bench import corpus, drain, http_reads, latency, reads, sockets
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=5000, help="made-up dialogues [5000]")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the drain [3]")
     parser.add_argument("--backend", choices=("sqlite", "jsonl"), default="sqlite")
-    parser.add_argument("--only", choices=("drain", "latency", "reads", "sockets"))
+    parser.add_argument("--only", choices=("drain", "latency", "reads", "http-reads", "sockets"))
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     arguments = parser.parse_args()
     figures = asyncio.run(_measure(arguments))
@@ -50,6 +50,8 @@ async def _measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
         figures["latency"] = await _in_folder(latency.measure)
     if arguments.only in (None, "reads"):
         figures["reads"] = await _in_folder(reads.measure)
+    if arguments.only in (None, "http-reads"):
+        figures["http_reads"] = await _in_folder(http_reads.measure)
     if arguments.only in (None, "sockets"):
         figures["sockets"] = await _in_folder(sockets.measure)
     return _plain(figures)
@@ -81,6 +83,17 @@ def _plain(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
             read.what: {"small": read.small, "large": read.large, "ratio": read.ratio}
             for read in found
         }
+    if rates := figures.get("http_reads"):
+        plain["http_requests_per_s"] = {
+            f"{rate.what}, {rate.connections} connections": {
+                "bare": rate.bare,
+                "any": rate.present,
+                "default": rate.fresh,
+                "any / bare": rate.present_ratio,
+                "default / bare": rate.fresh_ratio,
+            }
+            for rate in rates
+        }
     if open_chats := figures.get("sockets"):
         plain["sockets"] = {
             "message_to_done_p50_ms": open_chats.p50,
@@ -105,13 +118,17 @@ def _show(figures: dict[str, dict[str, Any]]) -> None:
             for column in columns:
                 table.add_column(column, justify="right")
             for key, row in nested.items():
-                table.add_row(key, *(f"{row[column]:.3f}" for column in columns))
+                table.add_row(key, *(_short(row[column]) for column in columns))
         else:
             for column in ("figure", "value"):
                 table.add_column(column, justify="right" if column == "value" else "left")
             for key, value in values.items():
                 table.add_row(key.replace("_", " "), f"{value:,.2f}")
         console.print(table)
+
+
+def _short(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3f}"
 
 
 if __name__ == "__main__":
