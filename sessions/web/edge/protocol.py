@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from sessions.web.edge import Edge, Refusal
+from sessions.web.edge.joined import JoinedWrites
 from sessions.web.problems import (
     HEADERS_TOO_LARGE,
     REQUEST_TIMEOUT,
@@ -53,6 +54,7 @@ class GuardedHttp(HttpToolsProtocol):
         self._held = 0
         self._incomplete = False
         self._moved = False
+        self._writes: JoinedWrites | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or close it if its address has too many."""
@@ -64,7 +66,8 @@ class GuardedHttp(HttpToolsProtocol):
             return
         self._edge.http.opened(self._address)
         self._counted = True
-        super().connection_made(transport)
+        self._writes = JoinedWrites(transport, self.loop)
+        super().connection_made(cast("asyncio.Transport", self._writes))
         self._start_timer()
 
     def _turn_away(self, transport: asyncio.Transport) -> None:
@@ -107,7 +110,16 @@ class GuardedHttp(HttpToolsProtocol):
             self._end(_FULL)
             return
         self._release()
+        if self._writes is not None:
+            self._writes.flush()
+            self.transport = self._writes.transport
         super().handle_websocket_upgrade()
+
+    def on_response_complete(self) -> None:
+        """The answer is whole: send it."""
+        if self._writes is not None:
+            self._writes.flush()
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser gave up on: a head that is too large, or no HTTP."""
