@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.callers import CALLER_PARAMETERS
 from api.metrics import Metrics
 from api.readiness import Readiness
 from api.service import Caller, Service
@@ -51,6 +52,12 @@ class OpenRoute(GuardedRoute):
 
 class TokenRoute(OpenRoute):
     """A route for those who show a token that is somebody's."""
+
+    def __init__(
+        self, *args: Any, openapi_extra: dict[str, Any] | None = None, **options: Any
+    ) -> None:
+        extra = {"parameters": CALLER_PARAMETERS, **(openapi_extra or {})}
+        super().__init__(*args, openapi_extra=extra, **options)
 
     async def admit(self, request: Request) -> None:
         """Keep who calls for the handler; raises what `authenticate` raises."""
