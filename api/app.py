@@ -126,12 +126,17 @@ def create_app(
 
 
 def _include_routes(app: FastAPI, mcp: McpDoor) -> None:
-    for router in (rest, turns, owners):
-        app.include_router(router.router)
-    # In this order: see `owners`.
-    app.include_router(owners.session_router)
-    app.include_router(resources.router)
-    app.include_router(health.router)
+    # The first that matches answers; `owners` says why its sessions come before `resources`.
+    for part in (
+        rest.router,
+        turns.router,
+        owners.router,
+        owners.session_router,
+        resources.router,
+        health.router,
+    ):
+        # FastAPI looks twice for a route in a router that is included, among all of them.
+        app.router.routes.extend(part.routes)
     app.router.routes.append(mcp.route)
 
 
