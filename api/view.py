@@ -27,8 +27,9 @@ MAX_LIMIT: Final = 1000
 # Characters of text in one page, whatever its limit: a thousand messages of 256 KiB would be
 # 256 MB of memory. The page then ends early and its cursor goes on.
 PAGE_TEXT: Final = 2 * 1024 * 1024
-# Items read in the first and in the largest go, which bounds what a page can have beyond that.
-_FIRST_READ: Final = 8
+# Items read in the first go, all of a usual page, and in the largest, which bounds what a page can
+# have beyond that.
+_FIRST_READ: Final = 20
 _LARGEST_READ: Final = 64
 
 

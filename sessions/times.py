@@ -81,4 +81,9 @@ def local(micros: int) -> datetime:
 
 
 def _moment(micros: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=min(max(micros, EARLIEST), LATEST))
+    # As positions, since a keyword takes longer than the rest of it.
+    return _EPOCH + timedelta(0, 0, micros if EARLIEST <= micros <= LATEST else _nearest(micros))
+
+
+def _nearest(micros: int) -> int:
+    return EARLIEST if micros < EARLIEST else LATEST
