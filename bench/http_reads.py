@@ -15,7 +15,6 @@ import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from operator import truediv
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -24,15 +23,17 @@ from urllib.parse import urlsplit
 import httpx
 
 from bench import corpus
-from bench.drain import publish, reached, redis_server, until, worker_process
-from bench.sockets import web_process
-from sessions import make_session_backend
+from bench.drain import MAXMEMORY, publish, reached
+from harness.system import System
+from harness.waiting import wait_until
 from sessions.access.tokens import ensure_admin_token
 
 CONNECTIONS: Final = (1, 8, 64)
 _SESSIONS: Final = 3_500
 # Sessions that requests ask for in turn, out of all of them.
 _ASKED: Final = 512
+# Seconds that filling the store may take at most.
+_FILLING: Final = 300.0
 # Seconds of one slice, and slices of each of the three; the medians are reported.
 _SLICE: Final = 0.5
 _ROUNDS: Final = 3
@@ -86,26 +87,24 @@ class Rate:
 
 async def measure(folder: Path) -> list[Rate]:
     """Fill a store through a worker, start both servers, compare their answers, and count."""
-    token = ensure_admin_token(folder)
     turns = [*corpus.interleaved(corpus.made(_SESSIONS)), _RARE_TURN]
-    async with (
-        redis_server(folder) as redis,
-        worker_process(folder, redis),
-        make_session_backend(folder, "sqlite") as store,
-        web_process("api", folder, {"REDIS_URL": redis}) as (api, _),
-        _bare(folder / "sessions" / "turnstream.db") as bare,
-    ):
-        await publish(turns, redis)
-        await until(lambda: reached(store, len(turns)))
+    async with System.running(folder, maxmemory=MAXMEMORY) as system:
+        token = ensure_admin_token(system.workspace)
+        await system.worker()
+        await publish(turns, system.stream)
+        store = await system.store()
+        await wait_until(lambda: reached(store, len(turns)), within=_FILLING)
         keys = [page.key for page in (await store.sessions(limit=_ASKED)).items]
         questions = _questions(keys)
-        for question in questions:
-            await _compare(question, api, bare, token)
-        return [
-            await _rate(question, connections, api, bare, token)
-            for question in questions
-            for connections in CONNECTIONS
-        ]
+        api, _ = await system.serving("api")
+        async with _bare(system.workspace / "sessions" / "turnstream.db") as bare:
+            for question in questions:
+                await _compare(question, api, bare, token)
+            return [
+                await _rate(question, connections, api, bare, token)
+                for question in questions
+                for connections in CONNECTIONS
+            ]
 
 
 def _questions(keys: Sequence[str]) -> list[Question]:
@@ -132,11 +131,19 @@ async def _rate(question: Question, connections: int, api: str, bare: str, token
         for name, (url, requests) in asked.items():
             found[name].append(await _load(url, requests, connections))
     ratios = {
-        f"{name}_ratio": median(map(truediv, found[name], found["bare"]))
+        f"{name}_ratio": median(a / b for a, b in zip(found[name], found["bare"], strict=True))
         for name in ("present", "fresh")
     }
     rates = {name: median(each) for name, each in found.items()}
-    return Rate(question.what, connections, **rates, **ratios)
+    return Rate(
+        question.what,
+        connections,
+        bare=rates["bare"],
+        present=rates["present"],
+        fresh=rates["fresh"],
+        present_ratio=ratios["present_ratio"],
+        fresh_ratio=ratios["fresh_ratio"],
+    )
 
 
 async def _load(url: str, requests: Sequence[str], connections: int) -> float:
@@ -189,7 +196,7 @@ async def _bare(database: Path) -> AsyncGenerator[str]:
     )
     try:
         async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
-            await until(lambda: _answers(http))
+            await wait_until(lambda: _answers(http))
         yield url
     finally:
         process.terminate()
