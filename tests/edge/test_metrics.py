@@ -88,6 +88,8 @@ async def test_ingest_alone_has_metrics_of_its_own(
         assert taken.status_code == 200, taken.text
         refused = "turnstream_ingest_foreign_sessions_total 1.0\n"
         await wait_until(lambda: _shows(url, refused))
+        # The lane is let go after the refusal is counted.
+        await wait_until(lambda: _shows(url, "turnstream_ingest_lanes 0.0\n"))
 
         text = (await page(url)).text
 
