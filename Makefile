@@ -13,7 +13,7 @@ COMPILE = .venv/bin/uv pip compile -q pyproject.toml --universal --python-versio
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-doors endure check bench proof storm lock clean
+.PHONY: help run test test-doors endure check shape bench proof storm lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ check: .venv/.dev ## format, lint, types, import arrows, and that the docs agree
 	.venv/bin/pyright
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/pytest -q tests/docs
+
+shape: .venv/.created ## how long functions are, how large classes and files, and whether imports go round
+	@.venv/bin/python -m checks.shape
 
 bench: .venv/.run ## measure on this machine, against plain SQLite with the same schema
 	@.venv/bin/python -m bench $(ARGS)

@@ -14,7 +14,7 @@ ROOT: Final = Path(__file__).parents[2]
 # Top-level packages whose files stand in the tree of the walk.
 PACKAGES: Final = (
     *("cli", "ingest", "worker", "api", "routing", "sessions"),
-    *("harness", "bench", "proof"),
+    *("harness", "bench", "proof", "checks"),
 )
 _CODE_SUFFIXES: Final = frozenset({".py", ".lua", ".sql"})
 _FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)

@@ -1,0 +1,1 @@
+"""What `make check` measures itself, beside the tools of others."""
