@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -16,7 +15,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from sessions.web.edge import Edge, Refusal
+from sessions.web.edge.heads import HeadTooLarge, RequestHead
 from sessions.web.edge.joined import JoinedWrites
+from sessions.web.edge.leaving import turn_away
+from sessions.web.edge.timer import Timer
 from sessions.web.problems import (
     HEADERS_TOO_LARGE,
     REQUEST_TIMEOUT,
@@ -25,17 +27,8 @@ from sessions.web.problems import (
     closing,
 )
 
-# Seconds, on average, before a connection that is refused is closed. A peer that connects again at
-# once would cost more than the connections that it is refused.
-_LEAVING: Final = 1.0
-# Such connections at a time, each a file descriptor and some 3 KB. Others are closed at once.
-_MOST_LEAVING: Final = 512
 # Requests that a peer may send ahead of their answers. One chunk of bytes may hold thousands.
 _MOST_AHEAD: Final = 16
-
-
-class HeadTooLarge(Exception):
-    """The request line and the headers have more bytes than they may."""
 
 
 class GuardedHttp(HttpToolsProtocol):
@@ -44,16 +37,10 @@ class GuardedHttp(HttpToolsProtocol):
     def __init__(self, *args: Any, edge: Edge, **options: Any) -> None:
         super().__init__(*args, **options)
         self._edge = edge
-        self._limit = edge.settings.max_header_bytes
+        self._head = RequestHead(edge.settings.max_header_bytes)
+        self._timer = Timer(self.loop, edge.settings.request_timeout_secs)
         self._address = ""
         self._counted = False
-        self._timer: asyncio.TimerHandle | None = None
-        # Bytes of the request line, headers and trailers that the parser has handed over.
-        self._head = 0
-        # Bytes since the parser handed anything over: what it holds back.
-        self._held = 0
-        self._incomplete = False
-        self._moved = False
         self._writes: JoinedWrites | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -62,49 +49,32 @@ class GuardedHttp(HttpToolsProtocol):
         self._address = peer[0] if peer else ""
         if not self._edge.http.has_room(self._address):
             self._edge.refusals.count(Refusal.CONNECTION)
-            self._turn_away(transport)
+            turn_away(transport, _FULL, self._edge.http, self.loop)
             return
         self._edge.http.opened(self._address)
         self._counted = True
         self._writes = JoinedWrites(transport, self.loop)
         super().connection_made(cast("asyncio.Transport", self._writes))
-        self._start_timer()
-
-    def _turn_away(self, transport: asyncio.Transport) -> None:
-        if self._edge.http.leaving >= _MOST_LEAVING:
-            transport.close()
-            return
-        self._edge.http.leaving += 1
-        transport.pause_reading()
-        # Not all at one moment, when they came at one.
-        self.loop.call_later(random.uniform(0.5, 1.5) * _LEAVING, self._send_away, transport)
-
-    def _send_away(self, transport: asyncio.Transport) -> None:
-        self._edge.http.leaving -= 1
-        if not transport.is_closing():
-            transport.write(_FULL)
-            transport.close()
+        self._timer.start(self._on_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._stop_timer()
+        self._timer.stop()
         if self._counted:
             self._release()
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Read on; what is too large or takes too long ends the connection."""
-        if self._timer is None:
-            self._start_timer()
-        self._moved = False
+        self._timer.start(self._on_timeout)
+        self._head.moved = False
         super().data_received(data)
-        self._held = 0 if self._moved or not self._incomplete else self._held + len(data)
-        if self._held > self._limit and not self.transport.is_closing():
+        if self._head.holds_too_much(len(data)) and not self.transport.is_closing():
             self._refuse_head()
 
     def handle_websocket_upgrade(self) -> None:
         """Hand over to the WebSocket, or close it if its address has too many."""
-        self._stop_timer()
+        self._timer.stop()
         if not self._edge.websockets.has_room(self._address):
             self._edge.refusals.count(Refusal.WEBSOCKET)
             self._end(_FULL)
@@ -123,7 +93,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser gave up on: a head that is too large, or no HTTP."""
-        if self._head > self._limit:
+        if self._head.is_too_large:
             self._refuse_head()
         else:
             super().send_400_response(msg)
@@ -133,62 +103,45 @@ class GuardedHttp(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self._head, self._incomplete, self._moved = 0, True, True
-        if self._timer is None:
-            self._start_timer()
+        self._head.begin()
+        self._timer.start(self._on_timeout)
 
     def on_url(self, url: bytes) -> None:
         """A piece of the request line."""
-        self._take(len(url))
+        self._head.take(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header or trailer."""
         # Two separators and the end of the line.
-        self._take(len(name) + len(value) + 4)
+        self._head.take(len(name) + len(value) + 4)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is complete; the app gets to work."""
         if len(self.pipeline) >= _MOST_AHEAD:
             raise HeadTooLarge("more requests ahead of their answers than may be")
-        self._moved = True
+        self._head.moved = True
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
-        self._moved = True
+        self._head.moved = True
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is complete: from now on it is the app that takes its time."""
-        self._incomplete = False
-        self._stop_timer()
+        self._head.incomplete = False
+        self._timer.stop()
         super().on_message_complete()
-
-    def _take(self, size: int) -> None:
-        self._head += size
-        if self._head > self._limit:
-            raise HeadTooLarge("the head of the request is too large")
 
     # -- the end -----------------------------------------------------------------------------
 
-    def _start_timer(self) -> None:
-        self._timer = self.loop.call_later(
-            self._edge.settings.request_timeout_secs, self._on_timeout
-        )
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _on_timeout(self) -> None:
-        self._timer = None
         if self.transport.is_closing():
             return
         if self._waits_for_us():
-            self._start_timer()
+            self._timer.start(self._on_timeout)
             return
         self._edge.refusals.count(Refusal.SLOW)
         self._end(_LATE)
