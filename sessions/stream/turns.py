@@ -9,16 +9,17 @@ never in Redis: no consumer group, nothing acknowledged. Keys: `{prefix}turns` i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from itertools import accumulate, repeat
+from itertools import repeat
 from typing import Any, Final
 
 from sessions import times, wire
-from sessions.errors import SessionError, StoreMismatch
+from sessions.errors import StoreMismatch
 from sessions.models import STREAM_START, Entry, Event, Position, RawEntry, StreamId, make_tuple
+from sessions.stream.chunks import ChunkSize, fitting, is_small
+from sessions.stream.publish_order import PublishOrder
 from sessions.stream.redis import ERRORS, RedisClient, explain, patiently
 
 # Seconds that a publisher goes on with the same ids before it says that Redis is away. Shorter
@@ -31,13 +32,6 @@ STANDBY_SEEN: Final = 6
 # Milliseconds that an idle reader blocks; less than the client's read timeout, and short enough
 # that a stop is quick and the lease is renewed in time.
 BLOCK_MS: Final = 1000
-# Bytes that one XREAD may bring, which bounds the count only: 128 entries of 256 KiB are as much.
-# A script that counted bytes cost 14 us an entry in Redis.
-_READ_BYTES: Final = 32 * 1024 * 1024
-_SURE_COUNT: Final = 128
-# Entries in one XREAD where the whole stream has fewer bytes than that. A call costs as much as
-# reading 100 small entries; of more than these the processor's cache holds too few.
-_COUNT: Final = 500
 # Entries that the search for the trimming point looks at in one call, about 10 ms of Redis.
 _SURPLUS_STEP: Final = 20_000
 
@@ -92,10 +86,8 @@ class TurnStream:
         self._url = url
         self._max_content = max_content
         self._answered = float("-inf")
-        self._lanes = _Lanes()
-        # Bytes of an entry, as the last ones had, and entries that cannot be too many.
-        self._typical = 1
-        self._sure_count = _SURE_COUNT
+        self._order = PublishOrder()
+        self._chunk_size = ChunkSize()
         self._facts_script = redis.register_script(_lua("facts"))
         self._trim_script = redis.register_script(_lua("trim"))
         self._surplus_script = redis.register_script(_lua("surplus"))
@@ -128,7 +120,7 @@ class TurnStream:
             if size > _CHECKED:
                 # Others have their turn between the parts of a large call.
                 size = await asyncio.sleep(0, 0)
-        async with self._lanes.hold({event.session for event in events}):
+        async with self._order.hold({event.session for event in events}):
             replies = await patiently(lambda: self._add(entries), self._url, patience)
         epoch = int(replies[0] or 0)
         return [
@@ -144,9 +136,6 @@ class TurnStream:
                 pipe.execute_command("XADD", self.key, "*", *pairs)
             return await pipe.execute()
 
-    def _explained(self, error: Exception) -> SessionError:
-        return explain(error, self._url)
-
     # -- reading -----------------------------------------------------------------------------
 
     async def read(
@@ -161,16 +150,13 @@ class TurnStream:
         block = ("BLOCK", BLOCK_MS) if wait else ()
         room = size
         while room > 0 and len(found) < count:
-            # As many as fit, judged by the ones before, and never so many that a sudden run of
-            # the largest ones fills the memory.
-            ask = max(1, min(self._sure_count, count - len(found), room // self._typical))
+            ask = self._chunk_size.count(room, most=count - len(found))
             chunk = await self._xread(cursor, ask, *block)
             if not chunk:
                 break
             sizes = [len(b"".join(fields)) for _, fields in chunk]
-            self._typical = max(1, sum(sizes) // len(sizes))
-            fitting = chunk[: _fitting(sizes, room)]
-            found += wire.decode_all(fitting, max_content=self._max_content)
+            self._chunk_size.learn(sizes)
+            found += wire.decode_all(chunk[: fitting(sizes, room)], max_content=self._max_content)
             room -= sum(sizes)
             if len(chunk) < ask:
                 break
@@ -214,7 +200,7 @@ class TurnStream:
         try:
             found = await call()
         except ERRORS as error:
-            raise self._explained(error) from error
+            raise explain(error, self._url) from error
         self._answered = asyncio.get_running_loop().time()
         return found
 
@@ -279,9 +265,9 @@ class TurnStream:
             lambda: self._redis.execute_command("INFO", "memory")
         )
         stream = await self._usage()
-        if stream <= _READ_BYTES:
+        if is_small(stream):
             stream = await self._usage("SAMPLES", 0)
-        self._sure_count = _COUNT if stream <= _READ_BYTES else _SURE_COUNT
+        self._chunk_size.learn_stream(stream)
         return Memory(info["used_memory"], info.get("maxmemory", 0), stream)
 
     async def _usage(self, *how: str | int) -> int:
@@ -303,43 +289,6 @@ class TurnStream:
             lambda: self._surplus_script(keys=[self.key], args=[str(applied), size, _SURPLUS_STEP])
         )
         return StreamId.parse(found.removeprefix(b"(")) if found != b"-" else StreamId(0, 0)
-
-
-def _fitting(sizes: Sequence[int], room: int) -> int:
-    """How many of the first begin within `room` bytes."""
-    if sum(sizes) <= room:
-        return len(sizes)
-    return sum(end - size < room for size, end in zip(sizes, accumulate(sizes), strict=True))
-
-
-class _Lanes:
-    """One publisher at a time for each session of this process, in order of arrival."""
-
-    def __init__(self) -> None:
-        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
-
-    @asynccontextmanager
-    async def hold(self, keys: set[str]) -> AsyncGenerator[None]:
-        # In one order for all, so that two publishers of the same sessions cannot wait for
-        # each other.
-        async with AsyncExitStack() as stack:
-            for key in sorted(keys):
-                await stack.enter_async_context(self._one(key))
-            yield
-
-    @asynccontextmanager
-    async def _one(self, key: str) -> AsyncGenerator[None]:
-        lock, users = self._locks.get(key, (asyncio.Lock(), 0))
-        self._locks[key] = (lock, users + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._locks[key]
-            if users == 1:
-                del self._locks[key]
-            else:
-                self._locks[key] = (lock, users - 1)
 
 
 def _lua(name: str) -> str:
