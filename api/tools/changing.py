@@ -1,0 +1,98 @@
+"""The tools that change: send, reset, delete, rename."""
+
+from __future__ import annotations
+
+from api.service import Caller, Service
+from api.tools.results import Answer, ToolFailure, changed, checked_id, not_found
+from api.tools.schemas import DeleteArguments, RenameArguments, ResetArguments, SendArguments
+from sessions.models import EventType
+
+
+async def send_message(service: Service, caller: Caller, wanted: SendArguments) -> Answer:
+    """Answer `sessions_send`."""
+    asked = checked_id(wanted.session_id)
+    if not wanted.message.strip():
+        raise ToolFailure("Message content must not be empty.")
+    view = await service.look(caller)
+    session = await view.find_to_send(asked)
+    if session is None:
+        raise not_found(asked)
+    change = await service.change(
+        caller, EventType.APPEND, session, role="user", content=wanted.message
+    )
+    if change.found_nothing:
+        raise not_found(asked)
+    requested = "" if asked == session.key else f" (requested '{asked}')"
+    return changed(
+        change,
+        session,
+        f"Message sent to session '{session.key}'{requested}.",
+        "Failed to send message",
+    )
+
+
+async def reset_session(service: Service, caller: Caller, wanted: ResetArguments) -> Answer:
+    """Answer `sessions_reset`."""
+    asked = checked_id(wanted.session_id)
+    view = await service.look(caller)
+    session = await view.find(asked)
+    if session is None:
+        return _already_empty(asked)
+    change = await service.change(caller, EventType.RESET, session)
+    if change.found_nothing or (change.applied and not session.message_count):
+        return _already_empty(session.key)
+    return changed(
+        change,
+        session,
+        f"Session '{session.key}' reset ({session.message_count} messages cleared).",
+        "Failed to reset session",
+        cleared=session.message_count,
+    )
+
+
+async def delete_session(service: Service, caller: Caller, wanted: DeleteArguments) -> Answer:
+    """Answer `sessions_delete`."""
+    asked = checked_id(wanted.session_id)
+    view = await service.look(caller)
+    session = await view.find(asked)
+    if session is None:
+        return _already_deleted(asked)
+    await service.abort(session)
+    change = await service.change(caller, EventType.DELETE, session)
+    if change.found_nothing:
+        return _already_deleted(session.key)
+    return changed(
+        change,
+        session,
+        f"Session '{session.key}' deleted.",
+        "Failed to delete session",
+    )
+
+
+async def rename_session(service: Service, caller: Caller, wanted: RenameArguments) -> Answer:
+    """Answer `sessions_rename`."""
+    asked = checked_id(wanted.session_id)
+    view = await service.look(caller)
+    session = await view.find(asked)
+    if session is None:
+        raise not_found(asked)
+    name = wanted.name.strip()
+    change = await service.change(caller, EventType.RENAME, session, name=name)
+    if change.found_nothing:
+        raise not_found(asked)
+    done = f"renamed to '{name}'" if name else "has no name any more"
+    return changed(
+        change,
+        session,
+        f"Session '{session.key}' {done}.",
+        "Failed to rename session",
+        name=name,
+    )
+
+
+def _already_empty(key: str) -> Answer:
+    return Answer(f"Session '{key}' is already empty.", {"session": key, "cleared": 0})
+
+
+def _already_deleted(key: str) -> Answer:
+    return Answer(f"Session '{key}' not found (may have already been deleted).", {"session": key})

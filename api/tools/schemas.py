@@ -1,0 +1,87 @@
+"""What each tool takes, as models are told it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.view import MAX_LIMIT
+
+
+class Arguments(BaseModel):
+    """The arguments of a tool: nothing else, and nothing of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class NoArguments(Arguments):
+    """For a tool that takes none."""
+
+
+class ListArguments(Arguments):
+    """Which sessions."""
+
+    limit: int = Field(
+        default=50, ge=1, le=MAX_LIMIT, description="Max sessions to return (default: 50)"
+    )
+    cursor: str | None = Field(default=None, description="next_cursor of the page before")
+
+
+class HistoryArguments(Arguments):
+    """Which messages of a session."""
+
+    session_id: str = Field(
+        description="The session ID to read history from (e.g. telegram__user123)"
+    )
+    limit: int = Field(
+        default=20,
+        ge=1,
+        le=MAX_LIMIT,
+        description="Max messages to return, from most recent (default: 20)",
+    )
+    cursor: str | None = Field(
+        default=None, description="next_cursor of the page before, for older messages"
+    )
+
+
+class SendArguments(Arguments):
+    """A message to a session."""
+
+    session_id: str = Field(
+        description="The target session ID (e.g. telegram__user123). Gateway dashboard sessions "
+        "may be addressed by their dashboard ID or by gw_<id>."
+    )
+    message: str = Field(description="The message content to send")
+
+
+class ResetArguments(Arguments):
+    """The session to empty."""
+
+    session_id: str = Field(description="The session ID to reset (e.g. telegram__user123)")
+
+
+class DeleteArguments(Arguments):
+    """The session to delete."""
+
+    session_id: str = Field(description="The session ID to delete (e.g. telegram__user123)")
+
+
+class SearchArguments(Arguments):
+    """What to look for, and where."""
+
+    query: str = Field(description="Words that the messages must all contain")
+    session_id: str | None = Field(
+        default=None, description="Search only this session (default: all sessions)"
+    )
+    limit: int = Field(
+        default=20, ge=1, le=MAX_LIMIT, description="Max messages to return (default: 20)"
+    )
+    cursor: str | None = Field(
+        default=None, description="next_cursor of the page before, for older messages"
+    )
+
+
+class RenameArguments(Arguments):
+    """A session and its name."""
+
+    session_id: str = Field(description="The session ID to rename (e.g. telegram__user123)")
+    name: str = Field(description="The new name; an empty one removes the name")
