@@ -105,7 +105,16 @@ def create_app(
     readiness = Readiness(backend, service.freshness)
     api = Api(service, tokens, Metrics(edge), readiness, edge)
     mcp = McpDoor(api, version=VERSION)
-    names = allowed_names(settings)
+    app = _app_of(mcp, allowed_names(settings))
+    app.state.api = api
+    app.state.edge = edge
+    app.state.share = share
+    app.state.registry = api.metrics.registry
+    return app
+
+
+def _app_of(mcp: McpDoor, names: tuple[str, ...]) -> FastAPI:
+    """The framework's app with all routes, under these names."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -115,10 +124,6 @@ def create_app(
     app = FastAPI(
         title="Turnstream", version=VERSION, openapi_url=None, lifespan=lifespan, docs_url=None
     )
-    app.state.api = api
-    app.state.edge = edge
-    app.state.share = share
-    app.state.registry = api.metrics.registry
     app.add_middleware(HostGuard, names=names)
     answer_errors_outside_routes(app)
     _include_routes(app, mcp)
