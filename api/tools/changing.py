@@ -5,7 +5,7 @@ from __future__ import annotations
 from api.service import Caller, Service
 from api.tools.results import Answer, ToolFailure, changed, checked_id, not_found
 from api.tools.schemas import DeleteArguments, RenameArguments, ResetArguments, SendArguments
-from sessions.models import EventType
+from sessions.models import EventType, Session
 
 
 async def send_message(service: Service, caller: Caller, wanted: SendArguments) -> Answer:
@@ -33,9 +33,7 @@ async def send_message(service: Service, caller: Caller, wanted: SendArguments) 
 
 async def reset_session(service: Service, caller: Caller, wanted: ResetArguments) -> Answer:
     """Answer `sessions_reset`."""
-    asked = checked_id(wanted.session_id)
-    view = await service.look(caller)
-    session = await view.find(asked)
+    asked, session = await _find(service, caller, wanted.session_id)
     if session is None:
         return _already_empty(asked)
     change = await service.change(caller, EventType.RESET, session)
@@ -52,9 +50,7 @@ async def reset_session(service: Service, caller: Caller, wanted: ResetArguments
 
 async def delete_session(service: Service, caller: Caller, wanted: DeleteArguments) -> Answer:
     """Answer `sessions_delete`."""
-    asked = checked_id(wanted.session_id)
-    view = await service.look(caller)
-    session = await view.find(asked)
+    asked, session = await _find(service, caller, wanted.session_id)
     if session is None:
         return _already_deleted(asked)
     await service.abort(session)
@@ -71,9 +67,7 @@ async def delete_session(service: Service, caller: Caller, wanted: DeleteArgumen
 
 async def rename_session(service: Service, caller: Caller, wanted: RenameArguments) -> Answer:
     """Answer `sessions_rename`."""
-    asked = checked_id(wanted.session_id)
-    view = await service.look(caller)
-    session = await view.find(asked)
+    asked, session = await _find(service, caller, wanted.session_id)
     if session is None:
         raise not_found(asked)
     name = wanted.name.strip()
@@ -88,6 +82,13 @@ async def rename_session(service: Service, caller: Caller, wanted: RenameArgumen
         "Failed to rename session",
         name=name,
     )
+
+
+async def _find(service: Service, caller: Caller, session_id: str) -> tuple[str, Session | None]:
+    """The id that is meant, and its session, None if there is none for this caller."""
+    asked = checked_id(session_id)
+    view = await service.look(caller)
+    return asked, await view.find(asked)
 
 
 def _already_empty(key: str) -> Answer:
