@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sessions import times
 from sessions.errors import ConfigError
+from sessions.process.durable import sync
 from sessions.process.private import make_private_directory
 
 log = logging.getLogger(__name__)
@@ -306,12 +307,4 @@ def _write(path: Path, text: str) -> None:
             # A draft holds the hashes of tokens; none stays behind, however writing it ended.
             draft.unlink(missing_ok=True)
             raise
-        _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        sync(path.parent)

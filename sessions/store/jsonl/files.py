@@ -22,6 +22,7 @@ from typing import Any, Final, cast
 from sessions import times
 from sessions.errors import StoreDamaged, StoreUnavailable
 from sessions.ids import shown_id, stored_id
+from sessions.process.durable import sync
 from sessions.store.engine.rows import MessageRow
 from sessions.text import sanitize_key
 
@@ -255,8 +256,7 @@ class SessionFiles:
 
     def sync_directory(self) -> None:
         """Make new names durable."""
-        with _Opened(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) as fd:
-            os.fsync(fd)
+        sync(self._directory)
 
 
 class _Opened:

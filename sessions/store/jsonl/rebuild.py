@@ -17,6 +17,7 @@ from typing import Final
 
 from sessions import times
 from sessions.errors import ConfigError
+from sessions.process.durable import sync
 from sessions.store.capabilities import Rebuilt
 from sessions.store.jsonl.backend import INDEX
 from sessions.store.jsonl.refill import Filler, names_in
@@ -87,7 +88,7 @@ def _take_place(directory: Path) -> None:
     into the old index, that is whole without it at every moment. If not, the old index is no good,
     and it is better that there is none for a moment: then nothing starts.
     """
-    _sync(directory / _NEW)
+    sync(directory / _NEW)
     index = directory / INDEX
     stamp = times.render(times.now()).replace(":", "").replace("+0000", "Z")
     aside = f"{INDEX}.old-{stamp}"
@@ -101,7 +102,7 @@ def _take_place(directory: Path) -> None:
         if part.exists():
             part.rename(directory / f"{aside}{suffix}")
     os.replace(directory / _NEW, index)
-    _sync(directory)
+    sync(directory)
 
 
 def _closes_log(index: Path) -> bool:
@@ -112,14 +113,6 @@ def _closes_log(index: Path) -> bool:
             return bool(log == copied)
     except (sqlite3.Error, ValueError):
         return False
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 __all__ = ["rebuild_index"]
