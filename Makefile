@@ -31,11 +31,12 @@ test-doors: .venv/.dev ## agents kept apart in 30,000 cases, attacks on a runnin
 endure: .venv/.dev ## the tests that take minutes: 100 takeovers, a minute frozen, drains, streams of models
 	@.venv/bin/pytest -m endurance tests $(ARGS)
 
-check: .venv/.dev ## format, lint, types, import arrows, and that the docs agree with the code
+check: .venv/.dev ## format, lint, types, import arrows, the shape of the code, and that the docs agree with the code
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/pyright
 	.venv/bin/lint-imports --no-logo
+	.venv/bin/python -m checks.shape
 	.venv/bin/pytest -q tests/docs
 
 shape: .venv/.created ## how long functions are, how large classes and files, and whether imports go round
