@@ -30,6 +30,12 @@ def test_every_file_of_code_stands_in_the_tree(pages: Pages) -> None:
     assert {name for name in told if not (ROOT / name).exists()} == set()
 
 
+def test_no_file_stands_in_the_tree_twice(pages: Pages) -> None:
+    tree = section(pages["walk-of-a-turn.md"], "## The tree")
+    lines = tree.partition("```text\n")[2].partition("\n```")[0].splitlines()
+    assert len(tree_paths("\n".join(lines))) == len(lines)
+
+
 def test_every_function_of_the_walk_exists(pages: Pages) -> None:
     named = re.findall(r"`([a-z_/]+\.py):([\w.]+)`", pages["walk-of-a-turn.md"])
     assert len(named) >= 15
