@@ -16,6 +16,7 @@ _SINGLES = regex.compile(
     r"\p{So}\p{Sk}\u30fc\u3005\u3007]"
 )
 _WORD = regex.compile(r"[\p{L}\p{N}\p{Co}]")
+_WORDS = regex.compile(r"[\p{L}\p{N}\p{Co}]+")
 _UNSAFE = regex.compile(r"[^\p{Alphabetic}\p{N}_-]")
 
 
@@ -32,6 +33,12 @@ def fold_for_search(text: str) -> str:
 
 def _spell(match: regex.Match[str]) -> str:
     return f" u{ord(match[0]):x} "
+
+
+def search_words(text: str) -> list[str]:
+    """The words of a text as search compares them: without case and accents, in order."""
+    plain = unicodedata.normalize("NFD", fold_for_search(text)).lower()
+    return _WORDS.findall("".join(char for char in plain if not unicodedata.combining(char)))
 
 
 def search_expression(query: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from typing import TypeVar
@@ -28,13 +27,12 @@ from sessions.models import (
 from sessions.store.engine.changes import LetterRow
 from sessions.store.engine.rows import MessageRow, SessionRow, outcome_of, unpacked
 from sessions.store.memory.store import MemoryStore
-from sessions.text import fold_for_search
+from sessions.text import search_words
 
 T = TypeVar("T")
 Rank = tuple[int, ...]
 
 _NUMBER = regex.compile(r"-?[0-9]{1,18}")
-_WORD = regex.compile(r"[\p{L}\p{N}\p{Co}]+")
 
 
 class MemoryReader:
@@ -104,7 +102,7 @@ class MemoryReader:
     ) -> Page[SearchHit]:
         """Messages with every word of the query, newest first; takes the time that it takes."""
         del seconds
-        phrases = [words for words in map(_words, query.split()) if words]
+        phrases = [words for words in map(search_words, query.split()) if words]
         searched = {
             row.id: row.key
             for row in self._store.sessions.values()
@@ -114,7 +112,7 @@ class MemoryReader:
             ((row.id,), SearchHit(searched[row.session_id], _message(row)))
             for row in self._store.messages.values()
             if row.session_id in searched
-            if phrases and all(_occurs(one, _words(row.content)) for one in phrases)
+            if phrases and all(_occurs(one, search_words(row.content)) for one in phrases)
         ]
         return _page(ranked, limit, cursor, places=1)
 
@@ -234,12 +232,6 @@ def _rank(cursor: str, places: int) -> Rank:
     if len(parts) != places or not all(map(_NUMBER.fullmatch, parts)):
         raise InvalidRequest("this is not a cursor; use next_cursor of the page before")
     return tuple(map(int, parts))
-
-
-def _words(text: str) -> list[str]:
-    """The words of a text, without case and accents."""
-    plain = unicodedata.normalize("NFD", fold_for_search(text)).lower()
-    return _WORD.findall("".join(char for char in plain if not unicodedata.combining(char)))
 
 
 def _occurs(phrase: list[str], words: list[str]) -> bool:
