@@ -73,12 +73,17 @@ def _caller_with(*scopes: TokenScope) -> Any:
     """The dependency that reads who calls; raises AccessRefused without one of the scopes."""
 
     async def read(request: Request, _: Annotated[object, Security(_BEARER)]) -> Caller:
-        request.state.caller = caller = _said(request)
-        for scope in scopes:
-            caller.require(scope)
-        return caller
+        return called(request, *scopes)
 
     return Depends(read)
+
+
+def called(request: Request, *scopes: TokenScope) -> Caller:
+    """Who calls; raises AccessRefused without one of the scopes."""
+    request.state.caller = caller = _said(request)
+    for scope in scopes:
+        caller.require(scope)
+    return caller
 
 
 def _said(request: Request) -> Caller:

@@ -10,7 +10,7 @@ import contextlib
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, unquote_to_bytes
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.types import Scope
@@ -30,15 +30,17 @@ from api.answers import (
     ok,
     pending,
 )
-from api.callers import Reader, Sender
+from api.callers import Reader, Sender, called
+from api.parameters import Parameter, described, path_parameter
 from api.render import message_row, running_row, session_row, state_body
-from api.rest import Cursor, Limit
-from api.routes import Here, TokenRoute, json_body, read_json
+from api.rest import CURSOR_PATTERN, Cursor, Limit
+from api.routes import Here, TokenRoute, api_of, json_body, read_json
 from api.service import Caller, Change, Service
 from api.view import MAX_LIMIT, View
 from routing.answers import Json
 from routing.described import errors
 from sessions import times
+from sessions.access.tokens import TokenScope
 from sessions.errors import InvalidRequest, RedisRefused, Retryable
 from sessions.models import EventType, Page, Session, SessionFilter
 from sessions.stream.notices import Notice
@@ -47,9 +49,37 @@ from sessions.web.rejections import NotFound, Refused
 
 router = APIRouter(prefix="/api/sessions", route_class=TokenRoute, responses=TOKEN_ERRORS)
 
-_TIME: Final = {"format": "date-time"}
 # What a client of upstream gets, which knows no pages and expects everything.
 _ALL: Final = MAX_LIMIT
+_SESSION_ID: Final = path_parameter("session_id")
+_LIMIT: Final[Parameter[int]] = Parameter(
+    "limit", Annotated[int, Field(ge=1, le=MAX_LIMIT)], default=_ALL
+)
+_CURSOR: Final[Parameter[str | None]] = Parameter(
+    "cursor",
+    str | None,
+    default=None,
+    pattern=CURSOR_PATTERN,
+    description="next_cursor of the page before",
+)
+_AGENT: Final[Parameter[str | None]] = Parameter("agent", str | None, default=None)
+_CHANNEL: Final[Parameter[str | None]] = Parameter("channel", str | None, default=None)
+_STATE: Final[Parameter[str | None]] = Parameter(
+    "state", Literal["idle", "running", "error"] | None, default=None
+)
+_SINCE: Final[Parameter[str | None]] = Parameter(
+    "since",
+    str | None,
+    default=None,
+    format="date-time",
+    description="RFC 3339: active since then",
+)
+_QUERY: Final[Parameter[str | None]] = Parameter(
+    "q", str | None, default=None, description="holding messages with all these words"
+)
+_LIST: Final = [
+    one.described for one in (_LIMIT, _CURSOR, _AGENT, _CHANNEL, _STATE, _SINCE, _QUERY)
+]
 # What every change of a session may answer beside the change.
 _CHANGE: Final = {**pending(PendingBody), **errors(400, 404)}
 _RUNNING: Final = SessionFilter(state="running", prefix=GATEWAY_PREFIX)
@@ -78,55 +108,53 @@ def raw_path(scope: Scope) -> bytes:
 
 
 def path_id(*rest: str) -> Any:
-    """The dependency that reads the id from the path in front of `rest`, from its raw bytes.
-
-    The server decodes the path for us, after which `a/b` and `a%2Fb` are the same and what is
-    no UTF-8 is lost.
-    """
+    """The dependency that reads the id from the path in front of `rest`."""
 
     async def read(request: Request, session_id: str) -> str:
-        segments = raw_path(request.scope).split(b"/")
-        expected = [b"", b"api", b"sessions", *segments[3:4], *(part.encode() for part in rest)]
-        if segments != expected or len(segments) < 4:
-            raise NotFound("there is no such route; write a / inside a session id as %2F")
-        try:
-            return unquote_to_bytes(segments[3]).decode()
-        except UnicodeDecodeError:
-            raise Refused(400, "the session id in the path is not UTF-8", "invalid_path") from None
+        del session_id
+        return id_in_path(request, *rest)
 
     return Depends(read)
 
 
+def id_in_path(request: Request, *rest: str) -> str:
+    """The id in the path in front of `rest`, from its raw bytes; raises NotFound and Refused.
+
+    The server decodes the path for us, after which `a/b` and `a%2Fb` are the same and what is
+    no UTF-8 is lost.
+    """
+    segments = raw_path(request.scope).split(b"/")
+    expected = [b"", b"api", b"sessions", *segments[3:4], *(part.encode() for part in rest)]
+    if segments != expected or len(segments) < 4:
+        raise NotFound("there is no such route; write a / inside a session id as %2F")
+    try:
+        return unquote_to_bytes(segments[3]).decode()
+    except UnicodeDecodeError:
+        raise Refused(400, "the session id in the path is not UTF-8", "invalid_path") from None
+
+
 SessionId = Annotated[str, path_id()]
 SessionIdOfMessages = Annotated[str, path_id("messages")]
-SessionIdOfState = Annotated[str, path_id("state")]
 SessionIdOfAbort = Annotated[str, path_id("abort")]
 
 
-@router.get("", responses=ok(SessionsBody))
-async def list_sessions(
-    api: Here,
-    caller: Reader,
-    limit: Limit = _ALL,
-    cursor: Cursor = None,
-    agent: str | None = None,
-    channel: str | None = None,
-    state: Literal["idle", "running", "error"] | None = None,
-    since: Annotated[
-        str | None, Query(description="RFC 3339: active since then", json_schema_extra=_TIME)
-    ] = None,
-    q: Annotated[str | None, Query(description="holding messages with all these words")] = None,
-) -> Json:
+@router.get("", responses=ok(SessionsBody), openapi_extra=described(*_LIST))
+async def list_sessions(request: Request) -> Json:
     """Sessions, newest activity first; with `q` by their newest match, some perhaps repeatedly."""
-    where = SessionFilter(channel=channel, state=state, since=_time(since))
-    view = await api.service.look(caller)
-    if q is None:
+    service, caller = api_of(request).service, called(request, TokenScope.READ)
+    limit, cursor = _LIMIT.of(request), _CURSOR.of(request)
+    agent, query = _AGENT.of(request), _QUERY.of(request)
+    where = SessionFilter(
+        channel=_CHANNEL.of(request), state=_STATE.of(request), since=_time(_SINCE.of(request))
+    )
+    view = await service.look(caller)
+    if query is None:
         page = await view.sessions(agent=agent, where=where, limit=limit, cursor=cursor)
     else:
-        page = await _matching(view, q, limit=limit, cursor=cursor)
-        kept = [s for s in page.items if _passes(s, agent, where, api.service)]
+        page = await _matching(view, query, limit=limit, cursor=cursor)
+        kept = [s for s in page.items if _passes(s, agent, where, service)]
         page = Page(kept, page.next_cursor)
-    rows = [session_row(session, api.service.access) for session in page.items]
+    rows = [session_row(session, service.access) for session in page.items]
     return Json({"sessions": rows, "next_cursor": page.next_cursor})
 
 
@@ -141,16 +169,16 @@ async def list_running(
     return Json({"sessions": rows, "next_cursor": page.next_cursor})
 
 
-@router.get("/{session_id:path}/messages", responses={**ok(MessagesBody), **errors(400, 404)})
-async def read_messages(
-    session_id: SessionIdOfMessages,
-    api: Here,
-    caller: Reader,
-    limit: Limit = _ALL,
-    cursor: Cursor = None,
-) -> Json:
+@router.get(
+    "/{session_id:path}/messages",
+    responses={**ok(MessagesBody), **errors(400, 404)},
+    openapi_extra=described(_SESSION_ID, _LIMIT.described, _CURSOR.described),
+)
+async def read_messages(request: Request) -> Json:
     """The newest messages, oldest first; an unknown session has none."""
-    view = await api.service.look(caller)
+    caller, session_id = called(request, TokenScope.READ), id_in_path(request, "messages")
+    limit, cursor = _LIMIT.of(request), _CURSOR.of(request)
+    view = await api_of(request).service.look(caller)
     session = await view.find(session_id)
     page = await view.history(session, limit=limit, cursor=cursor)
     return Json(
@@ -217,10 +245,15 @@ async def delete_session(session_id: SessionId, api: Here, caller: Sender) -> Js
     return _done(change, "delete session", deleted=True, session_id=session_id)
 
 
-@router.get("/{session_id:path}/state", responses={**ok(StateBody), **errors(400, 404)})
-async def read_state(session_id: SessionIdOfState, api: Here, caller: Reader) -> Json:
+@router.get(
+    "/{session_id:path}/state",
+    responses={**ok(StateBody), **errors(400, 404)},
+    openapi_extra=described(_SESSION_ID),
+)
+async def read_state(request: Request) -> Json:
     """Whether a turn is running in the session."""
-    session = await existing(api.service, caller, session_id)
+    caller, session_id = called(request, TokenScope.READ), id_in_path(request, "state")
+    session = await existing(api_of(request).service, caller, session_id)
     return Json(state_body(session_id, session))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 
 from api.answers import (
@@ -22,9 +22,10 @@ from api.answers import (
     pending,
 )
 from api.asyncapi import stream_document
-from api.callers import POSITION, Administrator, AnyCaller, Reader
+from api.callers import POSITION, Administrator, AnyCaller, Reader, called
+from api.parameters import described, path_parameter
 from api.render import letter_body, letter_row, outcome_body
-from api.routes import Here, TokenRoute, read_json
+from api.routes import Here, TokenRoute, api_of, read_json
 from api.service import Caller, Service
 from api.tools import TOOLS, tool_named
 from api.view import MAX_LIMIT
@@ -49,15 +50,17 @@ _LETTER_CHANGE: Final = {
     **errors(404),
 }
 
+CURSOR_PATTERN: Final = r"^-?[0-9]{1,18}(\.[0-9]{1,18})?$"
+
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 Cursor = Annotated[
     str | None,
     Query(
         description="next_cursor of the page before",
-        json_schema_extra={"pattern": r"^-?[0-9]{1,18}(\.[0-9]{1,18})?$"},
+        json_schema_extra={"pattern": CURSOR_PATTERN},
     ),
 ]
-ToolName = Annotated[str, Path(json_schema_extra={"enum": [tool.name for tool in TOOLS]})]
+_TOOL_NAME: Final = path_parameter("name", enum=[tool.name for tool in TOOLS])
 
 
 @router.get("/api/tools", responses=ok(ToolsBody))
@@ -74,15 +77,20 @@ async def list_tools(caller: AnyCaller) -> Json:
 
 @router.post(
     "/api/tools/{name}",
-    openapi_extra=_ARGUMENTS,
+    openapi_extra={**described(_TOOL_NAME), **_ARGUMENTS},
     responses={**ok(ToolBody), **pending(PendingToolBody), **BODY_ERRORS, **errors(404)},
 )
-async def call_tool(name: ToolName, request: Request, api: Here, caller: Reader) -> Json:
+async def call_tool(request: Request) -> Json:
     """Call a tool with the arguments in the body; 202 where a change is not applied yet."""
+    api, caller, name = api_of(request), called(request, TokenScope.READ), _named(request)
     tool = tool_named(name)
     answer = await tool.call(api.service, caller, await read_json(request))
     api.metrics.tool(name, "rest", success=answer.error is None)
     return Json(answer.body(caller), 202 if answer.pending else 200)
+
+
+def _named(request: Request) -> str:
+    return request.path_params["name"]
 
 
 @router.get("/api/tokens/self", responses=ok(TokenBody))

@@ -56,7 +56,8 @@ class TokenRoute(OpenRoute):
     def __init__(
         self, *args: Any, openapi_extra: dict[str, Any] | None = None, **options: Any
     ) -> None:
-        extra = {"parameters": CALLER_PARAMETERS, **(openapi_extra or {})}
+        extra = dict(openapi_extra or {})
+        extra["parameters"] = [*CALLER_PARAMETERS, *extra.get("parameters", ())]
         super().__init__(*args, openapi_extra=extra, **options)
 
     async def admit(self, request: Request) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,8 @@ class Readers:
     def __init__(self, path: Path, connect: Connect = sqlite3.connect) -> None:
         self._path = path
         self._connect = connect
+        # As a text: it is looked at before every read.
+        self._name = str(path)
         self._inline = InlineReader(path, connect)
         self._idle: list[aiosqlite.Connection] = []
         # The file that the connections have open, by device and inode.
@@ -56,7 +59,7 @@ class Readers:
         that. If nothing is in the place, the old file is all that there is.
         """
         try:
-            found = self._path.stat()
+            found = os.stat(self._name)
         except OSError:
             return self._file
         file = (found.st_dev, found.st_ino)
