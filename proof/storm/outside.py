@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
@@ -86,7 +86,11 @@ allowed_users = ["*"]
         return self.journal.replies[turn][0]
 
     async def _complete(self, request: Request) -> Response:
-        messages: list[dict[str, Any]] = (await request.json())["messages"]
+        try:
+            messages: list[dict[str, Any]] = (await request.json())["messages"]
+        except ClientDisconnect:
+            # The replica that asked was killed; there is nobody to answer.
+            return Response(status_code=400)
         found = _NAME.search(messages[-1]["content"])
         if found is None:
             self.journal.surprises.append(f"the agent was asked {messages[-1]['content']!r}")
