@@ -53,8 +53,9 @@ class TurnExecutor:
         resubmit: Callable[[Inbound], None],
     ) -> None:
         """`resubmit` is called with the message of a turn whose lane was lost."""
-        # Sessions of which an older version has turns that have not ended yet.
-        self.former: frozenset[str] = frozenset()
+        # Sessions of which an older version has turns that have not ended yet; None until the first
+        # sweep has looked.
+        self.former: frozenset[str] | None = None
         self._lanes = lanes
         self._runner = runner
         self._delivery = delivery
@@ -140,7 +141,7 @@ class TurnExecutor:
         session = turn.inbound.session
         if turn.lane == former_lane_of(session):
             return
-        while session in self.former and turn.interruption is None:
+        while (self.former is None or session in self.former) and turn.interruption is None:
             await turn.wait_interrupted(_PAUSE)
 
     async def _give_up(self, turn: LiveTurn, hold: Hold) -> None:
