@@ -63,6 +63,8 @@ def read_message(update: Mapping[str, Any], bot: Bot) -> Message | None:
         message = Message.de_json(cast("dict[str, Any]", raw), bot)
         # Everything that is stored of it, as bytes: half a surrogate pair cannot be.
         with_context(message, message.text or message.caption or "").encode()
+        if message.from_user is not None:
+            (message.from_user.username or "").encode()
     except Exception as error:  # noqa: BLE001 - the library raises anything for what it cannot read
         raise Unreadable(f"its message cannot be read ({type(error).__name__})") from None
     return message

@@ -173,6 +173,16 @@ class TestUnreadable:
         await wait_until(lambda: bot.texts == ["re: hello"], within=60)
         assert site.services.troubles.of(Trouble.FAILED, channel="telegram.home") == 0
 
+    async def test_a_name_that_cannot_be_stored_is_skipped_at_once(
+        self, polled: ChannelHouse, bot: BotApi
+    ):
+        site = await polled.site()
+        bot.say("hello", user={**BO, "username": "a\ud83d"})
+        bot.say("hello")
+        await wait_until(lambda: bot.confirmed == 10002)
+        assert site.services.troubles.of(Trouble.UNREADABLE, channel="telegram.home") == 1
+        assert site.services.troubles.of(Trouble.LEFT_OUT, channel="telegram.home") == 0
+
     async def test_a_message_that_fails_each_time_is_left_out_and_others_go_on(
         self, polled: ChannelHouse, bot: BotApi, monkeypatch: pytest.MonkeyPatch
     ):
