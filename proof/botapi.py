@@ -139,6 +139,7 @@ class BotApi:
 
     async def _updates(self, offset: int, seconds: int, limit: int) -> Response:
         self.confirmed = max(self.confirmed, offset)
+        offset = 0 if self._is_unknown(offset) else offset
         self.queue = [one for one in self.queue if _stays(one, offset)]
         if not self.queue:
             self._came.clear()
@@ -150,6 +151,11 @@ class BotApi:
         # ASCII, and NaN as it is: a queue may hold what no Bot API ever sent.
         text = json.dumps({"ok": True, "result": self.queue[:limit]})
         return Response(text.replace(f'"{DEEP}"', _VERY_DEEP), media_type="application/json")
+
+    def _is_unknown(self, offset: int) -> bool:
+        """Whether it lies so far beyond the newest update that Telegram begins at the oldest."""
+        numbers = [number for one in self.queue if (number := _number_of(one)) is not None]
+        return bool(numbers) and offset > max(numbers) + 10
 
     async def _sendMessage(self, given: dict[str, str]) -> JSONResponse:
         if self.refusals:
@@ -179,9 +185,14 @@ class BotApi:
 
 def _stays(one: Any, offset: int) -> bool:
     """Whether an update is not confirmed yet; what has no number goes with those before it."""
+    number = _number_of(one)
+    return number >= offset if number is not None else offset == 0
+
+
+def _number_of(one: Any) -> int | None:
     update = cast("dict[str, Any]", one) if isinstance(one, dict) else {}
     number = update.get("update_id")
-    return number >= offset if type(number) is int else offset == 0
+    return number if type(number) is int else None
 
 
 def failed(code: int, description: str, **parameters: int) -> JSONResponse:

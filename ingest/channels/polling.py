@@ -130,11 +130,18 @@ class Intake:
         return not refused and (not updates or bool(numbers))
 
     def _move_on(self, numbers: Sequence[int]) -> None:
-        """Confirm up to the first that waits, and never back."""
+        """Confirm up to the first that waits.
+
+        Telegram never brings again what was confirmed. So lower numbers mean that it counts anew,
+        as it does after a week without updates, or where the bot moved to another server.
+        """
         if numbers:
             waiting = [number for number in numbers if number not in self._taken]
             end = min(waiting, default=max(numbers) + 1)
-            self.offset = max(end, self.offset or 0)
+            if end < (self.offset or 0):
+                self._taken.intersection_update(numbers)
+                self._tries.clear()
+            self.offset = end
         self._taken = {number for number in self._taken if number >= (self.offset or 0)}
         for number in [number for number in self._tries if number < (self.offset or 0)]:
             del self._tries[number]

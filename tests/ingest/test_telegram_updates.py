@@ -183,6 +183,21 @@ class TestUnreadable:
         assert site.services.troubles.of(Trouble.UNREADABLE, channel="telegram.home") == 1
         assert site.services.troubles.of(Trouble.LEFT_OUT, channel="telegram.home") == 0
 
+    async def test_numbers_that_begin_anew_are_confirmed_like_others(
+        self, polled: ChannelHouse, bot: BotApi
+    ):
+        await polled.site()
+        bot.bring(update("before", number=900_000, message=1))
+        await wait_until(lambda: bot.texts == ["re: before"])
+        await wait_until(lambda: not bot.queue)
+        # More than Telegram gives at a time: those behind come only if these are confirmed.
+        for number in range(120):
+            bot.bring(update("/weather@another_bot", number=number, user=BO, chat=-5))
+            bot.queue[-1]["message"]["chat"] = GROUP
+        bot.bring(update("after", number=120, message=2))
+        await wait_until(lambda: bot.texts == ["re: before", "re: after"])
+        await wait_until(lambda: not bot.queue)
+
     async def test_a_message_that_fails_each_time_is_left_out_and_others_go_on(
         self, polled: ChannelHouse, bot: BotApi, monkeypatch: pytest.MonkeyPatch
     ):
