@@ -50,17 +50,22 @@ async def _openai(
     most: int,
 ) -> Agent:
     # Imported where it is configured only: it takes half a second and 30 MB.
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     from ingest.agents.dialect import Dialect
     from ingest.agents.openai import OpenAiAgent
+    from ingest.agents.refusals import read_refusal
 
     if settings.model is None:
         raise ConfigError(f"agents.{alias}: set model to the name of a model")
     if settings.max_tokens is not None and settings.max_completion_tokens is not None:
         raise ConfigError(f"agents.{alias}: set max_tokens or max_completion_tokens, not both")
     headers = _headers(alias, settings, environ)
-    client = AsyncOpenAI(base_url=settings.base_url, api_key=_key(alias, settings, environ))
+    client = AsyncOpenAI(
+        base_url=settings.base_url,
+        api_key=_key(alias, settings, environ),
+        http_client=DefaultAsyncHttpxClient(event_hooks={"response": [read_refusal]}),
+    )
     stack.push_async_callback(client.close)
     return OpenAiAgent(client, Dialect(alias, settings, headers), tools=tools, most=most)
 

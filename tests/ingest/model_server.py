@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -83,9 +84,19 @@ async def _sent(parts: Iterable[str | bytes]) -> AsyncIterator[str | bytes]:
         yield part
 
 
-def broken(*parts: str) -> Response:
+def broken(*parts: str, status: int = 200) -> Response:
     """A body that breaks off behind these parts, without the end that HTTP wants."""
-    return StreamingResponse(_breaking(parts), media_type="text/event-stream")
+    return StreamingResponse(_breaking(parts), status, media_type="text/event-stream")
+
+
+def endless(status: int, *, size: int) -> Response:
+    """A body that begins with so many bytes, and does not end."""
+    return StreamingResponse(_going_on(size), status)
+
+
+async def _going_on(size: int) -> AsyncIterator[bytes]:
+    yield bytes(size)
+    await asyncio.sleep(60)
 
 
 async def _breaking(parts: Iterable[str]) -> AsyncIterator[str]:
