@@ -92,8 +92,8 @@ class Dialect:
         if is_context_overflow(AgentError(error.message)):
             return None
         sent = _optional(request)
-        parameter = cast("Any", error).param
-        if isinstance(parameter, str):
+        parameter = named_parameter(cast("Any", error).param)
+        if parameter is not None:
             named = re.split(r"[.\[]", parameter, maxsplit=1)[0]
             return named if named in sent else None
         return next((part for part in sent if _names(part, error.message)), None)
@@ -113,6 +113,11 @@ class Dialect:
                 *(self.alias, part, status, remedy, self.alias),
             )
             self._refused.add(part)
+
+
+def named_parameter(value: Any) -> str | None:
+    """The parameter that an error names; None where it names none, which some write as ""."""
+    return value if isinstance(value, str) and value.strip() else None
 
 
 def _optional(request: Request) -> list[str]:

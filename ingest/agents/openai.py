@@ -13,7 +13,7 @@ from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAIError
 
 from ingest.agents.base import Progress, Reply, Usage
 from ingest.agents.calls import read_arguments, valid_id, valid_name
-from ingest.agents.dialect import Dialect
+from ingest.agents.dialect import Dialect, named_parameter
 from ingest.agents.events import AnswerTooLarge, Events
 from ingest.agents.normalise import Answer, Normaliser, shortened
 from ingest.agents.tools import SessionTools
@@ -198,7 +198,7 @@ def _refusal(error: APIStatusError) -> AgentError:
     return AgentError(
         shortened(str(error.message)),
         status=error.status_code,
-        parameter=found.param if isinstance(found.param, str) else None,
+        parameter=named_parameter(found.param),
         reason=known_reason(found.code, found.type),
     )
 

@@ -426,6 +426,16 @@ async def test_an_endpoint_that_refuses_several_parts_is_asked_without_each(
         assert len(place.model.requests) == 5
 
 
+async def test_an_empty_param_names_nothing(settings: Settings, leading: Leading):
+    script = picky("tools", "m does not support tools", param="", type="", code="")
+    async with house(settings, script) as place:
+        assert (await place.chat("hello")).text == "fine"
+    script = answering(failure(400, "no such image", param="", type="", code=""))
+    async with house(settings, script) as place:
+        await place.chat("and this?", session="gw_other")
+        assert await place.stored("gw_other") == []
+
+
 async def test_what_a_user_wrote_does_not_take_the_tools_away(settings: Settings, leading: Leading):
     def script(request: dict[str, Any]) -> Any:
         bad = "tools" in request["messages"][-1]["content"]
