@@ -23,10 +23,27 @@ from ingest.agents.values import (
 )
 from ingest.prompt import ToolCall
 
-# What became of an answer that the provider ended before the model did.
-LENGTH: Final = frozenset({"length", "max_tokens", "max_output_tokens"})
-FILTERED: Final = frozenset({"content_filter", "safety"})
+# What became of an answer that the provider ended before the model did: the names that compatible
+# servers, and gateways to other makes of models, have for it.
+LENGTH: Final = frozenset(
+    {
+        *("length", "max_tokens", "max_output_tokens", "model_length"),
+        "model_context_window_exceeded",
+    }
+)
+FILTERED: Final = frozenset(
+    {
+        *("content_filter", "content_filtered", "safety", "sensitive", "guardrail_intervened"),
+        *("recitation", "blocklist", "prohibited_content", "spii"),
+    }
+)
 _ERROR: Final = "error"
+_FAILED: Final = frozenset(
+    {
+        *(_ERROR, "abort", "aborted", "cancelled", "canceled", "network_error"),
+        *("insufficient_system_resource", "malformed_function_call"),
+    }
+)
 # Characters of a provider's own words that somebody may be shown.
 _MOST_MESSAGE: Final = 500
 _NO_WORDS: Final = "the provider reported an error without words"
@@ -138,7 +155,8 @@ class Normaliser:
         if isinstance(finish, str) and finish.strip():
             self._finish = clean(finish).strip().lower()
         if self._error is None:
-            self._error = error_of(choice) or (_NO_WORDS if self._finish == _ERROR else None)
+            failed = self._finish in _FAILED
+            self._error = error_of(choice) or (_NO_WORDS if failed else None)
         return said
 
     def _message(self, choice: Any) -> Any:

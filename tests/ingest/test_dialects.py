@@ -140,6 +140,8 @@ SAID = chunk({"content": "I think"})
         lambda: events(SAID, {"object": "error", "message": "no", "code": 400}),
         lambda: events(SAID, {"choices": [{"error": {"message": "no"}, "delta": {}}]}),
         lambda: events(SAID, chunk({}, finish="error")),
+        lambda: events(SAID, chunk({}, finish="abort")),
+        lambda: events(SAID, chunk({}, finish="insufficient_system_resource")),
         lambda: events(SAID, 'event: error\ndata: {"message": "no"}\n\n'),
         lambda: events(SAID, chunk({"tool_calls": [call_piece("c", "x", {}, index=0)]})),
     ],
@@ -155,7 +157,14 @@ async def test_text_that_was_shown_is_kept_above_the_marker_when_the_answer_fail
 
 
 @pytest.mark.parametrize(
-    ("finish", "marker"), [("length", CUT_SHORT), ("content_filter", WITHHELD)]
+    ("finish", "marker"),
+    [
+        ("length", CUT_SHORT),
+        ("model_length", CUT_SHORT),
+        ("content_filter", WITHHELD),
+        ("sensitive", WITHHELD),
+        ("PROHIBITED_CONTENT", WITHHELD),
+    ],
 )
 async def test_an_answer_that_the_provider_ended_is_kept_and_marked(
     settings: Settings, leading: Leading, finish: str, marker: str
