@@ -55,7 +55,12 @@ class Events:
         yield from self._take(self._line.decode("utf-8", "replace"))
         yield from self._take("")
         self._line.clear()
-        yield from _parsed("\n".join(self._other))
+        whole = [*_parsed("\n".join(self._other))]
+        yield from whole
+        if not whole:
+            # One value a line, behind a line that was none.
+            for line in self._other:
+                yield from _parsed(line)
 
     def _take(self, line: str) -> Iterator[Any]:
         name, _, value = line.lstrip("\ufeff").partition(":")
@@ -92,6 +97,8 @@ class Events:
 
     def _stray(self, line: str) -> Iterator[Any]:
         """A line of a body that is no event stream: one value a line, or one value in all."""
+        if not line.strip():
+            return  # keeps a connection alive, and no value needs it
         whole = [*_parsed(line)] if not self._other else []
         yield from whole
         if not whole:

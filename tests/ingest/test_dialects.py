@@ -107,6 +107,16 @@ WHOLE = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish
             *(f"{json.dumps(each)}\n" for each in (chunk({"content": "hi"}), STOP)),
             media_type="application/x-ndjson",
         ),
+        lambda: raw(
+            " \n",
+            *(f"{json.dumps(each)}\n  \n" for each in (chunk({"content": "hi"}), STOP)),
+            media_type="application/x-ndjson",
+        ),
+        lambda: raw(
+            "warming up\n",
+            *(f"{json.dumps(each)}\n" for each in (chunk({"content": "hi"}), STOP)),
+            media_type="application/x-ndjson",
+        ),
         lambda: raw(*(sse(each)[:-1] for each in (chunk({"content": "hi"}), STOP))),
         lambda: raw(sse(chunk({"content": "hi"})).replace("\n", "\r\n"), sse(STOP)),
         lambda: raw(
@@ -114,7 +124,10 @@ WHOLE = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish
         ),
         lambda: broken(sse(chunk({"content": "hi"})), sse(STOP)),
     ],
-    ids=["whole", "indented", "in a stream", "repeated", "lines", "tight", "CRLF", "bytes", "cut"],
+    ids=[
+        *("whole", "indented", "in a stream", "repeated", "lines", "lines and blanks"),
+        *("lines behind another", "tight", "CRLF", "bytes", "cut"),
+    ],
 )
 async def test_a_body_is_read_in_every_form(
     settings: Settings, leading: Leading, body: Callable[[], Response]
