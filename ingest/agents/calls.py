@@ -99,6 +99,7 @@ class Calls:
         elif call.arguments and piece.arguments == call.arguments and call.is_whole:
             return  # sent again as a whole
         self._last = call
+        call.index = piece.at if call.index is None else call.index
         call.id = call.id or piece.id
         if piece.name != call.name:
             call.name += piece.name
@@ -116,7 +117,11 @@ class Calls:
 
     def _candidate(self, piece: _Piece, in_place: _Open | None) -> _Open | None:
         if piece.at is not None:
-            return _newest(call for call in self._calls if call.index == piece.at)
+            found = _newest(call for call in self._calls if call.index == piece.at)
+            if found is not None or piece.name:
+                return found
+            # A call whose first piece had no index.
+            in_place = in_place if in_place is not None and in_place.index is None else None
         if piece.id:
             return _newest(call for call in self._calls if call.id == piece.id)
         return in_place

@@ -251,6 +251,13 @@ CALLS = {
         piece(LIST, '{"limit":1}', index=0, id="a"),
         piece(CURRENT, "{}", index=1, id="b"),
     ),
+    "an index that comes late": pieces(
+        piece(LIST, "", id="a"),
+        piece(None, "{", index=0),
+        piece(None, "}", index=0),
+        piece(CURRENT, "", id="b"),
+        piece(None, "{}", index=1),
+    ),
     "one id for both": pieces(
         piece(LIST, "{}", index=0, id="call_0"), piece(CURRENT, "{}", index=1, id="call_0")
     ),
