@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import shutil
 import signal
@@ -252,6 +253,7 @@ async def test_what_it_does_not_understand_is_reported_and_left(tmp_path: Path):
         (folder / name).write_bytes(content)
     (folder / "folder.jsonl").mkdir()
     (folder / "link.jsonl").symlink_to(folder / "s.jsonl")
+    os.mkfifo(folder / "pipe.jsonl")  # whoever opens it waits for a writer
     with (folder / "s.jsonl").open("ab") as file:
         for line in ({"role": "user"}, {"role": "user", "content": "\ud83d"}, {"id": 7}):
             file.write(json.dumps(line).encode() + b"\n")
@@ -261,7 +263,7 @@ async def test_what_it_does_not_understand_is_reported_and_left(tmp_path: Path):
     rebuilt = await rebuild_index(tmp_path)
     assert rebuilt.skipped == [f"s.jsonl:{number}" for number in (2, 3, 4, 5, 6)]
     left = [one.partition(":")[0] for one in rebuilt.left]
-    assert sorted(left) == sorted([*strange, "folder.jsonl", "link.jsonl"])
+    assert sorted(left) == sorted([*strange, "folder.jsonl", "link.jsonl", "pipe.jsonl"])
     assert list(await listed(tmp_path, clock)) == ["s"]
     assert {name: (folder / name).read_bytes() for name in strange if name != "copy.jsonl"} == {
         name: content for name, content in strange.items() if name != "copy.jsonl"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from sessions import times
 from sessions.errors import StoreTooNew
@@ -67,7 +69,7 @@ class Memory:
 def read_content(path: Path, name: str) -> Content:
     """Read a session file. Raises OSError, also for what is no plain file."""
     content = Content()
-    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
+    with _opened(path) as file:
         modified = os.fstat(file.fileno()).st_mtime_ns // 1000
         for number, raw in enumerate(file, start=1):
             if not raw.endswith(b"\n"):
@@ -80,6 +82,16 @@ def read_content(path: Path, name: str) -> Content:
                 content.foreign.append(number)
             content.length += len(raw)
     return content
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The plain file there. Opening it waits for nobody, as that of a pipe would."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    file = open(os.open(path, flags), "rb")  # noqa: SIM115 - the caller closes it
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "no plain file")
 
 
 def _line(raw: bytes, name: str, number: int, content: Content, modified: int) -> Line | None:
@@ -171,7 +183,7 @@ def rows_of(index: Path, table: str) -> Iterator[tuple[list[str], list[tuple[Any
 def first_session(path: Path) -> str | None:
     """The session that the first line of a file names; None if it names none."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
+        with _opened(path) as file:
             named = (parsed(file.readline()) or {}).get("session")
     except OSError:
         return None
