@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import sqlite3 as pythons
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -51,6 +53,17 @@ def put(path: Path, data: bytes) -> None:
     """Write a file that no Turnstream wrote."""
     path.parent.mkdir(parents=True)
     path.write_bytes(data)
+
+
+async def in_another_process(path: Path, query: str) -> str:
+    """What the query gives in a process that opens and closes the store."""
+    code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1])"
+    code += "; print(*c.execute(sys.argv[2]).fetchone()); c.close()"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, path, query, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    return output.decode().strip()
 
 
 async def tidied(store: Leader) -> None:
@@ -103,6 +116,19 @@ async def test_a_workspace_that_cannot_be_used_is_an_error_that_says_so(tmp_path
     with pytest.raises(ConfigError, match="--workspace"):
         async with SqliteBackend(tmp_path / "sub" / "file", mode="write"):
             pass
+
+
+async def test_a_second_writer_in_a_process_leaves_the_locks_of_the_first(
+    tmp_path: Path, path: Path
+) -> None:
+    async with SqliteBackend(tmp_path, mode="write") as backend:
+        store = await lead(backend, Clock())
+        async with SqliteBackend(tmp_path, mode="write"):
+            pass
+        # Without a lock on it, another process takes itself for the last one and drops the log.
+        await in_another_process(path, "SELECT count(*) FROM events")
+        await store.apply(user("e1"))
+        assert await in_another_process(path, "SELECT count(*) FROM events") == "1"
 
 
 async def test_a_path_of_200_characters_is_no_trouble(tmp_path: Path, clock: Clock) -> None:

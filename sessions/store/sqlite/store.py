@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -56,9 +57,21 @@ def make_private(path: Path) -> None:
     """Make the file and its directory, for this user only. Raises ConfigError if it cannot."""
     try:
         make_private_directory(path.parent)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _make_file(path)
     except OSError as error:
         raise ConfigError(
             f"the workspace cannot be used: {path}: {error.strerror}; "
             "choose another with --workspace, or correct its permissions"
         ) from error
+
+
+def _make_file(path: Path) -> None:
+    """Make the file if there is none. Raises OSError if this user cannot write to it.
+
+    One that is there is not opened: to close it would end all locks that this process has on it.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        if not path.is_file() or not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
