@@ -104,6 +104,21 @@ async def test_a_store_of_a_newer_version_is_refused(tmp_path: Path, path: Path,
             await backend.sessions()
 
 
+async def test_readers_that_come_together_all_read_a_file_that_took_the_place_of_another(
+    tmp_path: Path,
+) -> None:
+    for name, texts in (("one", 3), ("two", 5)):
+        async with SqliteBackend(tmp_path / name, mode="write") as backend:
+            store = await lead(backend, Clock())
+            await store.apply(*(user(f"e{number}") for number in range(texts)))
+    async with SqliteBackend(tmp_path / "one", mode="read") as reader:
+        told = await asyncio.gather(*(reader.counts() for _ in range(4)))
+        assert [counts["messages"] for counts in told] == [3] * 4
+        (tmp_path / "two" / "sessions" / FILE).replace(tmp_path / "one" / "sessions" / FILE)
+        told = await asyncio.gather(*(reader.counts() for _ in range(4)))
+        assert [counts["messages"] for counts in told] == [5] * 4
+
+
 async def test_a_file_that_is_no_store_is_damage(tmp_path: Path, path: Path) -> None:
     put(path, b"this is not a database" * 1000)
     with pytest.raises(StoreDamaged, match=FILE):

@@ -64,8 +64,9 @@ class Readers:
             return self._file
         file = (found.st_dev, found.st_ino)
         if file != self._file:
-            self._file = file
+            # In this order: a reader that comes meanwhile must not take one of them for a new one.
             await self._disconnect()
+            self._file = file
         return file
 
     async def short(
