@@ -199,7 +199,7 @@ class PostgresBackend(PostgresReader, Writer):
         return self
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
-        self.forget_decisions()
+        self.stop_leading()
         await self.server.close()
         await self._postgres.server.close()
 

@@ -114,6 +114,16 @@ async def test_nothing_is_written_after_the_release(
 
 
 @EVERY_WRITE
+async def test_nothing_is_written_after_closing(
+    open_store: Open, clock: Clock, write: Callable[[SessionBackend], Awaitable[object]]
+) -> None:
+    async with open_store("write") as closed:
+        await lead(closed, clock)
+    with pytest.raises(Fenced):
+        await write(closed)
+
+
+@EVERY_WRITE
 async def test_a_leader_that_was_replaced_writes_nothing_more(
     store: Leader,
     open_store: Open,

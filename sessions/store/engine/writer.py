@@ -75,6 +75,11 @@ class Writer:
             await transaction.leave()
         self._epoch = None
 
+    def stop_leading(self) -> None:
+        """Lead no more, at a close; the lease stays as it is. Again is no harm."""
+        self._decisions.forget()
+        self._epoch = None
+
     # -- the stream --------------------------------------------------------------------------
 
     async def begin_epoch(self, *, skipped: int, above: int = 0) -> StreamCursor:
@@ -170,10 +175,6 @@ class Writer:
         return ids + graves
 
     # -- housekeeping ------------------------------------------------------------------------
-
-    def forget_decisions(self) -> None:
-        """Forget what was decided in memory and is not committed."""
-        self._decisions.forget()
 
     async def tidy(self) -> bool:
         """Do one piece of housekeeping, if the store needs any."""

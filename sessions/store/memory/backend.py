@@ -46,4 +46,4 @@ class MemoryBackend(MemoryReader, Writer):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.forget_decisions()
+        self.stop_leading()

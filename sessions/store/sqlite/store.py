@@ -48,7 +48,7 @@ class Store(ReadingStore, Writer):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.forget_decisions()
+        self.stop_leading()
         await self._readers.close()
         await self._sqlite.close()
 
