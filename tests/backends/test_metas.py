@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from sessions.errors import StoreUnavailable
 from sessions.store.jsonl.backend import JsonlBackend
-from sessions.store.jsonl.metas import Meta
+from sessions.store.jsonl.metas import Meta, MetaFiles
 from tests.events import context, delete, rename, reset, user
 from tests.stores import Clock, Leader, lead
 
@@ -128,6 +130,30 @@ async def test_a_transaction_that_fails_tells_nothing(
             await store.apply(rename("n", "never"))
     assert (await store.session()).name is None
     assert told(workspace) == before
+    assert drafts(workspace) == []
+
+
+async def test_what_was_not_told_because_it_was_cut_short_is_told_later(
+    store: Leader, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.apply(user("e1", agent="anna"))
+    committed, cut_short = threading.Event(), threading.Event()
+
+    def publish_nothing(*_: Any) -> None:
+        committed.set()
+        cut_short.wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetaFiles, "publish", publish_nothing)
+        naming = asyncio.create_task(store.apply(rename("n", "kettle")))
+        await asyncio.to_thread(committed.wait)
+        naming.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await naming
+        cut_short.set()
+    assert (await store.session()).name == "kettle"
+    await store.apply(user("e2", session="other"))
+    assert told(workspace)["s.meta.json"]["name"] == "kettle"
     assert drafts(workspace) == []
 
 

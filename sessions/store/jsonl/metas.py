@@ -195,7 +195,7 @@ class Descriptions:
     async def resolve(self) -> None:
         """Write what is in doubt from what is committed. Nothing happens if nothing is."""
         if self._doubtful:
-            chosen, self._doubtful = json.dumps([*self._doubtful]), set()
+            chosen = json.dumps([*self._doubtful])
             await self._write("AND id IN (SELECT value FROM json_each(?))", (chosen,))
 
     async def recover(self) -> None:
@@ -214,14 +214,19 @@ class Descriptions:
         def work(name: str) -> None:
             self._files.write(name, Meta.of(live[name]))
 
-        await self._bravely(work, live, {row.id for row in live.values()})
+        await self._bravely(work, live, {*self._doubtful, *(row.id for row in live.values())})
 
     async def _bravely(
         self, work: Callable[[str], None], names: Iterable[str], numbers: set[int]
     ) -> None:
-        """Do it now if the disk can, else later: nobody waits for these files."""
+        """Do it now if the disk can, else later: nobody waits for these files.
+
+        The sessions are in doubt until it is done, so that what is cut short is done later too.
+        """
+        self._doubtful |= numbers
         try:
             await self._each(work, names)
         except StoreUnavailable as error:
-            self._doubtful |= numbers
             log.warning("meta files are written later: %s", error)
+        else:
+            self._doubtful -= numbers
