@@ -14,7 +14,7 @@ import pytest
 from sessions.errors import StoreUnavailable
 from sessions.store.jsonl.backend import JsonlBackend
 from sessions.store.jsonl.metas import Meta, MetaFiles
-from tests.events import context, delete, rename, reset, user
+from tests.events import context, delete, hand_over, rename, reset, user
 from tests.stores import Clock, Leader, lead
 
 
@@ -98,6 +98,15 @@ async def test_what_changes_is_told_once_the_next_transaction_is_through_at_the_
     await store.apply(rename("n2", "kettle", session="other"))
     await store.apply(reset("r"))
     assert told(workspace)["s.meta.json"]["name"] == "kettle"
+
+
+async def test_what_a_batch_takes_back_is_not_told(store: Leader, workspace: Path) -> None:
+    await store.apply(user("e1", agent="anna"))
+    before = told(workspace)
+    await store.apply(hand_over("h1", "anna", "ben"), hand_over("h2", "ben", "anna"))
+    assert (await store.session()).agent == "anna"
+    assert told(workspace) == before
+    assert drafts(workspace) == []
 
 
 async def test_a_deleted_session_is_not_told_and_its_successor_never_as_its_owners(

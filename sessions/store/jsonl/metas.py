@@ -101,8 +101,9 @@ class MetaFiles:
         yield from sorted(found)
 
     def prepare(self, name: str, meta: Meta) -> bool:
-        """Write a draft; False if the file says that already."""
+        """Write a draft; False, and no draft is left, if the file says that already."""
         if _read(self.main(name)) == meta.data():
+            self.drop_draft(name)
             return False
         _write(self.draft(name), meta.data())
         return True
@@ -171,6 +172,9 @@ class Descriptions:
             name, session = item
             if self._files.prepare(name, Meta.of(session)):
                 self._drafted[session.id] = name
+            else:
+                # What the transaction drafted before is not true any more.
+                self._drafted.pop(session.id, None)
 
         await self._each(work, sessions)
 
