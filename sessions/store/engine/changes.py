@@ -106,6 +106,10 @@ class Changes:
     suppressed: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
     letters: list[LetterRow] = field(default_factory=list[LetterRow])
 
+    def __bool__(self) -> bool:
+        """Whether anything changes."""
+        return self != Changes()
+
     @property
     def erases(self) -> bool:
         """Whether text goes for good."""

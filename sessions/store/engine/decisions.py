@@ -12,6 +12,7 @@ from sessions.ids import space_of
 from sessions.models import Entry
 from sessions.store.backend import Following
 from sessions.store.engine.adapter import Foreseeing, StoreAdapter
+from sessions.store.engine.changes import Changes
 from sessions.store.engine.decider import Decider
 from sessions.store.engine.workset import Memory, Workset
 
@@ -89,7 +90,7 @@ class Decisions:
             batch = self._batch(entries)
             batch.work.take(await store.foresee(batch.needs()))
             batch.decide()
-            return Decided(batch, [self._adapter.draft(batch.work.taken_changes())])
+            return Decided(batch, drafts_of(batch.work.taken_changes(), self._adapter))
         except Retryable:
             # In its turn it is tried again.
             return None
@@ -112,3 +113,8 @@ class Decisions:
 
     def _batch(self, entries: Sequence[Entry]) -> Decider:
         return Decider(entries, self.work(), max_content=self._max_content)
+
+
+def drafts_of(changes: Changes, adapter: StoreAdapter) -> list[Any]:
+    """The draft of these changes; none if they are empty, since a write may be a round trip."""
+    return [adapter.draft(changes)] if changes else []

@@ -19,7 +19,7 @@ from sessions.store.backend import Following
 from sessions.store.engine.adapter import Settling, StoreAdapter, Tidying, Transaction
 from sessions.store.engine.asking import Deciding
 from sessions.store.engine.changes import Needs
-from sessions.store.engine.decisions import Decisions
+from sessions.store.engine.decisions import Decisions, drafts_of
 from sessions.store.engine.removal import Remover
 from sessions.store.engine.workset import ID_AFTERLIFE, Workset
 from sessions.wire import DEFAULT_MAX_CONTENT
@@ -118,10 +118,11 @@ class Writer:
             if not ahead:
                 batch.work.take(transaction.found)
             await self._drive(batch.finish(), transaction, batch.work, drafts)
+            drafts += self._drafted(batch.work)
             if following is not None:
                 # It runs once the rows of this batch are on their way, and queues up behind them.
                 self._decisions.look_ahead(following)
-            await transaction.write([*drafts, self._drafted(batch.work)], after)
+            await transaction.write(drafts, after)
         await self._settle_if_it_can()
         return after
 
@@ -132,22 +133,28 @@ class Writer:
         work: Workset,
         drafts: list[Any],
     ) -> None:
-        """Bring a decision to its end, answering what it asks upon everything decided before."""
+        """Bring a decision to its end, answering what it asks upon everything decided before.
+
+        What is decided then is left to the caller, with the drafts if nothing was asked.
+        """
         answer: Any = None
         while True:
             try:
                 question = decision.send(answer)
             except StopIteration:
                 return
-            await transaction.write([*drafts, self._drafted(work)])
-            drafts.clear()
+            drafts += self._drafted(work)
+            if drafts:
+                await transaction.write(drafts)
+                drafts.clear()
             answer = await question(transaction)
 
-    def _drafted(self, work: Workset) -> Any:
+    def _drafted(self, work: Workset) -> list[Any]:
+        """The draft of what was decided since the last time; none if that changes nothing."""
         changes = work.taken_changes()
         # Noted before COMMIT, because what is cancelled there is done all the same.
         self._unsettled = self._unsettled or changes.erases
-        return self._adapter.draft(changes)
+        return drafts_of(changes, self._adapter)
 
     # -- retention ---------------------------------------------------------------------------
 
@@ -161,7 +168,7 @@ class Writer:
                 session = work.sessions.setdefault(row.key, row)
                 decision = Remover(work).end_generation(session, deleted=True)
                 await self._drive(decision, transaction, work, [])
-            await transaction.write([self._drafted(work)])
+            await transaction.write(self._drafted(work))
         await self._settle_if_it_can()
         return len(rows)
 
