@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from sessions.errors import Fenced
 from sessions.models import StreamCursor
 from sessions.store.engine.changes import Changes
 from sessions.store.memory.adapter import MemoryTransaction
 from sessions.store.memory.backend import MemoryBackend
+from sessions.store.memory.store import MemoryStore
 from tests.events import Fields, dead, delete, reply, reset, rollback, user
 from tests.stores import Clock, lead
 
@@ -57,3 +59,17 @@ async def test_the_cursor_comes_with_the_last_write_of_its_transaction(written: 
         written.clear()
         await store.apply(user("e1"), reset("r"), user("e2"), delete("d"))
     assert [cursor is not None for _, cursor in written] == [False] * (len(written) - 1) + [True]
+
+
+async def test_a_transaction_in_memory_undoes_no_lead_that_was_taken_meanwhile():
+    memory, clock = MemoryStore(), Clock()
+    async with MemoryBackend(memory) as one, MemoryBackend(memory) as other:
+        await lead(one, clock)
+        transaction = one.leading()
+        await transaction.__aenter__()
+        store = await lead(other, clock)
+        await store.apply(user("e1"))
+        with pytest.raises(Fenced):
+            await transaction.__aexit__(None, None, None)
+        assert (await other.lease()).epoch == 2
+        assert await store.texts() == ["hello"]

@@ -53,6 +53,8 @@ class MemoryAdapter:
         copy = self._store.copy()
         copy.lease = replace(copy.lease, beat=copy.lease.beat + 1)
         yield MemoryTransaction(copy, found_in(copy, needs or Needs()), self._bounds)
+        # Nothing locks the store meanwhile: the copy must not undo another worker's lead.
+        await self.check_lead(epoch)
         self._store.become(copy)
 
     def draft(self, changes: Changes) -> Changes:
