@@ -151,7 +151,6 @@ class PostgresTransaction:
             await self.call(_NOTHING)
 
     async def write(self, drafts: Sequence[Draft], cursor: StreamCursor | None = None) -> None:
-        drafts = [draft for draft in drafts if any(draft)]
         if cursor is not None:
             place = rows.packed(cursor.applied)
             moved = (cursor.epoch, *place, cursor.resolved, cursor.skipped, cursor.added)

@@ -81,7 +81,7 @@ class Questions(Protocol):
 
 
 class Transaction(Questions, Protocol):
-    """An open transaction of the leader; it commits at the end of its block, or changes nothing."""
+    """An open transaction of the leader; by the end of its block all is committed, or nothing."""
 
     @property
     def found(self) -> Found:
@@ -89,7 +89,10 @@ class Transaction(Questions, Protocol):
         ...
 
     async def write(self, drafts: Sequence[Any], cursor: StreamCursor | None = None) -> None:
-        """Write down drafts, in order, and the cursor."""
+        """Write down drafts, in order, and the cursor.
+
+        A cursor comes with the last write of its transaction; a store may commit with it.
+        """
         ...
 
     async def forget_ids(self, before: int, limit: int) -> int:
@@ -106,7 +109,11 @@ class Transaction(Questions, Protocol):
 
 
 class StoreAdapter(Protocol):
-    """The writing side of a store."""
+    """The writing side of a store, which is made when it is opened for writing, if there is none.
+
+    One that was made by an older version is upgraded in `take_lead`, and not before: another worker
+    may lead it.
+    """
 
     @property
     def steps(self) -> int:
@@ -127,10 +134,11 @@ class StoreAdapter(Protocol):
     def transaction(
         self, epoch: int, needs: Needs | None = None
     ) -> AbstractAsyncContextManager[Transaction]:
-        """A transaction of the leader of this epoch, which raises the lease's beat.
+        """A transaction of the leader of this epoch. By its end it has raised the lease's beat.
 
         Beginning, the fence and the needs are one round trip. Raises Fenced, before anything is
-        read, if the lease has another epoch.
+        found, if the lease has another epoch; if it gets another one before the end, nothing is
+        committed.
         """
         ...
 
