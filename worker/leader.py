@@ -82,8 +82,9 @@ class Leader:
         if cursor is not None and soon:
             return cursor
         cursor = await self._watch.check(cursor or await self._backend.cursor())
-        await self._upkeep.relieve(cursor)
+        # At once: an epoch that it began must not be begun again because of what fails below.
         self._batches.cursor = cursor
+        await self._upkeep.relieve(cursor)
         self._next_check = loop.time() + RENEWAL
         return cursor
 
