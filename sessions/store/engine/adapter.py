@@ -1,4 +1,8 @@
-"""What the engine asks of a store. An adapter is this, a `SessionReader`, and a schema.
+"""What the engine asks of a store. A store is an adapter like this, a reader and a schema.
+
+To add one, put its `StoreAdapter` under a `Writer`, beside a `SessionReader` (`store/backend.py`),
+as `memory/backend.py` does. Name it in `factory.py` and in `BACKENDS` of the settings, and in
+`tests/stores.py`, which runs the contract suite over it.
 
 The engine decides everything; an adapter stores and finds rows. It needs no knowledge of the stream
 contract beyond the docstrings here. What only some stores can do is a Protocol of its own at the

@@ -1,7 +1,7 @@
 """The one writer of a store: lease, fence, batches, erasure, housekeeping, over any adapter.
 
-Each public method is one transaction of the adapter, which begins with the fence: the lease must
-still have our epoch. What the entries of a batch do is decided in `decider`.
+Everything happens in transactions of the adapter, each of which begins with the fence: the lease
+must still have our epoch. What the entries of a batch do is decided in `decider`.
 """
 
 from __future__ import annotations
