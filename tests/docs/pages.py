@@ -24,14 +24,14 @@ _HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Pages:
-    """README, CHANGELOG and everything in docs/, by path."""
+    """The pages at the top of the checkout and everything in docs/, by path."""
 
     texts: dict[Path, str]
 
     @classmethod
     def of(cls, root: Path) -> Self:
         """The pages of a checkout."""
-        paths = [root / "README.md", root / "CHANGELOG.md", *sorted(root.glob("docs/*.md"))]
+        paths = [*sorted(root.glob("*.md")), *sorted(root.glob("docs/*.md"))]
         return cls({path: path.read_text(encoding="utf-8") for path in paths})
 
     def __getitem__(self, name: str) -> str:
