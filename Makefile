@@ -13,7 +13,7 @@ COMPILE = .venv/bin/uv pip compile -q pyproject.toml --universal --python-versio
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-doors endure check shape bench proof storm lock clean
+.PHONY: help run test test-doors endure coverage check shape bench proof storm lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ test-doors: .venv/.dev ## agents kept apart in 30,000 cases, attacks on a runnin
 
 endure: .venv/.dev ## the tests that take minutes: 100 takeovers, a minute frozen, drains, streams of models
 	@.venv/bin/pytest -m endurance tests $(ARGS)
+
+coverage: .venv/.dev ## run the tests and print the lines and branches that none reaches; details in htmlcov/
+	@.venv/bin/pytest -n 3 --timeout=180 --cov --cov-report=term --cov-report=html $(ARGS)
 
 check: .venv/.dev ## format, lint, types, import arrows, the shape of the code, and that the docs agree with the code
 	.venv/bin/ruff format --check .
@@ -57,7 +60,7 @@ lock: .venv/.created ## write the locks anew from pyproject.toml; ARGS=--upgrade
 	$(COMPILE) $(ARGS) --group dev -c requirements.lock -o requirements-dev.lock
 
 clean: ## remove .venv and caches; stored sessions are elsewhere and stay
-	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage* htmlcov build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A moved or copied checkout brings a .venv that still runs the code of its old place, and an
