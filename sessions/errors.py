@@ -159,4 +159,4 @@ class LaneLost(SessionError):
 
 
 class DeclaredDead(SessionError):
-    """This replica stood still for so long that others took its lanes over: begin anew."""
+    """This replica stood still for so long that others took its lanes over: start again."""

@@ -40,7 +40,7 @@ DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
 async def run(settings: Settings, environ: Mapping[str, str], *, adopt: bool = False) -> None:
     """Work until a signal or the end of the parent; returns after a clean stop.
 
-    Raises ConfigError for what only a person can mend, and whatever else ended the consumer.
+    Raises ConfigError for what only a person can fix, and any other error that ended the consumer.
     """
     url = settings.redis_url or DEFAULT_REDIS
     progress = ProgressReporter.inherited(environ)

@@ -104,7 +104,7 @@ def _build(consumer: Consumer, *, url: str, prefix: str, holder: str) -> Worker:
         health_check_interval=_HEALTH_INTERVAL,
         # One for each worker: closing a standby deletes its own only.
         health_check_key=f"{prefix}arq:health:{holder}",
-        # JSON, because whoever can write to Redis would run code through pickle.
+        # JSON, because a program that can write to Redis would run code through pickle.
         job_serializer=_to_json,
         job_deserializer=json.loads,
         log_results=False,

@@ -91,7 +91,7 @@ def secrets_in(path: Path) -> list[str]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return []  # whoever loads the settings says so
+        return []  # the code that loads the settings says so
     return [name for name, key, text in _texts(document) if _is_secret(key, text)]
 
 

@@ -158,7 +158,7 @@ class SessionWriter(Protocol):
         """Take the lease under a new epoch, one above the last.
 
         Does nothing and returns None if the lease is not the one that was `seen` (by a beat or a
-        holder): its holder lives. With `seen` None it is taken whoever holds it.
+        holder): its holder lives. With `seen` None it is taken from any holder.
         """
         ...
 

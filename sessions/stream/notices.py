@@ -1,4 +1,4 @@
-"""News for whoever looks at a session just now, from the api to the pages that are open on ingest.
+"""News for the readers of a session just now, from the api to the pages that are open on ingest.
 
 Nothing is kept: a page that is not there, or a moment of Redis being away, misses it, and finds
 the message in the session's history.

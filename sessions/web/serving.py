@@ -27,7 +27,7 @@ from sessions.web.selfcheck import keep_checking
 
 log = logging.getLogger(__name__)
 
-# Seconds for the requests in hand once the end was asked for; whoever sent the signal gives five.
+# Seconds for the requests in hand once the end was asked for; the sender of the signal gives five.
 GRACE: Final = 4
 # Seconds for what is served beside the work of a process, when that ends.
 _BESIDE_GRACE: Final = 1.0

@@ -106,7 +106,7 @@ class Share:
         await self._look()
         if self._fits(agent, entries, size):
             return
-        # Waiting costs no processor time, and slows down whoever asks again at once.
+        # Waiting costs no processor time, and slows down a client that asks again at once.
         await asyncio.sleep(_HOLD)
         await self._look()
         if not self._fits(agent, entries, size):

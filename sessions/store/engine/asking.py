@@ -1,7 +1,7 @@
 """How pure decisions ask a store: they yield a question, and are sent its answer.
 
 A decision that needs more than the rows of its batch is a generator. It decides, asks, and goes
-on with the answer; it never waits, and knows no connection. Whoever drives it writes down what was
+on with the answer; it never waits, and knows no connection. Its driver writes down what was
 decided so far before each question, so that the answer counts it.
 """
 

@@ -1,6 +1,6 @@
 """The working set of one batch: rows that a store holds, changed in memory, and what to write back.
 
-Pure: whoever drives a batch brings the rows that it `needs`, and takes the `changes` to the store.
+Pure: the driver of a batch brings the rows that it `needs`, and takes the `changes` to the store.
 """
 
 from __future__ import annotations

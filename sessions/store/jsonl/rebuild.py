@@ -5,7 +5,8 @@ if that can be read. If not, it is lost. Names, owners and routing come from the
 and the stream is read again from its beginning: messages in the files are known by their ids.
 
 The new index is made under another name and takes the old one's place when it is whole. Session
-files are only read. So whoever is killed here leaves a store with its old index or the new one.
+files are only read. So a process that is killed here leaves a store with its old index or the
+new one.
 """
 
 from __future__ import annotations

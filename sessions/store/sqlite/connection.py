@@ -66,7 +66,7 @@ _PASSING: Final = frozenset(
     }
 )
 # After a failed sync the kernel may have dropped the pages; trying again would report success
-# over lost data. The process must end and begin anew from what the disk holds.
+# over lost data. The process must end and start again from what the disk holds.
 _FATAL: Final = frozenset({"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"})
 
 

@@ -2,8 +2,8 @@
 
 Each hand-over between the event loop and that thread costs about as much as writing 20 rows. And
 after every statement, each row of `executemany` too, the thread must win the interpreter's lock
-back from whoever computes meanwhile. So a batch goes over in few lists, and rows go into SQLite
-as many at a time as it takes.
+back from the thread that computes meanwhile. So a batch goes over in few lists, and rows go into
+SQLite as many at a time as it takes.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Watch:
         }
 
     def forget(self) -> None:
-        """Begin anew: Redis did not answer, so that nobody can be blamed for standing still."""
+        """Start again: Redis did not answer, so that nobody can be blamed for standing still."""
         self._seen.clear()
         self._looked = None
 

@@ -1,4 +1,4 @@
--- Ask whoever holds a lane to abort the turn at work. ARGV: …, the id of the message that asks for
+-- Ask the holder of a lane to abort the turn at work. ARGV: …, the id of the message that asks for
 -- it, or '', the id that it had before, or '', then the lanes: the first one at work counts. One
 -- message asks once.
 -- Answers its turn and token, or nothing where no turn is at work.

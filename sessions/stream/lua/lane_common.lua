@@ -69,7 +69,7 @@ local function signal(word, name)
     redis.call('PUBLISH', PREFIX .. 'lane_hints', word .. ' ' .. name)
 end
 
--- Let a free lane go on: gone if it is empty, else for whoever put the next message there; the
+-- Let a free lane go on: gone if it is empty, else for the one who put the next message there; the
 -- replica that asks gets it at once if that is itself or dead.
 local function advance(name)
     local id, owner = head(name)

@@ -16,8 +16,8 @@ from sessions.web.edge import Edge, Refusal
 from sessions.web.edge.accounts import Account, Accounts
 from sessions.web.problems import closing, send_problem, too_many_requests
 
-# Seconds that a refusal is held back at least. It costs no processor time and slows down whoever
-# asks again at once: 128 connections then make some 400 requests a second instead of thousands.
+# Seconds that a refusal is held back at least. It costs no processor time and slows down clients
+# that ask again at once: 128 connections then make some 400 requests a second instead of thousands.
 HOLD: Final = 0.25
 # Refusals held back for one caller, some 8 KB each. More are sent at once and end the connection.
 MOST_HELD: Final = 256
