@@ -101,7 +101,7 @@ def make_workspace(path: Path) -> Path:
     except OSError as error:
         raise ConfigError(
             f"the workspace {path} cannot be used: {error.strerror}; choose another with "
-            "--workspace, or mend its permissions"
+            "--workspace, or fix its permissions"
         ) from error
     return path
 

@@ -254,14 +254,14 @@ def _read(path: Path) -> _Document:
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "the document"
-            raise ConfigError(f"mend or remove {path}: {where}: {first['msg']}") from None
+            raise ConfigError(f"fix or remove {path}: {where}: {first['msg']}") from None
 
 
 def _change(
     workspace: Path,
     change: Callable[[tuple[TokenEntry, ...]], tuple[TokenEntry, ...]],
 ) -> tuple[TokenEntry, ...]:
-    """Write the entries anew, one process at a time; gives them as they were before."""
+    """Write all entries again, one process at a time; gives them as they were before."""
     path = _tokens_path(workspace)
     with _usable(path):
         make_private_directory(workspace)
@@ -279,7 +279,7 @@ def _usable(path: Path) -> Generator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ConfigError(f"cannot use {path}: {error.strerror}; mend its permissions") from error
+        raise ConfigError(f"cannot use {path}: {error.strerror}; fix its permissions") from error
 
 
 @contextmanager

@@ -138,7 +138,7 @@ async def test_a_damaged_file_lets_nobody_in_and_is_not_overwritten(
 
     assert await TokenFile(workspace).verify(token) is None
     assert "every token is refused" in caplog.text
-    with pytest.raises(ConfigError, match="mend or remove"):
+    with pytest.raises(ConfigError, match="fix or remove"):
         create_token(workspace, scope=TokenScope.ADMIN)
     assert path.read_text() == content
 
