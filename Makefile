@@ -54,7 +54,7 @@ proof: .venv/.run ## kill everything and see that nothing is lost, about 10 minu
 storm: .venv/.run ## three replicas of ingest, one killed, one frozen, Redis away; about 4 minutes
 	@.venv/bin/python -m proof.storm $(ARGS)
 
-lock: .venv/.created ## write the locks anew from pyproject.toml; ARGS=--upgrade takes newer versions
+lock: .venv/.created ## write the locks again from pyproject.toml; ARGS=--upgrade takes newer versions
 	$(PIP) uv==0.13.9
 	$(COMPILE) $(ARGS) --group build -o requirements.lock
 	$(COMPILE) $(ARGS) --group dev -c requirements.lock -o requirements-dev.lock
@@ -64,7 +64,7 @@ clean: ## remove .venv and caches; stored sessions are elsewhere and stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A moved or copied checkout brings a .venv that still runs the code of its old place, and an
-# interpreter may have been uninstalled: in both cases .venv is made anew.
+# interpreter may have been uninstalled: in both cases .venv is made again.
 ifneq ($(shell test -x .venv/bin/python && cat .venv/.created 2>/dev/null),$(CURDIR))
 .PHONY: .venv/.created
 endif

@@ -50,7 +50,7 @@ async def opened(settings: Settings) -> AsyncGenerator[FastAPI]:
     """The app on the store and the stream of these settings, which are closed again.
 
     Redis and the store may be away now: the app then says so at each request. Raises ConfigError
-    for what only a person can mend.
+    for what only a person can fix.
     """
     url = settings.redis_url or DEFAULT_REDIS
     backend = make_session_backend(settings.workspace, settings.channels.session_backend)

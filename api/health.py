@@ -33,7 +33,7 @@ _UNKNOWN: Final = float("nan")
 
 @router.get("/healthz", responses=ok(AliveBody))
 async def healthz() -> Json:
-    """Whether this process answers; for whoever would restart it."""
+    """Whether this process answers; for the program that would restart it."""
     return Json({"status": "ok"})
 
 

@@ -272,7 +272,7 @@ async def _tell(service: Service, session: Session, content: str) -> None:
     agent = service.access.agent_of(session)
     if service.teller is None or agent is None:
         return
-    # Whoever misses it reads it in the history, also where Redis permits no notices.
+    # A client that misses it reads it in the history, also if Redis permits no notices.
     with contextlib.suppress(Retryable, RedisRefused):
         await service.teller.tell(Notice(session.key, agent, "assistant", content, times.now()))
 

@@ -54,7 +54,7 @@ class Teller(Protocol):
     """Tells the pages that are open on a session what was added to it."""
 
     async def tell(self, notice: Notice) -> None:
-        """Tell whoever looks now; raises Retryable where that is not possible."""
+        """Tell the clients that look now; raises Retryable if that is not possible."""
         ...
 
 

@@ -22,7 +22,7 @@ _PAUSE: Final = 0.1
 _ENDINGS: Final = ("reply", "rollback")
 # The ways in which a turn that has a reply can have failed.
 _FAILURES: Final = (Closing.FAILED, Closing.TIMED_OUT, Closing.INTERRUPTED)
-# What is said where the store keeps nothing of a message that no repetition would mend.
+# What is said if the store keeps nothing of a message and sending it again would not help.
 TAKEN_BACK: Final = "The agent could not answer; nothing of it is kept."
 
 

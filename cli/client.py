@@ -175,7 +175,7 @@ class ApiClient:
         try:
             answer = self._request(method, path, headers={**shown, **(headers or {})}, **options)
         except Retryable:
-            self._trusted_until = 0.0  # whoever answers next may be another
+            self._trusted_until = 0.0  # the next answer may come from another process
             raise
         self._trusted_until = time.monotonic() + _TRUST
         return answer

@@ -1,8 +1,8 @@
 """Finds the system that a command is about: where its API and its Redis are, and the token.
 
 TURNSTREAM_API_URL (or `api_url` in the settings) names one that runs elsewhere; it comes first,
-because whoever sets it means it. Else it is the `up` of the workspace. Nobody else is asked: what
-listens on the port of the settings may be anything.
+because a user who sets it means it. Else it is the `up` of the workspace. Nobody else is asked: the
+program that listens on the port of the settings may be anything.
 """
 
 from __future__ import annotations

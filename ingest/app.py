@@ -76,7 +76,7 @@ async def opened(settings: Settings, *, token: str | None = None) -> AsyncGenera
 
     `token` is what it shows to the api, of the scope `serve`: with it turns are read, and it
     narrows itself to an agent for that one's tools. Redis and the api may be away now.
-    Raises ConfigError for what only a person can mend.
+    Raises ConfigError for what only a person can fix.
     """
     if settings.turnstream.api_url is None:
         raise ConfigError("ingest asks the api for tokens and history: set TURNSTREAM_API_URL")

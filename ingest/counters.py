@@ -1,4 +1,4 @@
-"""What this process counts, for whoever shows it."""
+"""Counts of this process, for the pages that show them."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ ABORTED: Final = "[interrupted by user]"
 # What stands below an answer that is kept although the model did not finish it.
 CUT_SHORT: Final = "[The answer reached its length limit and ends here]"
 WITHHELD: Final = "[The provider's content filter withheld the rest of this answer]"
-# What is said to whoever began a session anew.
+# What is said to a user who started a session again.
 CLEARED: Final = "Conversation history cleared. Starting fresh."
 
 # Bytes that the longest of these takes below a text, with the blank line between them.

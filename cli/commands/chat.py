@@ -32,8 +32,8 @@ _AFTER_STOP: Final = 20.0
 def chat(edge: Edge, message: str | None, agent: str | None, room: str, ingest: str | None) -> None:
     """Talk with an agent: one MESSAGE, or a line each from the terminal or a pipe.
 
-    /new begins anew, Ctrl-C stops an answer, /quit or Ctrl-D ends. The session is kept: the next
-    chat goes on with it. Where an agent could not answer, the exit code is 1.
+    /new starts again, Ctrl-C stops an answer, /quit or Ctrl-D ends. The session is kept: the next
+    chat goes on with it. If an agent could not answer, the exit code is 1.
     """
     system = System.find(edge.settings, edge.environ)
     with ExitStack() as stack:

@@ -41,7 +41,7 @@ _PAUSE: Final = 0.05
 )
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the worker.")
 @click.option(
-    "--rebuild-index", "rebuild", is_flag=True, help="Make the index of a jsonl store anew."
+    "--rebuild-index", "rebuild", is_flag=True, help="Make the index of a jsonl store again."
 )
 @json_option
 @pass_edge

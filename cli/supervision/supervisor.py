@@ -47,7 +47,7 @@ class Limits:
     # Everything ends within 10 s; one of them is for the kernel and the last lines.
     stop_within: float = 9.0
     probe_every: float = 0.05
-    # A start takes a second; whoever waits longer wants to know for whom.
+    # A start takes a second; a user who waits longer wants to know for which program.
     patience: float = 10.0
 
 

@@ -13,7 +13,7 @@ class Command(StrEnum):
     """A message that no agent is asked about."""
 
     NEW = "new"
-    """Begin the session anew; whatever is being answered is stopped."""
+    """Start the session again; an answer that is under way is stopped."""
     STOP = "stop"
     """Stop what is being answered."""
 

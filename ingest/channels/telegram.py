@@ -138,7 +138,7 @@ class TelegramChannel:
         if not text.strip():
             return None
         if message.forward_origin is not None:
-            # Commands in it were meant for whoever read them first.
+            # Commands in it were meant for its first readers.
             return with_context(message, text)
         named = _NAMED.match(text)
         if named is not None and await self._is_us(named["bot"]):

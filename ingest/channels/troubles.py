@@ -1,4 +1,4 @@
-"""What went wrong in channels, counted for whoever shows it."""
+"""Counts of what went wrong in channels, for the pages that show them."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class Inbound:
         )
 
     def clearing(self) -> Event:
-        """What the command to begin anew publishes."""
+        """The event that the command to start again publishes."""
         return Event(self.id, EventType.DELETE, session=self.session, agent=self.agent)
 
     def answer(

@@ -1,7 +1,7 @@
-"""Several messages as one turn: whoever writes in pieces is answered once.
+"""Several messages as one turn: a user who writes in pieces is answered once.
 
 Every message lies in the lane before its sender is told that it was taken, so the waiting is done
-here, by whoever holds the lane, and is taken up by another replica like anything else. The turn
+here, by the holder of the lane, and is taken up by another replica like anything else. The turn
 has the first message's id. The ids of the others are published with it, as events of their own,
 so that each of them is known when it is delivered again.
 """
