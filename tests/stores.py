@@ -162,7 +162,7 @@ def telling(entries: Sequence[Entry]) -> Following:
 
 
 async def lead(backend: SessionBackend, clock: Clock, stream: Stream | None = None) -> Leader:
-    """Let an open backend take the lead, whoever had it."""
+    """Let an open backend take the lead from any holder."""
     lease = await backend.acquire("worker", seen=None)
     assert lease is not None
     if (await backend.cursor()).epoch == 0:

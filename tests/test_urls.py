@@ -1,4 +1,4 @@
-"""What is shown of a URL with a secret in it, whoever wrote it and however badly."""
+"""The text that is shown for a URL with a secret in it, from any writer and in any bad form."""
 
 from __future__ import annotations
 

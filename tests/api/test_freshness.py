@@ -374,14 +374,14 @@ class TestTheWrongStore:
         assert (read.status_code, read.json()["code"]) == (503, "store_mismatch")
         assert (ready.status_code, ready.json()["code"]) == (503, "store_mismatch")
 
-    async def test_a_store_that_was_made_anew_in_its_place_is_no_other_one(
+    async def test_a_store_that_was_made_again_in_its_place_is_no_other_one(
         self, house: House, settings: Settings
     ):
         assert (await house.tool("sessions_list")).status_code == 200
         path = settings.workspace / "sessions" / "turnstream.db"
         with closing(sqlite3.connect(path)) as store, store:
-            store.execute("UPDATE store SET store_id = 'made-anew'")
-        await house.leading.stream.announce(store_id="made-anew")
+            store.execute("UPDATE store SET store_id = 'another-store'")
+        await house.leading.stream.announce(store_id="another-store")
 
         assert (await house.tool("sessions_list")).status_code == 200
 

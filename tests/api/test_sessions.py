@@ -293,7 +293,7 @@ class TestAbort:
                 settings, backend=backend, stream=stream, tokens=tokens, aborter=aborter
             )
 
-    async def test_a_running_turn_is_stopped_by_whoever_runs_it(
+    async def test_a_running_turn_is_stopped_by_the_replica_that_runs_it(
         self, house: House, aborter: RecordingAborter
     ):
         await house.say("gw_abc", "hello", state="running", agent="anna")

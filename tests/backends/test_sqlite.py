@@ -296,7 +296,7 @@ async def test_on_a_full_disk_nothing_is_done_by_halves(
         assert [message.seq for message in await store.messages()] == [*range(1, 22)]
 
 
-async def test_what_was_decided_in_advance_is_decided_anew_after_a_full_disk(
+async def test_what_was_decided_in_advance_is_decided_again_after_a_full_disk(
     tmp_path: Path, clock: Clock
 ) -> None:
     async with SqliteBackend(tmp_path, mode="write") as backend:

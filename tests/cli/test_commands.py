@@ -128,7 +128,7 @@ def record(workspace: Path, pid: int) -> Running:
 
 
 def test_commands_take_backend_and_prefix_from_what_runs(tmp_path: Path) -> None:
-    """Whoever looks need not know how it was started."""
+    """A user who looks need not know how it was started."""
     with held(tmp_path):
         record(tmp_path, os.getpid()).write()
         settings = System.find(Edge({}, workspace=tmp_path).settings, {}).settings

@@ -47,7 +47,7 @@ def test_an_empty_workspace_is_no_failure(workspace: Path) -> None:
 
 
 def test_a_workspace_that_others_may_read_is_a_warning(workspace: Path) -> None:
-    """With the command that mends it."""
+    """With the command that fixes it."""
     workspace.mkdir(mode=0o755)
     workspace.chmod(0o755)
     found = turnstream("doctor", workspace=workspace)

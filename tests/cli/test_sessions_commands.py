@@ -226,7 +226,7 @@ def test_a_token_of_a_service_says_its_scope(house: Up, scope: str) -> None:
 
 
 def test_a_wrong_token_is_a_matter_of_configuration(house: Up) -> None:
-    """The message says which variable to mend."""
+    """The message says which variable to fix."""
     environ = environment(TURNSTREAM_TOKEN="ts_wrong")
     refused = turnstream("sessions", "list", workspace=house.workspace, environ=environ)
     assert refused.code == os.EX_CONFIG

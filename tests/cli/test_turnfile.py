@@ -118,7 +118,7 @@ def test_a_torn_packed_file_is_refused(path: Path) -> None:
 
 
 def test_a_missing_file_is_named(path: Path) -> None:
-    """Nothing more is needed to mend it."""
+    """Nothing more is needed to fix it."""
     with pytest.raises(BadTurnFile, match=str(path)):
         read(path)
 

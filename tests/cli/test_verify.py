@@ -216,7 +216,7 @@ def test_a_session_file_that_was_changed_is_told(
 def test_a_damaged_file_is_told_without_a_traceback(
     file: Path, stored: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No traceback, whatever stands in the file and whoever looks at it."""
+    """No traceback, for any content of the file and any user that looks at it."""
     path = stored / "sessions" / "turnstream.db"
     path.write_bytes(b"no database at all".ljust(4096))
     for command in (["verify"], ["doctor"], ["verify", "--against", str(file)]):
@@ -226,7 +226,7 @@ def test_a_damaged_file_is_told_without_a_traceback(
         assert "Traceback" not in printed.err
 
 
-def test_an_index_is_made_anew_from_the_files(file: Path, workspace: Path, verify: Verify) -> None:
+def test_an_index_is_made_again_from_the_files(file: Path, workspace: Path, verify: Verify) -> None:
     """A jsonl store that lost its index holds all of its turns afterwards."""
     asyncio.run(store_file(file, workspace, "jsonl"))
     (workspace / "sessions" / "index.db").unlink()

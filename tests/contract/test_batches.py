@@ -129,7 +129,7 @@ async def test_a_batch_that_cannot_be_read_in_advance_harms_none(store: Leader) 
     assert await store.texts() == ["hello", "hello"]
 
 
-async def test_what_was_decided_in_advance_is_decided_anew_where_the_batch_before_was_cancelled(
+async def test_what_was_decided_in_advance_is_decided_again_if_the_batch_before_was_cancelled(
     store: Leader,
 ) -> None:
     first = [store.stream.entry(user(f"u{n}")) for n in range(300)]

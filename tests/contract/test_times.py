@@ -143,7 +143,7 @@ async def test_a_closing_has_the_time_of_its_rollback(store: Leader) -> None:
     assert (await store.messages())[-1].created_at == store.clock.now - DAY
 
 
-async def test_a_session_that_comes_again_begins_anew(store: Leader) -> None:
+async def test_a_session_that_comes_again_has_new_times(store: Leader) -> None:
     await store.apply(user("e1"))
     store.clock.pass_days(1)
     await store.apply(delete("x"), user("e2", at=store.clock.text(days=-3)))

@@ -92,7 +92,7 @@ def numbered_on(patch: pytest.MonkeyPatch) -> None:
 
 
 def all_notices(patch: pytest.MonkeyPatch) -> None:
-    """Whoever has a chat open on the session is told what is added to it."""
+    """Each user who has a chat open on the session is told what is added to it."""
 
     def show(self: Chat, notice: Any) -> None:
         if self.key == notice.session:

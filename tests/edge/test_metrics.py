@@ -24,7 +24,7 @@ from sessions.process.settings import Settings
 from tests.edge.served import running
 from tests.leading import Leading
 
-# Whoever came through a proxy is not on this machine.
+# A client that came through a proxy is not on this machine.
 REMOTE = {"X-Forwarded-For": "10.0.0.7"}
 HELLO = {"type": "append", "session": "s", "role": "user", "content": "hello"}
 

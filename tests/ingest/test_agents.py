@@ -150,7 +150,7 @@ async def test_a_model_that_says_nothing_has_failed(settings: Settings, leading:
         (TokenScope.SEND, "bert", set[str]()),
     ],
 )
-async def test_a_process_of_its_own_gives_each_agent_its_own_sessions_whoevers_its_token_is(
+async def test_a_process_of_its_own_gives_each_agent_its_own_sessions_with_any_token(
     settings: Settings, leading: Leading, scope: TokenScope, whose: str | None, sees: set[str]
 ):
     """A token of no agent narrows itself; an agent's is that agent's alone."""

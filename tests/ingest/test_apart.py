@@ -352,7 +352,7 @@ class TestPeople:
         lines = [r.getMessage() for r in caplog.records if "sessions owner" in r.getMessage()]
         assert len(lines) == 1
 
-    async def test_beginning_anew_clears_nothing_of_another_agents_session(
+    async def test_starting_again_clears_nothing_of_another_agents_session(
         self, house: ChannelHouse, site: Site, leading: Leading, shop: Shop
     ):
         await leading.publish(

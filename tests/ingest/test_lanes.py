@@ -353,7 +353,7 @@ class TestTakeover:
         assert following is not None
         assert following.id == "b"
 
-    async def test_a_replica_that_was_declared_dead_is_told_and_begins_anew(
+    async def test_a_replica_that_was_declared_dead_is_told_and_starts_again(
         self, lanes: Lanes, others: Lanes
     ):
         hold = await held(lanes, S, "a")

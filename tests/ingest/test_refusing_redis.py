@@ -75,7 +75,7 @@ class TestPassing:
                 assert await house.state(turn.inbound.session) == "idle"
 
     @pytest.mark.parametrize("way", _EVERY)
-    async def test_whoever_cannot_wait_is_told_to_try_again_and_succeeds_when_it_is_over(
+    async def test_a_client_that_cannot_wait_is_told_to_try_again_and_succeeds_when_it_is_over(
         self, system: System, settings: Settings, way: str
     ):
         await system.worker()

@@ -135,7 +135,7 @@ class TestWebhook:
         gate.open()
         await wait_until(lambda: bot.sent)
         for place in (other, site):
-            # Numbered anew, as after a week without updates.
+            # Numbered from the start again, as after a week without updates.
             assert (await push(place.http, update(number=7), SECRET_TOKEN)).status_code == 200
             await free(place, KEY)
         assert len([*site.agent.asked, *other.agent.asked]) == 1
@@ -232,7 +232,7 @@ class TestReply:
 
 class TestCommands:
     @pytest.mark.parametrize("text", ["/new", "/clear", "/NEW@home_bot", "/new let us begin"])
-    async def test_a_session_begins_anew(
+    async def test_a_session_starts_again(
         self, house: ChannelHouse, site: Site, bot: BotApi, text: str
     ):
         await push(site.http, update("hello", message=1), SECRET_TOKEN)
@@ -312,7 +312,7 @@ class TestCommands:
         assert bot.texts == [CLEARED, "re: hello"]
         assert len(await house.messages(KEY)) == 2
 
-    async def test_a_session_that_is_stuck_and_full_can_begin_anew(
+    async def test_a_session_that_is_stuck_and_full_can_start_again(
         self, house: ChannelHouse, site: Site, bot: BotApi
     ):
         gate = Gate()

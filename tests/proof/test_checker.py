@@ -189,7 +189,7 @@ def test_entries_that_nobody_resolved_are_counted() -> None:
 
 
 def test_a_read_without_what_was_confirmed_before_it_is_stale() -> None:
-    """Whoever publishes and then reads sees it, or is told to wait."""
+    """A client that publishes and then reads sees it, or is told to wait."""
     run = Run(*TALK)
     run.told.stale.append("u2")
     assert run.faults() == {Fault.STALE}

@@ -146,7 +146,7 @@ async def test_a_child_that_is_not_watched_may_be_silent() -> None:
 
 
 async def test_a_stubborn_child_is_killed_after_its_grace() -> None:
-    """Whoever ignores SIGTERM gets SIGKILL, and the others their own time."""
+    """A child that ignores SIGTERM gets SIGKILL, and the others their own time."""
     children = python("first", STEADY), python("worker", STUBBORN, grace=0.2)
     async with supervised(*children) as run:
         await all_ready(run)
@@ -195,7 +195,7 @@ async def test_stop_is_heard_while_children_are_still_starting() -> None:
 
 
 async def test_a_slow_start_is_reported() -> None:
-    """Whoever waits learns for whom."""
+    """A user who waits learns for which program."""
     hanging = python("worker", "import time; time.sleep(600)")
     async with supervised(hanging, limits=replace(QUICK, patience=0.05)) as run:
         await wait_until(lambda: run.told("worker is not ready yet") > 1)

@@ -250,7 +250,7 @@ async def test_an_ingest_that_lacks_what_only_a_poller_needs_ends_with_78_and_na
         if message is not None:
             bot.say(message)
         assert await ingest.ended() == 78, ingest.log
-        # Nothing is confirmed that was not taken: after the mending it comes again.
+        # Nothing is confirmed that was not taken: after the fix it comes again.
         assert bot.confirmed <= 10000
     last = [line for line in ingest.log.splitlines() if line.startswith("ingest: ")][-1]
     assert "a key" in last
