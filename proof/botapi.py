@@ -78,6 +78,7 @@ class BotApi:
     _spoke: asyncio.Event = field(default_factory=asyncio.Event)
 
     def app(self) -> FastAPI:
+        """The application that answers as the platform does."""
         app = FastAPI()
         app.add_api_route("/bot{token}/{method}", self._call, methods=["POST"])
         return app
@@ -92,6 +93,7 @@ class BotApi:
 
     @property
     def texts(self) -> list[str]:
+        """The texts that the bot has sent, in order."""
         return [message["text"] for message in self.sent]
 
     def texts_in(self, chat: int) -> list[str]:
@@ -196,10 +198,12 @@ def _number_of(one: Any) -> int | None:
 
 
 def failed(code: int, description: str, **parameters: int) -> JSONResponse:
+    """An error in the form that the platform gives it."""
     more = {"parameters": parameters} if parameters else {}
     return JSONResponse({"ok": False, "error_code": code, "description": description, **more}, code)
 
 
 def flooded(seconds: int) -> JSONResponse:
+    """The error that tells a bot to wait."""
     text = f"Too Many Requests: retry after {seconds}"
     return failed(429, text, retry_after=seconds)

@@ -1,0 +1,1 @@
+"""The commands of turnstream, one file for each."""

@@ -1,0 +1,1 @@
+"""Tools that open a store, and the files of turns that they read and write."""

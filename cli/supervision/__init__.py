@@ -1,0 +1,1 @@
+"""Everything on one machine: starts the programs, watches them and stops them."""

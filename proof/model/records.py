@@ -83,6 +83,7 @@ def payload_of(entry: Entry) -> tuple[object, ...]:
 
 
 def empty(key: str, generation: int, born: int) -> Session:
+    """A session of that key without messages."""
     return Session(
         key=key,
         generation=generation,

@@ -1,0 +1,1 @@
+"""Who may see and change which sessions: tokens, agents and their checks."""

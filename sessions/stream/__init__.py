@@ -1,0 +1,1 @@
+"""What lies in Redis: the stream of events, the lanes, pieces of answers and notices."""

@@ -1,0 +1,1 @@
+"""The HTTP plumbing that api and ingest share."""

@@ -1,0 +1,1 @@
+"""The rules of the store: they decide what a batch of events does, without any database."""

@@ -1,0 +1,1 @@
+"""The jsonl backend: text in files, everything else in an SQLite index."""

@@ -1,0 +1,1 @@
+"""The sqlite backend: everything in one SQLite file."""

@@ -1,0 +1,1 @@
+"""Lua scripts: what Redis does in one step."""
