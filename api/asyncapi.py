@@ -25,7 +25,7 @@ _FIELDS: Final[dict[str, dict[str, Any]]] = {
     "turn": {**_ID, "description": "Id of the user append that opened the turn."},
     "target": {**_ID, "description": "The append to take back, or the dead letter."},
     "expect": {**_TEXT, "description": "Content of the last message, instead of a target."},
-    "close_with": {**_TEXT, "description": "Appended where a rollback comes too late."},
+    "close_with": {**_TEXT, "description": "Appended if a rollback comes too late."},
     "name": {**_LABEL, "description": "An empty one removes the name."},
     "state": _STATE,
     "action": {"type": "string", "enum": ["replay", "purge"]},

@@ -234,7 +234,7 @@ def _behind(lag: int | None, patience: float) -> StoreBehind:
     count = "an unknown number of" if lag is None else lag
     return StoreBehind(
         f"the store is {count} events behind and did not catch up within {patience:g} s; try "
-        "again, or read what is there with ?consistency=any",
+        "again, or read the older state with ?consistency=any",
         lag=lag,
     )
 

@@ -76,7 +76,7 @@ _HELP: Final = {
     "stream_entries": "Entries in the stream, applied ones that are kept included.",
     "stream_entries_vanished": "Entries that were taken out of the stream before they were read.",
     "stream_epoch": "The stream epoch that the store has applied.",
-    "lag_entries": "Entries that the store has not applied yet; NaN where Redis does not count.",
+    "lag_entries": "Entries that the store has not applied yet; NaN if Redis does not count.",
     "sessions": "Sessions in the store.",
     "messages": "Messages in the store.",
     "dead_letters": "Dead letters in the store.",

@@ -81,7 +81,7 @@ async def list_tools(caller: AnyCaller) -> Json:
     responses={**ok(ToolBody), **pending(PendingToolBody), **BODY_ERRORS, **errors(404)},
 )
 async def call_tool(request: Request) -> Json:
-    """Call a tool with the arguments in the body; 202 where a change is not applied yet."""
+    """Call a tool with the arguments in the body; 202 if a change is not applied yet."""
     api, caller, name = api_of(request), called(request, TokenScope.READ), _named(request)
     tool = tool_named(name)
     answer = await tool.call(api.service, caller, await read_json(request))
@@ -108,7 +108,7 @@ async def read_outcome(
     entry: Annotated[
         str | None,
         Query(
-            description="the position of a publish: what became of that very entry",
+            description="the position that a publish gave; the answer is about that entry",
             json_schema_extra=POSITION,
         ),
     ] = None,
@@ -146,7 +146,7 @@ async def read_dead_letter(letter_id: str, api: Here, caller: Administrator) -> 
 
 @router.post("/api/dead-letters/{letter_id}/replay", responses={**_LETTER_CHANGE, **errors(409)})
 async def replay_dead_letter(letter_id: str, api: Here, caller: Administrator) -> Json:
-    """Apply a dead letter's event now; it stays a dead letter where that cannot be (409)."""
+    """Apply a dead letter's event now; if that fails (409), it stays a dead letter."""
     return await _act_on_letter(api.service, caller, letter_id, "replay")
 
 

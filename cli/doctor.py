@@ -89,8 +89,8 @@ def _sqlite(settings: Settings) -> Check:
         return Check(
             "sqlite",
             Verdict.WARNING,
-            f"{text} may lose commits where two connections write, and the processes "
-            f"{', '.join(map(str, writers))} have the store open for writing: use {fixed} or newer",
+            f"use {fixed} or newer: {text} may lose commits if two connections write, and the "
+            f"processes {', '.join(map(str, writers))} have the store open for writing",
         )
     return Check("sqlite", Verdict.OK, f"{text}, sound with one writer; {fixed} is sound with more")
 

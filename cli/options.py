@@ -100,7 +100,7 @@ def _common() -> list[click.Parameter]:
             type=directory,
             expose_value=False,
             callback=_remember,
-            help="Where everything is kept.  [default: TURNSTREAM_WORKSPACE or ~/.turnstream]",
+            help="The directory of all data.  [default: TURNSTREAM_WORKSPACE or ~/.turnstream]",
         ),
         click.Option(
             ["--config"],

@@ -27,7 +27,7 @@ class ErrorBody(Body):
 
 
 _MEANINGS: Final = {
-    400: "The body is not JSON, or not what belongs there; or the path cannot be read",
+    400: "The body is not JSON or has the wrong form; or the path cannot be read",
     401: "No token, or nobody's; or not signed as it should be",
     403: "The token does not reach so far; or another origin",
     404: "There is no such thing, as far as the caller may know",

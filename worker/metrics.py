@@ -35,7 +35,7 @@ class WorkerCollector(Collector):
         )
         yield GaugeMetricFamily(
             "turnstream_worker_hindered",
-            "Whether something passing is in the way of this worker.",
+            "Whether a passing problem stops this worker.",
             float(consumer.hindered),
         )
         yield CounterMetricFamily(

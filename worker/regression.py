@@ -17,7 +17,7 @@ def regression(cursor: StreamCursor, facts: StreamFacts) -> str | None:
     if facts.epoch > cursor.epoch:
         return f"the store is older than the stream, which has epoch {facts.epoch}"
     if facts.last_id < cursor.applied:
-        return f"the stream ends at {facts.last_id}, before what was applied ({cursor.applied})"
+        return f"the stream ends at {facts.last_id}, before the applied entry ({cursor.applied})"
     # A stream that lost its end may have grown beyond the old count before anybody looked; that
     # more of it was read than it ever had is seen however late one looks.
     seen = max(cursor.added, cursor.skipped + cursor.resolved)

@@ -109,7 +109,7 @@ class Standby:
         self._hearing = hearing
         self._status = status
         self._progress = progress
-        self._blindness = OutageLog(log, "cannot see who leads: %s")
+        self._blindness = OutageLog(log, "cannot see which worker leads: %s")
         self._shown = Reminder(RENEWAL)
 
     async def wait(self, stopping: asyncio.Event, *, fenced: bool) -> Lease | None:

@@ -24,9 +24,9 @@ _AFTER_STOP: Final = 20.0
 
 @click.command(cls=Command, example="turnstream chat 'Is the kettle on?'")
 @click.argument("message", required=False)
-@click.option("--agent", help="Who answers.  [default: the only agent, else main]")
+@click.option("--agent", help="The agent that answers.  [default: the only agent, else main]")
 @click.option("--room", default="user", show_default=True, help="Which of your conversations.")
-@click.option("--ingest", metavar="URL", help="Where ingest is.  [default: where the api is]")
+@click.option("--ingest", metavar="URL", help="The address of ingest.  [default: that of the api]")
 @json_option
 @pass_edge
 def chat(edge: Edge, message: str | None, agent: str | None, room: str, ingest: str | None) -> None:
@@ -49,8 +49,8 @@ def chat(edge: Edge, message: str | None, agent: str | None, room: str, ingest: 
     if failed:
         last = failed[-1].id
         raise SessionError(
-            "the agent could not answer; the log of ingest (of `turnstream up`, where that runs) "
-            f"tells why in its line on turn {last}"
+            "the agent could not answer; look in the log of ingest (or of `turnstream up`) for "
+            f"turn {last}"
         )
 
 

@@ -54,7 +54,7 @@ def list_letters(edge: Edge, limit: int) -> None:
 @json_option
 @pass_edge
 def show(edge: Edge, letter: str) -> None:
-    """Show a dead letter with what it holds."""
+    """Show a dead letter and its fields."""
     with _api(edge) as api:
         found = api.get(_path(letter))
     if edge.output.json:

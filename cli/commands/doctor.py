@@ -14,9 +14,9 @@ from cli.tasks import run
 @json_option
 @pass_edge
 def doctor(edge: Edge) -> int:
-    """Check what the system stands on.
+    """Check that the system can run here.
 
-    That is Python, SQLite, the workspace, the settings file, the store, Redis and the port. Works
+    It checks Python, SQLite, the workspace, the settings file, the store, Redis and the port. Works
     whether the system runs or not, and changes nothing. The exit code is 1 if a check failed;
     warnings do not change it.
     """

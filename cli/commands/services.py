@@ -32,7 +32,7 @@ _redis_option = click.option(
 
 def _listening(function: F) -> F:
     """The options of a service that listens."""
-    host = click.option("--host", metavar="HOST", help="Where to listen.  [default: 127.0.0.1]")
+    host = click.option("--host", metavar="HOST", help="The address to use.  [default: 127.0.0.1]")
     port = click.option(
         "--port", metavar="PORT", type=click.IntRange(0, 65535), help="[default: 42617]"
     )
@@ -89,7 +89,7 @@ async def _supervise(child: Child, environ: dict[str, str]) -> int:
 def api(edge: Edge, host: str | None, port: int | None, redis_url: str | None) -> NoReturn:
     """Run the api, which answers the session tools.
 
-    It reads the store in the workspace, and publishes what its callers change.
+    It reads the store in the workspace, and publishes the changes of its callers.
     """
     _become("api", edge, _with(edge.settings, host=host, port=port, redis_url=redis_url))
 

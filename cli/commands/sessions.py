@@ -39,7 +39,7 @@ _session_argument = click.argument("session")
 
 @click.group(cls=Group)
 def sessions() -> None:
-    """Look at sessions, send to, reset, delete or rename them, and say who owns them.
+    """Look at sessions, send to, reset, delete or rename them, and set their owners.
 
     SESSION is the key that `list` shows; the leading gw_ of a gateway session may be left out.
     """
@@ -235,11 +235,11 @@ def owner(
     new: str | None,
     yes: bool,
 ) -> None:
-    """List who owns how many sessions, or give sessions to another agent.
+    """List how many sessions each agent owns, or give sessions to another agent.
 
     Without arguments it lists. SESSION AGENT gives one session to that agent. --from OLD --to NEW
     gives all sessions of an agent to another, for example after its name has changed in the
-    settings. With --nobody, what is given belongs to the agent of its channel.
+    settings. With --nobody, the sessions belong to the agent of their channel.
     """
     heir = new if old is not None else agent
     _check_owner_usage(session, agent, nobody=nobody, old=old, new=new)
@@ -303,7 +303,7 @@ def confirm(yes: bool, question: str) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError("this cannot be undone: give --yes where nobody can be asked")
+        raise click.UsageError("give --yes if no terminal can ask you: this cannot be undone")
     click.confirm(question, abort=True, err=True)
 
 

@@ -21,7 +21,7 @@ _COLUMNS = ("id", "scope", "agent", "created_at", "note")
 def token() -> None:
     """Make, list and revoke tokens for the API.
 
-    The tokens are those of the workspace; what is changed here takes effect with the next call.
+    The tokens are those of the workspace; a change takes effect with the next call.
     """
 
 
@@ -57,9 +57,9 @@ def list_all(edge: Edge) -> None:
     type=click.Choice([scope.value for scope in TokenScope]),
     default=TokenScope.SEND.value,
     show_default=True,
-    help="What it may do; send holds read, admin holds all.",
+    help="The rights of the token: send includes read, admin includes all.",
 )
-@click.option("--note", default="", help="What it is for.")
+@click.option("--note", default="", help="The purpose of the token.")
 @click.option(
     "--print", "printed", is_flag=True, help="Print the token although the output is no terminal."
 )
@@ -76,7 +76,7 @@ def create(
 ) -> None:
     """Make a token and print it, the only time that it can be seen.
 
-    Where the output is no terminal, --print or --out has to be given: a log keeps what it is shown.
+    Give --print or --out if the output is no terminal: a log keeps all that it is shown.
     """
     if not (printed or out or edge.output.may_show_secrets):
         raise click.UsageError(

@@ -49,8 +49,8 @@ def verify(edge: Edge, against: Path | None, timeout: float, rebuild: bool) -> i
     """Check the store, against a file of turns or against itself.
 
     With --against every session of the file is compared with the store, turn by turn and in order,
-    once the worker has applied what is on the stream. What the store holds beyond the file is told
-    and is no fault. The exit code is 0 only if nothing is lost, duplicated, reordered or changed.
+    once the worker has applied the whole stream. Further turns in the store are counted and are no
+    fault. The exit code is 0 only if nothing is lost, duplicated, reordered or changed.
 
     With --rebuild-index the files of a jsonl store are taken as they are, and the old index is set
     aside.

@@ -54,8 +54,8 @@ def _parse(arguments: Sequence[str]) -> EmbeddedRedis:
         prog="python -m cli.supervision.redis_program", description=__doc__
     )
     parser.add_argument("--program", required=True, help="the Redis or Valkey server to run")
-    parser.add_argument("--directory", required=True, type=Path, help="where its data is")
-    parser.add_argument("--socket", required=True, type=Path, help="where it listens")
+    parser.add_argument("--directory", required=True, type=Path, help="the directory of its data")
+    parser.add_argument("--socket", required=True, type=Path, help="the socket that it listens on")
     parser.add_argument("--maxmemory", required=True, type=int, help="its memory limit in bytes")
     given = parser.parse_args(arguments)
     return EmbeddedRedis(given.program, given.directory, given.socket, given.maxmemory)

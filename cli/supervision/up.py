@@ -76,8 +76,8 @@ def free_port(host: str, port: int) -> int:
             return probe.getsockname()[1]
     except OSError as error:
         raise ConfigError(
-            f"cannot listen on port {port} of {host}: {error.strerror}; stop what uses it, or "
-            "choose another with --port (0 takes any that is free)"
+            f"cannot listen on port {port} of {host}: {error.strerror}; stop the "
+            "program that uses it, or choose another with --port (0 takes any that is free)"
         ) from error
 
 

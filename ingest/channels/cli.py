@@ -49,7 +49,7 @@ class CliChannel:
         if not isinstance(content, str) or not content.strip():
             raise BrokenPayload('"content" must be a text that is not empty')
         if not isinstance(room, str) or not room.strip():
-            raise BrokenPayload('"room" must be a text that is not empty, where it is there')
+            raise BrokenPayload('"room" must be a text that is not empty, if it is given')
         return Arrival(
             id=derived_id("cli", self.alias, room, line),
             text=content,

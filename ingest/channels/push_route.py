@@ -28,9 +28,12 @@ router = APIRouter(route_class=IngestRoute)
 
 @router.post(
     "/channels/{type}/{alias}",
-    summary="Take in what a platform pushes",
+    summary="Accept messages that a platform pushes",
     responses={
-        200: {"model": dict[str, Any], "description": "Redis has it; what the platform expects"},
+        200: {
+            "model": dict[str, Any],
+            "description": "Redis has the message; the body is the one that the platform expects",
+        },
         **refusals(404),
     },
 )

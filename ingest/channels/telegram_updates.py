@@ -79,7 +79,7 @@ def posted_update(body: bytes) -> Mapping[str, Any]:
         document = parse_json(body)
     except InvalidJson:
         if _is_object(body):
-            raise Unreadable("it holds what cannot be stored") from None
+            raise Unreadable("it holds a text that cannot be stored") from None
         raise
     if not isinstance(document, dict):
         raise BrokenPayload("an update of the Bot API is a JSON object")

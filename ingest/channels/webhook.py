@@ -64,7 +64,7 @@ def _decoded(secret: str, where: str) -> bytes:
     try:
         return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except ValueError:  # base64's own error, or a letter that is not ASCII
-        raise ConfigError(f"{where}: what follows whsec_ must be base64") from None
+        raise ConfigError(f"{where}: the text after whsec_ must be base64") from None
 
 
 def sign(key: bytes, id: str, timestamp: str, body: bytes) -> str:
@@ -169,7 +169,7 @@ def _fields(document: Any) -> Mapping[str, str]:
             raise BrokenPayload(f'"{name}" must be a text that is not empty')
     thread = found.get("thread_id")
     if not isinstance(thread, str | None):
-        raise BrokenPayload('"thread_id" must be a text, where it is there')
+        raise BrokenPayload('"thread_id" must be a text, if it is given')
     return {name: found[name] for name in ("sender", "content", "thread_id") if found.get(name)}
 
 

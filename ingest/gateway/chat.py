@@ -43,7 +43,7 @@ _FOLLOW: Final = 0.5
 # the turns before it, or for a dead replica to be noticed.
 _NOWHERE: Final = 45.0
 _NO_REPLY: Final = "The message got no reply; send it again"
-_REFUSED: Final = "Redis refuses what this needs; the log of ingest tells what"
+_REFUSED: Final = "Redis refuses a command that this needs; the log of ingest names it"
 
 
 @dataclass(frozen=True, slots=True)

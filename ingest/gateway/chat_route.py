@@ -121,7 +121,7 @@ async def _known(reads: SessionReads, key: str, visitor: Visitor) -> Known:
         try:
             found = await reads.history(key, visitor.agent, limit=1, fresh=fresh)
         except (Retryable, PositionLost) as error:
-            log.warning("what the store has of a session is not known now: %s", error)
+            log.warning("cannot read the messages of a session now: %s", error)
             continue
         return Known(found.total, found.name, found.available)
     return Known(0, None, available=False)

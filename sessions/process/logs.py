@@ -103,7 +103,7 @@ def _safe(name: str, message: object, path: str, line: int) -> str:
     if isinstance(message, str) and message in _constants(path, line):
         # Its arguments are left out; the places where they would stand show.
         return f"{name}: {message.strip()}"
-    return f"{name} has a message at {path}:{line}, left out: it may be what somebody wrote"
+    return f"{name} has a message at {path}:{line}, left out: it may hold a user's text"
 
 
 def _constants(path: str, line: int) -> tuple[object, ...]:

@@ -118,7 +118,7 @@ _BROKEN: Final = (
         RedisRefused,
         503,
         "redis_refused",
-        "Redis refuses what this needs; the log tells what",
+        "Redis refuses a command that this needs; the log names it",
         retry_after=10,
     ),
 )

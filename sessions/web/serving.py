@@ -139,7 +139,7 @@ async def _logged(server: _Server, listener: socket.socket) -> None:
     try:
         await server.serve(sockets=[listener])
     except Exception:
-        log.exception("what is served beside the work has failed")
+        log.exception("the server beside the work has failed")
 
 
 async def _finished(server: _Server, listener: socket.socket) -> None:

@@ -77,7 +77,7 @@ def _chosen(name: str, texts: list[str], allowed: frozenset[str]) -> list[str]:
 
 def _flags(name: str, texts: list[str]) -> list[bool]:
     if {*texts} != {"1"}:
-        raise invalid(name, "must be 1 where it is given")
+        raise invalid(name, "must be 1 if it is given")
     return [True] * len(texts)
 
 

@@ -28,7 +28,7 @@ from sessions.store.engine.workset import ID_AFTERLIFE
 from sessions.store.sqlite.connection import WritingConnection
 from sessions.store.sqlite.statements import Each, Query, marks
 
-_DETAIL: Final = "applied before the index was rebuilt; what came of it is not known"
+_DETAIL: Final = "applied before the index was rebuilt; its outcome is not known"
 _SHOWN: Final = (
     "SELECT e.event_id, s.key FROM json_each(?) AS wanted CROSS JOIN events e "
     "ON e.event_id = wanted.value JOIN sessions s ON s.id = e.session_id "

@@ -199,7 +199,7 @@ class WritingTexts:
         if short:
             raise StoreDamaged(
                 f"{len(short)} session files are shorter than the index knows, {short[0]}{SUFFIX} "
-                "among them; restore them, or accept what is there with "
+                "among them; restore them, or accept them as they are with "
                 "`turnstream verify --rebuild-index`"
             )
         kept = {self._files.successor(row).name for row in rows if row.state is State.SUCCEEDED}

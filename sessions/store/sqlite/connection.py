@@ -216,7 +216,7 @@ def translated(path: Path) -> Generator[None]:
         if name in _FATAL or primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise StoreDamaged(
                 f"{path}: {error} ({name}); stop everything and restore the workspace from a "
-                "backup: what the stream still holds is then applied again by itself"
+                "backup: the events that are still on the stream are then applied again"
             ) from error
         if primary in _PASSING:
             raise StoreUnavailable(f"{path}: {error} ({name}); {_advice(primary)}") from error

@@ -29,7 +29,7 @@ class EdgeCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """The numbers of this moment."""
         refused = CounterMetricFamily(
-            "turnstream_refused", "What a limit has refused.", labels=["limit"]
+            "turnstream_refused", "Requests that a limit has refused.", labels=["limit"]
         )
         for kind in Refusal:
             refused.add_metric([kind], self._edge.refusals.counts[kind])
