@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ingest.agents.base import Agent
 from ingest.gateway import frames
-from ingest.gateway.frames import Approval, Broken, Connect, Heard, Said, Unknown
+from ingest.gateway.frames import Approval, Broken, Connect, Heard, MessageFrame, Unknown
 from ingest.gateway.outbox import Outbox
 from ingest.ids import derived_id, new_id
 from ingest.prompt import HISTORY
@@ -151,7 +151,7 @@ class Chat:
         elif isinstance(heard, Unknown | Approval):
             kind = heard.type if isinstance(heard, Unknown) else "approval_response"
             self.outbox.put(frames.unknown_type(kind))
-        elif isinstance(heard, Said) and heard.content:
+        elif isinstance(heard, MessageFrame) and heard.content:
             return await self._take(heard)
         return True
 
@@ -171,7 +171,7 @@ class Chat:
 
     async def _later(self, heard: Heard) -> None:
         busy = self._queue.running(self._lane) is not None
-        if isinstance(heard, Said):
+        if isinstance(heard, MessageFrame):
             if not heard.content:
                 self.outbox.put(frames.error(frames.EMPTY, "EMPTY_CONTENT"))
             elif not self._allowance.take():
@@ -194,14 +194,14 @@ class Chat:
             text = frames.INVALID_APPROVAL
             self.outbox.put(frames.error(text, "INVALID_APPROVAL_RESPONSE"))
 
-    async def _take(self, said: Said) -> bool:
+    async def _take(self, message: MessageFrame) -> bool:
         """Put a message into the session's lane; False where the client has to go."""
         try:
             problem = await self._problem()
             if problem is not None:
                 self.outbox.put(problem)
                 return True
-            turn = await self._queue.accept(self._inbound(said), attended=True)
+            turn = await self._queue.accept(self._inbound(message), attended=True)
         except (Retryable, RedisRefused) as error:
             text = _REFUSED if isinstance(error, RedisRefused) else str(error)
             self.outbox.put(frames.error(text, _code(error)))
@@ -225,13 +225,13 @@ class Chat:
         self._available = found.available
         return None if found.available else frames.error(refusal_text(self._session_id), CODE)
 
-    def _inbound(self, said: Said) -> Inbound:
+    def _inbound(self, message: MessageFrame) -> Inbound:
         turn, former = new_id(), ""
-        if said.id:
-            turn = derived_id("gw", "agent", self._alias, self.key, said.id)
+        if message.id:
+            turn = derived_id("gw", "agent", self._alias, self.key, message.id)
             # A version before ids had agents called the same message so.
-            former = derived_id("gw", self.key, said.id)
-        return Inbound(turn, self.key, said.content, self._alias, times.now(), former=former)
+            former = derived_id("gw", self.key, message.id)
+        return Inbound(turn, self.key, message.content, self._alias, times.now(), former=former)
 
     # -- turns -------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ Frame = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class MessageFrame:
     """A `message` frame. `id` is the client's own name for it, so that it may be sent again."""
 
     content: str
@@ -57,7 +57,7 @@ class Broken:
     problem: str
 
 
-Heard = Said | Connect | Approval | Unknown | Broken
+Heard = MessageFrame | Connect | Approval | Unknown | Broken
 
 
 def read(text: str) -> Heard:
@@ -71,7 +71,7 @@ def read(text: str) -> Heard:
     fields = cast("dict[str, Any]", found)
     kind = fields.get("type")
     if kind == "message":
-        return _said(fields)
+        return _message_frame(fields)
     if kind == "connect":
         return Connect()
     if kind == "approval_response":
@@ -79,9 +79,9 @@ def read(text: str) -> Heard:
     return Unknown(kind if isinstance(kind, str) else "")
 
 
-def _said(fields: Mapping[str, Any]) -> Said:
+def _message_frame(fields: Mapping[str, Any]) -> MessageFrame:
     content, name = fields.get("content"), fields.get("id")
-    return Said(
+    return MessageFrame(
         content if isinstance(content, str) else "",
         name if isinstance(name, str) and name else None,
     )
