@@ -43,7 +43,7 @@ class Line:
     answers: str | None = None
 
 
-class Said(NamedTuple):
+class HistoryMessage(NamedTuple):
     """A stored message, as far as a prompt needs it; `at` in microseconds."""
 
     role: str
@@ -51,9 +51,9 @@ class Said(NamedTuple):
     at: int
 
 
-def build(history: Sequence[Said], latest: Said) -> list[Line]:
+def build(history: Sequence[HistoryMessage], latest: HistoryMessage) -> list[Line]:
     """The conversation as a model reads it, ending with the message to answer."""
-    lines = [_read(said) for said in history if said.role in ("user", "assistant", "tool")]
+    lines = [_read(message) for message in history if message.role in ("user", "assistant", "tool")]
     lines = without_orphans([*map(_tidied, lines), _read(latest)])
     return _merged(lines)
 
@@ -80,16 +80,16 @@ def _redump(value: Any) -> str:
         return "{}"
 
 
-def _read(said: Said) -> Line:
-    if said.role == "user":
-        return Line("user", stamped(said.content, said.at), said.content)
-    found = _object(said.content)
-    if said.role == "tool":
+def _read(message: HistoryMessage) -> Line:
+    if message.role == "user":
+        return Line("user", stamped(message.content, message.at), message.content)
+    found = _object(message.content)
+    if message.role == "tool":
         call_id = found.get("tool_call_id")
-        text = _text(found.get("content"), said.content)
+        text = _text(found.get("content"), message.content)
         return Line("tool", text, text, answers=call_id if isinstance(call_id, str) else None)
     calls = _calls(found.get("tool_calls"))
-    text = _text(found.get("content"), "") if calls else said.content
+    text = _text(found.get("content"), "") if calls else message.content
     return Line("assistant", text, text, calls=calls)
 
 

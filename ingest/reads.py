@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import httpx
 
-from ingest.prompt import HISTORY, Said
+from ingest.prompt import HISTORY, HistoryMessage
 from sessions import times
 from sessions.errors import PositionLost, StoreBehind
 from sessions.models import Outcome, OutcomeKind, Position
@@ -24,7 +24,7 @@ class History:
     whose key is another's. Nothing of it is shown then.
     """
 
-    messages: list[Said]
+    messages: list[HistoryMessage]
     ids: list[str]
     total: int
     position: Position
@@ -109,7 +109,10 @@ class ApiReads:
         found = _found(answer)
         rows: list[dict[str, Any]] = found["messages"]
         return History(
-            [Said(row["role"], row["content"], times.parse(row["created_at"])) for row in rows],
+            [
+                HistoryMessage(row["role"], row["content"], times.parse(row["created_at"]))
+                for row in rows
+            ],
             # An id of another publisher is not the one that this process would make.
             ["" if row.get("by") else row["id"] for row in rows],
             found["total"],

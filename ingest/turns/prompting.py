@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Final
 
-from ingest.prompt import Line, Said, build
+from ingest.prompt import HistoryMessage, Line, build
 from ingest.reads import History, SessionReads, fresh_history
 from ingest.turns.exits import Orphaned, RunBefore, Unavailable
 from ingest.turns.inbound import Inbound
@@ -51,7 +51,7 @@ class PromptReader:
         if waits:
             await self._join(turn, hold, history.position)
         inbound = turn.inbound
-        return build(history.messages, Said("user", inbound.text, inbound.at))
+        return build(history.messages, HistoryMessage("user", inbound.text, inbound.at))
 
     async def read_early(self, turn: LiveTurn) -> History | None:
         """The history of a turn that is likely to run at once; None if it cannot be read now."""

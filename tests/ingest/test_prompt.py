@@ -7,25 +7,33 @@ import re
 
 import pytest
 
-from ingest.prompt import Said, ToolCall, build, compacted, dump_calls, dump_result, stamped
+from ingest.prompt import (
+    HistoryMessage,
+    ToolCall,
+    build,
+    compacted,
+    dump_calls,
+    dump_result,
+    stamped,
+)
 from sessions import times
 
 NOON = 1_767_355_200_000_000
 
 
-def said(role: str, content: str) -> Said:
-    return Said(role, content, NOON)
+def said(role: str, content: str) -> HistoryMessage:
+    return HistoryMessage(role, content, NOON)
 
 
-def call(*ids: str, text: str | None = None) -> Said:
+def call(*ids: str, text: str | None = None) -> HistoryMessage:
     return said("assistant", dump_calls([ToolCall(i, "sessions_list", "{}") for i in ids], text))
 
 
-def result(call_id: str) -> Said:
+def result(call_id: str) -> HistoryMessage:
     return said("tool", dump_result(call_id, f"result of {call_id}"))
 
 
-def roles(*history: Said) -> list[str]:
+def roles(*history: HistoryMessage) -> list[str]:
     """What is left of a history, before the message to answer."""
     lines = build([said("user", "list them"), *history], said("assistant", "end"))
     shown = [
@@ -102,7 +110,7 @@ class TestToolTurns:
             [said("assistant", "I used a"), result("a"), said("user", "x"), result("a")],
         ],
     )
-    def test_an_answer_without_its_call_is_removed(self, history: list[Said]):
+    def test_an_answer_without_its_call_is_removed(self, history: list[HistoryMessage]):
         assert "a" not in roles(*history)
 
     def test_an_answer_to_another_call_is_removed_and_the_open_call_with_it(self):
