@@ -32,7 +32,7 @@ from ingest.channels.factory import opened_channels
 from ingest.channels.keys import SessionKeys
 from ingest.channels.listening import listening
 from ingest.channels.presence import Presence
-from ingest.channels.reception import Reception
+from ingest.channels.receiver import MessageReceiver
 from ingest.channels.troubles import Troubles
 from ingest.gateway import chat_route
 from ingest.gateway.chat import Chat
@@ -152,7 +152,7 @@ async def _served(
             app.state.ingest = services
             _include_routes(app)
             async with (
-                listening(services.channels, services.reception, services.troubles, end=end),
+                listening(services.channels, services.receiver, services.troubles, end=end),
                 showing(Notices(parts.redis, **parts.place), services.clients, end=end),
             ):
                 yield
@@ -209,7 +209,7 @@ def _services(app: FastAPI, parts: _Opened, queue: TurnQueue, presence: Presence
         reads=reads,
         agents=parts.agents,
         channels=parts.channels,
-        reception=Reception(queue, settings, access.seats, keys, presence),
+        receiver=MessageReceiver(queue, settings, access.seats, keys, presence),
         refusals=refusals,
         troubles=troubles,
         metrics=IngestMetrics(_registry_of(app), queue, clients, refusals, troubles),

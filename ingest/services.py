@@ -9,7 +9,7 @@ import httpx
 
 from ingest.agents.base import Agent
 from ingest.channels.base import Channel
-from ingest.channels.reception import Reception
+from ingest.channels.receiver import MessageReceiver
 from ingest.channels.troubles import Troubles
 from ingest.gateway.chat import Chat
 from ingest.metrics import IngestMetrics
@@ -38,7 +38,7 @@ class Services:
     reads: SessionReads
     agents: Mapping[str, Agent]
     channels: Mapping[str, Channel]
-    reception: Reception
+    receiver: MessageReceiver
     refusals: Refusals
     metrics: IngestMetrics
     troubles: Troubles = field(default_factory=Troubles)

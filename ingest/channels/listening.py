@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from ingest.channels.base import Arrival, Channel, name_of
-from ingest.channels.reception import Reception
+from ingest.channels.receiver import MessageReceiver
 from ingest.channels.troubles import Trouble, Troubles
 from sessions.process.retry import Pauses, retry, unless_refused
 from sessions.process.tasks import ProcessEnd, TaskWatcher
@@ -24,7 +24,11 @@ _STEADY: Final = 300.0
 
 @asynccontextmanager
 async def listening(
-    channels: Mapping[str, Channel], reception: Reception, troubles: Troubles, *, end: ProcessEnd
+    channels: Mapping[str, Channel],
+    receiver: MessageReceiver,
+    troubles: Troubles,
+    *,
+    end: ProcessEnd,
 ) -> AsyncGenerator[None]:
     """Let every channel fetch what there is to fetch while the context is open.
 
@@ -34,13 +38,13 @@ async def listening(
     """
     async with TaskWatcher(end.fail) as tasks:
         for name, channel in channels.items():
-            tasks.start(_listen(channel, reception, troubles), f"channel {name}")
+            tasks.start(_listen(channel, receiver, troubles), f"channel {name}")
         yield
 
 
-async def _listen(channel: Channel, reception: Reception, troubles: Troubles) -> None:
+async def _listen(channel: Channel, receiver: MessageReceiver, troubles: Troubles) -> None:
     async def take(arrival: Arrival) -> None:
-        await reception.take(channel, arrival)
+        await receiver.take(channel, arrival)
 
     def report(error: Exception) -> None:
         troubles.add(Trouble.FAILED, channel=name)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 
 from ingest.answers import refusals
 from ingest.channels.base import Arrival, Channel, Parcel, Post, name_of
-from ingest.channels.reception import Taken
+from ingest.channels.receiver import Taken
 from ingest.channels.troubles import Trouble
 from ingest.routes import IngestRoute, services_of
 from ingest.services import Services
@@ -53,7 +53,7 @@ async def _taken(
     services: Services, channel: Channel, parcel: Parcel, arrival: Arrival
 ) -> Taken | None:
     try:
-        return await services.reception.take(channel, arrival)
+        return await services.receiver.take(channel, arrival)
     except InvalidEvent as error:
         if not parcel.leave_out:
             raise

@@ -25,8 +25,8 @@ class Taken:
     command: Command | None
 
 
-class Reception:
-    """Takes messages in."""
+class MessageReceiver:
+    """Puts the messages of channels into the lanes of their sessions."""
 
     def __init__(
         self,
