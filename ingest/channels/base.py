@@ -23,7 +23,7 @@ class Unreadable(SessionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class PushRequest:
     """A request as it came. `headers` have lower-case names, `body` is what was signed."""
 
     headers: Mapping[str, str]
@@ -108,7 +108,7 @@ class Channel(Protocol):
         """Whether `send` can bring replies anywhere."""
         ...
 
-    async def open(self, post: Post) -> Parcel:
+    async def open(self, request: PushRequest) -> Parcel:
         """Verify a request over its raw body, then read it.
 
         Raises NotFound if the channel takes none, Unauthorized, AccessRefused, WrongSignature,

@@ -8,7 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 
 from ingest.answers import refusals
-from ingest.channels.base import Arrival, Channel, Parcel, Post, name_of
+from ingest.channels.base import Arrival, Channel, Parcel, PushRequest, name_of
 from ingest.channels.receiver import Taken
 from ingest.channels.troubles import Trouble
 from ingest.routes import IngestRoute, services_of
@@ -44,7 +44,7 @@ async def take_post(type: str, alias: str, request: Request) -> Json:
     if channel is None:
         raise NotFound(f"there is no channel {type}.{alias}")
     body = await read_body(request.stream(), MAX_BODY)
-    parcel = await channel.open(Post(request.headers, body))
+    parcel = await channel.open(PushRequest(request.headers, body))
     taken = [await _taken(services, channel, parcel, arrival) for arrival in parcel.arrivals]
     return Json(_answer(parcel, [_shown(one) for one in taken if one is not None]))
 

@@ -26,7 +26,7 @@ from ingest.channels.base import (
     Arrival,
     Outgoing,
     Parcel,
-    Post,
+    PushRequest,
     Take,
     Undeliverable,
     Unreadable,
@@ -89,16 +89,16 @@ class TelegramChannel:
 
     # -- in ----------------------------------------------------------------------------------
 
-    async def open(self, post: Post) -> Parcel:
+    async def open(self, request: PushRequest) -> Parcel:
         """The message of an update that shows our secret token."""
         if self._mode != "webhook" or self._secret_token is None:
             raise NotFound(f"the channel telegram.{self.alias} fetches its messages itself")
-        shown = post.headers.get("x-telegram-bot-api-secret-token", "")
+        shown = request.headers.get("x-telegram-bot-api-secret-token", "")
         if not hmac.compare_digest(shown.encode("utf-8", "replace"), self._secret_token.encode()):
             raise WrongSignature("X-Telegram-Bot-Api-Secret-Token is not this channel's")
-        # Whatever it is, it came from Telegram, which would post what is refused again for ever.
+        # The update came from Telegram, which posts it again for ever if it is refused.
         try:
-            arrival = await self.arrival(posted_update(post.body))
+            arrival = await self.arrival(posted_update(request.body))
         except Unreadable as error:
             self._troubles.add(Trouble.UNREADABLE, channel=name_of(self))
             log.warning("telegram.%s: an update is skipped: %s", self.alias, error)

@@ -22,7 +22,7 @@ from ingest.channels.base import (
     Arrival,
     Outgoing,
     Parcel,
-    Post,
+    PushRequest,
     Take,
     Undeliverable,
 )
@@ -97,10 +97,10 @@ class WebhookChannel:
         """Whether there is an address for replies."""
         return self._send_url is not None
 
-    async def open(self, post: Post) -> Parcel:
+    async def open(self, request: PushRequest) -> Parcel:
         """The message of a request that is signed with one of the keys, and of now."""
-        message_id = self._verified(post)
-        fields = _fields(parse_json(post.body))
+        message_id = self._verified(request)
+        fields = _fields(parse_json(request.body))
         sender, thread = fields["sender"], fields.get("thread_id")
         target = thread or sender
         arrival = Arrival(
@@ -114,13 +114,13 @@ class WebhookChannel:
         )
         return Parcel([arrival])
 
-    def _verified(self, post: Post) -> str:
-        message_id = post.headers.get("webhook-id", "")
-        timestamp = post.headers.get("webhook-timestamp", "")
-        given = post.headers.get("webhook-signature", "").split(" ")
+    def _verified(self, request: PushRequest) -> str:
+        message_id = request.headers.get("webhook-id", "")
+        timestamp = request.headers.get("webhook-timestamp", "")
+        given = request.headers.get("webhook-signature", "").split(" ")
         if not _ID.fullmatch(message_id) or not re.fullmatch(r"[0-9]{1,12}", timestamp):
             raise WrongSignature("webhook-id and webhook-timestamp must be there and be signed")
-        right = [sign(key, message_id, timestamp, post.body) for key in self._keys]
+        right = [sign(key, message_id, timestamp, request.body) for key in self._keys]
         # All are compared, and each in constant time, so that time tells nothing.
         matches = [
             hmac.compare_digest(a.encode(), b.encode("utf-8", "replace"))

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from harness.waiting import wait_until
-from ingest.channels.base import Arrival, Channel, Outgoing, Parcel, Post, Take
+from ingest.channels.base import Arrival, Channel, Outgoing, Parcel, PushRequest, Take
 from ingest.channels.keys import session_key
 from ingest.ids import derived_id
 from sessions.access.seats import Seats
@@ -73,13 +73,13 @@ class SlackLike:
     def __init__(self) -> None:
         self.sent: list[tuple[str, str]] = []
 
-    async def open(self, post: Post) -> Parcel:
-        stamp = post.headers.get("x-slack-request-timestamp", "")
-        text = f"v0:{stamp}:".encode() + post.body
+    async def open(self, request: PushRequest) -> Parcel:
+        stamp = request.headers.get("x-slack-request-timestamp", "")
+        text = f"v0:{stamp}:".encode() + request.body
         right = f"v0={hmac.new(SECRET.encode(), text, 'sha256').hexdigest()}"
-        if not hmac.compare_digest(post.headers.get("x-slack-signature", ""), right):
+        if not hmac.compare_digest(request.headers.get("x-slack-signature", ""), right):
             raise WrongSignature("not Slack's")
-        body = json.loads(post.body)
+        body = json.loads(request.body)
         if body["type"] == "url_verification":
             return Parcel([], {"challenge": body["challenge"]})
         said = body["event"]
