@@ -54,14 +54,14 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class PushedMessages:
     """What a request brought; `answer` where the platform wants to read something of its own.
 
     With `leave_out` a message that no turn can hold is left out: the platform would bring it again
     for ever if it was refused.
     """
 
-    arrivals: Sequence[Arrival]
+    messages: Sequence[Arrival]
     answer: Mapping[str, Any] | None = None
     leave_out: bool = False
 
@@ -108,7 +108,7 @@ class Channel(Protocol):
         """Whether `send` can bring replies anywhere."""
         ...
 
-    async def open(self, request: PushRequest) -> Parcel:
+    async def open(self, request: PushRequest) -> PushedMessages:
         """Verify a request over its raw body, then read it.
 
         Raises NotFound if the channel takes none, Unauthorized, AccessRefused, WrongSignature,

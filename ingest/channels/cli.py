@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from ingest.channels.base import Arrival, Outgoing, Parcel, PushRequest, Take, Undeliverable
+from ingest.channels.base import Arrival, Outgoing, PushedMessages, PushRequest, Take, Undeliverable
 from ingest.ids import derived_id
 from sessions import times
 from sessions.access.tokens import TokenScope, TokenVerifier
@@ -33,13 +33,13 @@ class CliChannel:
         self.alias = alias
         self._tokens = tokens
 
-    async def open(self, request: PushRequest) -> Parcel:
+    async def open(self, request: PushRequest) -> PushedMessages:
         """The line of `{"id", "content", "room"}`; the id is the client's own."""
         principal = await authenticate(self._tokens, request.headers)
         require(principal, TokenScope.SEND)
         if principal.agent not in (None, self.alias):
             raise AccessRefused(f"this token is not agent {self.alias}'s")
-        return Parcel([self._arrival(parse_json(request.body))])
+        return PushedMessages([self._arrival(parse_json(request.body))])
 
     def _arrival(self, document: Any) -> Arrival:
         found = cast("dict[str, Any]", document) if isinstance(document, dict) else {}

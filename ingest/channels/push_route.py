@@ -8,7 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 
 from ingest.answers import refusals
-from ingest.channels.base import Arrival, Channel, Parcel, PushRequest, name_of
+from ingest.channels.base import Arrival, Channel, PushedMessages, PushRequest, name_of
 from ingest.channels.receiver import Taken
 from ingest.channels.troubles import Trouble
 from ingest.routes import IngestRoute, services_of
@@ -44,18 +44,18 @@ async def take_post(type: str, alias: str, request: Request) -> Json:
     if channel is None:
         raise NotFound(f"there is no channel {type}.{alias}")
     body = await read_body(request.stream(), MAX_BODY)
-    parcel = await channel.open(PushRequest(request.headers, body))
-    taken = [await _taken(services, channel, parcel, arrival) for arrival in parcel.arrivals]
-    return Json(_answer(parcel, [_shown(one) for one in taken if one is not None]))
+    pushed = await channel.open(PushRequest(request.headers, body))
+    taken = [await _taken(services, channel, pushed, arrival) for arrival in pushed.messages]
+    return Json(_answer(pushed, [_shown(one) for one in taken if one is not None]))
 
 
 async def _taken(
-    services: Services, channel: Channel, parcel: Parcel, arrival: Arrival
+    services: Services, channel: Channel, pushed: PushedMessages, arrival: Arrival
 ) -> Taken | None:
     try:
         return await services.receiver.take(channel, arrival)
     except InvalidEvent as error:
-        if not parcel.leave_out:
+        if not pushed.leave_out:
             raise
         name = name_of(channel)
         services.troubles.add(Trouble.LEFT_OUT, channel=name)
@@ -63,8 +63,8 @@ async def _taken(
         return None
 
 
-def _answer(parcel: Parcel, taken: list[dict[str, Any]]) -> dict[str, Any]:
-    return dict(parcel.answer) if parcel.answer is not None else {"accepted": taken}
+def _answer(pushed: PushedMessages, taken: list[dict[str, Any]]) -> dict[str, Any]:
+    return dict(pushed.answer) if pushed.answer is not None else {"accepted": taken}
 
 
 def _shown(taken: Taken) -> dict[str, Any]:

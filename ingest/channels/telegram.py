@@ -25,7 +25,7 @@ from telegram.error import (
 from ingest.channels.base import (
     Arrival,
     Outgoing,
-    Parcel,
+    PushedMessages,
     PushRequest,
     Take,
     Undeliverable,
@@ -89,7 +89,7 @@ class TelegramChannel:
 
     # -- in ----------------------------------------------------------------------------------
 
-    async def open(self, request: PushRequest) -> Parcel:
+    async def open(self, request: PushRequest) -> PushedMessages:
         """The message of an update that shows our secret token."""
         if self._mode != "webhook" or self._secret_token is None:
             raise NotFound(f"the channel telegram.{self.alias} fetches its messages itself")
@@ -103,7 +103,7 @@ class TelegramChannel:
             self._troubles.add(Trouble.UNREADABLE, channel=name_of(self))
             log.warning("telegram.%s: an update is skipped: %s", self.alias, error)
             arrival = None
-        return Parcel([arrival] if arrival is not None else [], leave_out=True)
+        return PushedMessages([arrival] if arrival is not None else [], leave_out=True)
 
     async def arrival(self, update: Mapping[str, Any]) -> Arrival | None:
         """What somebody who may write to the bot said to it in the update; None if nobody did.

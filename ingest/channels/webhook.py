@@ -21,7 +21,7 @@ import httpx
 from ingest.channels.base import (
     Arrival,
     Outgoing,
-    Parcel,
+    PushedMessages,
     PushRequest,
     Take,
     Undeliverable,
@@ -97,7 +97,7 @@ class WebhookChannel:
         """Whether there is an address for replies."""
         return self._send_url is not None
 
-    async def open(self, request: PushRequest) -> Parcel:
+    async def open(self, request: PushRequest) -> PushedMessages:
         """The message of a request that is signed with one of the keys, and of now."""
         message_id = self._verified(request)
         fields = _fields(parse_json(request.body))
@@ -112,7 +112,7 @@ class WebhookChannel:
             at=times.now(),
             thread=thread,
         )
-        return Parcel([arrival])
+        return PushedMessages([arrival])
 
     def _verified(self, request: PushRequest) -> str:
         message_id = request.headers.get("webhook-id", "")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from harness.waiting import wait_until
-from ingest.channels.base import Arrival, Channel, Outgoing, Parcel, PushRequest, Take
+from ingest.channels.base import Arrival, Channel, Outgoing, PushedMessages, PushRequest, Take
 from ingest.channels.keys import session_key
 from ingest.ids import derived_id
 from sessions.access.seats import Seats
@@ -73,7 +73,7 @@ class SlackLike:
     def __init__(self) -> None:
         self.sent: list[tuple[str, str]] = []
 
-    async def open(self, request: PushRequest) -> Parcel:
+    async def open(self, request: PushRequest) -> PushedMessages:
         stamp = request.headers.get("x-slack-request-timestamp", "")
         text = f"v0:{stamp}:".encode() + request.body
         right = f"v0={hmac.new(SECRET.encode(), text, 'sha256').hexdigest()}"
@@ -81,7 +81,7 @@ class SlackLike:
             raise WrongSignature("not Slack's")
         body = json.loads(request.body)
         if body["type"] == "url_verification":
-            return Parcel([], {"challenge": body["challenge"]})
+            return PushedMessages([], {"challenge": body["challenge"]})
         said = body["event"]
         arrival = Arrival(
             id=derived_id("slack", self.alias, body["event_id"]),
@@ -91,7 +91,7 @@ class SlackLike:
             address=said["channel"],
             at=int(float(said["ts"]) * 1_000_000),
         )
-        return Parcel([arrival])
+        return PushedMessages([arrival])
 
     def split(self, text: str) -> Sequence[str]:
         return [text]
