@@ -31,7 +31,7 @@ class PushRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class ChannelMessage:
     """A message in no platform's words.
 
     `id` is derived from the platform's own ids and the account that they belong to; `former` is the
@@ -61,7 +61,7 @@ class PushedMessages:
     for ever if it was refused.
     """
 
-    messages: Sequence[Arrival]
+    messages: Sequence[ChannelMessage]
     answer: Mapping[str, Any] | None = None
     leave_out: bool = False
 
@@ -87,7 +87,7 @@ class Outgoing:
     sender: str
 
 
-Take = Callable[[Arrival], Awaitable[None]]
+Take = Callable[[ChannelMessage], Awaitable[None]]
 
 
 class Channel(Protocol):

@@ -9,7 +9,14 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from ingest.channels.base import Arrival, Outgoing, PushedMessages, PushRequest, Take, Undeliverable
+from ingest.channels.base import (
+    ChannelMessage,
+    Outgoing,
+    PushedMessages,
+    PushRequest,
+    Take,
+    Undeliverable,
+)
 from ingest.ids import derived_id
 from sessions import times
 from sessions.access.tokens import TokenScope, TokenVerifier
@@ -39,9 +46,9 @@ class CliChannel:
         require(principal, TokenScope.SEND)
         if principal.agent not in (None, self.alias):
             raise AccessRefused(f"this token is not agent {self.alias}'s")
-        return PushedMessages([self._arrival(parse_json(request.body))])
+        return PushedMessages([self._message(parse_json(request.body))])
 
-    def _arrival(self, document: Any) -> Arrival:
+    def _message(self, document: Any) -> ChannelMessage:
         found = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
         line, content, room = found.get("id"), found.get("content"), found.get("room", _USER)
         if not isinstance(line, str) or not _ID.fullmatch(line):
@@ -50,7 +57,7 @@ class CliChannel:
             raise BrokenPayload('"content" must be a text that is not empty')
         if not isinstance(room, str) or not room.strip():
             raise BrokenPayload('"room" must be a text that is not empty, if it is given')
-        return Arrival(
+        return ChannelMessage(
             id=derived_id("cli", self.alias, room, line),
             text=content,
             sender=_USER,

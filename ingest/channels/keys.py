@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from ingest.channels.base import Arrival
+from ingest.channels.base import ChannelMessage
 from ingest.reads import SessionReads
 from sessions.text import sanitize_key
 
@@ -28,16 +28,16 @@ _REMEMBERED: Final = 10_000
 _NONE_FOR: Final = 3600.0
 
 
-def former_key(channel: str, arrival: Arrival) -> str:
+def former_key(channel: str, incoming: ChannelMessage) -> str:
     """The session of a message, as upstream's `conversation_history_key` makes it."""
-    return sanitize_key("_".join([channel, *_parts(channel, arrival)]))
+    return sanitize_key("_".join([channel, *_parts(channel, incoming)]))
 
 
-def session_key(channel: str, arrival: Arrival) -> str:
+def session_key(channel: str, incoming: ChannelMessage) -> str:
     """The session of a message that is nobody else's: the former key, or that with an ending."""
-    former = former_key(channel, arrival)
+    former = former_key(channel, incoming)
     return (
-        former if _is_clear(channel, arrival, former) else f"{former}-{_digest(channel, arrival)}"
+        former if _is_clear(channel, incoming, former) else f"{former}-{_digest(channel, incoming)}"
     )
 
 
@@ -48,17 +48,17 @@ class SessionKeys:
         self._reads = reads
         self._kept: dict[str, float | None] = {}
 
-    async def key_of(self, channel: str, arrival: Arrival) -> str:
+    async def key_of(self, channel: str, incoming: ChannelMessage) -> str:
         """The key of the message's session.
 
         Raises Retryable if it must be looked up and the store cannot be asked now.
         """
-        key, former = session_key(channel, arrival), former_key(channel, arrival)
+        key, former = session_key(channel, incoming), former_key(channel, incoming)
         if key == former:
             return key
-        return former if await self._is_kept(key, former, channel, arrival) else key
+        return former if await self._is_kept(key, former, channel, incoming) else key
 
-    async def _is_kept(self, key: str, former: str, channel: str, arrival: Arrival) -> bool:
+    async def _is_kept(self, key: str, former: str, channel: str, incoming: ChannelMessage) -> bool:
         now = asyncio.get_running_loop().time()
         if key in self._kept:
             until = self._kept[key]
@@ -67,9 +67,9 @@ class SessionKeys:
         keeps = await self._reads.keeps_key(
             former,
             channel=channel,
-            room=room_of(arrival),
-            sender=arrival.sender or None,
-            by_room=arrival.by_room,
+            room=room_of(incoming),
+            sender=incoming.sender or None,
+            by_room=incoming.by_room,
         )
         while len(self._kept) >= _REMEMBERED:
             self._kept.pop(next(iter(self._kept)))
@@ -77,29 +77,29 @@ class SessionKeys:
         return keeps
 
 
-def room_of(arrival: Arrival) -> str | None:
+def room_of(incoming: ChannelMessage) -> str | None:
     """The room that the store has of the message's session."""
-    return arrival.thread or arrival.target.strip() or None
+    return incoming.thread or incoming.target.strip() or None
 
 
-def _parts(channel: str, arrival: Arrival) -> list[str]:
-    if arrival.by_room:
-        return [arrival.target]
-    if arrival.thread and not channel.startswith("matrix."):
-        return [arrival.target, arrival.thread, arrival.sender]
-    return [arrival.target, arrival.sender]
+def _parts(channel: str, incoming: ChannelMessage) -> list[str]:
+    if incoming.by_room:
+        return [incoming.target]
+    if incoming.thread and not channel.startswith("matrix."):
+        return [incoming.target, incoming.thread, incoming.sender]
+    return [incoming.target, incoming.sender]
 
 
-def _is_clear(channel: str, arrival: Arrival, key: str) -> bool:
-    target, *others = _parts(channel, arrival)
+def _is_clear(channel: str, incoming: ChannelMessage, key: str) -> bool:
+    target, *others = _parts(channel, incoming)
     alias = channel.partition(".")[2]
-    parts: Sequence[str] = [alias, *(arrival.places or [target]), *others]
+    parts: Sequence[str] = [alias, *(incoming.places or [target]), *others]
     return not _ENDING.search(key) and all(sanitize_key(p) == p and "_" not in p for p in parts)
 
 
-def _digest(channel: str, arrival: Arrival) -> str:
+def _digest(channel: str, incoming: ChannelMessage) -> str:
     kind, _, alias = channel.partition(".")
-    exact = json.dumps([kind, alias, *_parts(channel, arrival)], separators=(",", ":"))
+    exact = json.dumps([kind, alias, *_parts(channel, incoming)], separators=(",", ":"))
     return hashlib.sha256(exact.encode()).hexdigest()[:_DIGITS]
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-from ingest.channels.base import Arrival, Channel, name_of
+from ingest.channels.base import Channel, ChannelMessage, name_of
 from ingest.channels.receiver import MessageReceiver
 from ingest.channels.troubles import Trouble, Troubles
 from sessions.process.retry import Pauses, retry, unless_refused
@@ -43,8 +43,8 @@ async def listening(
 
 
 async def _listen(channel: Channel, receiver: MessageReceiver, troubles: Troubles) -> None:
-    async def take(arrival: Arrival) -> None:
-        await receiver.take(channel, arrival)
+    async def take(incoming: ChannelMessage) -> None:
+        await receiver.take(channel, incoming)
 
     def report(error: Exception) -> None:
         troubles.add(Trouble.FAILED, channel=name)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn, Protocol, cast
 
-from ingest.channels.base import Arrival, Take, Undeliverable, Unreadable
+from ingest.channels.base import ChannelMessage, Take, Undeliverable, Unreadable
 from ingest.channels.lease import Lease
 from ingest.channels.troubles import Trouble
 from sessions.errors import InvalidEvent, RedisRefused, Retryable
@@ -44,7 +44,7 @@ class Source(Protocol):
         """The updates from `offset` on, as they came."""
         ...
 
-    async def arrival(self, update: Mapping[str, Any]) -> Arrival | None:
+    async def message_in(self, update: Mapping[str, Any]) -> ChannelMessage | None:
         """The message in an update; raises Unreadable too."""
         ...
 
@@ -159,13 +159,13 @@ class Intake:
         """Whether the update is done with: taken in, left out, or nobody's."""
         place = None
         try:
-            arrival = await self._source.arrival(update)
-            if arrival is None:
+            incoming = await self._source.message_in(update)
+            if incoming is None:
                 return True
-            place = (arrival.target, arrival.sender)
+            place = (incoming.target, incoming.sender)
             if place in refused:
                 return False
-            await self._take(arrival)
+            await self._take(incoming)
         except (Unreadable, InvalidEvent) as error:
             is_broken = isinstance(error, Unreadable)
             self._leave_out(number, Trouble.UNREADABLE if is_broken else Trouble.LEFT_OUT, error)

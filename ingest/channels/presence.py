@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from ingest.channels.base import Arrival, Channel, name_of
+from ingest.channels.base import Channel, ChannelMessage, name_of
 from ingest.turns.live import LiveTurn
 from sessions.process.tasks import TaskWatcher
 
@@ -19,9 +19,9 @@ class Presence:
     def __init__(self, tasks: TaskWatcher) -> None:
         self._tasks = tasks
 
-    def follow(self, channel: Channel, arrival: Arrival, turn: LiveTurn) -> None:
+    def follow(self, channel: Channel, incoming: ChannelMessage, turn: LiveTurn) -> None:
         """Show that the message is being answered, from the beginning of its turn to its end."""
-        work = _show(channel, arrival.address, turn)
+        work = _show(channel, incoming.address, turn)
         self._tasks.start(work, f"sign of work on {name_of(channel)}")
 
 

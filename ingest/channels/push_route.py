@@ -8,7 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 
 from ingest.answers import refusals
-from ingest.channels.base import Arrival, Channel, PushedMessages, PushRequest, name_of
+from ingest.channels.base import Channel, ChannelMessage, PushedMessages, PushRequest, name_of
 from ingest.channels.receiver import Taken
 from ingest.channels.troubles import Trouble
 from ingest.routes import IngestRoute, services_of
@@ -45,15 +45,15 @@ async def take_post(type: str, alias: str, request: Request) -> Json:
         raise NotFound(f"there is no channel {type}.{alias}")
     body = await read_body(request.stream(), MAX_BODY)
     pushed = await channel.open(PushRequest(request.headers, body))
-    taken = [await _taken(services, channel, pushed, arrival) for arrival in pushed.messages]
+    taken = [await _taken(services, channel, pushed, incoming) for incoming in pushed.messages]
     return Json(_answer(pushed, [_shown(one) for one in taken if one is not None]))
 
 
 async def _taken(
-    services: Services, channel: Channel, pushed: PushedMessages, arrival: Arrival
+    services: Services, channel: Channel, pushed: PushedMessages, incoming: ChannelMessage
 ) -> Taken | None:
     try:
-        return await services.receiver.take(channel, arrival)
+        return await services.receiver.take(channel, incoming)
     except InvalidEvent as error:
         if not pushed.leave_out:
             raise

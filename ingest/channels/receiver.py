@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingest.channels.base import Arrival, Channel, name_of
+from ingest.channels.base import Channel, ChannelMessage, name_of
 from ingest.channels.commands import Command, command_of
 from ingest.channels.keys import SessionKeys, room_of
 from ingest.channels.presence import Presence
@@ -42,22 +42,22 @@ class MessageReceiver:
         self._keys = keys
         self._presence = presence
 
-    async def take(self, channel: Channel, arrival: Arrival) -> Taken:
+    async def take(self, channel: Channel, incoming: ChannelMessage) -> Taken:
         """Return when Redis has the message, or what it asked for was done.
 
         Taken again, it has no second effect. Raises InvalidEvent where no turn could hold it,
         LaneFull, StreamFull, StreamUnavailable, and StoreBehind or ApiUnavailable where the session
         must be looked up and cannot be.
         """
-        key = await self._keys.key_of(name_of(channel), arrival)
-        inbound = self._inbound(channel, arrival, key)
+        key = await self._keys.key_of(name_of(channel), incoming)
+        inbound = self._inbound(channel, incoming, key)
         wire.parse(wire.encode(inbound.opening()), max_content=self._queue.lanes.max_content)
-        command = command_of(arrival.text)
+        command = command_of(incoming.text)
         if command is Command.STOP:
             await self._stop(inbound)
         else:
             turn = await self._queue.accept(inbound, attended=False)
-            self._presence.follow(channel, arrival, turn)
+            self._presence.follow(channel, incoming, turn)
         return Taken(inbound.id, inbound.session, command)
 
     async def _stop(self, inbound: Inbound) -> None:
@@ -69,24 +69,24 @@ class MessageReceiver:
             self._queue.end.fail("request for an abort", error)
             raise
 
-    def _inbound(self, channel: Channel, arrival: Arrival, key: str) -> Inbound:
+    def _inbound(self, channel: Channel, incoming: ChannelMessage, key: str) -> Inbound:
         name = name_of(channel)
-        command = command_of(arrival.text)
+        command = command_of(incoming.text)
         window = 0 if command else debounce_of(channel, self._settings)
         return Inbound(
-            id=arrival.id,
+            id=incoming.id,
             session=key,
-            text=arrival.text,
+            text=incoming.text,
             agent=self._seats.answering(name),
-            at=arrival.at,
+            at=incoming.at,
             channel=name,
-            room=room_of(arrival),
-            sender=arrival.sender or None,
+            room=room_of(incoming),
+            sender=incoming.sender or None,
             reply_to=name if channel.delivers else None,
-            address=arrival.address,
+            address=incoming.address,
             due=times.now() + window * times.SECOND // 1000 if window else 0,
             command=command,
-            former=arrival.former,
+            former=incoming.former,
         )
 
 

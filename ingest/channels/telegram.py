@@ -23,7 +23,7 @@ from telegram.error import (
 )
 
 from ingest.channels.base import (
-    Arrival,
+    ChannelMessage,
     Outgoing,
     PushedMessages,
     PushRequest,
@@ -98,14 +98,14 @@ class TelegramChannel:
             raise WrongSignature("X-Telegram-Bot-Api-Secret-Token is not this channel's")
         # The update came from Telegram, which posts it again for ever if it is refused.
         try:
-            arrival = await self.arrival(posted_update(request.body))
+            incoming = await self.message_in(posted_update(request.body))
         except Unreadable as error:
             self._troubles.add(Trouble.UNREADABLE, channel=name_of(self))
             log.warning("telegram.%s: an update is skipped: %s", self.alias, error)
-            arrival = None
-        return PushedMessages([arrival] if arrival is not None else [], leave_out=True)
+            incoming = None
+        return PushedMessages([incoming] if incoming is not None else [], leave_out=True)
 
-    async def arrival(self, update: Mapping[str, Any]) -> Arrival | None:
+    async def message_in(self, update: Mapping[str, Any]) -> ChannelMessage | None:
         """What somebody who may write to the bot said to it in the update; None if nobody did.
 
         Raises Unreadable, and Retryable while it cannot be known whether the bot is meant.
@@ -119,7 +119,7 @@ class TelegramChannel:
         chat = str(message.chat.id)
         thread = str(message.message_thread_id) if _is_topic(message) else None
         place = f"{chat}:{thread}" if thread else chat
-        return Arrival(
+        return ChannelMessage(
             # A message's number counts within its chat, and a chat's within its bot.
             id=derived_id("tg", "bot", self._number, chat, str(message.message_id)),
             former=derived_id("tg", self.alias, chat, str(message.message_id)),

@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 import httpx
 
 from ingest.channels.base import (
-    Arrival,
+    ChannelMessage,
     Outgoing,
     PushedMessages,
     PushRequest,
@@ -103,7 +103,7 @@ class WebhookChannel:
         fields = _fields(parse_json(request.body))
         sender, thread = fields["sender"], fields.get("thread_id")
         target = thread or sender
-        arrival = Arrival(
+        incoming = ChannelMessage(
             id=derived_id("wh", self.alias, message_id),
             text=fields["content"],
             sender=sender,
@@ -112,7 +112,7 @@ class WebhookChannel:
             at=times.now(),
             thread=thread,
         )
-        return PushedMessages([arrival])
+        return PushedMessages([incoming])
 
     def _verified(self, request: PushRequest) -> str:
         message_id = request.headers.get("webhook-id", "")

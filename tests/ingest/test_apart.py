@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from harness.waiting import wait_until
-from ingest.channels.base import Arrival
+from ingest.channels.base import ChannelMessage
 from ingest.channels.keys import session_key
 from ingest.ids import derived_id
 from ingest.turns.unavailable import NOTICE
@@ -366,7 +366,7 @@ class TestPeople:
 class TestKeys:
     def key(self, channel: str, **more: Any) -> str:
         given: dict[str, Any] = {"sender": "ada", "target": "C1", **more}
-        return session_key(channel, Arrival("i", "text", address="", at=0, **given))
+        return session_key(channel, ChannelMessage("i", "text", address="", at=0, **given))
 
     @pytest.mark.parametrize(
         "more",

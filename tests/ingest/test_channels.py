@@ -11,7 +11,14 @@ import httpx
 import pytest
 
 from harness.waiting import wait_until
-from ingest.channels.base import Arrival, Channel, Outgoing, PushedMessages, PushRequest, Take
+from ingest.channels.base import (
+    Channel,
+    ChannelMessage,
+    Outgoing,
+    PushedMessages,
+    PushRequest,
+    Take,
+)
 from ingest.channels.keys import session_key
 from ingest.ids import derived_id
 from sessions.access.seats import Seats
@@ -83,7 +90,7 @@ class SlackLike:
         if body["type"] == "url_verification":
             return PushedMessages([], {"challenge": body["challenge"]})
         said = body["event"]
-        arrival = Arrival(
+        incoming = ChannelMessage(
             id=derived_id("slack", self.alias, body["event_id"]),
             text=said["text"],
             sender=said["user"],
@@ -91,7 +98,7 @@ class SlackLike:
             address=said["channel"],
             at=int(float(said["ts"]) * 1_000_000),
         )
-        return PushedMessages([arrival])
+        return PushedMessages([incoming])
 
     def split(self, text: str) -> Sequence[str]:
         return [text]
@@ -218,7 +225,7 @@ class TestKeys:
         self, channel: str, more: dict[str, Any], key: str
     ):
         given = {"sender": "ada", "target": "C1", **more}
-        assert session_key(channel, Arrival("i", "text", address="", at=0, **given)) == key
+        assert session_key(channel, ChannelMessage("i", "text", address="", at=0, **given)) == key
 
 
 class TestSeats:
