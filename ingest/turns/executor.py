@@ -9,8 +9,8 @@ from typing import Final, Protocol
 
 from ingest.turns.inbound import Inbound
 from ingest.turns.live import Ending, Interruption, LiveTurn, TurnEnd
+from ingest.turns.retries import TurnRetries
 from ingest.turns.runner import TurnRunner
-from ingest.turns.stumbles import Stumbles
 from ingest.turns.table import EndedTurns, TurnTable
 from sessions.errors import ConfigError, LaneLost, Retryable
 from sessions.process.retry import Pauses, retry
@@ -64,7 +64,7 @@ class TurnExecutor:
         self._tasks = tasks
         self._resubmit = resubmit
         self._at_work: set[asyncio.Task[None]] = set()
-        self._stumbles = Stumbles(runner.counters)
+        self._retries = TurnRetries(runner.counters)
 
     def adopt(self, hold: Hold) -> None:
         """Go on with a lane that came to this replica: for its own message, or a dead one's."""
@@ -103,12 +103,12 @@ class TurnExecutor:
     # -- a turn ------------------------------------------------------------------------------
 
     async def _run(self, turn: LiveTurn, hold: Hold) -> None:
-        self._stumbles.recall(turn, hold)
+        self._retries.recall(turn, hold)
         try:
             await self._run_to_end(turn, hold)
-            self._stumbles.forget(hold)
+            self._retries.forget(hold)
         except LaneLost:
-            self._stumbles.forget(hold)
+            self._retries.forget(hold)
             log.warning("the lane of turn %s is lost", hold.id)
             self._resubmit(Inbound.load(hold.message))
         except ConfigError:
@@ -116,7 +116,7 @@ class TurnExecutor:
             raise
         except Exception as error:  # noqa: BLE001 - no defect may hold its session for ever
             # Otherwise the next sweep finds the lane, and starts the turn again.
-            if self._stumbles.is_last(turn, hold, error):
+            if self._retries.is_last(turn, hold, error):
                 await self._give_up(turn, hold)
         finally:
             self._table.end(hold)

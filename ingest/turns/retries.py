@@ -1,4 +1,4 @@
-"""Turns that were ended by errors which nobody foresaw: how often, and when that is enough."""
+"""Turns that end with an unforeseen error: counts the tries and says which one is the last."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ log = logging.getLogger(__name__)
 _TRIES: Final = 3
 
 
-class _Stumble(NamedTuple):
+class _FailedTries(NamedTuple):
     times: int
     said: str
 
 
-class Stumbles:
-    """The stumbles of one replica. Each takes over a turn with a count of its own."""
+class TurnRetries:
+    """The failed tries of one replica. A replica that takes a turn over counts from the start."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         # By the token of the lane: it stays the same for as long as this replica holds it.
-        self._found: dict[str, _Stumble] = {}
+        self._found: dict[str, _FailedTries] = {}
 
     def recall(self, turn: LiveTurn, hold: Hold) -> None:
         """Let the turn know what an earlier try of it has shown; nothing if there was none."""
@@ -39,7 +39,7 @@ class Stumbles:
         self._found.pop(hold.token, None)
 
     def is_last(self, turn: LiveTurn, hold: Hold, error: Exception) -> bool:
-        """Count the error; true where the turn is not to be started again."""
+        """Count the error; true if the turn is not to be started again."""
         if isinstance(error, Retryable):
             # It passes by itself, and what was accepted must not be lost meanwhile: no limit.
             log.warning("turn %s is tried again: %s", hold.id, type(error).__name__)
@@ -47,7 +47,7 @@ class Stumbles:
         self._counters.add(Count.TURN_ERRORS)
         times = self._found[hold.token].times + 1 if hold.token in self._found else 1
         if times < _TRIES:
-            self._found[hold.token] = _Stumble(times, turn.said)
+            self._found[hold.token] = _FailedTries(times, turn.said)
             log.warning("turn %s is tried again: %s", hold.id, type(error).__name__)
             return False
         self.forget(hold)
