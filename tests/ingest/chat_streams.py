@@ -20,7 +20,7 @@ from sessions.access.tokens import ensure_admin_token
 from sessions.process.settings import Settings
 from tests.company import company, outside, with_company
 from tests.ingest.chunks import streams
-from tests.ingest.model_house import House, house
+from tests.ingest.model_chat import ModelChat, model_chat
 from tests.ingest.model_server import events
 from tests.ingest.serving import serving
 
@@ -60,7 +60,7 @@ async def survive(settings: Settings, turns: Sequence[list[list[Any]]]) -> None:
 
     async with (
         outside() as beyond,
-        house(with_company(settings, beyond), script) as place,
+        model_chat(with_company(settings, beyond), script) as place,
         serving(place.app) as address,
         company(f"http://{address}", beyond, settings.workspace),
     ):
@@ -82,7 +82,7 @@ def _body(chunks: list[Any]) -> Any:
 
 
 async def _survive(
-    place: House, address: str, token: str, name: str, turn: list[list[Any]]
+    place: ModelChat, address: str, token: str, name: str, turn: list[list[Any]]
 ) -> None:
     async with _client(address, token, name) as socket:
         frames = await _said(socket, name)

@@ -18,7 +18,7 @@ from sessions.access.tokens import TokenFile, TokenScope, create_token
 from sessions.errors import ConfigError
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
-from tests.ingest.model_house import house
+from tests.ingest.model_chat import model_chat
 from tests.ingest.model_server import call_piece, chunk, events, failure
 from tests.leading import Leading
 
@@ -33,7 +33,7 @@ async def test_the_tools_and_what_they_said_are_stored_between_message_and_reply
     def script(request: dict[str, Any]) -> Any:
         return "done" if last(request)["role"] == "tool" else [("sessions_current", {})]
 
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         end = await place.chat("where are we?")
         stored = await place.stored()
     assert [role for role, _ in stored] == ["user", "assistant", "tool", "assistant"]
@@ -48,7 +48,7 @@ async def test_the_next_turn_reads_the_tool_turns_of_the_last(settings: Settings
         wants = last(request)["content"].endswith("look")
         return [("sessions_current", {})] if wants else "ok then"
 
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         await place.chat("look")
         await place.chat("and now?")
         roles = [message["role"] for message in place.model.requests[-1]["messages"]]
@@ -61,7 +61,7 @@ async def test_a_model_that_only_calls_tools_is_brought_to_an_end(
     def script(request: dict[str, Any]) -> Any:
         return [("sessions_current", {})] if "tools" in request else "enough"
 
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         end = await place.chat("loop")
         assert (end.text, len(place.model.requests)) == ("enough", 10)
 
@@ -75,7 +75,7 @@ async def test_tools_that_were_not_offered_are_not_used_in_the_last_round(
         )
         return events(calls, chunk({}, finish="tool_calls"))
 
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         end = await place.chat("loop")
         stored = await place.stored()
         assert (end.text, len(place.model.requests)) == ("on", 10)
@@ -88,7 +88,7 @@ async def test_a_tool_that_fails_is_told_to_the_model(settings: Settings, leadin
             return last(request)["content"]
         return [("sessions_send", {"session_id": "nowhere", "message": "hi"})]
 
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         end = await place.chat("send it")
     assert end.text.startswith("Error: Session 'nowhere' not found.")
 
@@ -97,7 +97,7 @@ async def test_a_tool_that_fails_is_told_to_the_model(settings: Settings, leadin
 async def test_a_message_that_the_provider_cannot_take_leaves_no_trace(
     settings: Settings, leading: Leading, status: int
 ):
-    async with house(settings, lambda _: failure(status, "no")) as place:
+    async with model_chat(settings, lambda _: failure(status, "no")) as place:
         end = await place.chat("hello")
         assert end.ending is Ending.FAILED
         assert await place.stored() == []
@@ -116,7 +116,7 @@ async def test_a_message_that_the_provider_cannot_take_leaves_no_trace(
 async def test_any_other_failure_of_the_provider_keeps_the_message(
     settings: Settings, leading: Leading, status: int, words: str
 ):
-    async with house(settings, lambda _: failure(status, words), retries=0) as place:
+    async with model_chat(settings, lambda _: failure(status, words), retries=0) as place:
         end = await place.chat("hello")
         assert end.ending is Ending.FAILED
         assert end.text.endswith(words)
@@ -130,13 +130,13 @@ async def test_a_refusal_after_tools_were_used_keeps_the_message(
         used = last(request)["role"] == "tool"
         return failure(400, "no") if used else [("sessions_current", {})]
 
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         await place.chat("hello")
         assert await place.stored() == [("user", "hello"), ("assistant", FAILED)]
 
 
 async def test_a_model_that_says_nothing_has_failed(settings: Settings, leading: Leading):
-    async with house(settings, lambda _: "") as place:
+    async with model_chat(settings, lambda _: "") as place:
         await place.chat("hello")
         assert await place.stored() == [("user", "hello"), ("assistant", FAILED)]
 

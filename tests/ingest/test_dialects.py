@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from ingest.failures import CUT_SHORT, FAILED, WITHHELD
 from ingest.turns.live import Ending
 from sessions.process.settings import Settings
-from tests.ingest.model_house import House, house
+from tests.ingest.model_chat import ModelChat, model_chat
 from tests.ingest.model_server import broken, call_piece, chunk, events, failure, raw, usage
 from tests.leading import Leading
 
@@ -30,7 +30,7 @@ def sse(value: Any) -> str:
     return f"data: {json.dumps(value)}\n\n"
 
 
-async def reply(place: House) -> str:
+async def reply(place: ModelChat) -> str:
     return (await place.stored())[-1][1]
 
 
@@ -65,7 +65,7 @@ async def test_a_chunk_that_says_nothing_changes_nothing(
     settings: Settings, leading: Leading, odd: Any
 ):
     script = answering(events(odd, chunk({"content": "a"}), odd, chunk({"content": "b"}), STOP))
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         end = await place.chat("hello")
         assert (end.ending, end.text, await reply(place)) == (Ending.REPLIED, "ab", "ab")
 
@@ -88,7 +88,7 @@ async def test_a_text_is_read_in_every_form(
     settings: Settings, leading: Leading, contents: list[Any], says: str
 ):
     script = answering(events(*(chunk({"content": each}) for each in contents), STOP))
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         end = await place.chat("hello")
         assert (end.text, await reply(place)) == (says, says)
 
@@ -132,7 +132,7 @@ WHOLE = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish
 async def test_a_body_is_read_in_every_form(
     settings: Settings, leading: Leading, body: Callable[[], Response]
 ):
-    async with house(settings, lambda _: body()) as place:
+    async with model_chat(settings, lambda _: body()) as place:
         end = await place.chat("hello")
         assert (end.ending, end.text, await reply(place)) == (Ending.REPLIED, "hi", "hi")
 
@@ -162,7 +162,7 @@ SAID = chunk({"content": "I think"})
 async def test_text_that_was_shown_is_kept_above_the_marker_when_the_answer_fails(
     settings: Settings, leading: Leading, answer: Callable[[], Response]
 ):
-    async with house(settings, lambda _: answer()) as place:
+    async with model_chat(settings, lambda _: answer()) as place:
         end = await place.chat("hello")
         kept = f"I think\n\n{FAILED}"
         assert (end.ending, end.stored) == (Ending.FAILED, kept)
@@ -183,7 +183,7 @@ async def test_an_answer_that_the_provider_ended_is_kept_and_marked(
     settings: Settings, leading: Leading, finish: str, marker: str
 ):
     script = answering(events(SAID, chunk({}, finish=finish)))
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         end = await place.chat("hello")
         kept = f"I think\n\n{marker}"
         assert (end.ending, end.text, await reply(place)) == (Ending.REPLIED, kept, kept)
@@ -195,7 +195,7 @@ async def test_a_blank_answer_is_a_failure(
     settings: Settings, leading: Leading, blank: str, finish: str
 ):
     script = answering(events(chunk({"content": blank}), chunk({}, finish=finish)))
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         assert (await place.chat("hello")).ending is Ending.FAILED
         assert (await reply(place)).endswith(FAILED)
 
@@ -204,7 +204,7 @@ async def test_an_answer_beyond_what_a_message_may_have_is_cut_and_marked(
     settings: Settings, leading: Leading
 ):
     script = answering(events(*[chunk({"content": "é" * 10_000})] * 20, STOP))
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         end = await place.chat("hello")
         assert end.ending is Ending.REPLIED
         assert end.text.endswith(CUT_SHORT)
@@ -287,7 +287,7 @@ async def test_calls_are_told_apart_in_every_dialect(
     settings: Settings, leading: Leading, chunks: list[Any]
 ):
     script = answering(events(*chunks, chunk({}, finish="tool_calls")), "done")
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         end = await place.chat("hello")
         stored = await place.stored()
         again = place.model.requests[-1]["messages"]
@@ -323,7 +323,7 @@ async def test_arguments_never_end_a_turn_and_the_model_is_told_what_to_correct(
     settings: Settings, leading: Leading, arguments: str, told: str
 ):
     script = answering([(LIST, arguments)], "done", "again")
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         end = await place.chat("hello")
         stored = await place.stored()
         await place.chat("and now?")
@@ -337,7 +337,7 @@ async def test_arguments_never_end_a_turn_and_the_model_is_told_what_to_correct(
 
 async def test_a_call_that_was_cut_off_is_not_made(settings: Settings, leading: Leading):
     cut = events(*pieces(piece(LIST, "", index=0)), chunk({}, finish="length"))
-    async with house(settings, answering(cut, "done")) as place:
+    async with model_chat(settings, answering(cut, "done")) as place:
         assert (await place.chat("hello")).text == "done"
         told = json.loads((await place.stored())[2][1])["content"]
     assert told.startswith("Error: The answer reached its length limit within this call")
@@ -346,7 +346,7 @@ async def test_a_call_that_was_cut_off_is_not_made(settings: Settings, leading: 
 async def test_too_many_calls_at_once_are_left_out_and_the_model_is_told(
     settings: Settings, leading: Leading
 ):
-    async with house(settings, answering([(LIST, {})] * 50, "done")) as place:
+    async with model_chat(settings, answering([(LIST, {})] * 50, "done")) as place:
         assert (await place.chat("hello")).text == "done"
         outputs = [text for role, text in await place.stored() if role == "tool"]
     assert len(outputs) == 16
@@ -357,7 +357,7 @@ async def test_the_text_of_a_step_with_tools_is_kept_when_the_next_step_fails(
     settings: Settings, leading: Leading
 ):
     step = events(SAID, *pieces(piece(LIST, "{}")), chunk({}, finish="tool_calls"))
-    async with house(settings, answering(step, events(chunk({"content": " so"})))) as place:
+    async with model_chat(settings, answering(step, events(chunk({"content": " so"})))) as place:
         await place.chat("hello")
         assert await reply(place) == f"I think so\n\n{FAILED}"
 
@@ -371,7 +371,7 @@ async def test_all_of_a_turn_is_stored_though_messages_may_be_short(
     search = piece("sessions_search", json.dumps({"query": "x" * 600}))
     too_long = piece("sessions_search", json.dumps({"query": "x" * 800}))
     step = events(chunk({"content": quotes}), *pieces(search, too_long), STOP)
-    async with house(settings, answering(step, "done")) as place:
+    async with model_chat(settings, answering(step, "done")) as place:
         assert (await place.chat("hello")).text == "done"
         stored = await place.stored()
     roles = ["user", "assistant", "assistant", "tool", "tool", "assistant"]
@@ -387,7 +387,7 @@ async def test_all_of_a_turn_is_stored_though_messages_may_be_short(
 async def test_usage_is_what_the_provider_said_last(settings: Settings, leading: Leading):
     odd = {"choices": [], "usage": {"prompt_tokens": None, "completion_tokens": -1}}
     script = answering(events(SAID, usage(1, 1), STOP, usage(5, 2), odd))
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         end = await place.chat("hello")
     assert end.reply is not None
     assert (end.reply.usage.input_tokens, end.reply.usage.output_tokens) == (5, 2)
@@ -428,7 +428,7 @@ async def test_a_part_that_the_endpoint_refuses_is_left_out_from_then_on(
 ):
     script = picky(refused, words, status)
     more = {"max_tokens": 9, "extra_body": {"top_k": 5}}
-    async with house(settings, script, **more) as place:
+    async with model_chat(settings, script, **more) as place:
         for _ in range(2):
             assert (await place.chat("hello")).text == "fine"
         assert [refused in request for request in place.model.requests] == [True, False, False]
@@ -449,7 +449,7 @@ async def test_an_endpoint_that_refuses_several_parts_is_asked_without_each(
                 return failure(400, "unsupported", param=part)
         return JSONResponse(WHOLE)
 
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         assert (await place.chat("hello")).text == "hi"
         assert (await place.chat("hello")).text == "hi"
         assert len(place.model.requests) == 5
@@ -470,7 +470,7 @@ async def test_what_a_user_wrote_does_not_take_the_tools_away(settings: Settings
         bad = "tools" in request["messages"][-1]["content"]
         return failure(400, "the text 'tools' is not allowed") if bad else "fine"
 
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         await place.chat("tools")
         assert (await place.chat("hello")).text == "fine"
         assert "tools" in place.model.requests[-1]
@@ -486,7 +486,7 @@ async def test_settings_avoid_the_detours_and_add_what_an_endpoint_wants(
         "extra_headers": {"X-Title": "home"},
         "extra_headers_env": {"X-Key": "TENANT_KEY"},
     }
-    async with house(settings, lambda _: JSONResponse(WHOLE), **more) as place:
+    async with model_chat(settings, lambda _: JSONResponse(WHOLE), **more) as place:
         assert (await place.chat("hello")).text == "hi"
         [request] = place.model.requests
         [headers] = place.model.headers
@@ -498,9 +498,9 @@ async def test_settings_avoid_the_detours_and_add_what_an_endpoint_wants(
 async def test_an_endpoint_without_tools_is_not_told_of_those_that_were_used_before(
     settings: Settings, leading: Leading
 ):
-    async with house(settings, answering([(LIST, {})], "one session")) as place:
+    async with model_chat(settings, answering([(LIST, {})], "one session")) as place:
         await place.chat("look")
-    async with house(settings, answering("fine"), tools=False) as place:
+    async with model_chat(settings, answering("fine"), tools=False) as place:
         await place.chat("and now?")
         roles = [message["role"] for message in place.model.requests[-1]["messages"]]
     assert roles == ["user", "assistant", "user"]
@@ -535,7 +535,7 @@ async def test_the_log_tells_of_a_failed_turn_in_one_line_without_any_text(
         return "" if request["messages"][-1]["role"] == "tool" else answer()
 
     with caplog.at_level(logging.INFO):
-        async with house(settings, script) as place:
+        async with model_chat(settings, script) as place:
             await place.chat("SECRET")
     lines = [record.getMessage() for record in caplog.records]
     [line] = [line for line in lines if "failed: agent" in line]

@@ -22,7 +22,7 @@ from tests.ingest.model_server import ModelServer, Script, model_server
 from tests.ingest.replicas import ended
 
 
-class House:
+class ModelChat:
     """The web process with one agent, `anna`, on the test's model."""
 
     def __init__(self, app: FastAPI, model: ModelServer) -> None:
@@ -41,10 +41,10 @@ class House:
 
 
 @asynccontextmanager
-async def house(
+async def model_chat(
     settings: Settings, script: Script, *, retries: int | None = None, **more: Any
-) -> AsyncIterator[House]:
-    """The house; `more` are settings of its agent, `retries` those of the client library."""
+) -> AsyncIterator[ModelChat]:
+    """That process; `more` are settings of its agent, `retries` those of the client library."""
     async with model_server(script) as (model, url):
         agents = {
             **settings.agents,
@@ -63,4 +63,4 @@ async def house(
                 # The library waits between its tries, which is not what is tested here.
                 agent: Any = app.state.ingest.agents["anna"]
                 agent._client.max_retries = retries
-            yield House(app, model)
+            yield ModelChat(app, model)
