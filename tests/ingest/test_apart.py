@@ -19,7 +19,7 @@ from ingest.turns.unavailable import NOTICE
 from sessions.access.tokens import TokenScope, create_token
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
-from tests.ingest.channel_house import SECRET, ChannelHouse, Shop, Site, free, with_channels
+from tests.ingest.channel_fleet import SECRET, ChannelFleet, Shop, Site, free, with_channels
 from tests.ingest.replicas import Gate, ScriptedAgent
 from tests.ingest.serving import serving
 from tests.leading import Leading
@@ -41,14 +41,14 @@ async def shop() -> Shop:
 
 
 @pytest.fixture
-async def house(settings: Settings, leading: Leading, shop: Shop) -> AsyncIterator[ChannelHouse]:
-    async with serving(shop.app()) as url, ChannelHouse.of(two_shops(settings, url)) as house:
-        yield house
+async def fleet(settings: Settings, leading: Leading, shop: Shop) -> AsyncIterator[ChannelFleet]:
+    async with serving(shop.app()) as url, ChannelFleet.of(two_shops(settings, url)) as fleet:
+        yield fleet
 
 
 @pytest.fixture
-async def site(house: ChannelHouse) -> Site:
-    site = await house.site()
+async def site(fleet: ChannelFleet) -> Site:
+    site = await fleet.site()
     # A Mapping to all others; the test puts an agent of its own into it.
     site.services.agents["bert"] = ScriptedAgent()  # type: ignore[index]
     return site
@@ -81,23 +81,23 @@ class Talker:
         return frame
 
 
-def token_of(house: ChannelHouse, agent: str) -> str:
-    return create_token(house.settings.workspace, scope=TokenScope.SEND, agent=agent)[0]
+def token_of(fleet: ChannelFleet, agent: str) -> str:
+    return create_token(fleet.settings.workspace, scope=TokenScope.SEND, agent=agent)[0]
 
 
 @asynccontextmanager
 async def talking(
-    house: ChannelHouse, site: Site, agent: str, session: str = "one", **query: str
+    fleet: ChannelFleet, site: Site, agent: str, session: str = "one", **query: str
 ) -> AsyncIterator[Talker]:
     given = {"agent": agent, "session_id": session, **query}
     url = f"{site.url.replace('http', 'ws', 1)}/ws/chat?{httpx.QueryParams(given)}"
-    headers = {"Authorization": f"Bearer {token_of(house, agent)}"}
+    headers = {"Authorization": f"Bearer {token_of(fleet, agent)}"}
     async with connect(url, additional_headers=headers) as socket:
         yield Talker(socket, json.loads(await socket.recv()))
 
 
-async def publish(house: ChannelHouse, site: Site, agent: str, *events: Any) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {token_of(house, agent)}"}
+async def publish(fleet: ChannelFleet, site: Site, agent: str, *events: Any) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {token_of(fleet, agent)}"}
     return await site.http.post("/api/events", json={"events": [*events]}, headers=headers)
 
 
@@ -109,14 +109,14 @@ def start_of(session: str, **more: Any) -> dict[str, Any]:
 
 class TestChat:
     async def test_nothing_of_a_running_turn_shows_to_another_agent(
-        self, house: ChannelHouse, site: Site
+        self, fleet: ChannelFleet, site: Site
     ):
         gate = Gate()
         site.agent.script = gate
-        async with talking(house, site, "anna") as anna:
+        async with talking(fleet, site, "anna") as anna:
             await anna.say("hello", id="m1")
             await wait_until(lambda: gate.waiting)
-            async with talking(house, site, "bert") as bert, talking(house, site, "bert") as still:
+            async with talking(fleet, site, "bert") as bert, talking(fleet, site, "bert") as still:
                 assert bert.start == start_of("one")
                 await bert.say("hello", id="m1")
                 refusal = await bert.next()
@@ -129,42 +129,42 @@ class TestChat:
         assert site.services.agents["bert"].asked == []  # type: ignore[attr-defined]
 
     async def test_the_refusal_says_the_same_whatever_the_session_holds(
-        self, house: ChannelHouse, site: Site, leading: Leading
+        self, fleet: ChannelFleet, site: Site, leading: Leading
     ):
         await leading.publish(
             Event("x", EventType.CONTEXT, "gw_one", agent="anna"),
             Event("y", EventType.RENAME, "gw_one", agent="anna", name="Trip"),
         )
-        async with talking(house, site, "bert") as bert:
+        async with talking(fleet, site, "bert") as bert:
             assert bert.start == start_of("one")
             await bert.say("hello")
             empty = await bert.next()
         await leading.publish(
             Event("z", EventType.APPEND, "gw_one", role="user", content="a", agent="anna")
         )
-        async with talking(house, site, "bert", name="Mine") as bert:
+        async with talking(fleet, site, "bert", name="Mine") as bert:
             assert bert.start == start_of("one", name="Mine")
             await bert.say("hello")
             assert await bert.next() == empty
-        assert (await house.row("gw_one"))["name"] == "Trip"
+        assert (await fleet.row("gw_one"))["name"] == "Trip"
 
     async def test_a_name_makes_no_session_of_anothers_channel_ones_own(
-        self, house: ChannelHouse, site: Site, leading: Leading
+        self, fleet: ChannelFleet, site: Site, leading: Leading
     ):
         await leading.publish(Event("x", EventType.CONTEXT, "gw_one", channel="webhook.shop"))
-        async with talking(house, site, "bert", name="Mine") as bert:
+        async with talking(fleet, site, "bert", name="Mine") as bert:
             assert bert.start == start_of("one", name="Mine")
             await bert.say("hello")
             assert (await bert.next())["code"] == "SESSION_UNAVAILABLE"
-        row = await house.row("gw_one")
+        row = await fleet.row("gw_one")
         assert (row["agent_alias"], row.get("name")) == ("anna", None)
 
     async def test_another_agents_messages_take_no_places_in_the_lane(
-        self, house: ChannelHouse, site: Site, leading: Leading
+        self, fleet: ChannelFleet, site: Site, leading: Leading
     ):
         gate = Gate()
         site.agent.script = gate
-        async with talking(house, site, "anna") as anna, talking(house, site, "bert") as bert:
+        async with talking(fleet, site, "anna") as anna, talking(fleet, site, "bert") as bert:
             # The session is nobody's yet: what bert sends goes into a lane, his own.
             await leading.pause()
             for number in range(8):
@@ -182,9 +182,9 @@ class TestChat:
         assert sorted(won) == [["done"] * 8, ["error"] * 8]
 
     async def test_of_two_agents_that_begin_a_session_at_once_one_is_refused(
-        self, house: ChannelHouse, site: Site, leading: Leading
+        self, fleet: ChannelFleet, site: Site, leading: Leading
     ):
-        async with talking(house, site, "anna") as anna, talking(house, site, "bert") as bert:
+        async with talking(fleet, site, "anna") as anna, talking(fleet, site, "bert") as bert:
             await leading.pause()
             await anna.say("hello")
             await wait_until(lambda: site.services.queue.running("\udcffanna\udcffgw_one"))
@@ -194,13 +194,13 @@ class TestChat:
             ends = [await anna.until("done", "error"), await bert.until("done", "error")]
         assert sorted(end["type"] for end in ends) == ["done", "error"]
         assert {end.get("code") for end in ends} == {None, "SESSION_UNAVAILABLE"}
-        assert len(await house.messages("gw_one")) == 2
+        assert len(await fleet.messages("gw_one")) == 2
 
     async def test_a_session_that_becomes_free_can_be_used_without_connecting_again(
-        self, house: ChannelHouse, site: Site, leading: Leading
+        self, fleet: ChannelFleet, site: Site, leading: Leading
     ):
         await leading.publish(Event("x", EventType.CONTEXT, "gw_one", agent="anna"))
-        async with talking(house, site, "bert") as bert:
+        async with talking(fleet, site, "bert") as bert:
             await bert.say("hello")
             assert (await bert.next())["code"] == "SESSION_UNAVAILABLE"
             await leading.publish(Event("o", EventType.OWNER, "gw_one", agent="bert"))
@@ -211,31 +211,31 @@ class TestChat:
 class TestEvents:
     @pytest.mark.parametrize("kind", ["context", "append"])
     async def test_nobody_begins_a_session_under_another_agents_channel(
-        self, house: ChannelHouse, site: Site, kind: str
+        self, fleet: ChannelFleet, site: Site, kind: str
     ):
         fine = {"id": "e0", "type": "context", "session": "berts"}
         taken = {"id": "e1", "type": kind, "session": KEY, "role": "user", "content": "planted"}
-        answer = await publish(house, site, "bert", fine, taken)
+        answer = await publish(fleet, site, "bert", fine, taken)
         assert (answer.status_code, answer.json()["code"]) == (403, "reserved_key")
         assert answer.json()["index"] == 1
 
     @pytest.mark.parametrize("more", [{"channel": "webhook.shop"}, {"agent": "anna"}])
     async def test_nobody_publishes_under_anothers_name(
-        self, house: ChannelHouse, site: Site, more: dict[str, str]
+        self, fleet: ChannelFleet, site: Site, more: dict[str, str]
     ):
         event = {"id": "e1", "type": "context", "session": "x", **more}
-        answer = await publish(house, site, "bert", event)
+        answer = await publish(fleet, site, "bert", event)
         assert (answer.status_code, answer.json()["index"]) == (403, 0)
 
-    async def test_nobody_says_by_whom_an_event_is(self, house: ChannelHouse, site: Site):
+    async def test_nobody_says_by_whom_an_event_is(self, fleet: ChannelFleet, site: Site):
         event = {"id": "e1", "type": "context", "session": "x", "by": "anna"}
-        assert (await publish(house, site, "anna", event)).status_code == 403
-        headers = {"Authorization": house.admin.headers["authorization"]}
+        assert (await publish(fleet, site, "anna", event)).status_code == 403
+        headers = {"Authorization": fleet.admin.headers["authorization"]}
         answer = await site.http.post("/api/events", json=event, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
     async def test_a_channels_session_cannot_be_claimed_changed_or_deleted(
-        self, house: ChannelHouse, site: Site
+        self, fleet: ChannelFleet, site: Site
     ):
         said = (await site.post("my PIN is 1234")).json()["accepted"][0]["id"]
         await free(site, KEY)
@@ -250,36 +250,36 @@ class TestEvents:
             )
         ):
             event = {"id": f"e{number}", "session": KEY, **more}
-            assert (await publish(house, site, "bert", event)).status_code == 202
-        assert [role for role, _ in await house.messages(KEY)] == ["user", "assistant"]
-        row = await house.row(KEY)
+            assert (await publish(fleet, site, "bert", event)).status_code == 202
+        assert [role for role, _ in await fleet.messages(KEY)] == ["user", "assistant"]
+        row = await fleet.row(KEY)
         assert (row["agent_alias"], row.get("name")) == ("anna", None)
 
     async def test_a_session_that_had_no_owner_gets_the_channels_agent(
-        self, house: ChannelHouse, site: Site, leading: Leading
+        self, fleet: ChannelFleet, site: Site, leading: Leading
     ):
         await leading.publish(
             Event("old", EventType.CONTEXT, KEY, channel="webhook.shop", room="ada", sender="ada")
         )
-        assert (await house.row(KEY))["agent_alias"] != "bert"
+        assert (await fleet.row(KEY))["agent_alias"] != "bert"
         await site.post("hello")
         await free(site, KEY)
         for event in (
             {"id": "c", "type": "rename", "session": KEY, "name": "mine"},
             {"id": "d", "type": "delete", "session": KEY},
         ):
-            await publish(house, site, "bert", event)
-        assert len(await house.messages(KEY)) == 2
-        assert (await house.row(KEY))["agent_alias"] == "anna"
+            await publish(fleet, site, "bert", event)
+        assert len(await fleet.messages(KEY)) == 2
+        assert (await fleet.row(KEY))["agent_alias"] == "anna"
 
     async def test_ids_that_another_agent_uses_first_change_nothing(
-        self, house: ChannelHouse, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: Site, shop: Shop
     ):
         # As everybody can make them who knows the formula.
         turn = derived_id("wh", "shop", "m1")
         own = {"type": "append", "session": "berts", "role": "user", "content": "x"}
         answer = await publish(
-            house,
+            fleet,
             site,
             "bert",
             {"id": turn, **own},
@@ -287,12 +287,12 @@ class TestEvents:
             {"id": "r", "type": "rollback", "session": KEY, "target": turn},
         )
         assert answer.status_code == 202
-        assert len(await house.messages("berts")) == 2
+        assert len(await fleet.messages("berts")) == 2
         await site.post("hello", id="m1")
         await wait_until(lambda: shop.texts == ["re: hello"])
         await free(site, KEY)
-        assert [role for role, _ in await house.messages(KEY)] == ["user", "assistant"]
-        assert (await house.row(KEY))["state"] == "idle"
+        assert [role for role, _ in await fleet.messages(KEY)] == ["user", "assistant"]
+        assert (await fleet.row(KEY))["state"] == "idle"
 
 
 class TestPeople:
@@ -307,7 +307,7 @@ class TestPeople:
     )
     async def test_no_two_people_share_a_session(
         self,
-        house: ChannelHouse,
+        fleet: ChannelFleet,
         site: Site,
         shop: Shop,
         one: tuple[str, str, str | None],
@@ -327,11 +327,11 @@ class TestPeople:
         fields = {"sender": sender} | ({} if thread is None else {"thread_id": thread})
         await site.post("again", alias=alias, at=None, **fields)
         await wait_until(lambda: len(shop.replies) == 3)
-        assert [len(await house.messages(key)) for key in keys] == [4, 2]
+        assert [len(await fleet.messages(key)) for key in keys] == [4, 2]
 
     async def test_a_person_whose_session_is_another_agents_is_told_so_and_the_log_helps(
         self,
-        house: ChannelHouse,
+        fleet: ChannelFleet,
         site: Site,
         leading: Leading,
         shop: Shop,
@@ -347,20 +347,20 @@ class TestPeople:
         assert {(reply["content"], reply["status"]) for reply in shop.replies} == {
             (NOTICE, "failed")
         }
-        assert [content for _, content in await house.messages(KEY)] == ["old"]
+        assert [content for _, content in await fleet.messages(KEY)] == ["old"]
         assert site.agent.asked == []
         lines = [r.getMessage() for r in caplog.records if "sessions owner" in r.getMessage()]
         assert len(lines) == 1
 
     async def test_starting_again_clears_nothing_of_another_agents_session(
-        self, house: ChannelHouse, site: Site, leading: Leading, shop: Shop
+        self, fleet: ChannelFleet, site: Site, leading: Leading, shop: Shop
     ):
         await leading.publish(
             Event("x", EventType.APPEND, KEY, role="user", content="old", agent="bert")
         )
         await site.post("/new")
         await wait_until(lambda: shop.texts == [NOTICE])
-        assert [content for _, content in await house.messages(KEY)] == ["old"]
+        assert [content for _, content in await fleet.messages(KEY)] == ["old"]
 
 
 class TestKeys:

@@ -29,26 +29,26 @@ from sessions.process.settings import Settings
 from sessions.stream.lanes.values import lane_of
 from sessions.stream.redis import connect
 from sessions.web.rejections import WrongSignature
-from tests.ingest.channel_house import SECRET, ChannelHouse, Site, free, with_channels
+from tests.ingest.channel_fleet import SECRET, ChannelFleet, Site, free, with_channels
 from tests.ingest.replicas import House, say
 from tests.leading import Leading
 
 
 @pytest.fixture
-async def house(settings: Settings, leading: Leading) -> AsyncIterator[ChannelHouse]:
+async def fleet(settings: Settings, leading: Leading) -> AsyncIterator[ChannelFleet]:
     changed = with_channels(settings, webhook={"shop": {"secret": SECRET}})
-    async with ChannelHouse.of(changed) as house:
-        yield house
+    async with ChannelFleet.of(changed) as fleet:
+        yield fleet
 
 
 @pytest.fixture
-async def site(house: ChannelHouse) -> Site:
-    return await house.site()
+async def site(fleet: ChannelFleet) -> Site:
+    return await fleet.site()
 
 
 class TestRefusal:
     async def test_a_full_redis_is_503_with_retry_after_and_stores_nothing(
-        self, house: ChannelHouse, site: Site, redis_url: str
+        self, fleet: ChannelFleet, site: Site, redis_url: str
     ):
         redis = connect(redis_url)
         await redis.execute_command("CONFIG", "SET", "maxmemory", "1")
@@ -62,9 +62,9 @@ class TestRefusal:
         assert (await site.post(id="m1")).status_code == 200
         await wait_until(lambda: site.agent.asked == ["hello"])
 
-    async def test_without_redis_it_is_503_with_retry_after(self, house: ChannelHouse):
-        away = house.settings.replace(redis_url="redis://127.0.0.1:1/0")
-        site = await house.site(settings=away)
+    async def test_without_redis_it_is_503_with_retry_after(self, fleet: ChannelFleet):
+        away = fleet.settings.replace(redis_url="redis://127.0.0.1:1/0")
+        site = await fleet.site(settings=away)
         answer = await site.post()
         assert (answer.status_code, answer.json()["code"]) == (503, "stream_unavailable")
         assert int(answer.headers["retry-after"]) >= 1
@@ -122,10 +122,10 @@ class TestSeam:
         return await site.http.post("/channels/slack/work", content=raw, headers=headers)
 
     async def test_it_answers_a_challenge_takes_messages_and_sends_replies(
-        self, house: ChannelHouse
+        self, fleet: ChannelFleet
     ):
-        with_slack = with_channels(house.settings, anna=("slack.work",))
-        site = await house.site(settings=with_slack)
+        with_slack = with_channels(fleet.settings, anna=("slack.work",))
+        site = await fleet.site(settings=with_slack)
         channel = SlackLike()
         # A Mapping to all others; the test puts a channel of its own into it.
         channels: dict[str, Channel] = site.services.channels  # type: ignore[assignment]
@@ -143,7 +143,7 @@ class TestSeam:
         await wait_until(lambda: channel.sent)
         await free(site, "slack_work_C2147483705_U2147483697")
         assert channel.sent == [("C2147483705", "re: Hello world")]
-        assert len(await house.messages("slack_work_C2147483705_U2147483697")) == 2
+        assert len(await fleet.messages("slack_work_C2147483705_U2147483697")) == 2
         wrong = await site.http.post("/channels/slack/work", json=event)
         assert wrong.status_code == 401
 
@@ -152,7 +152,7 @@ class TestStop:
     async def test_an_acknowledged_message_is_not_lost_with_a_process_that_could_not_begin(
         self, settings: Settings, leading: Leading
     ):
-        async with House.of(settings) as house:
+        async with House.of(settings) as fleet:
             async with House.of(settings) as closing:
                 leaving = await closing.replica()
                 await leading.pause()
@@ -161,10 +161,10 @@ class TestStop:
                 )
                 await say(leaving, "hello", attended=False)
                 await wait_until(lambda: leaving.queue.running(lane_of("s", "main")))
-            living = await house.replica()
+            living = await fleet.replica()
             await leading.resume()
             await wait_until(lambda: living.agent.asked)
-            assert ("user", "hello") in await house.messages()
+            assert ("user", "hello") in await fleet.messages()
 
 
 class TestCommandLine:
@@ -173,8 +173,8 @@ class TestCommandLine:
         given = {"id": "1", "content": "hello", **body}
         return await site.http.post("/channels/cli/anna", json=given, headers=headers)
 
-    async def test_it_wants_a_token_of_its_agent(self, house: ChannelHouse, site: Site):
-        workspace = house.settings.workspace
+    async def test_it_wants_a_token_of_its_agent(self, fleet: ChannelFleet, site: Site):
+        workspace = fleet.settings.workspace
         read, _ = create_token(workspace, scope=TokenScope.READ, agent="anna")
         other, _ = create_token(workspace, scope=TokenScope.SEND, agent="bert")
         own, _ = create_token(workspace, scope=TokenScope.SEND, agent="anna")
@@ -185,24 +185,24 @@ class TestCommandLine:
         assert (await self.post(site, own)).status_code == 200
 
     async def test_a_line_that_is_sent_again_is_one_turn_and_owned_by_the_agent(
-        self, house: ChannelHouse, site: Site
+        self, fleet: ChannelFleet, site: Site
     ):
-        token = ensure_admin_token(house.settings.workspace)
+        token = ensure_admin_token(fleet.settings.workspace)
         answers = [await self.post(site, token) for _ in range(3)]
         assert len({answer.text for answer in answers}) == 1
 
         async def is_answered() -> bool:
-            return len(await house.messages("cli_anna_user_user")) == 2
+            return len(await fleet.messages("cli_anna_user_user")) == 2
 
         await wait_until(is_answered)
         assert site.agent.asked == ["hello"]
-        assert (await house.row("cli_anna_user_user"))["agent_alias"] == "anna"
+        assert (await fleet.row("cli_anna_user_user"))["agent_alias"] == "anna"
 
     @pytest.mark.parametrize("body", [{"id": "a b"}, {"content": " "}, {"room": ""}, {"id": 7}])
     async def test_a_broken_line_is_400(
-        self, house: ChannelHouse, site: Site, body: dict[str, Any]
+        self, fleet: ChannelFleet, site: Site, body: dict[str, Any]
     ):
-        token = ensure_admin_token(house.settings.workspace)
+        token = ensure_admin_token(fleet.settings.workspace)
         assert (await self.post(site, token, **body)).status_code == 400
 
 
@@ -244,11 +244,11 @@ class TestSeats:
             several.answering("webhook.x")
 
     async def test_a_channel_that_two_agents_list_is_warned_of(
-        self, house: ChannelHouse, caplog: pytest.LogCaptureFixture
+        self, fleet: ChannelFleet, caplog: pytest.LogCaptureFixture
     ):
-        document = house.settings.model_dump()
+        document = fleet.settings.model_dump()
         document["agents"]["bert"]["channels"] = ("webhook.shop",)
-        site = await house.site(settings=Settings.model_validate(document))
+        site = await fleet.site(settings=Settings.model_validate(document))
         assert any("webhook.shop" in record.getMessage() for record in caplog.records)
         await site.post("hello")
         await wait_until(lambda: site.agent.asked == ["hello"])

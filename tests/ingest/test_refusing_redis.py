@@ -28,7 +28,7 @@ from sessions.process.settings import Settings
 from sessions.stream.redis import connect
 from sessions.stream.turns import TurnStream
 from tests.ingest.botapi import bot_api
-from tests.ingest.channel_house import ChannelHouse
+from tests.ingest.channel_fleet import ChannelFleet
 from tests.ingest.replicas import Gate, House, ended, say
 from tests.redis_says import redis_that_says
 
@@ -110,8 +110,8 @@ class TestPassing:
         self, system: System, settings: Settings, way: str
     ):
         await system.worker()
-        async with ChannelHouse.of(settings) as house:
-            site = await house.site(agent="main")
+        async with ChannelFleet.of(settings) as fleet:
+            site = await fleet.site(agent="main")
             headers = {"Authorization": f"Bearer {ensure_admin_token(settings.workspace)}"}
             url = f"{site.url.replace('http', 'ws')}/ws/chat?agent=main&session_id=one"
             async with chat_with(url, additional_headers=headers) as chat:
@@ -122,7 +122,7 @@ class TestPassing:
                     assert error["code"] in ("STREAM_UNAVAILABLE", "STORE_BEHIND"), error
                 await chat.send('{"type": "message", "id": "m1", "content": "hello"}')
                 assert (await _next(chat, "done"))["full_response"] == "re: hello"
-            assert await house.messages("gw_one") == [("user", "hello"), ("assistant", "re: hello")]
+            assert await fleet.messages("gw_one") == [("user", "hello"), ("assistant", "re: hello")]
 
     @pytest.mark.parametrize("way", [*map(_timed, ["no replicas", "busy"])])
     async def test_a_bot_that_is_polled_answers_when_it_is_over(
@@ -133,8 +133,8 @@ class TestPassing:
             document = settings.model_dump()
             home = {"bot_token": TOKEN, "api_base_url": url, "allowed_users": ["ada"]}
             document["channels"]["telegram"] = {"home": home}
-            async with ChannelHouse.of(Settings.model_validate(document)) as house:
-                site = await house.site(agent="main")
+            async with ChannelFleet.of(Settings.model_validate(document)) as fleet:
+                site = await fleet.site(agent="main")
                 await wait_until(lambda: bot.pollers)
                 async with WAYS[way](system.redis.url, system.client):
                     said = bot.say("hello")

@@ -14,7 +14,7 @@ import pytest
 from cli.stores.upkeep import check_store
 from sessions.process.settings import Settings
 from tests.cli.planted import changing
-from tests.ingest.channel_house import ChannelHouse, Site
+from tests.ingest.channel_fleet import ChannelFleet, Site
 from tests.leading import Leading
 
 # A search through the night takes another seed and more of them.
@@ -52,14 +52,14 @@ def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
 
 
 @pytest.fixture
-async def house(settings: Settings, leading: Leading) -> AsyncIterator[ChannelHouse]:
-    async with ChannelHouse.of(settings) as house:
-        yield house
+async def fleet(settings: Settings, leading: Leading) -> AsyncIterator[ChannelFleet]:
+    async with ChannelFleet.of(settings) as fleet:
+        yield fleet
 
 
 @pytest.fixture
-async def site(house: ChannelHouse) -> Site:
-    return await house.site()
+async def site(fleet: ChannelFleet) -> Site:
+    return await fleet.site()
 
 
 def some_event(dice: random.Random, number: int) -> dict[str, Any]:
@@ -96,37 +96,37 @@ async def show(admin: httpx.AsyncClient, session: str) -> None:
 
 
 async def test_whatever_is_accepted_can_be_listed_read_and_searched(
-    site: Site, house: ChannelHouse
+    site: Site, fleet: ChannelFleet
 ) -> None:
     dice = random.Random(42)
     accepted: set[str] = set()
     for number in range(EXAMPLES):
-        session = await publish(site, house.admin, some_event(dice, number))
+        session = await publish(site, fleet.admin, some_event(dice, number))
         accepted |= {session} if session is not None else set()
         if number % BATCH == BATCH - 1:
             for key in sorted(accepted):
-                await show(house.admin, key)
+                await show(fleet.admin, key)
     assert len(accepted) > 7
-    letters = (await house.admin.get("/api/dead-letters")).json()["dead_letters"]
+    letters = (await fleet.admin.get("/api/dead-letters")).json()["dead_letters"]
     assert letters == []
 
 
 @pytest.mark.parametrize("micros", [2**63 - 1, -(2**63), 253402300799000000 + 86_340_000_000])
 async def test_a_bad_time_that_is_stored_already_hides_nothing_and_is_reported(
-    site: Site, house: ChannelHouse, settings: Settings, micros: int
+    site: Site, fleet: ChannelFleet, settings: Settings, micros: int
 ) -> None:
     session = await publish(
         site,
-        house.admin,
+        fleet.admin,
         {"id": "e", "type": "append", "session": "s", "role": "user", "content": "kettle"},
     )
     assert session == "s"
-    await show(house.admin, "s")
+    await show(fleet.admin, "s")
     database = {"sqlite": "turnstream.db", "jsonl": "index.db"}[settings.channels.session_backend]
     with changing(settings.workspace, database) as connection:
         connection.execute("UPDATE messages SET created_at = ?", (micros,))
         connection.execute("UPDATE sessions SET last_activity = ?, created_at = ?", (micros,) * 2)
-    await show(house.admin, "s")
+    await show(fleet.admin, "s")
     health = check_store(settings)
     kind = "times that cannot be shown as they are"
     assert health.examples[kind] == [

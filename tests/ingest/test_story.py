@@ -26,7 +26,7 @@ from sessions.access.tokens import TokenFile, ensure_admin_token
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
 from tests.ingest.botapi import bot_api
-from tests.ingest.channel_house import with_channels
+from tests.ingest.channel_fleet import with_channels
 from tests.ingest.model_server import ModelServer, model_server
 from tests.ingest.serving import serving
 from tests.leading import Leading

@@ -19,7 +19,7 @@ from sessions.errors import ConfigError
 from sessions.process.settings import Settings
 from sessions.stream.redis import connect
 from tests.ingest.botapi import bot_api, push
-from tests.ingest.channel_house import ChannelHouse, Site, dispatching, free, with_channels
+from tests.ingest.channel_fleet import ChannelFleet, Site, dispatching, free, with_channels
 from tests.ingest.logged import logging_as_a_process_does
 from tests.ingest.replicas import Gate
 from tests.leading import Leading
@@ -45,32 +45,32 @@ def telegram(settings: Settings, url: str, **own: Any) -> Settings:
 
 
 @pytest.fixture
-async def house(
+async def fleet(
     settings: Settings, leading: Leading, api: tuple[BotApi, str]
-) -> AsyncIterator[ChannelHouse]:
+) -> AsyncIterator[ChannelFleet]:
     webhook = {"mode": "webhook", "secret_token": SECRET_TOKEN}
-    async with ChannelHouse.of(telegram(settings, api[1], **webhook)) as house:
-        yield house
+    async with ChannelFleet.of(telegram(settings, api[1], **webhook)) as fleet:
+        yield fleet
 
 
 @pytest.fixture
-async def site(house: ChannelHouse) -> Site:
-    return await house.site()
+async def site(fleet: ChannelFleet) -> Site:
+    return await fleet.site()
 
 
 class TestWebhook:
     async def test_a_message_is_answered_in_its_chat(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
         answer = await push(site.http, update(), SECRET_TOKEN)
         assert answer.status_code == 200
         await wait_until(lambda: bot.sent)
         assert bot.sent == [{"chat_id": str(CHAT), "text": "re: Is the kettle on?"}]
-        assert await house.messages(KEY) == [
+        assert await fleet.messages(KEY) == [
             ("user", "Is the kettle on?"),
             ("assistant", "re: Is the kettle on?"),
         ]
-        row = await house.row(KEY)
+        row = await fleet.row(KEY)
         assert (row["channel_id"], row["room_id"], row["sender_id"], row["agent_alias"]) == (
             *("telegram.home", str(CHAT), "Ada", "anna"),
         )
@@ -88,7 +88,7 @@ class TestWebhook:
         assert answer.status_code == 400
 
     async def test_a_forum_topic_is_a_thread_with_a_session_of_its_own(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
         chat = {"id": -1001234567890, "type": "supergroup", "title": "Kitchen", "is_forum": True}
         said = update(chat=chat["id"], message_thread_id=17, is_topic_message=True)
@@ -98,7 +98,7 @@ class TestWebhook:
         await wait_until(lambda: bot.sent)
         assert bot.sent[0]["chat_id"] == "-1001234567890"
         assert bot.sent[0]["message_thread_id"] == "17"
-        assert len(await house.messages("telegram_home_-1001234567890_17_17_42")) == 2
+        assert len(await fleet.messages("telegram_home_-1001234567890_17_17_42")) == 2
 
     async def test_what_nobody_said_to_the_bot_is_taken_and_left_alone(
         self, site: Site, bot: BotApi, caplog: pytest.LogCaptureFixture
@@ -125,9 +125,9 @@ class TestWebhook:
         await wait_until(lambda: bot.texts == ["re: my cat"])
 
     async def test_an_update_that_is_delivered_again_is_one_turn_and_one_reply(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
-        other = await house.site()
+        other = await fleet.site()
         gate = Gate()
         site.agent.script = other.agent.script = gate
         for place in (site, site, other):
@@ -140,14 +140,14 @@ class TestWebhook:
             await free(place, KEY)
         assert len([*site.agent.asked, *other.agent.asked]) == 1
         assert len(bot.sent) == 1
-        assert len(await house.messages(KEY)) == 2
+        assert len(await fleet.messages(KEY)) == 2
 
     async def test_telegram_is_told_where_to_post(
-        self, house: ChannelHouse, settings: Settings, api: tuple[BotApi, str]
+        self, fleet: ChannelFleet, settings: Settings, api: tuple[BotApi, str]
     ):
         bot, url = api
         own = {"mode": "webhook", "secret_token": SECRET_TOKEN}
-        await house.site(
+        await fleet.site(
             settings=telegram(settings, url, webhook_url="https://a.example/channels", **own)
         )
         await wait_until(lambda: bot.webhook)
@@ -200,7 +200,7 @@ class TestReply:
         assert bot.sent[0]["chat_id"] == "-1001234567890"
 
     async def test_a_user_who_blocked_the_bot_does_not_stop_it(
-        self, house: ChannelHouse, site: Site, bot: BotApi, caplog: pytest.LogCaptureFixture
+        self, fleet: ChannelFleet, site: Site, bot: BotApi, caplog: pytest.LogCaptureFixture
     ):
         bot.refusals = [failed(403, "Forbidden: bot was blocked by the user")]
         await push(site.http, update("one"), SECRET_TOKEN)
@@ -208,10 +208,10 @@ class TestReply:
         await wait_until(lambda: bot.sent)
         assert bot.texts == ["re: two"]
         assert "blocked by the user" in caplog.text
-        assert ("assistant", "re: one") in await house.messages(KEY)
+        assert ("assistant", "re: one") in await fleet.messages(KEY)
 
     async def test_a_replica_that_takes_over_sends_only_the_pieces_that_were_not_sent(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
         async def script(*_: Any) -> Any:
             return Reply("a" * 4096 + "b" * 4096 + "c" * 10)
@@ -223,8 +223,8 @@ class TestReply:
         await free(site, KEY)
         bot.sent.clear()
         inbound = Inbound(*(turn, KEY, "x", "anna", 0), reply_to="telegram.home", address=str(CHAT))
-        async with dispatching(house, site) as (dispatch, redis):
-            prefix = house.settings.turnstream.prefix
+        async with dispatching(fleet, site) as (dispatch, redis):
+            prefix = fleet.settings.turnstream.prefix
             await redis.execute_command("SET", f"{prefix}sent:{turn}", 1)
             await dispatch.deliver(inbound, None)
         assert [text[0] for text in bot.texts] == ["b", "c"]
@@ -233,7 +233,7 @@ class TestReply:
 class TestCommands:
     @pytest.mark.parametrize("text", ["/new", "/clear", "/NEW@home_bot", "/new let us begin"])
     async def test_a_session_starts_again(
-        self, house: ChannelHouse, site: Site, bot: BotApi, text: str
+        self, fleet: ChannelFleet, site: Site, bot: BotApi, text: str
     ):
         await push(site.http, update("hello", message=1), SECRET_TOKEN)
         answer = await push(site.http, update(text, message=2), SECRET_TOKEN)
@@ -241,7 +241,7 @@ class TestCommands:
         await push(site.http, update("again", message=3), SECRET_TOKEN)
         await wait_until(lambda: len(bot.sent) == 3)
         assert bot.texts[-2:] == [CLEARED, "re: again"]
-        assert await house.messages(KEY) == [("user", "again"), ("assistant", "re: again")]
+        assert await fleet.messages(KEY) == [("user", "again"), ("assistant", "re: again")]
         assert site.agent.asked[-1] == "again"
         assert text not in site.agent.asked
 
@@ -253,9 +253,9 @@ class TestCommands:
         await wait_until(lambda: bot.texts == [f"re: {text}"])
 
     async def test_stop_ends_the_running_turn_at_whichever_replica_and_keeps_what_was_said(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
-        other = await house.site()
+        other = await fleet.site()
 
         async def script(session: str, lines: Any, progress: Any) -> Any:
             progress.chunk("once upon")
@@ -268,7 +268,7 @@ class TestCommands:
         assert answer.json()["accepted"][0]["command"] == "stop"
         await wait_until(lambda: bot.sent)
         assert bot.texts == [f"once upon\n\n{ABORTED}"]
-        assert await house.messages(KEY) == [
+        assert await fleet.messages(KEY) == [
             ("user", "tell me"),
             ("assistant", f"once upon\n\n{ABORTED}"),
         ]
@@ -284,7 +284,7 @@ class TestCommands:
         await wait_until(lambda: bot.texts == ["re: hello"])
 
     async def test_a_new_that_is_delivered_again_takes_nothing_away(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
         for _ in range(2):
             await push(site.http, update("/new", message=1), SECRET_TOKEN)
@@ -292,12 +292,12 @@ class TestCommands:
             await free(site, KEY)
         await wait_until(lambda: len(bot.sent) == 2)
         assert bot.texts == [CLEARED, "re: hello"]
-        assert await house.messages(KEY) == [("user", "hello"), ("assistant", "re: hello")]
+        assert await fleet.messages(KEY) == [("user", "hello"), ("assistant", "re: hello")]
 
     async def test_a_new_that_is_delivered_again_stops_nothing(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
-        other = await house.site()
+        other = await fleet.site()
         await push(site.http, update("/new", message=1), SECRET_TOKEN)
         await wait_until(lambda: bot.texts == [CLEARED])
         gate = Gate()
@@ -310,10 +310,10 @@ class TestCommands:
         await wait_until(lambda: len(bot.sent) == 2)
         await free(site, KEY)
         assert bot.texts == [CLEARED, "re: hello"]
-        assert len(await house.messages(KEY)) == 2
+        assert len(await fleet.messages(KEY)) == 2
 
     async def test_a_session_that_is_stuck_and_full_can_start_again(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
         gate = Gate()
         site.agent.script = gate
@@ -328,51 +328,51 @@ class TestCommands:
         await wait_until(lambda: CLEARED in bot.texts)
         assert bot.texts[0] == ABORTED
         await free(site, KEY)
-        assert await house.messages(KEY) == []
+        assert await fleet.messages(KEY) == []
 
 
 class TestDebounce:
     @pytest.fixture
-    async def house(
+    async def fleet(
         self, settings: Settings, leading: Leading, api: tuple[BotApi, str]
-    ) -> AsyncIterator[ChannelHouse]:
+    ) -> AsyncIterator[ChannelFleet]:
         own = {"mode": "webhook", "secret_token": SECRET_TOKEN, "debounce_ms": 400}
         changed = telegram(settings, api[1], **own)
-        async with ChannelHouse.of(changed) as house:
-            yield house
+        async with ChannelFleet.of(changed) as fleet:
+            yield fleet
 
     async def test_messages_that_follow_each_other_are_one_turn(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
-        other = await house.site()
+        other = await fleet.site()
         for number, place in enumerate((site, other, site)):
             said = update(f"part {number}", message=number + 1)
             assert (await push(place.http, said, SECRET_TOKEN)).status_code == 200
         await wait_until(lambda: bot.sent)
         assert bot.texts == ["re: part 0\npart 1\npart 2"]
-        assert await house.messages(KEY) == [
+        assert await fleet.messages(KEY) == [
             ("user", "part 0\npart 1\npart 2"),
             ("assistant", "re: part 0\npart 1\npart 2"),
         ]
 
     async def test_each_of_the_joined_messages_is_known_when_it_is_delivered_again(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
         for number in (1, 2):
             await push(site.http, update(f"part {number}", message=number), SECRET_TOKEN)
         await wait_until(lambda: bot.sent)
-        other = await house.site()
+        other = await fleet.site()
         for number in (1, 2):
             await push(other.http, update(f"part {number}", message=number), SECRET_TOKEN)
         await push(other.http, update("new", message=3), SECRET_TOKEN)
         await wait_until(lambda: len(bot.sent) == 2)
         await free(other, KEY)
         assert bot.texts == ["re: part 1\npart 2", "re: new"]
-        assert len(await house.messages(KEY)) == 4
-        assert await house.dead_letters() == []
+        assert len(await fleet.messages(KEY)) == 4
+        assert await fleet.dead_letters() == []
 
     async def test_a_message_that_is_delivered_again_is_not_joined_to_a_new_one(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
         for number in (1, 2):
             await push(site.http, update(f"part {number}", message=number), SECRET_TOKEN)
@@ -385,7 +385,7 @@ class TestDebounce:
         assert bot.texts == ["re: part 1\npart 2", "re: part 3"]
 
     async def test_what_came_while_the_agent_was_busy_is_joined(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
         gate = Gate()
         site.agent.script = gate
@@ -398,21 +398,21 @@ class TestDebounce:
         assert bot.texts == ["re: first", "re: part 2\npart 3"]
 
     async def test_a_command_is_obeyed_at_once_and_joins_nothing(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
         await push(site.http, update("part 1", message=1), SECRET_TOKEN)
         await push(site.http, update("/new", message=2), SECRET_TOKEN)
         await wait_until(lambda: len(bot.sent) == 2)
         assert bot.texts == [ABORTED, CLEARED]
         assert site.agent.asked == []
-        assert await house.messages(KEY) == []
+        assert await fleet.messages(KEY) == []
 
     async def test_the_window_of_the_channel_goes_before_the_one_of_all_channels(
-        self, house: ChannelHouse, settings: Settings, api: tuple[BotApi, str]
+        self, fleet: ChannelFleet, settings: Settings, api: tuple[BotApi, str]
     ):
         own = {"mode": "webhook", "secret_token": SECRET_TOKEN}
         changed = telegram(settings, api[1], **own).replace(debounce_ms=300)
-        place = await house.site(settings=changed)
+        place = await fleet.site(settings=changed)
         for number in (1, 2):
             await push(place.http, update(f"part {number}", message=number), SECRET_TOKEN)
         await wait_until(lambda: api[0].texts == ["re: part 1\npart 2"])
@@ -420,28 +420,28 @@ class TestDebounce:
 
 class TestPolling:
     @pytest.fixture
-    async def house(
+    async def fleet(
         self, settings: Settings, leading: Leading, api: tuple[BotApi, str]
-    ) -> AsyncIterator[ChannelHouse]:
-        async with ChannelHouse.of(telegram(settings, api[1])) as house:
-            yield house
+    ) -> AsyncIterator[ChannelFleet]:
+        async with ChannelFleet.of(telegram(settings, api[1])) as fleet:
+            yield fleet
 
     async def test_messages_are_fetched_and_answered(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
         bot.webhook = {"url": "https://before.example"}
         said = bot.say("hello")
         await wait_until(lambda: bot.texts == ["re: hello"])
         await wait_until(lambda: bot.confirmed == said["update_id"] + 1)
-        assert len(await house.messages(KEY)) == 2
+        assert len(await fleet.messages(KEY)) == 2
 
     async def test_one_replica_polls_and_another_goes_on_when_it_stops(
-        self, house: ChannelHouse, bot: BotApi
+        self, fleet: ChannelFleet, bot: BotApi
     ):
-        async with ChannelHouse.of(house.settings) as leaving:
+        async with ChannelFleet.of(fleet.settings) as leaving:
             await leaving.site()
             await wait_until(lambda: bot.pollers)
-            await house.site()
+            await fleet.site()
             bot.say("one")
             await wait_until(lambda: bot.texts == ["re: one"])
             assert bot.most_pollers == 1
@@ -450,7 +450,7 @@ class TestPolling:
         assert bot.most_pollers == 1
 
     async def test_an_update_is_not_confirmed_before_redis_has_its_message(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
         gate = Gate()
         site.agent.script = gate
@@ -462,12 +462,12 @@ class TestPolling:
         gate.open()
         await wait_until(lambda: len(bot.sent) == 10)
         await wait_until(lambda: bot.confirmed == other["update_id"] + 1)
-        assert [row["content"] for row in await house.rows(KEY) if row["role"] == "user"] == [
+        assert [row["content"] for row in await fleet.rows(KEY) if row["role"] == "user"] == [
             f"m{number}" for number in range(9)
         ]
 
     async def test_an_update_that_is_fetched_again_is_one_turn(
-        self, house: ChannelHouse, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: Site, bot: BotApi
     ):
         bot.say("hello", message=1)
         bot.say("hello", message=1)
@@ -476,7 +476,7 @@ class TestPolling:
         assert bot.texts == ["re: hello", "re: other"]
 
     async def test_an_outage_is_logged_once_and_sat_out(
-        self, house: ChannelHouse, site: Site, bot: BotApi, caplog: pytest.LogCaptureFixture
+        self, fleet: ChannelFleet, site: Site, bot: BotApi, caplog: pytest.LogCaptureFixture
     ):
         await wait_until(lambda: bot.pollers)
         bot.outages = [failed(502, "Bad Gateway"), failed(502, "Bad Gateway")]
@@ -489,13 +489,13 @@ class TestPolling:
         assert [record.levelname for record in told].count("WARNING") == 1
 
     async def test_a_replica_that_died_leaves_the_bot_to_another_when_its_lease_ends(
-        self, house: ChannelHouse, bot: BotApi, redis_url: str
+        self, fleet: ChannelFleet, bot: BotApi, redis_url: str
     ):
-        prefix = house.settings.turnstream.prefix
+        prefix = fleet.settings.turnstream.prefix
         key = f"{prefix}poller:telegram.home"
         async with aclosing(connect(redis_url)) as redis:
             await redis.execute_command("SET", key, "a replica that is dead")
-            await house.site()
+            await fleet.site()
             bot.say("hello")
             assert bot.most_pollers == 0
             await redis.execute_command("PEXPIRE", key, 1)
@@ -505,10 +505,10 @@ class TestPolling:
         assert (await push(site.http, update(), SECRET_TOKEN)).status_code == 404
 
     async def test_no_log_line_shows_the_token_or_what_was_said(
-        self, house: ChannelHouse, bot: BotApi, caplog: pytest.LogCaptureFixture
+        self, fleet: ChannelFleet, bot: BotApi, caplog: pytest.LogCaptureFixture
     ):
         with logging_as_a_process_does(caplog):
-            await house.site()
+            await fleet.site()
             bot.refusals = [failed(500, f"Internal Server Error at /bot{TOKEN}/sendMessage")]
             bot.say("a secret of ours")
             await wait_until(lambda: bot.sent)
@@ -531,15 +531,15 @@ class TestSettings:
     async def test_a_bot_that_is_wrong_stops_the_start_and_says_where(
         self, settings: Settings, leading: Leading, own: dict[str, Any], culprit: str
     ):
-        async with ChannelHouse.of(settings) as house:
+        async with ChannelFleet.of(settings) as fleet:
             with pytest.raises(ConfigError, match=culprit) as caught:
-                await house.site(settings=telegram(settings, "http://127.0.0.1:1", **own))
+                await fleet.site(settings=telegram(settings, "http://127.0.0.1:1", **own))
         assert TOKEN not in str(caught.value)
 
     async def test_without_allowed_users_nobody_may_write(
-        self, house: ChannelHouse, settings: Settings, api: tuple[BotApi, str]
+        self, fleet: ChannelFleet, settings: Settings, api: tuple[BotApi, str]
     ):
         own = {"mode": "webhook", "secret_token": SECRET_TOKEN, "allowed_users": []}
-        site = await house.site(settings=telegram(settings, api[1], **own))
+        site = await fleet.site(settings=telegram(settings, api[1], **own))
         answer = await push(site.http, update(), SECRET_TOKEN)
         assert answer.json() == {"accepted": []}

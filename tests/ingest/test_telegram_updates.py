@@ -18,8 +18,8 @@ from ingest.failures import CLEARED
 from proof.botapi import CHAT, DEEP, TOKEN, BotApi, failed, update
 from sessions.process.settings import Settings
 from tests.ingest.botapi import bot_api, push
-from tests.ingest.channel_house import SECRET as SHOP_SECRET
-from tests.ingest.channel_house import ChannelHouse, Site, free, with_channels
+from tests.ingest.channel_fleet import SECRET as SHOP_SECRET
+from tests.ingest.channel_fleet import ChannelFleet, Site, free, with_channels
 from tests.ingest.logged import logging_as_a_process_does
 from tests.leading import Leading
 
@@ -57,18 +57,18 @@ def telegram(settings: Settings, url: str, **own: Any) -> Settings:
 @pytest.fixture
 async def polled(
     settings: Settings, leading: Leading, api: tuple[BotApi, str]
-) -> AsyncIterator[ChannelHouse]:
-    async with ChannelHouse.of(telegram(settings, api[1])) as house:
-        yield house
+) -> AsyncIterator[ChannelFleet]:
+    async with ChannelFleet.of(telegram(settings, api[1])) as fleet:
+        yield fleet
 
 
 @pytest.fixture
 async def posted(
     settings: Settings, leading: Leading, api: tuple[BotApi, str]
-) -> AsyncIterator[ChannelHouse]:
+) -> AsyncIterator[ChannelFleet]:
     own = {"mode": "webhook", "secret_token": SECRET_TOKEN}
-    async with ChannelHouse.of(telegram(settings, api[1], **own)) as house:
-        yield house
+    async with ChannelFleet.of(telegram(settings, api[1], **own)) as fleet:
+        yield fleet
 
 
 async def post_raw(http: httpx.AsyncClient, raw: bytes) -> httpx.Response:
@@ -115,7 +115,7 @@ def strange(dice: random.Random, number: int) -> Any:
 
 class TestUnreadable:
     async def test_neighbours_of_what_nobody_can_read_are_answered(
-        self, polled: ChannelHouse, bot: BotApi, caplog: pytest.LogCaptureFixture
+        self, polled: ChannelFleet, bot: BotApi, caplog: pytest.LogCaptureFixture
     ):
         dice = random.Random(7)
         with logging_as_a_process_does(caplog):
@@ -134,7 +134,7 @@ class TestUnreadable:
         assert SECRET not in caplog.text
 
     async def test_whatever_object_is_posted_is_answered_with_200(
-        self, posted: ChannelHouse, bot: BotApi, caplog: pytest.LogCaptureFixture
+        self, posted: ChannelFleet, bot: BotApi, caplog: pytest.LogCaptureFixture
     ):
         dice = random.Random(8)
         with logging_as_a_process_does(caplog):
@@ -154,7 +154,7 @@ class TestUnreadable:
         "junk", [7, None, "text", [], {}, {"update_id": -4}, {"update_id": "9"}]
     )
     async def test_an_update_without_a_number_hides_no_other(
-        self, polled: ChannelHouse, bot: BotApi, junk: Any
+        self, polled: ChannelFleet, bot: BotApi, junk: Any
     ):
         site = await polled.site()
         await wait_until(lambda: bot.pollers)
@@ -165,7 +165,7 @@ class TestUnreadable:
 
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"ok": true}', b"\xff", b'"x"'])
     async def test_an_answer_that_is_none_is_an_outage_like_any_other(
-        self, polled: ChannelHouse, bot: BotApi, body: bytes
+        self, polled: ChannelFleet, bot: BotApi, body: bytes
     ):
         bot.outages = [Response(body)]
         site = await polled.site()
@@ -199,7 +199,7 @@ class TestUnreadable:
         await wait_until(lambda: not bot.queue)
 
     async def test_a_message_that_fails_each_time_is_left_out_and_others_go_on(
-        self, polled: ChannelHouse, bot: BotApi, monkeypatch: pytest.MonkeyPatch
+        self, polled: ChannelFleet, bot: BotApi, monkeypatch: pytest.MonkeyPatch
     ):
         site = await polled.site()
         accept, tries = site.services.queue.accept, 0
@@ -222,7 +222,7 @@ class TestUnreadable:
 
 class TestDefect:
     async def test_a_channel_that_fails_begins_again_and_ends_nothing_else(
-        self, polled: ChannelHouse, bot: BotApi, caplog: pytest.LogCaptureFixture
+        self, polled: ChannelFleet, bot: BotApi, caplog: pytest.LogCaptureFixture
     ):
         site = await polled.site()
         await wait_until(lambda: bot.pollers)
@@ -248,12 +248,12 @@ class TestDefect:
 
 class TestAddressee:
     @pytest.fixture
-    async def site(self, posted: ChannelHouse) -> Site:
+    async def site(self, posted: ChannelFleet) -> Site:
         return await posted.site()
 
     @pytest.mark.parametrize("command", ["/new", "/clear", "/stop", "/weather"])
     async def test_a_command_to_another_bot_in_a_group_is_none_of_our_business(
-        self, posted: ChannelHouse, site: Site, bot: BotApi, command: str
+        self, posted: ChannelFleet, site: Site, bot: BotApi, command: str
     ):
         key = (await push(site.http, group("hello", message=1), SECRET_TOKEN)).json()["accepted"][
             0
@@ -278,7 +278,7 @@ class TestAddressee:
         await wait_until(lambda: bot.texts == ["re: /new@another_bot"])
 
     async def test_a_command_waits_while_the_name_of_the_bot_cannot_be_asked_for(
-        self, polled: ChannelHouse, bot: BotApi
+        self, polled: ChannelFleet, bot: BotApi
     ):
         bot.nameless = [failed(502, "Bad Gateway"), failed(502, "Bad Gateway")]
         await polled.site()
@@ -364,7 +364,7 @@ class TestContext:
         ],
     )
     async def test_what_is_quoted_or_forwarded_is_stored_with_the_text(
-        self, posted: ChannelHouse, bot: BotApi, more: dict[str, Any], stored: str
+        self, posted: ChannelFleet, bot: BotApi, more: dict[str, Any], stored: str
     ):
         site = await posted.site()
         await push(site.http, update("what?", **more), SECRET_TOKEN)
@@ -372,7 +372,7 @@ class TestContext:
         assert (await posted.messages(KEY))[0] == ("user", stored)
 
     async def test_the_beginning_of_a_topic_is_not_quoted_in_it(
-        self, posted: ChannelHouse, bot: BotApi
+        self, posted: ChannelFleet, bot: BotApi
     ):
         site = await posted.site()
         topic = {"message_thread_id": 7, "is_topic_message": True}
@@ -380,7 +380,7 @@ class TestContext:
         await wait_until(lambda: bot.texts == ["re: hi"])
 
     async def test_a_command_in_a_reply_is_obeyed_and_a_forwarded_one_is_not(
-        self, posted: ChannelHouse, bot: BotApi
+        self, posted: ChannelFleet, bot: BotApi
     ):
         site = await posted.site()
         said = update("/new", message=1, reply_to_message=REPLY)

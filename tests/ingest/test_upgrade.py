@@ -21,7 +21,7 @@ from sessions.process.settings import Settings
 from sessions.stream.redis import RedisClient
 from sessions.stream.redis import connect as redis_client
 from tests.ingest.botapi import bot_api, push
-from tests.ingest.channel_house import SECRET, ChannelHouse, Site, free, with_channels
+from tests.ingest.channel_fleet import SECRET, ChannelFleet, Site, free, with_channels
 from tests.ingest.replicas import Gate
 from tests.leading import Leading
 
@@ -37,16 +37,16 @@ async def bot() -> AsyncIterator[tuple[BotApi, str]]:
 
 
 @pytest.fixture
-async def house(
+async def fleet(
     settings: Settings, leading: Leading, bot: tuple[BotApi, str]
-) -> AsyncIterator[ChannelHouse]:
+) -> AsyncIterator[ChannelFleet]:
     home = {
         **{"bot_token": TOKEN, "api_base_url": bot[1], "allowed_users": ["*"]},
         **{"mode": "webhook", "secret_token": SECRET_TOKEN},
     }
     own = with_channels(settings, webhook={"shop": {"secret": SECRET}}, telegram={"home": home})
-    async with ChannelHouse.of(own) as house:
-        yield house
+    async with ChannelFleet.of(own) as fleet:
+        yield fleet
 
 
 @asynccontextmanager
@@ -92,46 +92,46 @@ def said(id: str, text: str, *, session: str, at: int | None = None, **more: Any
 
 class TestLanes:
     async def test_messages_of_an_older_version_are_run_to_their_end_before_newer_ones(
-        self, house: ChannelHouse, leading: Leading
+        self, fleet: ChannelFleet, leading: Leading
     ):
-        await leave(house.settings, KEY, ("old1", "one"), ("old2", "two"))
+        await leave(fleet.settings, KEY, ("old1", "one"), ("old2", "two"))
         # Nobody is asked before the agent of this test is there.
         await leading.pause()
-        site = await house.site()
+        site = await fleet.site()
         await site.post("three")
         await leading.resume()
         await wait_until(lambda: len(site.agent.asked) == 3)
         assert site.agent.asked == ["one", "two", "three"]
 
         async def is_free() -> bool:
-            return await lanes_in_use(house.settings) == 0
+            return await lanes_in_use(fleet.settings) == 0
 
         await wait_until(is_free)
-        assert len(await house.messages(KEY)) == 6
-        assert (await house.row(KEY))["agent_alias"] == "anna"
+        assert len(await fleet.messages(KEY)) == 6
+        assert (await fleet.row(KEY))["agent_alias"] == "anna"
 
     async def test_a_message_that_waits_there_and_comes_again_is_one_message(
-        self, house: ChannelHouse, leading: Leading
+        self, fleet: ChannelFleet, leading: Leading
     ):
-        await leave(house.settings, KEY, (derived_id("wh", "shop", "m1"), "hello"))
+        await leave(fleet.settings, KEY, (derived_id("wh", "shop", "m1"), "hello"))
         await leading.pause()
-        site = await house.site()
+        site = await fleet.site()
         await site.post("hello", id="m1")
         await leading.resume()
 
         async def is_free() -> bool:
-            return await lanes_in_use(house.settings) == 0
+            return await lanes_in_use(fleet.settings) == 0
 
         await wait_until(is_free)
         assert site.agent.asked == ["hello"]
-        assert len(await house.messages(KEY)) == 2
+        assert len(await fleet.messages(KEY)) == 2
 
     async def test_a_turn_that_runs_there_can_be_stopped(
-        self, house: ChannelHouse, leading: Leading
+        self, fleet: ChannelFleet, leading: Leading
     ):
         await leading.pause()
-        await leave(house.settings, KEY, ("old1", "one"))
-        site = await house.site()
+        await leave(fleet.settings, KEY, ("old1", "one"))
+        site = await fleet.site()
         gate = Gate()
         site.agent.script = gate
         await leading.resume()
@@ -139,23 +139,23 @@ class TestLanes:
         await site.post("/stop")
 
         async def is_free() -> bool:
-            return await lanes_in_use(house.settings) == 0
+            return await lanes_in_use(fleet.settings) == 0
 
         await wait_until(is_free)
-        assert (await house.messages(KEY))[-1][1] == "[interrupted by user]"
+        assert (await fleet.messages(KEY))[-1][1] == "[interrupted by user]"
 
 
 class TestRedelivery:
     @pytest.mark.parametrize("deleted", [False, True])
     async def test_a_telegram_message_that_was_taken_under_its_old_id_is_not_run_again(
-        self, house: ChannelHouse, leading: Leading, deleted: bool
+        self, fleet: ChannelFleet, leading: Leading, deleted: bool
     ):
         old = derived_id("tg", "home", str(CHAT), "1365")
         at = 1441645532 * times.SECOND
         await leading.publish(*said(old, "hello", session=CHAT_KEY, at=at, channel="telegram.home"))
         if deleted:
             await leading.publish(Event("d", EventType.DELETE, CHAT_KEY))
-        site = await house.site()
+        site = await fleet.site()
         assert (await push(site.http, update("hello", message=1365), SECRET_TOKEN)).is_success
         await free(site, CHAT_KEY)
         await push(site.http, update("more", message=1366), SECRET_TOKEN)
@@ -163,50 +163,50 @@ class TestRedelivery:
         assert site.agent.asked == ["more"]
 
     async def test_a_new_bots_message_is_not_taken_for_one_of_the_bot_before_it(
-        self, house: ChannelHouse, leading: Leading
+        self, fleet: ChannelFleet, leading: Leading
     ):
         old = derived_id("tg", "home", str(CHAT), "1365")
         at = 1441645532 * times.SECOND
         await leading.publish(*said(old, "hello", session=CHAT_KEY, at=at, channel="telegram.home"))
-        site = await house.site()
+        site = await fleet.site()
         # Written when the old message had been taken for long.
         later = update("hello", message=1365, date=int(time.time()) + 1000)
         assert (await push(site.http, later, SECRET_TOKEN)).is_success
         await wait_until(lambda: site.agent.asked == ["hello"])
 
-    async def test_ids_of_two_bots_are_never_the_same(self, house: ChannelHouse):
+    async def test_ids_of_two_bots_are_never_the_same(self, fleet: ChannelFleet):
         ids: set[str] = set()
         for token in (TOKEN, "777:another_bot"):
-            document = house.settings.model_dump()
+            document = fleet.settings.model_dump()
             document["channels"]["telegram"]["home"]["bot_token"] = token
-            site = await house.site(settings=Settings.model_validate(document))
+            site = await fleet.site(settings=Settings.model_validate(document))
             answer = await push(site.http, update("hello", message=1), SECRET_TOKEN)
             ids.add(answer.json()["accepted"][0]["id"])
         assert len(ids) == 2
 
     async def test_a_command_that_was_obeyed_under_its_old_id_is_not_obeyed_again(
-        self, house: ChannelHouse, leading: Leading
+        self, fleet: ChannelFleet, leading: Leading
     ):
         old = derived_id("tg", "home", str(CHAT), "1365")
         await leading.publish(
             Event(old, EventType.DELETE, CHAT_KEY),
             *said("later", "hello", session=CHAT_KEY, channel="telegram.home"),
         )
-        site = await house.site()
+        site = await fleet.site()
         await push(site.http, update("/new", message=1365), SECRET_TOKEN)
         await free(site, CHAT_KEY)
-        assert len(await house.messages(CHAT_KEY)) == 2
+        assert len(await fleet.messages(CHAT_KEY)) == 2
 
     @pytest.mark.parametrize("command", ["/new", "/stop"])
     async def test_a_command_that_was_obeyed_under_its_old_id_stops_no_later_turn(
-        self, house: ChannelHouse, bot: tuple[BotApi, str], command: str
+        self, fleet: ChannelFleet, bot: tuple[BotApi, str], command: str
     ):
         old = derived_id("tg", "home", str(CHAT), "1365")
-        async with opened_redis(house.settings) as redis:
+        async with opened_redis(fleet.settings) as redis:
             await redis.execute_command(
-                "SET", f"{house.settings.turnstream.prefix}lane_once:{old}", "1"
+                "SET", f"{fleet.settings.turnstream.prefix}lane_once:{old}", "1"
             )
-        site = await house.site()
+        site = await fleet.site()
         gate = Gate()
         site.agent.script = gate
         await push(site.http, update("hello", message=1366), SECRET_TOKEN)
@@ -217,13 +217,13 @@ class TestRedelivery:
         assert bot[0].texts[0] == "re: hello"
 
     async def test_a_chat_message_that_was_answered_under_its_old_id_is_told_its_answer(
-        self, house: ChannelHouse, leading: Leading
+        self, fleet: ChannelFleet, leading: Leading
     ):
         old = derived_id("gw", "gw_one", "m1")
         now = times.now()
         await leading.publish(*said(old, "hello", session="gw_one", at=now, agent="anna"))
-        site = await house.site()
-        token = ensure_admin_token(house.settings.workspace)
+        site = await fleet.site()
+        token = ensure_admin_token(fleet.settings.workspace)
         url = f"{site.url.replace('http', 'ws', 1)}/ws/chat?agent=anna&session_id=one&token={token}"
         async with connect(url) as socket:
             await socket.send(json.dumps({"type": "message", "content": "hello", "id": "m1"}))
@@ -244,40 +244,40 @@ class TestKeys:
         await leading.publish(*said("old", "before", session=self.OLD, **routing))
 
     async def test_a_conversation_goes_on_under_the_key_that_it_has(
-        self, house: ChannelHouse, leading: Leading
+        self, fleet: ChannelFleet, leading: Leading
     ):
         await self.had(leading, "ada.l")
-        site = await house.site()
+        site = await fleet.site()
         assert await self.key(site, "ada.l") == self.OLD
         await free(site, self.OLD)
-        assert [text for _, text in await house.messages(self.OLD)] == [
+        assert [text for _, text in await fleet.messages(self.OLD)] == [
             *("before", "answered before", "hello", "re: hello"),
         ]
 
     async def test_a_deleted_conversation_keeps_its_key(
-        self, house: ChannelHouse, leading: Leading
+        self, fleet: ChannelFleet, leading: Leading
     ):
         await self.had(leading, "ada.l")
         await leading.publish(Event("d", EventType.DELETE, self.OLD))
-        site = await house.site()
+        site = await fleet.site()
         assert await self.key(site, "ada.l") == self.OLD
 
     @pytest.mark.parametrize("more", [{}, {"channel": "webhook.other"}, {"room": "t"}])
     async def test_another_persons_conversation_is_left_to_that_person(
-        self, house: ChannelHouse, leading: Leading, more: dict[str, str]
+        self, fleet: ChannelFleet, leading: Leading, more: dict[str, str]
     ):
         await self.had(leading, "ada_l" if not more else "ada.l", **more)
-        site = await house.site()
+        site = await fleet.site()
         key = await self.key(site, "ada.l")
         assert key.startswith(f"{self.OLD}-")
         await free(site, key)
-        assert len(await house.messages(self.OLD)) == 2
-        assert len(await house.messages(key)) == 2
+        assert len(await fleet.messages(self.OLD)) == 2
+        assert len(await fleet.messages(key)) == 2
 
     async def test_while_the_store_cannot_say_the_message_waits(
-        self, house: ChannelHouse, leading: Leading
+        self, fleet: ChannelFleet, leading: Leading
     ):
-        site = await house.site()
+        site = await fleet.site()
         await leading.pause()
         await leading.stream.publish(said("x", "y", session="z"))
         answer = await site.post("hello", id="m1", sender="ada.l")
@@ -289,17 +289,17 @@ class TestKeys:
 
 
 class TestOldMessages:
-    async def test_a_message_of_a_newer_version_is_read_too(self, house: ChannelHouse):
-        await leave(house.settings, KEY, ("m1", "hello"))
-        prefix = house.settings.turnstream.prefix
-        async with opened_redis(house.settings) as redis:
+    async def test_a_message_of_a_newer_version_is_read_too(self, fleet: ChannelFleet):
+        await leave(fleet.settings, KEY, ("m1", "hello"))
+        prefix = fleet.settings.turnstream.prefix
+        async with opened_redis(fleet.settings) as redis:
             run = redis.execute_command
             message = json.loads(await run("HGET", f"{prefix}lane:{KEY}", "+m1"))
             changed = json.dumps({**message, "mood": "good"})
             await run("HSET", f"{prefix}lane:{KEY}", "+m1", changed)
-        await house.site()
+        await fleet.site()
 
         async def is_answered() -> bool:
-            return len(await house.messages(KEY)) == 2
+            return len(await fleet.messages(KEY)) == 2
 
         await wait_until(is_answered)

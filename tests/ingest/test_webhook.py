@@ -20,9 +20,9 @@ from ingest.failures import FAILED, AgentError
 from ingest.turns.inbound import Inbound
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings
-from tests.ingest.channel_house import (
+from tests.ingest.channel_fleet import (
     SECRET,
-    ChannelHouse,
+    ChannelFleet,
     Shop,
     Site,
     dispatching,
@@ -43,24 +43,24 @@ async def shop() -> Shop:
 
 
 @pytest.fixture
-async def house(settings: Settings, leading: Leading, shop: Shop) -> AsyncIterator[ChannelHouse]:
+async def fleet(settings: Settings, leading: Leading, shop: Shop) -> AsyncIterator[ChannelFleet]:
     async with serving(shop.app()) as address:
         changed = with_channels(
             settings,
             webhook={"shop": {"secret": SECRET, "send_url": f"http://{address}/replies"}},
         )
-        async with ChannelHouse.of(changed) as house:
-            yield house
+        async with ChannelFleet.of(changed) as fleet:
+            yield fleet
 
 
 @pytest.fixture
-async def site(house: ChannelHouse) -> Site:
-    return await house.site()
+async def site(fleet: ChannelFleet) -> Site:
+    return await fleet.site()
 
 
 class TestMessage:
     async def test_a_signed_message_is_answered_and_the_reply_is_posted_back_signed(
-        self, house: ChannelHouse, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: Site, shop: Shop
     ):
         answer = await site.post("Is the kettle on?", id="msg_1")
         assert answer.status_code == 200
@@ -82,18 +82,18 @@ class TestMessage:
         text = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + raw
         digest = hmac.new(SECRET.encode(), text, hashlib.sha256).digest()
         assert headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
-        assert await house.messages(KEY) == [
+        assert await fleet.messages(KEY) == [
             ("user", "Is the kettle on?"),
             ("assistant", "re: Is the kettle on?"),
         ]
 
     async def test_the_session_has_its_channel_room_and_sender_and_belongs_to_the_channels_agent(
-        self, house: ChannelHouse, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: Site, shop: Shop
     ):
         await site.post(thread_id="t1")
         await wait_until(lambda: shop.replies)
         assert shop.replies[0]["thread_id"] == "t1"
-        row = await house.row("webhook_shop_t1_t1_ada")
+        row = await fleet.row("webhook_shop_t1_t1_ada")
         assert (row["channel_id"], row["room_id"], row["sender_id"], row["agent_alias"]) == (
             *("webhook.shop", "t1", "ada", "anna"),
         )
@@ -110,7 +110,7 @@ class TestMessage:
         await wait_until(lambda: shop.replies)
 
     async def test_what_the_model_wrote_before_it_failed_is_sent_as_the_session_keeps_it(
-        self, house: ChannelHouse, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: Site, shop: Shop
     ):
         async def script(session: str, lines: Any, progress: Any) -> Any:
             progress.chunk("half an answer")
@@ -121,10 +121,10 @@ class TestMessage:
         await wait_until(lambda: shop.replies)
         kept = f"half an answer\n\n{FAILED}"
         assert (shop.replies[0]["content"], shop.replies[0]["status"]) == (kept, "failed")
-        assert await house.messages(KEY) == [("user", "hello"), ("assistant", kept)]
+        assert await fleet.messages(KEY) == [("user", "hello"), ("assistant", kept)]
 
     async def test_a_failure_is_told_without_the_providers_words(
-        self, house: ChannelHouse, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: Site, shop: Shop
     ):
         async def script(*_: Any) -> Any:
             raise AgentError("Incorrect API key provided: sk-secret", status=401)
@@ -133,13 +133,13 @@ class TestMessage:
         await site.post()
         await wait_until(lambda: shop.replies)
         assert (shop.replies[0]["content"], shop.replies[0]["status"]) == (FAILED, "failed")
-        assert await house.messages(KEY) == [("user", "hello"), ("assistant", FAILED)]
+        assert await fleet.messages(KEY) == [("user", "hello"), ("assistant", FAILED)]
 
 
 @pytest.mark.skipif(
     not (which("curl") and which("openssl")), reason="the example is for curl and openssl"
 )
-async def test_the_example_of_the_page_works_as_it_stands(house: ChannelHouse, site: Site):
+async def test_the_example_of_the_page_works_as_it_stands(fleet: ChannelFleet, site: Site):
     page = (Path(__file__).parents[2] / "docs" / "channels.md").read_text(encoding="utf-8")
     script = page.partition("```sh\n")[2].partition("```")[0]
     process = await asyncio.create_subprocess_exec(
@@ -158,13 +158,13 @@ class TestRefusal:
         assert (await site.http.post("/channels/pigeon/home")).status_code == 404
 
     async def test_a_wrong_or_missing_signature_is_401_and_stores_nothing(
-        self, house: ChannelHouse, site: Site
+        self, fleet: ChannelFleet, site: Site
     ):
         wrong = await site.post(secret="some other secret of some length")
         assert (wrong.status_code, wrong.json()["code"]) == (401, "wrong_signature")
         missing = await site.http.post("/channels/webhook/shop", json={"content": "x"})
         assert (missing.status_code, missing.json()["code"]) == (401, "wrong_signature")
-        assert await house.messages(KEY) == []
+        assert await fleet.messages(KEY) == []
 
     @pytest.mark.parametrize("seconds", [-301, 302])
     async def test_a_timestamp_that_is_not_of_now_is_401(self, site: Site, seconds: int):
@@ -225,20 +225,20 @@ class TestRefusal:
         assert int(answers[-1].headers["retry-after"]) >= 1
         gate.open()
 
-    async def test_an_old_key_is_taken_while_it_is_configured(self, house: ChannelHouse):
+    async def test_an_old_key_is_taken_while_it_is_configured(self, fleet: ChannelFleet):
         before = "the secret that was used before"
-        document = house.settings.model_dump()
+        document = fleet.settings.model_dump()
         document["channels"]["webhook"]["shop"]["previous_secret"] = before
-        site = await house.site(settings=Settings.model_validate(document))
+        site = await fleet.site(settings=Settings.model_validate(document))
         assert (await site.post(secret=before)).status_code == 200
 
 
 class TestRedelivery:
     async def test_a_message_that_is_delivered_again_is_one_turn_and_one_reply(
-        self, house: ChannelHouse, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: Site, shop: Shop
     ):
         """Before the turn, while it runs, and after it; here, and at another replica."""
-        other = await house.site()
+        other = await fleet.site()
         gate = Gate()
         site.agent.script = other.agent.script = gate
         assert (await site.post("first", id="m0")).status_code == 200
@@ -253,11 +253,11 @@ class TestRedelivery:
             await free(place, KEY)
         assert sorted([*site.agent.asked, *other.agent.asked]) == ["first", "hello"]
         assert shop.texts == ["re: first", "re: hello"]
-        assert len(await house.messages(KEY)) == 4
-        assert await house.dead_letters() == []
+        assert len(await fleet.messages(KEY)) == 4
+        assert await fleet.dead_letters() == []
 
     async def test_a_message_whose_turn_failed_is_not_answered_again(
-        self, house: ChannelHouse, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: Site, shop: Shop
     ):
         async def script(*_: Any) -> Any:
             raise AgentError("not allowed", status=400)
@@ -270,7 +270,7 @@ class TestRedelivery:
         await site.post(id="m1")
         await free(site, KEY)
         assert shop.texts == [FAILED]
-        assert await house.messages(KEY) == []
+        assert await fleet.messages(KEY) == []
 
 
 class TestReply:
@@ -284,14 +284,14 @@ class TestReply:
         assert len(shop.tries) == 3
 
     async def test_a_receiver_that_refuses_is_not_asked_again_and_the_session_goes_on(
-        self, house: ChannelHouse, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: Site, shop: Shop
     ):
         shop.refusals = [410]
         await site.post("one")
         await site.post("two")
         await wait_until(lambda: shop.replies)
         assert shop.texts == ["re: two"]
-        assert ("assistant", "re: one") in await house.messages(KEY)
+        assert ("assistant", "re: one") in await fleet.messages(KEY)
 
     async def test_a_redirect_is_not_followed(self, site: Site, shop: Shop):
         shop.refusals = [307]
@@ -300,7 +300,7 @@ class TestReply:
         assert (len(shop.tries), shop.replies) == (1, [])
 
     async def test_a_reply_that_a_dead_replica_left_is_sent_from_the_store(
-        self, house: ChannelHouse, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: Site, shop: Shop
     ):
         answer = await site.post(id="m1")
         await wait_until(lambda: shop.replies)
@@ -311,18 +311,18 @@ class TestReply:
             address="",
             sender="ada",
         )
-        async with dispatching(house, site) as (dispatch, redis):
+        async with dispatching(fleet, site) as (dispatch, redis):
             await dispatch.deliver(inbound, None)
             assert len(shop.tries) == 1, "it was noted as sent"
             await redis.execute_command(
-                "DEL", f"{house.settings.turnstream.prefix}sent:{inbound.id}"
+                "DEL", f"{fleet.settings.turnstream.prefix}sent:{inbound.id}"
             )
             await dispatch.deliver(inbound, None)
         assert shop.texts == ["re: hello", "re: hello"]
         assert len({headers["webhook-id"] for headers, _ in shop.tries}) == 1
 
     async def test_a_failed_turn_that_a_dead_replica_left_is_sent_as_failed(
-        self, house: ChannelHouse, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: Site, shop: Shop
     ):
         async def script(*_: Any) -> Any:
             raise AgentError("Incorrect API key provided: sk-secret", status=401)
@@ -336,8 +336,8 @@ class TestReply:
             address="",
             sender="ada",
         )
-        async with dispatching(house, site) as (dispatch, redis):
-            sent = f"{house.settings.turnstream.prefix}sent:{inbound.id}"
+        async with dispatching(fleet, site) as (dispatch, redis):
+            sent = f"{fleet.settings.turnstream.prefix}sent:{inbound.id}"
             await wait_until(lambda: site.services.queue.running(inbound.lane) is None)
             await redis.execute_command("DEL", sent)
             await dispatch.deliver(inbound, None)
@@ -345,18 +345,18 @@ class TestReply:
         assert found == [(FAILED, "failed")] * 2
 
     async def test_without_a_send_url_the_reply_is_read_through_the_api(
-        self, house: ChannelHouse, settings: Settings
+        self, fleet: ChannelFleet, settings: Settings
     ):
         silent = with_channels(settings, webhook={"shop": {"secret": SECRET}})
-        site = await house.site(settings=silent)
+        site = await fleet.site(settings=silent)
         [taken] = (await site.post()).json()["accepted"]
 
         async def is_applied() -> bool:
-            answer = await house.admin.get(f"/api/outcomes/{taken['id']}:reply")
+            answer = await fleet.admin.get(f"/api/outcomes/{taken['id']}:reply")
             return answer.status_code == 200 and answer.json()["outcome"] == "applied"
 
         await wait_until(is_applied)
-        messages = await house.rows(taken["session"])
+        messages = await fleet.rows(taken["session"])
         assert messages[-1]["content"] == "re: hello"
 
 
@@ -378,25 +378,25 @@ class TestSettings:
     async def test_a_channel_that_is_wrong_stops_the_start_and_says_where(
         self, settings: Settings, leading: Leading, own: dict[str, str], culprit: str
     ):
-        async with ChannelHouse.of(settings) as house:
+        async with ChannelFleet.of(settings) as fleet:
             with pytest.raises(ConfigError, match=culprit) as caught:
-                await house.site(settings=with_channels(settings, webhook={"shop": own}))
+                await fleet.site(settings=with_channels(settings, webhook={"shop": own}))
         assert SECRET not in str(caught.value)
 
     async def test_a_channel_that_no_agent_has_stops_the_start(
         self, settings: Settings, leading: Leading
     ):
         changed = with_channels(settings, webhook={"lost": {"secret": SECRET}})
-        async with ChannelHouse.of(settings) as house:
+        async with ChannelFleet.of(settings) as fleet:
             with pytest.raises(ConfigError, match=r"no agent has webhook\.lost"):
-                await house.site(settings=changed)
+                await fleet.site(settings=changed)
 
     async def test_a_channel_that_is_not_enabled_is_not_there(
         self, settings: Settings, leading: Leading
     ):
         off = with_channels(settings, webhook={"shop": {"enabled": False}})
-        async with ChannelHouse.of(settings) as house:
-            site = await house.site(settings=off)
+        async with ChannelFleet.of(settings) as fleet:
+            site = await fleet.site(settings=off)
             assert (await site.post()).status_code == 404
 
     def test_nothing_that_is_printed_of_the_settings_shows_a_secret(self, settings: Settings):

@@ -93,7 +93,7 @@ class Shop:
 
 
 @dataclass
-class ChannelHouse:
+class ChannelFleet:
     """The api and any number of ingest processes on one store, all with the same channels."""
 
     settings: Settings
@@ -103,7 +103,7 @@ class ChannelHouse:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, settings: Settings) -> AsyncIterator[ChannelHouse]:
+    async def of(cls, settings: Settings) -> AsyncIterator[ChannelFleet]:
         token = ensure_admin_token(settings.workspace)
         # Ingest needs no more than this.
         serve, _ = create_token(settings.workspace, scope=TokenScope.SERVE)
@@ -169,9 +169,9 @@ async def free(site: Site, session: str) -> None:
 
 
 @asynccontextmanager
-async def dispatching(house: ChannelHouse, site: Site) -> AsyncIterator[tuple[Dispatch, Any]]:
+async def dispatching(fleet: ChannelFleet, site: Site) -> AsyncIterator[tuple[Dispatch, Any]]:
     """Another replica's dispatch to the same channels, and the Redis that it notes things in."""
-    url, prefix = house.settings.redis_url, house.settings.turnstream.prefix
+    url, prefix = fleet.settings.redis_url, fleet.settings.turnstream.prefix
     assert url is not None
     services = site.services
     async with aclosing(connect(url)) as redis:
