@@ -87,7 +87,7 @@ class Replica:
 
 
 @dataclass
-class House:
+class ReplicaFleet:
     """The api and any number of replicas on one store and one stream."""
 
     settings: Settings
@@ -96,7 +96,7 @@ class House:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, settings: Settings) -> AsyncIterator[House]:
+    async def of(cls, settings: Settings) -> AsyncIterator[ReplicaFleet]:
         token = ensure_admin_token(settings.workspace)
         async with (
             api.app.opened(settings) as app,
@@ -157,4 +157,4 @@ async def ended(turn: LiveTurn) -> TurnEnd:
         return await turn.end
 
 
-__all__ = ["DEAD_AFTER", "Gate", "House", "Message", "Replica", "ended", "message", "say"]
+__all__ = ["DEAD_AFTER", "Gate", "Message", "Replica", "ReplicaFleet", "ended", "message", "say"]

@@ -30,7 +30,7 @@ from sessions.stream.lanes.values import lane_of
 from sessions.stream.redis import connect
 from sessions.web.rejections import WrongSignature
 from tests.ingest.channel_fleet import SECRET, ChannelFleet, Site, free, with_channels
-from tests.ingest.replicas import House, say
+from tests.ingest.replicas import ReplicaFleet, say
 from tests.leading import Leading
 
 
@@ -152,8 +152,8 @@ class TestStop:
     async def test_an_acknowledged_message_is_not_lost_with_a_process_that_could_not_begin(
         self, settings: Settings, leading: Leading
     ):
-        async with House.of(settings) as fleet:
-            async with House.of(settings) as closing:
+        async with ReplicaFleet.of(settings) as fleet:
+            async with ReplicaFleet.of(settings) as closing:
                 leaving = await closing.replica()
                 await leading.pause()
                 await leading.publish(

@@ -13,14 +13,14 @@ from ingest.turns.live import Ending
 from sessions import times
 from sessions.process.settings import Settings
 from sessions.stream.lanes.values import Stage, lane_of
-from tests.ingest.replicas import Gate, House, Replica, ended, message, say
+from tests.ingest.replicas import Gate, Replica, ReplicaFleet, ended, message, say
 from tests.leading import Leading
 
 
 @pytest.fixture
-async def house(settings: Settings, leading: Leading) -> AsyncIterator[House]:
-    async with House.of(settings) as house:
-        yield house
+async def fleet(settings: Settings, leading: Leading) -> AsyncIterator[ReplicaFleet]:
+    async with ReplicaFleet.of(settings) as fleet:
+        yield fleet
 
 
 def part(text: str, id: str, *, wait: float = 0.0) -> Inbound:
@@ -36,18 +36,18 @@ async def is_free(replica: Replica) -> bool:
     return await replica.lanes.at_work(lane_of("s", "main")) is None
 
 
-async def test_a_replica_that_dies_while_it_waits_for_more_loses_nothing(house: House):
-    dying = await house.replica()
+async def test_a_replica_that_dies_while_it_waits_for_more_loses_nothing(fleet: ReplicaFleet):
+    dying = await fleet.replica()
     await dying.freeze()
     await put(dying, part("one", "m1"), part("two", "m2"))
-    living = await house.replica()
+    living = await fleet.replica()
     await wait_until(lambda: living.agent.asked)
     await wait_until(lambda: is_free(living))
-    assert await house.messages() == [("user", "one\ntwo"), ("assistant", "re: one\ntwo")]
+    assert await fleet.messages() == [("user", "one\ntwo"), ("assistant", "re: one\ntwo")]
 
 
-async def test_joined_messages_are_not_answered_again_where_their_replica_died(house: House):
-    dying = await house.replica()
+async def test_joined_messages_are_not_answered_again_where_their_replica_died(fleet: ReplicaFleet):
+    dying = await fleet.replica()
     await dying.freeze()
     first, second = part("one", "m1"), part("two", "m2")
     places = await put(dying, first, second)
@@ -55,16 +55,16 @@ async def test_joined_messages_are_not_answered_again_where_their_replica_died(h
     assert hold is not None
     events = [first.joined_with([second]).opening(), second.joining("m1")]
     await dying.lanes.publish(hold, events, stage=Stage.OPENED)
-    living = await house.replica()
+    living = await fleet.replica()
     await wait_until(lambda: is_free(living))
     assert living.agent.asked == []
-    assert await house.messages() == [("user", "one\ntwo"), ("assistant", INTERRUPTED)]
-    assert await house.state() == "idle"
+    assert await fleet.messages() == [("user", "one\ntwo"), ("assistant", INTERRUPTED)]
+    assert await fleet.state() == "idle"
 
 
-async def test_what_does_not_fit_into_one_text_is_a_turn_of_its_own(house: House):
+async def test_what_does_not_fit_into_one_text_is_a_turn_of_its_own(fleet: ReplicaFleet):
     gate = Gate()
-    replica = await house.replica(gate)
+    replica = await fleet.replica(gate)
     running = await say(replica, "first")
     half = "x" * (128 * 1024)
     await put(replica, part(half, "m1"), part("y", "m2"), part(half, "m3"))
@@ -76,9 +76,9 @@ async def test_what_does_not_fit_into_one_text_is_a_turn_of_its_own(house: House
     assert replica.agent.asked[1:] == [f"{half}\ny", half]
 
 
-async def test_only_what_came_by_the_same_channel_is_joined(house: House):
+async def test_only_what_came_by_the_same_channel_is_joined(fleet: ReplicaFleet):
     gate = Gate()
-    replica = await house.replica(gate)
+    replica = await fleet.replica(gate)
     running = await say(replica, "first")
     other = message("three", id="m3", due=1, channel="cli.y")
     await put(replica, part("one", "m1"), message("two", id="m2"), other)
@@ -89,9 +89,9 @@ async def test_only_what_came_by_the_same_channel_is_joined(house: House):
     assert replica.agent.asked == ["first", "one", "two", "three"]
 
 
-async def test_joined_messages_free_their_places_in_the_lane(house: House):
+async def test_joined_messages_free_their_places_in_the_lane(fleet: ReplicaFleet):
     gate = Gate()
-    replica = await house.replica(gate)
+    replica = await fleet.replica(gate)
     running = await say(replica, "first")
     await put(replica, *(part(f"p{n}", f"m{n}") for n in range(7)))
     await wait_until(lambda: gate.waiting)

@@ -29,7 +29,7 @@ from sessions.stream.redis import connect
 from sessions.stream.turns import TurnStream
 from tests.ingest.botapi import bot_api
 from tests.ingest.channel_fleet import ChannelFleet
-from tests.ingest.replicas import Gate, House, ended, say
+from tests.ingest.replicas import Gate, ReplicaFleet, ended, say
 from tests.redis_says import redis_that_says
 
 EVENT = Event("e1", EventType.APPEND, "s", "user", "a secret ) of pipeline caused error: (-OOM")
@@ -60,8 +60,8 @@ class TestPassing:
     ):
         await system.worker()
         gate = Gate()
-        async with House.of(settings) as house:
-            replica = await house.replica(gate)
+        async with ReplicaFleet.of(settings) as fleet:
+            replica = await fleet.replica(gate)
             turns = [await say(replica, "hello", session=f"s{n}") for n in range(3)]
             await wait_until(lambda: gate.waiting == 3)
             async with WAYS[way](system.redis.url, system.client):
@@ -70,9 +70,9 @@ class TestPassing:
                 assert not done
             for turn in turns:
                 assert (await ended(turn)).ending is Ending.REPLIED
-                stored = await house.messages(turn.inbound.session)
+                stored = await fleet.messages(turn.inbound.session)
                 assert stored == [("user", "hello"), ("assistant", "re: hello")]
-                assert await house.state(turn.inbound.session) == "idle"
+                assert await fleet.state(turn.inbound.session) == "idle"
 
     @pytest.mark.parametrize("way", _EVERY)
     async def test_a_client_that_cannot_wait_is_told_to_try_again_and_succeeds_when_it_is_over(
