@@ -14,7 +14,7 @@ from sessions.access.tokens import TokenFile, TokenScope, create_token
 from sessions.process.settings import Settings
 from sessions.store.factory import make_session_backend
 from sessions.stream.turns import TurnStream
-from tests.api.house import House
+from tests.api.running_api import RunningApi
 from tests.leading import Leading
 
 
@@ -53,8 +53,10 @@ async def app(
 
 
 @pytest.fixture
-async def house(app: FastAPI, leading: Leading, tokens: Mapping[str, str]) -> AsyncIterator[House]:
+async def running_api(
+    app: FastAPI, leading: Leading, tokens: Mapping[str, str]
+) -> AsyncIterator[RunningApi]:
     """The api with all that a test needs to call it."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
-        yield House(app, http, leading, tokens)
+        yield RunningApi(app, http, leading, tokens)

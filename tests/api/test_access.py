@@ -10,7 +10,7 @@ import pytest
 from sessions.access.tokens import TokenScope, create_token, list_tokens, revoke_token
 from sessions.errors import ConfigError
 from sessions.web.hosts import HostGuard
-from tests.api.house import House
+from tests.api.running_api import RunningApi
 from tests.api.test_isolation import ROUTE_CALLS
 
 OPEN = ("/healthz", "/readyz", "/metrics")
@@ -35,11 +35,11 @@ FOR_ADMINISTRATORS = (
 class TestTokens:
     @pytest.mark.parametrize("body", [b"", b"{", b"x" * 2_000_000], ids=["none", "broken", "huge"])
     async def test_without_one_every_door_is_closed_before_the_body_is_looked_at(
-        self, house: House, body: bytes
+        self, running_api: RunningApi, body: bytes
     ):
         doors = [(method, path) for method, path in ROUTE_CALLS if path not in OPEN]
         for method, path in [*doors, ("GET", "/openapi.json"), ("POST", "/mcp")]:
-            response = await house.call(method, path, who=None, content=body)
+            response = await running_api.call(method, path, who=None, content=body)
 
             assert response.status_code == 401, path
             assert response.json()["code"] == "unauthorized"
@@ -49,35 +49,37 @@ class TestTokens:
         "header",
         ["Bearer", "Bearer ", "Bearer ts_wrong", "Basic {}", "{}", "Bearer x{}", "Bearer é"],
     )
-    async def test_what_is_no_valid_one_is_refused(self, house: House, header: str):
-        given = header.format(house.tokens["admin"]).encode("latin-1")
+    async def test_what_is_no_valid_one_is_refused(self, running_api: RunningApi, header: str):
+        given = header.format(running_api.tokens["admin"]).encode("latin-1")
 
-        response = await house.call(
+        response = await running_api.call(
             "GET", "/api/sessions", who=None, headers={"Authorization": given}
         )
 
         assert response.status_code == 401
 
-    async def test_it_is_not_taken_from_the_query(self, house: House):
-        response = await house.get("/api/sessions", who=None, token=house.tokens["admin"])
+    async def test_it_is_not_taken_from_the_query(self, running_api: RunningApi):
+        response = await running_api.get(
+            "/api/sessions", who=None, token=running_api.tokens["admin"]
+        )
 
         assert response.status_code == 401
 
     async def test_a_new_one_works_at_once_and_a_revoked_one_no_more(
-        self, house: House, workspace: Path
+        self, running_api: RunningApi, workspace: Path
     ):
         token, entry = create_token(workspace, scope=TokenScope.ADMIN)
         headers = {"Authorization": f"Bearer {token}"}
 
-        works = await house.call("GET", "/api/sessions", who=None, headers=headers)
+        works = await running_api.call("GET", "/api/sessions", who=None, headers=headers)
         revoke_token(workspace, entry.id)
-        revoked = await house.call("GET", "/api/sessions", who=None, headers=headers)
+        revoked = await running_api.call("GET", "/api/sessions", who=None, headers=headers)
 
         assert (works.status_code, revoked.status_code) == (200, 401)
 
     @pytest.mark.parametrize("content", ["", "{", "[]", '{"tokens": [{"id": "x"}]}', None])
     async def test_a_file_that_cannot_be_read_lets_nobody_in(
-        self, house: House, workspace: Path, content: str | None
+        self, running_api: RunningApi, workspace: Path, content: str | None
     ):
         path = workspace / "tokens.json"
         if content is None:
@@ -85,13 +87,13 @@ class TestTokens:
         else:
             path.write_text(content)
 
-        response = await house.get("/api/sessions")
+        response = await running_api.get("/api/sessions")
 
         assert response.status_code == 401
 
-    async def test_it_says_whose_it_is(self, house: House):
+    async def test_it_says_whose_it_is(self, running_api: RunningApi):
         answers = [
-            (await house.get("/api/tokens/self", who=who)).json()
+            (await running_api.get("/api/tokens/self", who=who)).json()
             for who in ("admin", "anna", "bert-reads", "metrics", "serve", "serve as anna")
         ]
 
@@ -108,29 +110,31 @@ class TestTokens:
 class TestScopes:
     @pytest.mark.parametrize(("method", "path", "body"), CHANGING)
     async def test_reading_is_not_changing(
-        self, house: House, method: str, path: str, body: dict[str, str] | None
+        self, running_api: RunningApi, method: str, path: str, body: dict[str, str] | None
     ):
-        await house.say("s", "hello", agent="anna")
+        await running_api.say("s", "hello", agent="anna")
 
-        response = await house.call(method, path, who="anna-reads", json=body)
+        response = await running_api.call(method, path, who="anna-reads", json=body)
 
         assert (response.status_code, response.json()["code"]) == (403, "forbidden")
-        assert await house.contents("s") == ["hello"]
+        assert await running_api.contents("s") == ["hello"]
 
     @pytest.mark.parametrize(("method", "path", "body"), CHANGING)
     async def test_sending_is(
-        self, house: House, method: str, path: str, body: dict[str, str] | None
+        self, running_api: RunningApi, method: str, path: str, body: dict[str, str] | None
     ):
-        await house.say("s", "hello", agent="anna")
+        await running_api.say("s", "hello", agent="anna")
 
-        response = await house.call(method, path, who="anna", json=body)
+        response = await running_api.call(method, path, who="anna", json=body)
 
         assert response.status_code == 200
 
     @pytest.mark.parametrize(("method", "path"), FOR_ADMINISTRATORS)
-    async def test_dead_letters_are_for_administrators(self, house: House, method: str, path: str):
-        agent = await house.call(method, path, who="anna")
-        administrator = await house.call(method, path)
+    async def test_dead_letters_are_for_administrators(
+        self, running_api: RunningApi, method: str, path: str
+    ):
+        agent = await running_api.call(method, path, who="anna")
+        administrator = await running_api.call(method, path)
 
         assert agent.status_code == 403
         assert administrator.status_code in (200, 404)
@@ -140,7 +144,7 @@ class TestScopes:
         [("metrics", {"/api/tokens/self"}), ("serve", {"/api/tokens/self", "/api/tools"})],
     )
     async def test_a_service_gets_no_further_than_its_own_routes(
-        self, house: House, who: str, allowed: set[str]
+        self, running_api: RunningApi, who: str, allowed: set[str]
     ):
         turns = "/api/turns" if who == "serve" else "none"
         doors = [
@@ -149,22 +153,24 @@ class TestScopes:
             if path not in (*OPEN, *allowed) and not path.startswith(turns)
         ]
         for method, path in [*doors, ("GET", "/openapi.json"), ("POST", "/mcp")]:
-            response = await house.call(method, path, who=who, json={})
+            response = await running_api.call(method, path, who=who, json={})
 
             assert (response.status_code, response.json()["code"]) == (403, "forbidden"), path
         for path in allowed:
-            assert (await house.get(path, who=who)).status_code == 200
+            assert (await running_api.get(path, who=who)).status_code == 200
 
-    async def test_serve_acts_for_an_agent_and_sees_only_its_sessions(self, house: House):
-        await house.say("a", "hello", agent="anna")
-        await house.say("b", "hello", agent="bert")
+    async def test_serve_acts_for_an_agent_and_sees_only_its_sessions(
+        self, running_api: RunningApi
+    ):
+        await running_api.say("a", "hello", agent="anna")
+        await running_api.say("b", "hello", agent="bert")
 
-        data = await house.data("sessions_list", who="serve as anna")
+        data = await running_api.data("sessions_list", who="serve as anna")
 
         assert [session["session_key"] for session in data["sessions"]] == ["a"]
 
-    async def test_metrics_acts_for_nobody(self, house: House):
-        response = await house.get("/api/sessions", who="metrics as anna")
+    async def test_metrics_acts_for_nobody(self, running_api: RunningApi):
+        response = await running_api.get("/api/sessions", who="metrics as anna")
 
         assert (response.status_code, response.json()["code"]) == (403, "forbidden")
 
@@ -186,14 +192,16 @@ class TestNames:
             ("", 421),
         ],
     )
-    async def test_a_foreign_host_name_is_refused(self, house: House, host: str, status: int):
-        response = await house.call("GET", "/api/sessions", headers={"Host": host})
+    async def test_a_foreign_host_name_is_refused(
+        self, running_api: RunningApi, host: str, status: int
+    ):
+        response = await running_api.call("GET", "/api/sessions", headers={"Host": host})
 
         assert response.status_code == status
 
     @pytest.mark.parametrize(("method", "path"), [("GET", "/healthz"), ("POST", "/mcp")])
-    async def test_no_door_answers_under_one(self, house: House, method: str, path: str):
-        response = await house.call(method, path, headers={"Host": "evil.example"})
+    async def test_no_door_answers_under_one(self, running_api: RunningApi, method: str, path: str):
+        response = await running_api.call(method, path, headers={"Host": "evil.example"})
 
         assert (response.status_code, response.json()["code"]) == (421, "host_not_allowed")
 
@@ -214,9 +222,9 @@ class TestNames:
         ],
     )
     async def test_a_page_of_another_origin_is_refused(
-        self, house: House, origin: str, status: int
+        self, running_api: RunningApi, origin: str, status: int
     ):
-        response = await house.call("GET", "/api/sessions", headers={"Origin": origin})
+        response = await running_api.call("GET", "/api/sessions", headers={"Origin": origin})
 
         assert response.status_code == status
 

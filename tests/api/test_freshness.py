@@ -20,7 +20,7 @@ from sessions.store.factory import make_session_backend
 from sessions.store.sqlite.library import sqlite3
 from sessions.stream.redis import RedisClient, connect
 from sessions.stream.turns import TurnStream
-from tests.api.house import House
+from tests.api.running_api import RunningApi
 
 # Seconds: short for a reader, and enough for what a busy machine can answer at once.
 IMPATIENT = pytest.mark.parametrize("patience", [0.5])
@@ -32,87 +32,87 @@ def position_of(response: httpx.Response) -> Position:
     return Position.parse(response.headers["x-turnstream-position"])
 
 
-def waiting(house: House) -> int:
+def waiting(running_api: RunningApi) -> int:
     """How many readers wait now."""
-    return house.app.state.api.service.freshness.waiting
+    return running_api.app.state.api.service.freshness.waiting
 
 
 class TestFreshByDefault:
-    async def test_a_read_sees_all_that_was_published_before_it(self, house: House):
+    async def test_a_read_sees_all_that_was_published_before_it(self, running_api: RunningApi):
         for number in range(30):
-            await house.say("s", f"{number}")
+            await running_api.say("s", f"{number}")
 
-            data = await house.data("sessions_history", {"session_id": "s", "limit": 1})
+            data = await running_api.data("sessions_history", {"session_id": "s", "limit": 1})
 
             assert data["messages"][0]["content"] == f"{number}"
 
-    async def test_a_reader_waits_until_the_writer_has_caught_up(self, house: House):
-        await house.leading.pause()
-        await house.say("s", "hello")
+    async def test_a_reader_waits_until_the_writer_has_caught_up(self, running_api: RunningApi):
+        await running_api.leading.pause()
+        await running_api.say("s", "hello")
 
-        reading = asyncio.create_task(house.contents("s"))
-        await wait_until(lambda: waiting(house) == 1)
-        await house.leading.resume()
+        reading = asyncio.create_task(running_api.contents("s"))
+        await wait_until(lambda: waiting(running_api) == 1)
+        await running_api.leading.resume()
 
         assert await reading == ["hello"]
 
-    async def test_it_does_not_wait_for_what_comes_after_it(self, house: House):
-        await house.leading.pause()
-        await house.say("s", "one")
-        reading = asyncio.create_task(house.contents("s"))
-        await wait_until(lambda: waiting(house) == 1)
-        await house.leading.catch_up()
+    async def test_it_does_not_wait_for_what_comes_after_it(self, running_api: RunningApi):
+        await running_api.leading.pause()
+        await running_api.say("s", "one")
+        reading = asyncio.create_task(running_api.contents("s"))
+        await wait_until(lambda: waiting(running_api) == 1)
+        await running_api.leading.catch_up()
 
-        await house.say("s", "two")
+        await running_api.say("s", "two")
 
         assert await reading == ["one"]
 
     @IMPATIENT
-    async def test_a_wait_in_vain_says_how_far_behind_the_store_is(self, house: House):
-        await house.leading.pause()
-        await house.say("s", "one", "two")
+    async def test_a_wait_in_vain_says_how_far_behind_the_store_is(self, running_api: RunningApi):
+        await running_api.leading.pause()
+        await running_api.say("s", "one", "two")
 
-        response = await house.tool("sessions_list")
+        response = await running_api.tool("sessions_list")
 
         assert response.status_code == 503
         assert response.headers["retry-after"] == "1"
         assert response.json().items() >= {"code": "store_behind", "lag": 2}.items()
 
-    async def test_nobody_watches_the_cursor_when_nobody_waits(self, house: House):
-        await house.leading.pause()
-        await house.say("s", "one")
-        reading = asyncio.create_task(house.contents("s"))
-        await wait_until(lambda: waiting(house) == 1)
-        await house.leading.catch_up()
+    async def test_nobody_watches_the_cursor_when_nobody_waits(self, running_api: RunningApi):
+        await running_api.leading.pause()
+        await running_api.say("s", "one")
+        reading = asyncio.create_task(running_api.contents("s"))
+        await wait_until(lambda: waiting(running_api) == 1)
+        await running_api.leading.catch_up()
         await reading
 
         await wait_until(
             lambda: not any(task.get_name() == "cursor watch" for task in asyncio.all_tasks())
         )
 
-    async def test_one_task_watches_for_all_who_wait(self, house: House):
-        await house.leading.pause()
-        await house.say("s", "one")
-        reading = [asyncio.create_task(house.contents("s")) for _ in range(20)]
-        await wait_until(lambda: waiting(house) == 20)
+    async def test_one_task_watches_for_all_who_wait(self, running_api: RunningApi):
+        await running_api.leading.pause()
+        await running_api.say("s", "one")
+        reading = [asyncio.create_task(running_api.contents("s")) for _ in range(20)]
+        await wait_until(lambda: waiting(running_api) == 20)
 
         watching = [t for t in asyncio.all_tasks() if t.get_name() == "cursor watch"]
-        await house.leading.catch_up()
+        await running_api.leading.catch_up()
 
         assert len(watching) == 1
         assert await asyncio.gather(*reading) == [["one"]] * 20
 
     async def test_too_many_who_wait_are_turned_away(
-        self, house: House, monkeypatch: pytest.MonkeyPatch
+        self, running_api: RunningApi, monkeypatch: pytest.MonkeyPatch
     ):
         monkeypatch.setattr(freshness, "MOST_WAITERS", 2)
-        await house.leading.pause()
-        await house.say("s", "one")
-        reading = [asyncio.create_task(house.contents("s")) for _ in range(2)]
-        await wait_until(lambda: waiting(house) == 2)
+        await running_api.leading.pause()
+        await running_api.say("s", "one")
+        reading = [asyncio.create_task(running_api.contents("s")) for _ in range(2)]
+        await wait_until(lambda: waiting(running_api) == 2)
 
-        response = await house.tool("sessions_list")
-        await house.leading.catch_up()
+        response = await running_api.tool("sessions_list")
+        await running_api.leading.catch_up()
 
         assert (response.status_code, response.json()["code"]) == (503, "busy")
         assert "retry-after" in response.headers
@@ -120,13 +120,13 @@ class TestFreshByDefault:
 
 
 class TestAnyConsistency:
-    async def test_it_takes_the_store_as_it_is(self, house: House):
-        await house.say("s", "one")
-        await house.contents("s")
-        await house.leading.pause()
-        await house.say("s", "two")
+    async def test_it_takes_the_store_as_it_is(self, running_api: RunningApi):
+        await running_api.say("s", "one")
+        await running_api.contents("s")
+        await running_api.leading.pause()
+        await running_api.say("s", "two")
 
-        data = await house.data("sessions_history", {"session_id": "s"}, consistency="any")
+        data = await running_api.data("sessions_history", {"session_id": "s"}, consistency="any")
 
         assert [message["content"] for message in data["messages"]] == ["one"]
 
@@ -134,55 +134,57 @@ class TestAnyConsistency:
 class TestAPosition:
     @pytest.mark.parametrize("place", ["1.99999999999999-0.", "1.99999999999999-0.e1", "2.1-1."])
     async def test_one_behind_the_streams_end_is_lost_and_not_waited_for(
-        self, house: House, place: str
+        self, running_api: RunningApi, place: str
     ):
-        await house.say("s", "one")
-        await house.leading.pause()
+        await running_api.say("s", "one")
+        await running_api.leading.pause()
 
-        response = await house.get("/api/sessions", after=place)
+        response = await running_api.get("/api/sessions", after=place)
 
         assert (response.status_code, response.json()["code"]) == (410, "position_lost")
-        assert waiting(house) == 0
+        assert waiting(running_api) == 0
 
     @IMPATIENT
-    async def test_a_reader_can_wait_for_it_alone(self, house: House):
-        first = await house.say("s", "one")
-        await house.contents("s")
-        await house.leading.pause()
-        await house.say("s", "two")
+    async def test_a_reader_can_wait_for_it_alone(self, running_api: RunningApi):
+        first = await running_api.say("s", "one")
+        await running_api.contents("s")
+        await running_api.leading.pause()
+        await running_api.say("s", "two")
 
-        known = await house.tool("sessions_list", after=str(first))
-        by_header = await house.tool("sessions_list", headers={"X-Turnstream-After": str(first)})
-        newest = await house.tool("sessions_list")
+        known = await running_api.tool("sessions_list", after=str(first))
+        by_header = await running_api.tool(
+            "sessions_list", headers={"X-Turnstream-After": str(first)}
+        )
+        newest = await running_api.tool("sessions_list")
 
         assert [known.status_code, by_header.status_code, newest.status_code] == [200, 200, 503]
 
-    async def test_a_reader_waits_until_it_is_reached(self, house: House):
-        await house.leading.pause()
-        position = await house.say("s", "one")
+    async def test_a_reader_waits_until_it_is_reached(self, running_api: RunningApi):
+        await running_api.leading.pause()
+        position = await running_api.say("s", "one")
         reading = asyncio.create_task(
-            house.data("sessions_history", {"session_id": "s"}, after=str(position))
+            running_api.data("sessions_history", {"session_id": "s"}, after=str(position))
         )
-        await wait_until(lambda: waiting(house) == 1)
+        await wait_until(lambda: waiting(running_api) == 1)
 
-        await house.leading.catch_up()
+        await running_api.leading.catch_up()
 
         assert (await reading)["total"] == 1
 
-    async def test_every_answer_has_one_that_its_data_includes(self, house: House):
-        published = await house.say("s", "one")
+    async def test_every_answer_has_one_that_its_data_includes(self, running_api: RunningApi):
+        published = await running_api.say("s", "one")
 
-        response = await house.get("/api/sessions")
+        response = await running_api.get("/api/sessions")
         position = position_of(response)
-        again = await house.get("/api/sessions", after=str(position))
+        again = await running_api.get("/api/sessions", after=str(position))
 
         assert position.stream_id == published.stream_id
         assert again.status_code == 200
 
-    async def test_of_a_change_it_is_the_changes_own(self, house: House):
-        await house.say("s", "one")
+    async def test_of_a_change_it_is_the_changes_own(self, running_api: RunningApi):
+        await running_api.say("s", "one")
 
-        response = await house.tool(
+        response = await running_api.tool(
             "sessions_send",
             {"session_id": "s", "message": "two"},
             headers={"Idempotency-Key": "mine"},
@@ -191,106 +193,110 @@ class TestAPosition:
         assert position_of(response).event_id == "mine"
         assert response.json()["position"] == response.headers["x-turnstream-position"]
 
-    async def test_it_is_on_errors_too(self, house: House):
-        response = await house.get("/api/outcomes/unknown")
+    async def test_it_is_on_errors_too(self, running_api: RunningApi):
+        response = await running_api.get("/api/outcomes/unknown")
 
         assert response.status_code == 404
         assert position_of(response).epoch == 1
 
     @pytest.mark.parametrize("position", ["x", "1.2.3", "1.1-1", "9" * 30 + ".1-1.", "1.1-1.é"])
-    async def test_what_was_never_one_is_refused(self, house: House, position: str):
-        response = await house.tool("sessions_list", after=position)
+    async def test_what_was_never_one_is_refused(self, running_api: RunningApi, position: str):
+        response = await running_api.tool("sessions_list", after=position)
 
         assert response.status_code == 422
 
-    async def test_the_start_of_a_stream_is_always_reached(self, house: House):
-        response = await house.tool("sessions_list", after="0.0-0.")
+    async def test_the_start_of_a_stream_is_always_reached(self, running_api: RunningApi):
+        response = await running_api.tool("sessions_list", after="0.0-0.")
 
         assert response.status_code == 200
 
 
 class TestAnotherEpoch:
-    async def test_a_position_of_a_lost_stream_is_gone(self, house: House, settings: Settings):
-        await house.leading.pause()
-        lost = await house.say("s", "one")
+    async def test_a_position_of_a_lost_stream_is_gone(
+        self, running_api: RunningApi, settings: Settings
+    ):
+        await running_api.leading.pause()
+        lost = await running_api.say("s", "one")
         await empty_redis(settings)
-        await house.leading.begin_epoch(above=lost.epoch)
+        await running_api.leading.begin_epoch(above=lost.epoch)
 
-        response = await house.tool("sessions_list", after=str(lost))
+        response = await running_api.tool("sessions_list", after=str(lost))
 
         assert (response.status_code, response.json()["code"]) == (410, "position_lost")
 
     async def test_before_that_is_said_the_new_stream_is_read(
-        self, house: House, settings: Settings
+        self, running_api: RunningApi, settings: Settings
     ):
-        await house.leading.pause()
-        lost = await house.leading.publish(APPEND)
+        await running_api.leading.pause()
+        lost = await running_api.leading.publish(APPEND)
         await empty_redis(settings)
-        await house.leading.begin_epoch(above=lost.epoch)
-        await house.leading.publish(APPEND)
+        await running_api.leading.begin_epoch(above=lost.epoch)
+        await running_api.leading.publish(APPEND)
 
         reading = asyncio.create_task(
-            house.data("sessions_history", {"session_id": "s"}, after=str(lost))
+            running_api.data("sessions_history", {"session_id": "s"}, after=str(lost))
         )
-        await wait_until(lambda: waiting(house) == 1)
-        await house.leading.catch_up()
+        await wait_until(lambda: waiting(running_api) == 1)
+        await running_api.leading.catch_up()
 
         assert (await reading)["total"] == 1
 
-    async def test_an_event_that_was_applied_stays_reached(self, house: House, settings: Settings):
-        applied = await house.leading.publish(APPEND)
-        await house.contents("s")
+    async def test_an_event_that_was_applied_stays_reached(
+        self, running_api: RunningApi, settings: Settings
+    ):
+        applied = await running_api.leading.publish(APPEND)
+        await running_api.contents("s")
         await empty_redis(settings)
-        await house.leading.begin_epoch(above=applied.epoch)
+        await running_api.leading.begin_epoch(above=applied.epoch)
 
-        response = await house.tool("sessions_list", after=str(applied))
+        response = await running_api.tool("sessions_list", after=str(applied))
 
         assert response.status_code == 200
 
     @IMPATIENT
     async def test_a_stream_that_no_leader_has_looked_at_is_not_called_fresh(
-        self, house: House, settings: Settings
+        self, running_api: RunningApi, settings: Settings
     ):
-        await house.say("s", "one")
-        await house.contents("s")
-        await house.leading.pause()
+        await running_api.say("s", "one")
+        await running_api.contents("s")
+        await running_api.leading.pause()
         await empty_redis(settings)
 
-        emptied = await house.tool("sessions_list")
-        await house.leading.begin_epoch()
-        begun = await house.tool("sessions_list")
+        emptied = await running_api.tool("sessions_list")
+        await running_api.leading.begin_epoch()
+        begun = await running_api.tool("sessions_list")
 
         assert (emptied.status_code, emptied.json()["code"]) == (503, "store_behind")
         assert begun.status_code == 200
 
     @IMPATIENT
     async def test_a_stream_that_went_backwards_is_not_called_fresh(
-        self, house: House, settings: Settings
+        self, running_api: RunningApi, settings: Settings
     ):
-        await house.say("s", "one")
-        await house.contents("s")
-        await house.leading.pause()
-        stream = house.leading.stream.key
+        await running_api.say("s", "one")
+        await running_api.contents("s")
+        await running_api.leading.pause()
+        stream = running_api.leading.stream.key
         async with redis_of(settings) as redis:
             await redis.execute_command("DEL", stream)
             await redis.execute_command("XADD", stream, str(StreamId(5, 0)), "v", "1")
 
-        response = await house.tool("sessions_list")
+        response = await running_api.tool("sessions_list")
 
         assert (response.status_code, response.json()["code"]) == (503, "store_behind")
 
 
 class TestPublishedChanges:
     @pytest.fixture
-    async def held_up(self, house: House) -> House:
+    async def held_up(self, running_api: RunningApi) -> RunningApi:
         """A session with one message, and nobody who applies anything more."""
-        await house.leading.pause()
-        await house.say("s", "one")
-        await house.leading.catch_up()
-        return house
+        await running_api.leading.pause()
+        await running_api.say("s", "one")
+        await running_api.leading.catch_up()
+        return running_api
 
     @IMPATIENT
-    async def test_one_that_is_not_applied_in_time_is_pending(self, held_up: House):
+    async def test_one_that_is_not_applied_in_time_is_pending(self, held_up: RunningApi):
         response = await held_up.tool("sessions_send", {"session_id": "s", "message": "two"})
         await held_up.leading.catch_up()
 
@@ -312,7 +318,7 @@ class TestPublishedChanges:
         ],
     )
     async def test_a_resource_says_so_too(
-        self, held_up: House, method: str, path: str, body: object
+        self, held_up: RunningApi, method: str, path: str, body: object
     ):
         response = await held_up.call(method, path, json=body)
 
@@ -329,27 +335,29 @@ class TestTrouble:
         await redis.aclose()
 
     @pytest.fixture
-    async def stored(self, house: House) -> House:
+    async def stored(self, running_api: RunningApi) -> RunningApi:
         """A session with one message in the store."""
-        await house.leading.pause()
-        await house.say("s", "one")
-        await house.leading.catch_up()
-        return house
+        await running_api.leading.pause()
+        await running_api.say("s", "one")
+        await running_api.leading.catch_up()
+        return running_api
 
-    async def test_without_redis_nothing_is_fresh(self, house: House, settings: Settings):
-        response = await house.tool("sessions_list")
+    async def test_without_redis_nothing_is_fresh(
+        self, running_api: RunningApi, settings: Settings
+    ):
+        response = await running_api.tool("sessions_list")
 
         assert (response.status_code, response.json()["code"]) == (503, "stream_unavailable")
         assert "retry-after" in response.headers
         assert str(settings.workspace) not in response.text
 
-    async def test_without_redis_the_store_can_be_read_as_it_is(self, stored: House):
+    async def test_without_redis_the_store_can_be_read_as_it_is(self, stored: RunningApi):
         data = await stored.data("sessions_list", consistency="any")
 
         assert len(data["sessions"]) == 1
 
     @IMPATIENT
-    async def test_a_change_that_redis_does_not_confirm_can_be_sent_again(self, stored: House):
+    async def test_a_change_that_redis_does_not_confirm_can_be_sent_again(self, stored: RunningApi):
         asked = {"session_id": "s", "message": "two"}
 
         response = await stored.tool("sessions_send", asked, consistency="any")
@@ -364,26 +372,26 @@ class TestTrouble:
 
 class TestTheWrongStore:
     async def test_an_api_with_another_store_than_the_streams_says_so(
-        self, house: House, settings: Settings
+        self, running_api: RunningApi, settings: Settings
     ):
-        await house.leading.stream.announce(store_id="somebody-elses")
+        await running_api.leading.stream.announce(store_id="somebody-elses")
 
-        read = await house.tool("sessions_list")
-        ready = await house.get("/readyz", who=None)
+        read = await running_api.tool("sessions_list")
+        ready = await running_api.get("/readyz", who=None)
 
         assert (read.status_code, read.json()["code"]) == (503, "store_mismatch")
         assert (ready.status_code, ready.json()["code"]) == (503, "store_mismatch")
 
     async def test_a_store_that_was_made_again_in_its_place_is_no_other_one(
-        self, house: House, settings: Settings
+        self, running_api: RunningApi, settings: Settings
     ):
-        assert (await house.tool("sessions_list")).status_code == 200
+        assert (await running_api.tool("sessions_list")).status_code == 200
         path = settings.workspace / "sessions" / "turnstream.db"
         with closing(sqlite3.connect(path)) as store, store:
             store.execute("UPDATE store SET store_id = 'another-store'")
-        await house.leading.stream.announce(store_id="another-store")
+        await running_api.leading.stream.announce(store_id="another-store")
 
-        assert (await house.tool("sessions_list")).status_code == 200
+        assert (await running_api.tool("sessions_list")).status_code == 200
 
 
 class TestNoStoreYet:

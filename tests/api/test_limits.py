@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sessions.models import EventType
-from tests.api.house import House
+from tests.api.running_api import RunningApi
 
 MIB = 1024 * 1024
 
@@ -21,8 +21,8 @@ async def chunks(size: int) -> AsyncIterator[bytes]:
 
 
 class TestBodies:
-    async def test_one_of_a_mebibyte_is_read(self, house: House):
-        response = await house.call(
+    async def test_one_of_a_mebibyte_is_read(self, running_api: RunningApi):
+        response = await running_api.call(
             "POST", "/api/tools/sessions_list", content=b" " * (MIB - 2) + b"{}"
         )
 
@@ -37,9 +37,9 @@ class TestBodies:
         ],
     )
     async def test_a_larger_one_is_refused_by_what_came_and_not_by_what_it_says(
-        self, house: House, method: str, path: str
+        self, running_api: RunningApi, method: str, path: str
     ):
-        response = await house.call(method, path, content=chunks(2 * MIB))
+        response = await running_api.call(method, path, content=chunks(2 * MIB))
 
         assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
 
@@ -63,8 +63,8 @@ class TestBodies:
             "number",
         ],
     )
-    async def test_what_is_no_json_is_refused(self, house: House, body: bytes):
-        response = await house.call("POST", "/api/tools/sessions_list", content=body)
+    async def test_what_is_no_json_is_refused(self, running_api: RunningApi, body: bytes):
+        response = await running_api.call("POST", "/api/tools/sessions_list", content=body)
 
         assert response.status_code in (400, 422)
         assert response.json()["code"] in ("invalid_json", "invalid_argument")
@@ -74,42 +74,42 @@ class TestBodies:
         ("method", "path"), [("POST", "/api/sessions/s/messages"), ("PUT", "/api/sessions/s")]
     )
     async def test_what_is_no_object_is_refused(
-        self, house: House, method: str, path: str, body: bytes
+        self, running_api: RunningApi, method: str, path: str, body: bytes
     ):
-        response = await house.call(method, path, content=body)
+        response = await running_api.call(method, path, content=body)
 
         assert (response.status_code, response.json()["code"]) == (422, "invalid_argument")
 
-    async def test_text_is_stored_as_it_came(self, house: House):
+    async def test_text_is_stored_as_it_came(self, running_api: RunningApi):
         text = "a\u0000b\u2028c 🦀 \u202eרtl\r\n" + "é" * 1000
-        await house.say("s", "hello")
+        await running_api.say("s", "hello")
 
-        await house.answer("sessions_send", {"session_id": "s", "message": text})
+        await running_api.answer("sessions_send", {"session_id": "s", "message": text})
 
-        assert await house.contents("s") == ["hello", text]
+        assert await running_api.contents("s") == ["hello", text]
 
 
 class TestBounds:
-    async def test_a_name_beyond_the_bound_is_refused(self, house: House):
-        await house.say("s", "hello")
+    async def test_a_name_beyond_the_bound_is_refused(self, running_api: RunningApi):
+        await running_api.say("s", "hello")
 
-        response = await house.call("PUT", "/api/sessions/s", json={"name": "x" * 600})
+        response = await running_api.call("PUT", "/api/sessions/s", json={"name": "x" * 600})
 
         assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
 
-    async def test_an_id_beyond_the_bound_is_an_unknown_one(self, house: House):
-        response = await house.call("DELETE", f"/api/sessions/{'x' * 600}")
+    async def test_an_id_beyond_the_bound_is_an_unknown_one(self, running_api: RunningApi):
+        response = await running_api.call("DELETE", f"/api/sessions/{'x' * 600}")
 
         assert response.status_code == 404
 
     @pytest.mark.parametrize("query", ["'; DROP TABLE messages; --", '"', "*", "a OR b", "^", "()"])
-    async def test_a_search_survives_every_punctuation(self, house: House, query: str):
-        await house.say("s", "hello")
+    async def test_a_search_survives_every_punctuation(self, running_api: RunningApi, query: str):
+        await running_api.say("s", "hello")
 
-        body = await house.answer("sessions_search", {"query": query})
+        body = await running_api.answer("sessions_search", {"query": query})
 
         assert body["success"]
-        assert await house.contents("s") == ["hello"]
+        assert await running_api.contents("s") == ["hello"]
 
 
 class TestErrors:
@@ -123,23 +123,23 @@ class TestErrors:
         ],
     )
     async def test_what_no_route_answers_has_the_same_form(
-        self, house: House, method: str, path: str, status: int
+        self, running_api: RunningApi, method: str, path: str, status: int
     ):
-        response = await house.call(method, path)
+        response = await running_api.call(method, path)
 
         assert response.status_code == status
         assert set(response.json()) == {"error", "code"}
 
     async def test_a_defect_inside_tells_nothing_of_it(
-        self, house: House, workspace: Path, caplog: pytest.LogCaptureFixture
+        self, running_api: RunningApi, workspace: Path, caplog: pytest.LogCaptureFixture
     ):
-        await house.say("s", "hello")
-        await house.leading.pause()
+        await running_api.say("s", "hello")
+        await running_api.leading.pause()
         database = workspace / "sessions" / "turnstream.db"
         for path in database.parent.iterdir():
             path.write_bytes(b"garbage" * 1000)
 
-        response = await house.get("/api/sessions")
+        response = await running_api.get("/api/sessions")
 
         assert response.status_code == 500
         assert response.json() == {
@@ -148,10 +148,10 @@ class TestErrors:
         }
         assert "a request failed" in caplog.text
 
-    async def test_no_answer_is_kept_by_a_cache(self, house: House):
-        await house.publish(EventType.CONTEXT, "s")
+    async def test_no_answer_is_kept_by_a_cache(self, running_api: RunningApi):
+        await running_api.publish(EventType.CONTEXT, "s")
 
-        response = await house.get("/api/sessions")
+        response = await running_api.get("/api/sessions")
 
         assert response.headers["cache-control"] == "no-store"
         assert response.headers["x-content-type-options"] == "nosniff"

@@ -12,7 +12,7 @@ from api import readiness
 from api.tools import TOOLS
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
-from tests.api.house import House
+from tests.api.running_api import RunningApi
 from tests.api.test_fates import HELLO
 from tests.api.test_outcomes import add
 
@@ -97,21 +97,21 @@ def check(document: Document, method: str, route: str, response: httpx.Response)
 
 
 @pytest.fixture
-async def letters(house: House, settings: Settings) -> dict[str, str]:
+async def letters(running_api: RunningApi, settings: Settings) -> dict[str, str]:
     """Sessions `s` and `gw_r`, and dead letters: one that can be replayed, and another."""
-    await house.leading.publish(
+    await running_api.leading.publish(
         HELLO, Event("r", EventType.APPEND, "gw_r", "user", "hello", state="running")
     )
     await add(settings, v="1", id="late", type="sing", session="s")
-    await house.leading.publish(HELLO._replace(id="late"))
-    first, second = (await house.get("/api/dead-letters")).json()["dead_letters"]
+    await running_api.leading.publish(HELLO._replace(id="late"))
+    first, second = (await running_api.get("/api/dead-letters")).json()["dead_letters"]
     return {"{letter}": first["id"], "{other}": second["id"]}
 
 
 @pytest.fixture
-async def document(house: House) -> Document:
+async def document(running_api: RunningApi) -> Document:
     """The document as a caller gets it."""
-    return (await house.get("/openapi.json")).json()
+    return (await running_api.get("/openapi.json")).json()
 
 
 def path_of(route: str, ids: dict[str, str], letters: dict[str, str]) -> str:
@@ -120,18 +120,18 @@ def path_of(route: str, ids: dict[str, str], letters: dict[str, str]) -> str:
 
 
 async def test_every_route_succeeds_as_it_is_described(
-    house: House,
+    running_api: RunningApi,
     document: Document,
     letters: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ):
     # The writer has shown itself since it was last looked at.
     monkeypatch.setattr(readiness, "_LAST_CHANCE", 0.0)
-    await house.get("/readyz")
-    await house.leading.backend.renew()
+    await running_api.get("/readyz")
+    await running_api.leading.backend.renew()
     succeeded: set[tuple[str, str]] = set()
     for method, route, ids, body in CALLS:
-        response = await house.call(method, path_of(route, ids, letters), json=body)
+        response = await running_api.call(method, path_of(route, ids, letters), json=body)
         assert response.status_code == 200, (route, response.text)
         check(document, method, route, response)
         succeeded.add((method, route))
@@ -142,7 +142,7 @@ async def test_every_route_succeeds_as_it_is_described(
 
 @pytest.mark.parametrize(("status", "method", "route", "ids", "options"), REFUSED)
 async def test_a_refusal_is_described(
-    house: House,
+    running_api: RunningApi,
     document: Document,
     letters: dict[str, str],
     status: int,
@@ -151,7 +151,7 @@ async def test_a_refusal_is_described(
     ids: dict[str, str],
     options: dict[str, Any],
 ):
-    response = await house.call(method, path_of(route, ids, letters), **options)
+    response = await running_api.call(method, path_of(route, ids, letters), **options)
 
     assert response.status_code == status
     check(document, method, route, response)
@@ -159,16 +159,16 @@ async def test_a_refusal_is_described(
 
 @pytest.mark.parametrize("patience", [0.3])
 async def test_a_change_that_is_not_applied_yet_is_described(
-    house: House, document: Document, letters: dict[str, str]
+    running_api: RunningApi, document: Document, letters: dict[str, str]
 ):
-    await house.leading.pause()
-    await house.say("s", "one more")
+    await running_api.leading.pause()
+    await running_api.say("s", "one more")
 
     for method, route, ids, body in CALLS:
         if method == "GET" or "turns" in route:
             continue
         path = path_of(route, ids, letters)
-        response = await house.call(method, path, params={"consistency": "any"}, json=body)
+        response = await running_api.call(method, path, params={"consistency": "any"}, json=body)
         check(document, method, route, response)
 
 

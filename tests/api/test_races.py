@@ -11,7 +11,7 @@ import pytest
 from harness.waiting import wait_until
 from sessions.models import EventType
 from sessions.process.settings import Settings
-from tests.api.house import House, path_of
+from tests.api.running_api import RunningApi, path_of
 
 KEY: Final = "contested"
 TOOLS: Final[dict[str, dict[str, Any]]] = {
@@ -28,22 +28,24 @@ ROUTES: Final[tuple[tuple[str, str, Any], ...]] = (
 CALLS: Final = (*[("POST", f"/api/tools/{n}", a) for n, a in TOOLS.items()], *ROUTES)
 
 
-async def changed_hands(house: House, **new: Any) -> None:
+async def changed_hands(running_api: RunningApi, **new: Any) -> None:
     """Delete bert's session and open it for somebody else, while the store still shows bert's."""
-    await house.say(KEY, "bert's", agent="bert")
-    await house.get("/api/sessions")
-    await house.leading.pause()
-    await house.publish(EventType.DELETE, KEY)
-    await house.say(KEY, "anna's", **new)
+    await running_api.say(KEY, "bert's", agent="bert")
+    await running_api.get("/api/sessions")
+    await running_api.leading.pause()
+    await running_api.publish(EventType.DELETE, KEY)
+    await running_api.say(KEY, "anna's", **new)
 
 
-async def called(house: House, method: str, path: str, body: Any) -> httpx.Response:
+async def called(running_api: RunningApi, method: str, path: str, body: Any) -> httpx.Response:
     """Bert's call, which finds the session in the store as it was; then the worker goes on."""
-    freshness = house.app.state.api.service.freshness
+    freshness = running_api.app.state.api.service.freshness
     params = {"consistency": "any"}
-    calling = asyncio.create_task(house.call(method, path, who="bert", params=params, json=body))
+    calling = asyncio.create_task(
+        running_api.call(method, path, who="bert", params=params, json=body)
+    )
     await wait_until(lambda: freshness.waiting == 1 or calling.done())
-    await house.leading.resume()
+    await running_api.leading.resume()
     return await calling
 
 
@@ -55,16 +57,16 @@ def text_of(response: httpx.Response) -> tuple[int, dict[str, Any]]:
 @pytest.mark.parametrize("new", [{"agent": "anna"}, {"channel": "telegram.home"}, {}])
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
 async def test_a_change_does_not_reach_the_new_owners_session(
-    house: House, method: str, path: str, body: Any, new: dict[str, str]
+    running_api: RunningApi, method: str, path: str, body: Any, new: dict[str, str]
 ):
-    nothing = await house.call(method, path, who="bert", json=body)
-    await changed_hands(house, **new)
+    nothing = await running_api.call(method, path, who="bert", json=body)
+    await changed_hands(running_api, **new)
 
-    response = await called(house, method, path, body)
+    response = await called(running_api, method, path, body)
 
     assert text_of(response) == text_of(nothing)
-    assert await house.contents(KEY) == ["anna's"]
-    [row] = (await house.data("sessions_list"))["sessions"]
+    assert await running_api.contents(KEY) == ["anna's"]
+    [row] = (await running_api.data("sessions_list"))["sessions"]
     assert (row.get("name"), row["message_count"]) == (None, 1)
     assert row["agent_alias"] in ("anna", None)
 
@@ -78,14 +80,14 @@ class TestNeighbours:
         agents["carl"] = {}
         return Settings.model_validate({**settings.model_dump(), "agents": agents})
 
-    async def test_a_send_is_for_the_agent_that_was_meant(self, house: House):
-        await house.say(KEY, "anna's", agent="anna")
-        await house.get("/api/sessions")
-        await house.leading.pause()
-        await house.publish(EventType.DELETE, KEY)
-        await house.say(KEY, "carl's", agent="carl")
+    async def test_a_send_is_for_the_agent_that_was_meant(self, running_api: RunningApi):
+        await running_api.say(KEY, "anna's", agent="anna")
+        await running_api.get("/api/sessions")
+        await running_api.leading.pause()
+        await running_api.publish(EventType.DELETE, KEY)
+        await running_api.say(KEY, "carl's", agent="carl")
 
-        response = await called(house, *CALLS[0])
+        response = await called(running_api, *CALLS[0])
 
         assert response.json()["error"].startswith(f"Session '{KEY}' not found.")
-        assert await house.contents(KEY) == ["carl's"]
+        assert await running_api.contents(KEY) == ["carl's"]

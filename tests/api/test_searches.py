@@ -9,7 +9,7 @@ import pytest
 from api import searches
 from sessions.access.tokens import Principal, TokenScope
 from sessions.process.settings import Settings
-from tests.api.house import House
+from tests.api.running_api import RunningApi
 
 LONG = [
     " ".join(["word"] * 33),
@@ -24,25 +24,27 @@ class TestQueries:
     @pytest.mark.parametrize("query", LONG, ids=len)
     @pytest.mark.parametrize("session", [None, "s", "nothing"])
     async def test_one_that_is_too_long_is_refused(
-        self, house: House, query: str, session: str | None
+        self, running_api: RunningApi, query: str, session: str | None
     ):
-        await house.say("s", "word")
+        await running_api.say("s", "word")
         asked = {"query": query, **({} if session is None else {"session_id": session})}
 
-        response = await house.tool("sessions_search", asked)
+        response = await running_api.tool("sessions_search", asked)
 
         assert (response.status_code, response.json()["code"]) == (422, "search_too_long")
         assert "at most" in response.json()["error"]
 
     @pytest.mark.parametrize("query", LONG[:4], ids=len)
-    async def test_it_is_refused_in_the_list_too(self, house: House, query: str):
-        response = await house.get("/api/sessions", q=query)
+    async def test_it_is_refused_in_the_list_too(self, running_api: RunningApi, query: str):
+        response = await running_api.get("/api/sessions", q=query)
 
         assert (response.status_code, response.json()["code"]) == (422, "search_too_long")
 
     @pytest.mark.parametrize("query", [" ".join(["word"] * 32), "x" * 1024, "", " "], ids=len)
-    async def test_one_that_is_just_short_enough_is_answered(self, house: House, query: str):
-        response = await house.tool("sessions_search", {"query": query})
+    async def test_one_that_is_just_short_enough_is_answered(
+        self, running_api: RunningApi, query: str
+    ):
+        response = await running_api.tool("sessions_search", {"query": query})
 
         assert response.json()["success"]
 
@@ -53,18 +55,18 @@ class TestTime:
         """Searches of a millisecond."""
         return settings.replace(search_timeout_ms=1)
 
-    async def test_a_search_that_takes_too_long_is_ended_and_says_so(self, house: House):
+    async def test_a_search_that_takes_too_long_is_ended_and_says_so(self, running_api: RunningApi):
         words = " ".join(f"word{number}" for number in range(30))
         text = " ".join([words] * 40)
         for _ in range(10):
-            await house.say("s", *[text] * 30)
+            await running_api.say("s", *[text] * 30)
 
-        tool = await house.tool("sessions_search", {"query": words, "limit": 1000})
-        listed = await house.get("/api/sessions", q=words)
+        tool = await running_api.tool("sessions_search", {"query": words, "limit": 1000})
+        listed = await running_api.get("/api/sessions", q=words)
 
         for response in (tool, listed):
             assert (response.status_code, response.json()["code"]) == (422, "search_too_slow")
-        assert (await house.get("/api/sessions")).status_code == 200
+        assert (await running_api.get("/api/sessions")).status_code == 200
 
 
 class TestNumber:
@@ -73,53 +75,60 @@ class TestNumber:
         """A place for turns that are taken and not given back."""
         self.turns: list[object] = []
 
-    async def occupied(self, house: House, *agents: str | None) -> None:
+    async def occupied(self, running_api: RunningApi, *agents: str | None) -> None:
         """Searches of these agents that never end."""
         for agent in agents:
-            turn = house.app.state.api.service.searches.turn(Principal(agent, TokenScope.READ))
+            turn = running_api.app.state.api.service.searches.turn(
+                Principal(agent, TokenScope.READ)
+            )
             await turn.__aenter__()
             # One that nothing holds on to would end by itself.
             self.turns.append(turn)
 
     @pytest.mark.parametrize("others", [("bert",), ("anna", None)])
     async def test_one_that_gets_no_turn_is_told_to_come_again(
-        self, house: House, others: tuple[str | None, ...], monkeypatch: pytest.MonkeyPatch
+        self,
+        running_api: RunningApi,
+        others: tuple[str | None, ...],
+        monkeypatch: pytest.MonkeyPatch,
     ):
         monkeypatch.setattr(searches, "PATIENCE", 0.05)
-        await self.occupied(house, *others)
+        await self.occupied(running_api, *others)
 
-        response = await house.tool("sessions_search", {"query": "x"}, who="bert")
+        response = await running_api.tool("sessions_search", {"query": "x"}, who="bert")
 
         assert (response.status_code, response.json()["code"]) == (429, "too_many_searches")
         assert response.headers["retry-after"] == "1"
 
-    async def test_one_agents_search_leaves_room_for_another_agents(self, house: House):
-        await self.occupied(house, "bert")
+    async def test_one_agents_search_leaves_room_for_another_agents(self, running_api: RunningApi):
+        await self.occupied(running_api, "bert")
 
-        response = await house.tool("sessions_search", {"query": "x"}, who="anna")
+        response = await running_api.tool("sessions_search", {"query": "x"}, who="anna")
 
         assert response.status_code == 200
 
-    async def test_all_that_come_at_once_are_answered_in_turn(self, house: House):
-        await house.say("annas", "word", agent="anna")
+    async def test_all_that_come_at_once_are_answered_in_turn(self, running_api: RunningApi):
+        await running_api.say("annas", "word", agent="anna")
         asked = {"query": "word"}
 
         answers = await asyncio.gather(
-            *(house.tool("sessions_search", asked, who=who) for who in ["anna", "bert"] * 20)
+            *(running_api.tool("sessions_search", asked, who=who) for who in ["anna", "bert"] * 20)
         )
 
         found = [len(answer.json()["data"]["messages"]) for answer in answers]
         assert found == [1, 0] * 20
 
-    async def test_one_that_gave_up_keeps_no_turn(self, house: House):
-        service = house.app.state.api.service
+    async def test_one_that_gave_up_keeps_no_turn(self, running_api: RunningApi):
+        service = running_api.app.state.api.service
         anna = Principal("anna", TokenScope.READ)
         async with service.searches.turn(anna):
-            waiting = asyncio.create_task(house.tool("sessions_search", {"query": "x"}, who="anna"))
+            waiting = asyncio.create_task(
+                running_api.tool("sessions_search", {"query": "x"}, who="anna")
+            )
             await asyncio.wait([waiting], timeout=0.05)
             waiting.cancel()
         await asyncio.wait([waiting])
 
-        response = await house.tool("sessions_search", {"query": "x"}, who="anna")
+        response = await running_api.tool("sessions_search", {"query": "x"}, who="anna")
 
         assert response.status_code == 200

@@ -14,23 +14,23 @@ from sessions.models import EventType
 from sessions.process.settings import Settings
 from sessions.store.factory import make_session_backend
 from sessions.stream.turns import TurnStream
-from tests.api.house import House, path_of
+from tests.api.running_api import RunningApi, path_of
 
 EARLY, LATE = 1_700_000_000_000_000, 1_700_000_060_000_000
 
 
-async def listed(house: House, **query: Any) -> list[str]:
+async def listed(running_api: RunningApi, **query: Any) -> list[str]:
     """The keys in a list of sessions."""
-    response = await house.get("/api/sessions", **query)
+    response = await running_api.get("/api/sessions", **query)
     assert response.status_code == 200, response.text
     return [row["session_key"] for row in response.json()["sessions"]]
 
 
 class TestTheList:
-    async def test_rows_are_upstreams(self, house: House):
-        await house.say("gw_abc", "hello", agent="anna", channel="telegram.home", at=EARLY)
+    async def test_rows_are_upstreams(self, running_api: RunningApi):
+        await running_api.say("gw_abc", "hello", agent="anna", channel="telegram.home", at=EARLY)
 
-        [row] = (await house.get("/api/sessions")).json()["sessions"]
+        [row] = (await running_api.get("/api/sessions")).json()["sessions"]
 
         assert (
             row.items()
@@ -47,18 +47,18 @@ class TestTheList:
         assert "name" not in row
 
     async def test_a_channels_session_is_shown_under_the_agent_that_has_the_channel(
-        self, house: House
+        self, running_api: RunningApi
     ):
-        await house.say("s", "hello", channel="discord.club")
+        await running_api.say("s", "hello", channel="discord.club")
 
-        [row] = (await house.get("/api/sessions")).json()["sessions"]
+        [row] = (await running_api.get("/api/sessions")).json()["sessions"]
 
         assert row["agent_alias"] == "bert"
 
-    async def test_nobodys_sessions_are_listed_with_nulls(self, house: House):
-        await house.say("s", "hello")
+    async def test_nobodys_sessions_are_listed_with_nulls(self, running_api: RunningApi):
+        await running_api.say("s", "hello")
 
-        [row] = (await house.get("/api/sessions")).json()["sessions"]
+        [row] = (await running_api.get("/api/sessions")).json()["sessions"]
 
         assert (row["agent_alias"], row["channel_id"]) == (None, None)
 
@@ -79,25 +79,29 @@ class TestTheList:
             ({"limit": 1}, ["runs"]),
         ],
     )
-    async def test_it_can_be_narrowed(self, house: House, query: dict[str, Any], found: list[str]):
-        await house.say("in-channel", "umbrella", channel="telegram.home", at=EARLY)
-        await house.say("owned", "hello", agent="anna", at=LATE)
-        await house.say("runs", "umbrella", state="running", at=LATE + 1)
+    async def test_it_can_be_narrowed(
+        self, running_api: RunningApi, query: dict[str, Any], found: list[str]
+    ):
+        await running_api.say("in-channel", "umbrella", channel="telegram.home", at=EARLY)
+        await running_api.say("owned", "hello", agent="anna", at=LATE)
+        await running_api.say("runs", "umbrella", state="running", at=LATE + 1)
 
-        assert await listed(house, **query) == found
+        assert await listed(running_api, **query) == found
 
-    async def test_a_plus_in_since_may_come_unescaped(self, house: House):
-        await house.say("s", "hello", at=EARLY)
+    async def test_a_plus_in_since_may_come_unescaped(self, running_api: RunningApi):
+        await running_api.say("s", "hello", at=EARLY)
 
-        response = await house.call("GET", "/api/sessions?since=2023-11-14T23:13:20+01:00")
+        response = await running_api.call("GET", "/api/sessions?since=2023-11-14T23:13:20+01:00")
 
         assert len(response.json()["sessions"]) == 1
 
-    async def test_pages_give_every_session_once(self, house: House):
+    async def test_pages_give_every_session_once(self, running_api: RunningApi):
         for number in range(5):
-            await house.say(f"s{number}", "hello")
-        first = (await house.get("/api/sessions", limit=3)).json()
-        second = (await house.get("/api/sessions", limit=3, cursor=first["next_cursor"])).json()
+            await running_api.say(f"s{number}", "hello")
+        first = (await running_api.get("/api/sessions", limit=3)).json()
+        second = (
+            await running_api.get("/api/sessions", limit=3, cursor=first["next_cursor"])
+        ).json()
 
         rows = first["sessions"] + second["sessions"]
         assert [row["session_id"] for row in rows] == ["s4", "s3", "s2", "s1", "s0"]
@@ -111,20 +115,20 @@ class TestTheList:
         ],
     )
     async def test_a_query_that_makes_no_sense_is_refused(
-        self, house: House, query: dict[str, Any]
+        self, running_api: RunningApi, query: dict[str, Any]
     ):
-        response = await house.get("/api/sessions", **query)
+        response = await running_api.get("/api/sessions", **query)
 
         assert (response.status_code, response.json()["code"]) == (422, "invalid_argument")
 
 
 class TestRunning:
-    async def test_only_the_gateways_running_sessions_are_listed(self, house: House):
-        await house.say("gw_runs", "hello", state="running", at=EARLY)
-        await house.say("gw_rests", "hello")
-        await house.say("telegram_runs", "hello", state="running")
+    async def test_only_the_gateways_running_sessions_are_listed(self, running_api: RunningApi):
+        await running_api.say("gw_runs", "hello", state="running", at=EARLY)
+        await running_api.say("gw_rests", "hello")
+        await running_api.say("telegram_runs", "hello", state="running")
 
-        sessions = (await house.get("/api/sessions/running")).json()["sessions"]
+        sessions = (await running_api.get("/api/sessions/running")).json()["sessions"]
 
         assert sessions == [
             {
@@ -137,11 +141,13 @@ class TestRunning:
 
 
 class TestMessages:
-    async def test_they_come_oldest_first_under_the_id_that_was_asked(self, house: House):
-        await house.say("gw_abc", "one", at=EARLY)
-        await house.say("gw_abc", "two", role="assistant")
+    async def test_they_come_oldest_first_under_the_id_that_was_asked(
+        self, running_api: RunningApi
+    ):
+        await running_api.say("gw_abc", "one", at=EARLY)
+        await running_api.say("gw_abc", "two", role="assistant")
 
-        body = (await house.get(path_of("abc", "messages"))).json()
+        body = (await running_api.get(path_of("abc", "messages"))).json()
 
         assert body["session_id"] == "abc"
         assert body["session_persistence"] is True
@@ -151,16 +157,18 @@ class TestMessages:
         ]
         assert body["messages"][0]["created_at"] == "2023-11-14T22:13:20+00:00"
 
-    async def test_an_unknown_session_has_none(self, house: House):
-        response = await house.get(path_of("nobody", "messages"))
+    async def test_an_unknown_session_has_none(self, running_api: RunningApi):
+        response = await running_api.get(path_of("nobody", "messages"))
 
         assert response.status_code == 200
         assert response.json()["messages"] == []
 
-    async def test_one_that_is_posted_is_the_agents(self, house: House):
-        await house.say("gw_abc", "one")
+    async def test_one_that_is_posted_is_the_agents(self, running_api: RunningApi):
+        await running_api.say("gw_abc", "one")
 
-        response = await house.call("POST", path_of("abc", "messages"), json={"content": " two "})
+        response = await running_api.call(
+            "POST", path_of("abc", "messages"), json={"content": " two "}
+        )
 
         assert response.status_code == 200
         assert response.json() == {
@@ -169,7 +177,7 @@ class TestMessages:
             "message": {"role": "assistant", "content": " two "},
             "session_persistence": True,
         }
-        assert await house.contents("gw_abc") == ["one", " two "]
+        assert await running_api.contents("gw_abc") == ["one", " two "]
 
     @pytest.mark.parametrize(
         ("session", "body", "status", "error"),
@@ -181,65 +189,67 @@ class TestMessages:
         ],
     )
     async def test_what_cannot_be_posted_is_refused(
-        self, house: House, session: str, body: dict[str, str], status: int, error: str
+        self, running_api: RunningApi, session: str, body: dict[str, str], status: int, error: str
     ):
-        await house.say("s", "one")
+        await running_api.say("s", "one")
 
-        response = await house.call("POST", path_of(session, "messages"), json=body)
+        response = await running_api.call("POST", path_of(session, "messages"), json=body)
 
         assert response.status_code == status
         assert response.json()["error"].startswith(error)
-        assert await house.contents("s") == ["one"]
+        assert await running_api.contents("s") == ["one"]
 
 
 class TestChanges:
-    async def test_a_session_is_deleted(self, house: House):
-        await house.say("gw_abc", "one")
+    async def test_a_session_is_deleted(self, running_api: RunningApi):
+        await running_api.say("gw_abc", "one")
 
-        response = await house.call("DELETE", path_of("abc"))
+        response = await running_api.call("DELETE", path_of("abc"))
 
         assert response.json() == {"deleted": True, "session_id": "abc"}
-        assert await listed(house) == []
+        assert await listed(running_api) == []
 
-    async def test_a_session_is_renamed(self, house: House):
-        await house.say("gw_abc", "one")
+    async def test_a_session_is_renamed(self, running_api: RunningApi):
+        await running_api.say("gw_abc", "one")
 
-        response = await house.call("PUT", path_of("abc"), json={"name": " Kitchen "})
+        response = await running_api.call("PUT", path_of("abc"), json={"name": " Kitchen "})
 
         assert response.json() == {"session_id": "abc", "name": "Kitchen"}
-        [row] = (await house.get("/api/sessions")).json()["sessions"]
+        [row] = (await running_api.get("/api/sessions")).json()["sessions"]
         assert row["name"] == "Kitchen"
 
     @pytest.mark.parametrize("body", [{}, {"name": ""}, {"name": "  "}])
-    async def test_a_name_is_required(self, house: House, body: dict[str, str]):
-        response = await house.call("PUT", path_of("s"), json=body)
+    async def test_a_name_is_required(self, running_api: RunningApi, body: dict[str, str]):
+        response = await running_api.call("PUT", path_of("s"), json=body)
 
         assert response.status_code == 400
         assert response.json()["error"] == "name is required"
 
     @pytest.mark.parametrize(("method", "body"), [("DELETE", None), ("PUT", {"name": "n"})])
-    async def test_an_unknown_session_is_404(self, house: House, method: str, body: object):
-        response = await house.call(method, path_of("nobody"), json=body)
+    async def test_an_unknown_session_is_404(
+        self, running_api: RunningApi, method: str, body: object
+    ):
+        response = await running_api.call(method, path_of("nobody"), json=body)
 
         assert response.status_code == 404
         assert response.json() == {"error": "Session not found", "code": "not_found"}
 
-    async def test_the_same_key_twice_has_one_effect(self, house: House):
-        await house.say("s", "one")
+    async def test_the_same_key_twice_has_one_effect(self, running_api: RunningApi):
+        await running_api.say("s", "one")
         options: dict[str, Any] = {
             "headers": {"Idempotency-Key": "again"},
             "json": {"content": "two"},
         }
 
-        await house.call("POST", path_of("s", "messages"), **options)
-        await house.call("POST", path_of("s", "messages"), **options)
+        await running_api.call("POST", path_of("s", "messages"), **options)
+        await running_api.call("POST", path_of("s", "messages"), **options)
 
-        assert await house.contents("s") == ["one", "two"]
+        assert await running_api.contents("s") == ["one", "two"]
 
 
 class TestState:
-    async def test_a_running_turn_is_named(self, house: House):
-        await house.publish(
+    async def test_a_running_turn_is_named(self, running_api: RunningApi):
+        await running_api.publish(
             EventType.APPEND,
             "gw_abc",
             id="t1",
@@ -248,21 +258,21 @@ class TestState:
             state="running",
         )
 
-        body = (await house.get(path_of("abc", "state"))).json()
+        body = (await running_api.get(path_of("abc", "state"))).json()
 
         assert body.items() >= {"session_id": "abc", "state": "running", "turn_id": "t1"}.items()
         assert body["turn_started_at"].endswith("+00:00")
 
-    async def test_a_resting_session_has_no_turn(self, house: House):
-        await house.say("s", "one")
+    async def test_a_resting_session_has_no_turn(self, running_api: RunningApi):
+        await running_api.say("s", "one")
 
-        assert (await house.get(path_of("s", "state"))).json() == {
+        assert (await running_api.get(path_of("s", "state"))).json() == {
             "session_id": "s",
             "state": "idle",
         }
 
-    async def test_an_unknown_session_is_404(self, house: House):
-        response = await house.get(path_of("nobody", "state"))
+    async def test_an_unknown_session_is_404(self, running_api: RunningApi):
+        response = await running_api.get(path_of("nobody", "state"))
 
         assert response.status_code == 404
 
@@ -294,32 +304,32 @@ class TestAbort:
             )
 
     async def test_a_running_turn_is_stopped_by_the_replica_that_runs_it(
-        self, house: House, aborter: RecordingAborter
+        self, running_api: RunningApi, aborter: RecordingAborter
     ):
-        await house.say("gw_abc", "hello", state="running", agent="anna")
+        await running_api.say("gw_abc", "hello", state="running", agent="anna")
 
-        response = await house.call("POST", path_of("abc", "abort"))
+        response = await running_api.call("POST", path_of("abc", "abort"))
 
         assert response.json() == {"status": "aborted"}
         assert aborter.stopped == [("gw_abc", "anna")]
 
     @pytest.mark.parametrize("session", ["rests", "nobody"])
     async def test_without_a_turn_there_is_nothing_to_stop(
-        self, house: House, aborter: RecordingAborter, session: str
+        self, running_api: RunningApi, aborter: RecordingAborter, session: str
     ):
-        await house.say("rests", "hello")
+        await running_api.say("rests", "hello")
 
-        response = await house.call("POST", path_of(session, "abort"))
+        response = await running_api.call("POST", path_of(session, "abort"))
 
         assert (response.status_code, response.json()) == (200, {"status": "no_active_response"})
         assert aborter.stopped == []
 
     async def test_a_session_that_is_deleted_has_its_turn_stopped(
-        self, house: House, aborter: RecordingAborter
+        self, running_api: RunningApi, aborter: RecordingAborter
     ):
-        await house.say("s", "hello", state="running", channel="telegram.home")
+        await running_api.say("s", "hello", state="running", channel="telegram.home")
 
-        await house.call("DELETE", path_of("s"))
+        await running_api.call("DELETE", path_of("s"))
 
         assert aborter.stopped == [("s", "anna")]
 
@@ -328,39 +338,41 @@ class TestPaths:
     @pytest.mark.parametrize(
         "key", ["a/b", "a%2Fb", "a%b", "ключ", "日本", "a?b#c", "a/messages", "running"]
     )
-    async def test_every_key_has_a_path_of_its_own(self, house: House, key: str):
-        await house.say("a", "another")
-        await house.say(key, "hello")
+    async def test_every_key_has_a_path_of_its_own(self, running_api: RunningApi, key: str):
+        await running_api.say("a", "another")
+        await running_api.say(key, "hello")
 
-        messages = (await house.get(path_of(key, "messages"))).json()["messages"]
-        state = (await house.get(path_of(key, "state"))).json()
-        renamed = await house.call("PUT", path_of(key), json={"name": "n"})
-        deleted = await house.call("DELETE", path_of(key))
+        messages = (await running_api.get(path_of(key, "messages"))).json()["messages"]
+        state = (await running_api.get(path_of(key, "state"))).json()
+        renamed = await running_api.call("PUT", path_of(key), json={"name": "n"})
+        deleted = await running_api.call("DELETE", path_of(key))
 
         assert [message["content"] for message in messages] == ["hello"]
         assert state["session_id"] == key
         assert renamed.json() == {"session_id": key, "name": "n"}
         assert deleted.json() == {"deleted": True, "session_id": key}
-        assert await listed(house) == ["a"]
+        assert await listed(running_api) == ["a"]
 
-    async def test_a_slash_that_is_not_escaped_is_no_part_of_a_key(self, house: House):
-        await house.say("a/b", "hello")
+    async def test_a_slash_that_is_not_escaped_is_no_part_of_a_key(self, running_api: RunningApi):
+        await running_api.say("a/b", "hello")
 
-        response = await house.get("/api/sessions/a/b/messages")
+        response = await running_api.get("/api/sessions/a/b/messages")
 
         assert response.status_code == 404
         assert "%2F" in response.json()["error"]
 
     @pytest.mark.parametrize("path", ["/api/sessions/%ff/messages", "/api/sessions/%C3/state"])
-    async def test_what_is_no_utf8_is_refused(self, house: House, path: str):
-        response = await house.get(path)
+    async def test_what_is_no_utf8_is_refused(self, running_api: RunningApi, path: str):
+        response = await running_api.get(path)
 
         assert (response.status_code, response.json()["code"]) == (400, "invalid_path")
 
-    async def test_under_a_root_path_the_key_is_the_same(self, app: FastAPI, house: House):
-        await house.say("a/b", "hello")
+    async def test_under_a_root_path_the_key_is_the_same(
+        self, app: FastAPI, running_api: RunningApi
+    ):
+        await running_api.say("a/b", "hello")
         transport = httpx.ASGITransport(app, root_path="/turnstream")
-        token = {"Authorization": f"Bearer {house.tokens['admin']}"}
+        token = {"Authorization": f"Bearer {running_api.tokens['admin']}"}
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             response = await http.get(f"/turnstream{path_of('a/b', 'messages')}", headers=token)
 

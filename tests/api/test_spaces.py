@@ -8,7 +8,7 @@ import pytest
 
 from sessions.ids import stored_id
 from sessions.models import Event, EventType, Position, StreamId
-from tests.api.house import House, path_of
+from tests.api.running_api import RunningApi, path_of
 
 KEY: Final = {"Idempotency-Key": "k"}
 ANNAS: Final = stored_id("k", "anna")
@@ -25,18 +25,18 @@ def ancient(event_id: str) -> str:
     return str(Position(0, StreamId(0, 1), event_id))
 
 
-async def told(house: House, who: str) -> list[tuple[int, str]]:
+async def told(running_api: RunningApi, who: str) -> list[tuple[int, str]]:
     """All that one may learn of an event `k` without changing anything."""
     asked = [
-        await house.get("/api/outcomes/k", who=who),
-        await house.get("/api/outcomes/k", who=who, by="anna"),
-        await house.get(f"/api/outcomes/{ANNAS}", who=who),
+        await running_api.get("/api/outcomes/k", who=who),
+        await running_api.get("/api/outcomes/k", who=who, by="anna"),
+        await running_api.get(f"/api/outcomes/{ANNAS}", who=who),
         *[
-            await house.get("/api/outcomes/k", who=who, entry=ancient(event_id))
+            await running_api.get("/api/outcomes/k", who=who, entry=ancient(event_id))
             for event_id in ("k", ANNAS, BERTS)
         ],
         *[
-            await house.get("/api/sessions/running", who=who, after=ancient(event_id))
+            await running_api.get("/api/sessions/running", who=who, after=ancient(event_id))
             for event_id in ("k", ANNAS, BERTS)
         ],
     ]
@@ -46,93 +46,97 @@ async def told(house: House, who: str) -> list[tuple[int, str]]:
 class TestAnothersEvent:
     @pytest.mark.parametrize("by", ["anna", None])
     @pytest.mark.parametrize("who", ["bert", "bert-reads", "admin as bert", "serve as bert"])
-    async def test_nothing_tells_that_there_is_one(self, house: House, by: str | None, who: str):
-        await house.say("berts", "x", agent="bert")
-        before = await told(house, who)
+    async def test_nothing_tells_that_there_is_one(
+        self, running_api: RunningApi, by: str | None, who: str
+    ):
+        await running_api.say("berts", "x", agent="bert")
+        before = await told(running_api, who)
 
-        await house.leading.publish(message("annas", agent="anna", by=by))
-        after = await told(house, who)
+        await running_api.leading.publish(message("annas", agent="anna", by=by))
+        after = await told(running_api, who)
 
         assert after == before
         assert {status for status, _ in before} == {404, 410}
 
     @pytest.mark.parametrize("by", ["anna", None])
-    async def test_its_id_is_free_for_ones_own(self, house: House, by: str | None):
-        await house.say("berts", "x", agent="bert")
-        await house.leading.publish(message("annas", agent="anna", by=by))
+    async def test_its_id_is_free_for_ones_own(self, running_api: RunningApi, by: str | None):
+        await running_api.say("berts", "x", agent="bert")
+        await running_api.leading.publish(message("annas", agent="anna", by=by))
 
-        sent = await house.answer(
+        sent = await running_api.answer(
             "sessions_send", {"session_id": "berts", "message": "hi"}, who="bert", headers=KEY
         )
-        own = (await house.get("/api/outcomes/k", who="bert")).json()
+        own = (await running_api.get("/api/outcomes/k", who="bert")).json()
 
         assert sent["success"]
-        assert await house.contents("berts") == ["x", "hi"]
+        assert await running_api.contents("berts") == ["x", "hi"]
         assert (own["id"], own["session"], own["outcome"]) == ("k", "berts", "applied")
         assert (own["duplicates"], own["position"]) == (0, sent["position"])
 
-    async def test_an_operators_event_in_ones_own_session_is_known(self, house: House):
-        position = await house.leading.publish(message("berts", agent="bert"))
+    async def test_an_operators_event_in_ones_own_session_is_known(self, running_api: RunningApi):
+        position = await running_api.leading.publish(message("berts", agent="bert"))
 
-        outcome = await house.get("/api/outcomes/k", who="bert")
-        waited = await house.get("/api/sessions/running", who="bert", after=ancient("k"))
+        outcome = await running_api.get("/api/outcomes/k", who="bert")
+        waited = await running_api.get("/api/sessions/running", who="bert", after=ancient("k"))
 
         assert (outcome.status_code, outcome.json()["position"]) == (200, str(position))
         assert waited.status_code == 200
 
     @pytest.mark.parametrize("life", ["applied", "without effect"])
-    async def test_an_event_of_a_former_owners_session_stays_unknown(self, house: House, life: str):
+    async def test_an_event_of_a_former_owners_session_stays_unknown(
+        self, running_api: RunningApi, life: str
+    ):
         agent = "anna" if life == "applied" else "carl"
-        await house.say("k", "anna's", agent="anna")
-        await house.leading.publish(message("k", agent=agent))
-        await house.publish(EventType.DELETE, "k", agent="anna")
-        await house.say("k", "bert's", agent="bert", at=0)
+        await running_api.say("k", "anna's", agent="anna")
+        await running_api.leading.publish(message("k", agent=agent))
+        await running_api.publish(EventType.DELETE, "k", agent="anna")
+        await running_api.say("k", "bert's", agent="bert", at=0)
 
-        assert {status for status, _ in await told(house, "bert")} == {404, 410}
+        assert {status for status, _ in await told(running_api, "bert")} == {404, 410}
 
-    async def test_ones_own_event_goes_before_an_operators(self, house: House):
-        await house.leading.publish(message("berts", "operator's", agent="bert"))
-        own = await house.leading.publish(message("berts", "own", agent="bert", by="bert"))
+    async def test_ones_own_event_goes_before_an_operators(self, running_api: RunningApi):
+        await running_api.leading.publish(message("berts", "operator's", agent="bert"))
+        own = await running_api.leading.publish(message("berts", "own", agent="bert", by="bert"))
 
-        outcome = await house.get("/api/outcomes/k", who="bert")
+        outcome = await running_api.get("/api/outcomes/k", who="bert")
 
         assert outcome.json()["position"] == str(own)
 
 
 class TestAdministrators:
-    async def test_they_name_the_agent_whose_event_they_mean(self, house: House):
-        operators = await house.leading.publish(message("s"))
-        annas = await house.leading.publish(message("annas", agent="anna", by="anna"))
+    async def test_they_name_the_agent_whose_event_they_mean(self, running_api: RunningApi):
+        operators = await running_api.leading.publish(message("s"))
+        annas = await running_api.leading.publish(message("annas", agent="anna", by="anna"))
 
-        plain = (await house.get("/api/outcomes/k")).json()
-        named = (await house.get("/api/outcomes/k", by="anna")).json()
-        nobodys = await house.get("/api/outcomes/k", by="bert")
+        plain = (await running_api.get("/api/outcomes/k")).json()
+        named = (await running_api.get("/api/outcomes/k", by="anna")).json()
+        nobodys = await running_api.get("/api/outcomes/k", by="bert")
 
         assert (plain["id"], plain["position"]) == ("k", str(operators))
         assert (named["id"], named["position"]) == ("k", str(annas))
         assert nobodys.status_code == 404
 
-    async def test_histories_say_who_published(self, house: House):
-        await house.leading.publish(message("annas", agent="anna"))
-        await house.answer(
+    async def test_histories_say_who_published(self, running_api: RunningApi):
+        await running_api.leading.publish(message("annas", agent="anna"))
+        await running_api.answer(
             "sessions_send", {"session_id": "annas", "message": "hi"}, who="anna", headers=KEY
         )
 
-        tool = (await house.data("sessions_history", {"session_id": "annas"}))["messages"]
-        route = (await house.get(path_of("annas", "messages"))).json()["messages"]
-        found = (await house.data("sessions_search", {"query": "hi"}))["messages"]
+        tool = (await running_api.data("sessions_history", {"session_id": "annas"}))["messages"]
+        route = (await running_api.get(path_of("annas", "messages"))).json()["messages"]
+        found = (await running_api.data("sessions_search", {"query": "hi"}))["messages"]
 
         assert [row.get("by") for row in tool] == [None, "anna"]
         assert "by" not in tool[0]
         assert route == tool
         assert found == [{"session": "annas", **tool[1]}]
 
-    async def test_dead_letters_say_who_published(self, house: House):
-        await house.leading.publish(message("annas", agent="anna", by="anna"))
-        await house.leading.publish(message("annas", "other", agent="anna", by="anna"))
-        await house.leading.publish(message("s"), message("s", "other"))
+    async def test_dead_letters_say_who_published(self, running_api: RunningApi):
+        await running_api.leading.publish(message("annas", agent="anna", by="anna"))
+        await running_api.leading.publish(message("annas", "other", agent="anna", by="anna"))
+        await running_api.leading.publish(message("s"), message("s", "other"))
 
-        letters = (await house.get("/api/dead-letters")).json()["dead_letters"]
+        letters = (await running_api.get("/api/dead-letters")).json()["dead_letters"]
 
         assert [letter.get("by") for letter in letters] == [None, "anna"]
         assert [letter["event_id"] for letter in letters] == ["k", "k"]

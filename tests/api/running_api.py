@@ -18,7 +18,7 @@ Body = dict[str, Any]
 
 
 @dataclass
-class House:
+class RunningApi:
     """The api as its callers have it; `who` names one of the tokens (see `tokens`)."""
 
     app: FastAPI
