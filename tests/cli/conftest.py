@@ -12,9 +12,9 @@ from tests.cli.command import Up
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A running `turnstream up`, whose workspace has a path of 200 characters."""
-    parent = tmp_path_factory.mktemp("house")
+    parent = tmp_path_factory.mktemp("up")
     with Up.running(parent / ("w" * (199 - len(str(parent))))) as up:
         yield up
 

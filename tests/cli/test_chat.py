@@ -22,46 +22,46 @@ def room() -> str:
     return uuid.uuid4().hex
 
 
-def test_one_message_gets_its_answer(house: Up, room: str):
-    result = house.run("chat", "Is the kettle on?", "--room", room)
+def test_one_message_gets_its_answer(up: Up, room: str):
+    result = up.run("chat", "Is the kettle on?", "--room", room)
     assert (result.code, result.out) == (0, "Is the kettle on?\n")
 
 
 def test_lines_of_a_pipe_are_one_conversation_that_is_kept(
-    house: Up, room: str, monkeypatch: pytest.MonkeyPatch
+    up: Up, room: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(sys, "stdin", io.StringIO("one\n\n two \n/quit\nthree\n"))
-    assert house.run("chat", "--room", room).out == "one\ntwo\n"
+    assert up.run("chat", "--room", room).out == "one\ntwo\n"
     key = f"cli_main_{room}_user"
-    shown = house.run("sessions", "show", key, "--json").json()
+    shown = up.run("sessions", "show", key, "--json").json()
     assert [message["content"] for message in shown["messages"]] == ["one", "one", "two", "two"]
-    listed = house.run("sessions", "list", "--channel", "cli.main", "--all", "--json").json()
+    listed = up.run("sessions", "list", "--channel", "cli.main", "--all", "--json").json()
     [row] = [row for row in listed["sessions"] if row["session_key"] == key]
     assert (row["agent_alias"], row["room_id"], row["sender_id"]) == ("main", room, "user")
 
 
-def test_new_forgets_what_was_said(house: Up, room: str):
-    house.run("chat", "one", "--room", room)
-    assert house.run("chat", "/new", "--room", room).out == (
+def test_new_forgets_what_was_said(up: Up, room: str):
+    up.run("chat", "one", "--room", room)
+    assert up.run("chat", "/new", "--room", room).out == (
         "Conversation history cleared. Starting fresh.\n"
     )
-    house.run("chat", "two", "--room", room)
-    shown = house.run("sessions", "show", f"cli_main_{room}_user", "--json").json()
+    up.run("chat", "two", "--room", room)
+    shown = up.run("sessions", "show", f"cli_main_{room}_user", "--json").json()
     assert [message["content"] for message in shown["messages"]] == ["two", "two"]
 
 
-def test_stop_without_an_answer_to_stop_says_nothing(house: Up, room: str):
-    result = house.run("chat", "/stop", "--room", room)
+def test_stop_without_an_answer_to_stop_says_nothing(up: Up, room: str):
+    result = up.run("chat", "/stop", "--room", room)
     assert (result.code, result.out) == (0, "")
 
 
-def test_json_tells_the_session(house: Up, room: str):
-    answer = house.run("chat", "hello", "--room", room, "--json").json()
+def test_json_tells_the_session(up: Up, room: str):
+    answer = up.run("chat", "hello", "--room", room, "--json").json()
     assert (answer["session"], answer["reply"]) == (f"cli_main_{room}_user", "hello")
 
 
-def test_an_agent_that_is_not_there_is_said(house: Up):
-    result = house.run("chat", "hello", "--agent", "zed")
+def test_an_agent_that_is_not_there_is_said(up: Up):
+    result = up.run("chat", "hello", "--agent", "zed")
     assert result.code == 1
     assert "there is no channel cli.zed" in result.err
 

@@ -14,15 +14,15 @@ from tests.cli.command import Up, turnstream, write_turns
 from tests.cli.planted import store_file
 
 
-def verdicts(house: Up) -> dict[str, str]:
+def verdicts(up: Up) -> dict[str, str]:
     """The verdict of each check."""
-    checks = house.run("doctor", "--json").json()["checks"]
+    checks = up.run("doctor", "--json").json()["checks"]
     return {check["name"]: check["verdict"] for check in checks}
 
 
-def test_a_system_that_runs_is_well(house: Up) -> None:
+def test_a_system_that_runs_is_well(up: Up) -> None:
     """Every part was looked at."""
-    found = verdicts(house)
+    found = verdicts(up)
     assert set(found) == {
         *("python", "sqlite", "workspace", "disk", "store"),
         *("redis server", "redis", "redis settings", "port"),
@@ -30,9 +30,9 @@ def test_a_system_that_runs_is_well(house: Up) -> None:
     assert set(found.values()) == {"ok"}
 
 
-def test_versions_and_digests_are_told(house: Up) -> None:
+def test_versions_and_digests_are_told(up: Up) -> None:
     """What one would compare when two machines differ."""
-    told = house.run("doctor").out
+    told = up.run("doctor").out
     assert "sha256" in told
     assert "schema version 3" in told
     assert f"{sqlite3.sqlite_version}, {ORIGIN}" in told

@@ -185,28 +185,28 @@ def test_ingest_shows_the_workspace_s_token_to_no_other_store(stopped: Path):
         assert OTHER in found.err
 
 
-def test_nothing_is_published_whose_outcome_nobody_can_tell(house: Up, key: str):
-    url = house.run("redis-url").out.strip()
+def test_nothing_is_published_whose_outcome_nobody_can_tell(up: Up, key: str):
+    url = up.run("redis-url").out.strip()
     with Stranger.listening() as stranger:
         environ = environment(TURNSTREAM_API_URL=stranger.url, REDIS_URL=url)
         fields = (f"session={key}", "role=user", "content=hello")
-        before = house.run("status", "--json").json()["stream"]["last_id"]
-        found = turnstream("publish", "--wait", *fields, workspace=house.workspace, environ=environ)
+        before = up.run("status", "--json").json()["stream"]["last_id"]
+        found = turnstream("publish", "--wait", *fields, workspace=up.workspace, environ=environ)
         assert (found.code, stranger.tokens) == (os.EX_CONFIG, [])
-        assert house.run("status", "--json").json()["stream"]["last_id"] == before
+        assert up.run("status", "--json").json()["stream"]["last_id"] == before
 
 
-def test_the_server_of_the_workspace_s_store_is_shown_its_token(house: Up):
-    environ = environment(TURNSTREAM_API_URL=house.url or "")
-    found = turnstream("sessions", "list", workspace=house.workspace, environ=environ)
+def test_the_server_of_the_workspace_s_store_is_shown_its_token(up: Up):
+    environ = environment(TURNSTREAM_API_URL=up.url or "")
+    found = turnstream("sessions", "list", workspace=up.workspace, environ=environ)
     assert found.code == 0, found.err
 
 
 def test_an_address_with_a_token_of_its_own_is_meant_whatever_the_workspace_holds(
-    house: Up, stopped: Path
+    up: Up, stopped: Path
 ):
-    token = (house.workspace / "token").read_text().strip()
-    environ = environment(TURNSTREAM_API_URL=house.url or "", TURNSTREAM_TOKEN=token)
+    token = (up.workspace / "token").read_text().strip()
+    environ = environment(TURNSTREAM_API_URL=up.url or "", TURNSTREAM_TOKEN=token)
     found = turnstream("sessions", "list", workspace=stopped, environ=environ)
     assert found.code == 0, found.err
 
@@ -221,9 +221,9 @@ def test_the_token_of_the_environment_is_not_shown_to_who_took_the_port(stopped:
 
 
 @pytest.mark.parametrize("command", [("status",), ("sessions", "list"), ("dead", "list")])
-def test_a_workspace_that_is_not_there_is_said(house: Up, tmp_path: Path, command: tuple[str, ...]):
+def test_a_workspace_that_is_not_there_is_said(up: Up, tmp_path: Path, command: tuple[str, ...]):
     nowhere = tmp_path / "nowhere"
-    environ = environment(TURNSTREAM_PORT=(house.url or "").rpartition(":")[2])
+    environ = environment(TURNSTREAM_PORT=(up.url or "").rpartition(":")[2])
     found = turnstream(*command, workspace=nowhere, environ=environ)
     assert found.code == os.EX_TEMPFAIL
     assert f"there is no workspace {nowhere}" in found.out + found.err

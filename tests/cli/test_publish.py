@@ -13,63 +13,63 @@ from tests.cli.command import Up, turnstream
 HELLO = ("role=user", "content=hello")
 
 
-def test_a_published_event_is_in_the_history_at_once(house: Up, key: str) -> None:
+def test_a_published_event_is_in_the_history_at_once(up: Up, key: str) -> None:
     """It prints the id that it chose, and a position."""
-    identity, position = house.run("publish", f"session={key}", *HELLO).out.split()
-    data = house.run("sessions", "show", key, "--json").json()
+    identity, position = up.run("publish", f"session={key}", *HELLO).out.split()
+    data = up.run("sessions", "show", key, "--json").json()
     assert [message["id"] for message in data["messages"]] == [identity]
     assert position.endswith(identity)
 
 
-def test_ids_that_are_chosen_here_sort_by_time(house: Up, key: str) -> None:
+def test_ids_that_are_chosen_here_sort_by_time(up: Up, key: str) -> None:
     """A later one is greater as text."""
-    first, second = (house.run("publish", f"session={key}", *HELLO).out for _ in range(2))
+    first, second = (up.run("publish", f"session={key}", *HELLO).out for _ in range(2))
     assert first < second
 
 
-def test_waiting_tells_the_outcome(house: Up, key: str) -> None:
+def test_waiting_tells_the_outcome(up: Up, key: str) -> None:
     """The same id again has the same outcome and no second effect."""
     for _ in range(2):
-        done = house.run("publish", "--wait", "--json", f"id={key}", f"session={key}", *HELLO)
+        done = up.run("publish", "--wait", "--json", f"id={key}", f"session={key}", *HELLO)
         assert done.json()["outcome"] == "applied"
-    assert house.run("sessions", "show", key, "--json").json()["total"] == 1
+    assert up.run("sessions", "show", key, "--json").json()["total"] == 1
 
 
-def test_an_event_that_contradicts_an_earlier_one_is_an_error(house: Up, key: str) -> None:
+def test_an_event_that_contradicts_an_earlier_one_is_an_error(up: Up, key: str) -> None:
     """Its id has the outcome of the earlier one, and it has one of its own."""
     for content, ending in (("one", ["applied"]), ("two", ["dead", "id_conflict"])):
         fields = (f"id={key}", f"session={key}", "role=user", f"content={content}")
-        done = house.run("publish", "--wait", *fields)
+        done = up.run("publish", "--wait", *fields)
         assert done.out.split()[2:] == ending
         assert done.code == (1 if content == "two" else 0)
 
 
-def test_an_event_without_effect_says_why(house: Up, key: str) -> None:
+def test_an_event_without_effect_says_why(up: Up, key: str) -> None:
     """A rename of nothing is no error, and no rename."""
-    done = house.run("publish", "--wait", "type=rename", f"session={key}", "name=x")
+    done = up.run("publish", "--wait", "type=rename", f"session={key}", "name=x")
     assert done.code == 0
     assert done.out.split()[-2:] == ["noop", "no_session"]
 
 
-def test_a_field_that_does_not_exist_is_refused(house: Up, key: str) -> None:
+def test_a_field_that_does_not_exist_is_refused(up: Up, key: str) -> None:
     """A slip of the pen is not published; the error names the fields that there are."""
-    refused = house.run("publish", f"session={key}", "role=user", "contnet=hello")
+    refused = up.run("publish", f"session={key}", "role=user", "contnet=hello")
     assert refused.code == 1
     assert "contnet" in refused.err
     assert "content" in refused.err
 
 
-def test_a_bad_event_is_refused_before_it_is_published(house: Up) -> None:
+def test_a_bad_event_is_refused_before_it_is_published(up: Up) -> None:
     """By the same validator as everywhere."""
-    refused = house.run("publish", f"session={'x' * 600}", *HELLO)
+    refused = up.run("publish", f"session={'x' * 600}", *HELLO)
     assert refused.code == 1
     assert "session" in refused.err
     assert "Traceback" not in refused.err
 
 
-def test_bytes_that_are_no_text_are_refused(house: Up, key: str) -> None:
+def test_bytes_that_are_no_text_are_refused(up: Up, key: str) -> None:
     """What a shell may hand over is not always UTF-8."""
-    refused = house.run("publish", f"session={key}", "role=user", "content=\udcff")
+    refused = up.run("publish", f"session={key}", "role=user", "content=\udcff")
     assert refused.code == 1
     assert "content" in refused.err
 
@@ -90,16 +90,16 @@ def test_a_redis_that_is_away_is_an_error_to_try_again(workspace: Path) -> None:
     assert "secret" not in refused.err
 
 
-def test_the_url_is_printed_alone(house: Up) -> None:
+def test_the_url_is_printed_alone(up: Up) -> None:
     """So that a script can take it as it is."""
-    url = house.run("redis-url").out
+    url = up.run("redis-url").out
     assert url.startswith("unix://")
     assert url.count("\n") == 1
 
 
-def test_redis_cli_is_told_the_socket(house: Up) -> None:
+def test_redis_cli_is_told_the_socket(up: Up) -> None:
     """`-s` and a path on which somebody listens."""
-    option, path = house.run("redis-url", "--cli").out.split()
+    option, path = up.run("redis-url", "--cli").out.split()
     assert option == "-s"
     with socket.socket(socket.AF_UNIX) as probe:
         probe.connect(path)

@@ -39,64 +39,64 @@ def stored(up: Up) -> int:
     return up.run("status", "--json").json()["store"]["messages"]
 
 
-def test_all_turns_come_into_the_store_once_and_in_order(house: Up, file: Path) -> None:
+def test_all_turns_come_into_the_store_once_and_in_order(up: Up, file: Path) -> None:
     """A second replay of the same file changes nothing."""
-    before = stored(house)
-    summary = house.run("replay", file, "--wait", "--json").json()
+    before = stored(up)
+    summary = up.run("replay", file, "--wait", "--json").json()
     assert (summary["sessions"], summary["turns"]) == (20, 200)
-    assert stored(house) == before + 200
-    assert house.run("replay", file, "--wait", "--publishers", 3).code == 0
-    assert stored(house) == before + 200
-    assert house.run("verify", "--against", file, "--json").json()["agrees"]
+    assert stored(up) == before + 200
+    assert up.run("replay", file, "--wait", "--publishers", 3).code == 0
+    assert stored(up) == before + 200
+    assert up.run("verify", "--against", file, "--json").json()["agrees"]
 
 
-def test_it_says_how_much_and_how_long(house: Up, file: Path) -> None:
+def test_it_says_how_much_and_how_long(up: Up, file: Path) -> None:
     """For people, in a sentence."""
-    done = house.run("replay", file, "--wait")
+    done = up.run("replay", file, "--wait")
     assert done.out.startswith("published 200 turns of 20 sessions in ")
     assert "applied" in done.out
 
 
-def test_a_packed_copy_is_the_same_replay(house: Up, file: Path, tmp_path: Path) -> None:
+def test_a_packed_copy_is_the_same_replay(up: Up, file: Path, tmp_path: Path) -> None:
     """The ids come from the content."""
-    house.run("replay", file, "--wait")
-    before = stored(house)
+    up.run("replay", file, "--wait")
+    before = stored(up)
     packed = tmp_path / "turns.jsonl.gz"
     packed.write_bytes(gzip.compress(file.read_bytes()))
-    assert house.run("replay", packed, "--wait").code == 0
-    assert stored(house) == before
+    assert up.run("replay", packed, "--wait").code == 0
+    assert stored(up) == before
 
 
-def test_an_interrupted_replay_goes_on_where_it_stopped(house: Up, file: Path) -> None:
+def test_an_interrupted_replay_goes_on_where_it_stopped(up: Up, file: Path) -> None:
     """Ctrl-C leaves a part of the turns; the same command brings the others."""
-    before = stored(house)
-    with Command(house.workspace, environment(), "replay", str(file), "--rate", "50") as slow:
-        wait_until_sync(lambda: stored(house) > before)
+    before = stored(up)
+    with Command(up.workspace, environment(), "replay", str(file), "--rate", "50") as slow:
+        wait_until_sync(lambda: stored(up) > before)
         assert slow.stop_sync(signal.SIGINT) == 130
     assert "the same command goes on" in slow.log
-    assert stored(house) < before + 200
-    assert house.run("replay", file, "--wait").code == 0
-    assert stored(house) == before + 200
-    assert house.run("verify", "--against", file).code == 0
+    assert stored(up) < before + 200
+    assert up.run("replay", file, "--wait").code == 0
+    assert stored(up) == before + 200
+    assert up.run("verify", "--against", file).code == 0
 
 
-def test_sessions_may_come_one_after_another(house: Up, file: Path, key: str) -> None:
+def test_sessions_may_come_one_after_another(up: Up, file: Path, key: str) -> None:
     """Without interleaving a single publisher keeps the file's own order."""
-    done = house.run("replay", file, "--no-interleave", "--publishers", 1, "--wait")
+    done = up.run("replay", file, "--no-interleave", "--publishers", 1, "--wait")
     assert done.code == 0
-    listed = house.run("sessions", "list", "--all", "--json").json()["sessions"]
+    listed = up.run("sessions", "list", "--all", "--json").json()["sessions"]
     own = [row["session_key"] for row in listed if row["session_key"].startswith(key)]
     assert own[::-1] == [f"{key}_{number}" for number in range(20)]
 
 
-def test_a_bad_line_keeps_everything_from_being_published(house: Up, file: Path) -> None:
+def test_a_bad_line_keeps_everything_from_being_published(up: Up, file: Path) -> None:
     """The error has the line's number."""
     file.write_text(file.read_text() + '{"session": "x", "role": "user"}\n')
-    before = house.run("status", "--json").json()["stream"]["last_id"]
-    refused = house.run("replay", file)
+    before = up.run("status", "--json").json()["stream"]["last_id"]
+    refused = up.run("replay", file)
     assert refused.code == 1
     assert "line 201" in refused.err
-    assert house.run("status", "--json").json()["stream"]["last_id"] == before
+    assert up.run("status", "--json").json()["stream"]["last_id"] == before
 
 
 def test_a_workspace_where_nothing_runs_is_said_so(file: Path, workspace: Path) -> None:

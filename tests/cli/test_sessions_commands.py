@@ -13,48 +13,46 @@ from harness.up import Command
 from tests.cli.command import Up, turnstream
 
 
-def publish(house: Up, key: str, content: str, **fields: str) -> None:
+def publish(up: Up, key: str, content: str, **fields: str) -> None:
     """Publish a user message and wait until it is stored."""
     pairs = [f"{name}={value}" for name, value in fields.items()]
-    done = house.run(
-        "publish", "--wait", f"session={key}", "role=user", f"content={content}", *pairs
-    )
+    done = up.run("publish", "--wait", f"session={key}", "role=user", f"content={content}", *pairs)
     assert done.code in (0, 1), done.err
 
 
-def dead_letter(house: Up, key: str) -> str:
+def dead_letter(up: Up, key: str) -> str:
     """The id of a dead letter that this test has made."""
-    publish(house, key, "one", id=f"{key}-twice")
-    publish(house, key, "two", id=f"{key}-twice")
-    letters = house.run("dead", "list", "--json").json()["dead_letters"]
+    publish(up, key, "one", id=f"{key}-twice")
+    publish(up, key, "two", id=f"{key}-twice")
+    letters = up.run("dead", "list", "--json").json()["dead_letters"]
     [letter] = [letter["id"] for letter in letters if letter["session"] == key]
     return letter
 
 
-def test_a_list_shows_the_latest_first(house: Up, key: str) -> None:
+def test_a_list_shows_the_latest_first(up: Up, key: str) -> None:
     """In a pipe each session is a line of fields between tabs."""
-    publish(house, f"{key}_old", "hello", channel="telegram")
-    publish(house, f"{key}_new", "hello", channel="telegram")
-    titles, *rows = house.run("sessions", "list", "--channel", "telegram").out.splitlines()
+    publish(up, f"{key}_old", "hello", channel="telegram")
+    publish(up, f"{key}_new", "hello", channel="telegram")
+    titles, *rows = up.run("sessions", "list", "--channel", "telegram").out.splitlines()
     assert titles.split("\t")[0] == "session"
     keys = [row.split("\t")[0] for row in rows]
     assert keys.index(f"{key}_new") < keys.index(f"{key}_old")
 
 
-def test_a_list_goes_on_over_pages(house: Up, key: str) -> None:
+def test_a_list_goes_on_over_pages(up: Up, key: str) -> None:
     """`--limit` bounds it, `--all` does not."""
     for number in range(3):
-        publish(house, f"{key}_{number}", "hello", agent=key)
-    some = house.run("sessions", "list", "--agent", key, "-n", 2, "--json").json()
-    every = house.run("sessions", "list", "--agent", key, "--all", "--json").json()
+        publish(up, f"{key}_{number}", "hello", agent=key)
+    some = up.run("sessions", "list", "--agent", key, "-n", 2, "--json").json()
+    every = up.run("sessions", "list", "--agent", key, "--all", "--json").json()
     assert (len(some["sessions"]), len(every["sessions"])) == (2, 3)
 
 
-def test_a_session_is_shown_with_its_last_messages(house: Up, key: str) -> None:
+def test_a_session_is_shown_with_its_last_messages(up: Up, key: str) -> None:
     """The oldest of them first; how many there are is said beside it."""
     for number in range(3):
-        publish(house, key, f"message {number}")
-    shown = house.run("sessions", "show", key, "-n", 2)
+        publish(up, key, f"message {number}")
+    shown = up.run("sessions", "show", key, "-n", 2)
     assert [line for line in shown.out.splitlines() if line.startswith("message")] == [
         "message 1",
         "message 2",
@@ -62,65 +60,65 @@ def test_a_session_is_shown_with_its_last_messages(house: Up, key: str) -> None:
     assert "2 of 3 messages" in shown.err
 
 
-def test_escape_codes_in_a_message_are_shown_and_not_obeyed(house: Up, key: str) -> None:
+def test_escape_codes_in_a_message_are_shown_and_not_obeyed(up: Up, key: str) -> None:
     """A message cannot paint on the terminal of who reads it."""
-    publish(house, key, "\x1b[2Jgone")
-    assert "\\x1b[2Jgone" in house.run("sessions", "show", key).out
+    publish(up, key, "\x1b[2Jgone")
+    assert "\\x1b[2Jgone" in up.run("sessions", "show", key).out
 
 
-def test_tail_shows_what_comes(house: Up, key: str) -> None:
+def test_tail_shows_what_comes(up: Up, key: str) -> None:
     """First what is there, then each new message once."""
-    publish(house, key, "first")
-    with Command(house.workspace, environment(), "sessions", "tail", key) as tail:
+    publish(up, key, "first")
+    with Command(up.workspace, environment(), "sessions", "tail", key) as tail:
         tail.says_sync("first")
-        publish(house, key, "second")
-        publish(house, key, "third")
+        publish(up, key, "second")
+        publish(up, key, "third")
         tail.says_sync("third")
         assert [tail.log.count(word) for word in ("first", "second", "third")] == [1, 1, 1]
 
 
-def test_search_finds_words_in_any_order(house: Up, key: str) -> None:
+def test_search_finds_words_in_any_order(up: Up, key: str) -> None:
     """In one session or in all."""
-    publish(house, key, "The blue umbrella stands in the hall")
-    found = house.run("sessions", "search", "umbrella", "blue", "--session", key, "--json").json()
+    publish(up, key, "The blue umbrella stands in the hall")
+    found = up.run("sessions", "search", "umbrella", "blue", "--session", key, "--json").json()
     assert [hit["session"] for hit in found["messages"]] == [key]
-    assert "blue umbrella" in house.run("sessions", "search", "umbrella blue").out
+    assert "blue umbrella" in up.run("sessions", "search", "umbrella blue").out
 
 
-def test_a_session_is_sent_to_renamed_reset_and_deleted(house: Up, key: str) -> None:
+def test_a_session_is_sent_to_renamed_reset_and_deleted(up: Up, key: str) -> None:
     """Each takes effect before the command ends."""
-    publish(house, key, "hello")
-    assert house.run("sessions", "send", key, "from here").code == 0
-    assert house.run("sessions", "rename", key, "Kitchen").code == 0
-    shown = house.run("sessions", "show", key, "--json").json()
+    publish(up, key, "hello")
+    assert up.run("sessions", "send", key, "from here").code == 0
+    assert up.run("sessions", "rename", key, "Kitchen").code == 0
+    shown = up.run("sessions", "show", key, "--json").json()
     assert [message["content"] for message in shown["messages"]] == ["hello", "from here"]
-    assert f"{key}\tKitchen" in house.run("sessions", "list", "--all").out
-    assert house.run("sessions", "reset", key, "--yes").code == 0
-    assert house.run("sessions", "show", key, "--json").json()["total"] == 0
-    assert house.run("sessions", "delete", key, "--yes").code == 0
-    assert key not in house.run("sessions", "list", "--all").out
+    assert f"{key}\tKitchen" in up.run("sessions", "list", "--all").out
+    assert up.run("sessions", "reset", key, "--yes").code == 0
+    assert up.run("sessions", "show", key, "--json").json()["total"] == 0
+    assert up.run("sessions", "delete", key, "--yes").code == 0
+    assert key not in up.run("sessions", "list", "--all").out
 
 
-def test_owners_are_listed_and_changed(house: Up, key: str) -> None:
+def test_owners_are_listed_and_changed(up: Up, key: str) -> None:
     """One session, and all sessions of an agent at once."""
     old, new = f"{key}_old", f"{key}_new"
     for number in range(2):
-        publish(house, f"{key}_{number}", "hello", agent=old)
-    assert f"{old}\t2" in house.run("sessions", "owner").out.splitlines()
-    assert house.run("sessions", "owner", f"{key}_0", new).out == f"{key}_0: now of {new}\n"
-    moved = house.run("sessions", "owner", "--from", old, "--to", new, "--yes", "--json").json()
+        publish(up, f"{key}_{number}", "hello", agent=old)
+    assert f"{old}\t2" in up.run("sessions", "owner").out.splitlines()
+    assert up.run("sessions", "owner", f"{key}_0", new).out == f"{key}_0: now of {new}\n"
+    moved = up.run("sessions", "owner", "--from", old, "--to", new, "--yes", "--json").json()
     assert (moved["from"], moved["to"], moved["outcome"]) == (old, new, "applied")
-    assert f"{new}\t2" in house.run("sessions", "owner").out.splitlines()
-    assert house.run("sessions", "owner", f"{key}_0", "--nobody").code == 0
-    owners = house.run("sessions", "owner", "--json").json()["owners"]
+    assert f"{new}\t2" in up.run("sessions", "owner").out.splitlines()
+    assert up.run("sessions", "owner", f"{key}_0", "--nobody").code == 0
+    owners = up.run("sessions", "owner", "--json").json()["owners"]
     assert {"agent": new, "sessions": 1} in owners
 
 
-def test_a_new_owner_that_has_no_settings_is_remarked_on(house: Up, key: str) -> None:
+def test_a_new_owner_that_has_no_settings_is_remarked_on(up: Up, key: str) -> None:
     """It may be a slip of the pen; the session is given all the same."""
-    publish(house, key, "hello")
-    assert f"[agents.{key}]" in house.run("sessions", "owner", key, key).err
-    assert "agents" not in house.run("sessions", "owner", key, "main").err
+    publish(up, key, "hello")
+    assert f"[agents.{key}]" in up.run("sessions", "owner", key, key).err
+    assert "agents" not in up.run("sessions", "owner", key, "main").err
 
 
 @pytest.mark.parametrize(
@@ -136,107 +134,107 @@ def test_a_new_owner_that_has_no_settings_is_remarked_on(house: Up, key: str) ->
         ("--from", "anna", "--to", "bert"),
     ],
 )
-def test_a_half_said_change_of_owners_is_wrong_usage(house: Up, arguments: tuple[str, ...]) -> None:
+def test_a_half_said_change_of_owners_is_wrong_usage(up: Up, arguments: tuple[str, ...]) -> None:
     """The last one is whole, but there is nobody who could be asked."""
-    assert house.run("sessions", "owner", *arguments).code == 2
+    assert up.run("sessions", "owner", *arguments).code == 2
 
 
-def test_an_unknown_session_or_agent_has_no_owner_to_change(house: Up, key: str) -> None:
+def test_an_unknown_session_or_agent_has_no_owner_to_change(up: Up, key: str) -> None:
     """One line that says what is not there."""
     for arguments in ((key, "anna"), ("--from", key, "--to", "anna", "--yes")):
-        refused = house.run("sessions", "owner", *arguments)
+        refused = up.run("sessions", "owner", *arguments)
         assert refused.code == 1
         assert refused.err.count("\n") == 1
 
 
-def test_nothing_is_lost_by_a_command_that_cannot_ask(house: Up, key: str) -> None:
+def test_nothing_is_lost_by_a_command_that_cannot_ask(up: Up, key: str) -> None:
     """Without a terminal --yes is needed."""
-    publish(house, key, "hello")
-    refused = house.run("sessions", "delete", key)
+    publish(up, key, "hello")
+    refused = up.run("sessions", "delete", key)
     assert refused.code == 2
     assert "--yes" in refused.err
-    assert house.run("sessions", "show", key, "--json").json()["total"] == 1
+    assert up.run("sessions", "show", key, "--json").json()["total"] == 1
 
 
-def test_an_unknown_session_is_an_error_of_one_line(house: Up, key: str) -> None:
+def test_an_unknown_session_is_an_error_of_one_line(up: Up, key: str) -> None:
     """In the words of the tool."""
-    refused = house.run("sessions", "send", key, "hello")
+    refused = up.run("sessions", "send", key, "hello")
     assert refused.code == 1
     assert "not found" in refused.err
     assert refused.err.count("\n") == 1
 
 
-def test_a_dead_letter_is_shown_with_its_fields(house: Up, key: str) -> None:
+def test_a_dead_letter_is_shown_with_its_fields(up: Up, key: str) -> None:
     """As the producer wrote them."""
-    letter = dead_letter(house, key)
-    shown = house.run("dead", "show", letter).out
+    letter = dead_letter(up, key)
+    shown = up.run("dead", "show", letter).out
     assert "id_conflict" in shown
     assert "content = two" in shown
 
 
-def test_a_dead_letter_that_cannot_be_replayed_stays(house: Up, key: str) -> None:
+def test_a_dead_letter_that_cannot_be_replayed_stays(up: Up, key: str) -> None:
     """The reason is told, and the exit code is 1."""
-    letter = dead_letter(house, key)
-    refused = house.run("dead", "replay", letter)
+    letter = dead_letter(up, key)
+    refused = up.run("dead", "replay", letter)
     assert refused.code == 1
     assert "still_dead" in refused.out
-    assert letter in house.run("dead", "list", "-n", 1000).out
+    assert letter in up.run("dead", "list", "-n", 1000).out
 
 
-def test_a_purged_dead_letter_is_gone(house: Up, key: str) -> None:
+def test_a_purged_dead_letter_is_gone(up: Up, key: str) -> None:
     """Purging it again is an error."""
-    letter = dead_letter(house, key)
-    assert house.run("dead", "purge", letter).code == 2
-    assert house.run("dead", "purge", letter, "--yes").code == 0
-    assert house.run("dead", "purge", letter, "--yes").code == 1
-    assert letter not in house.run("dead", "list", "-n", 1000).out
+    letter = dead_letter(up, key)
+    assert up.run("dead", "purge", letter).code == 2
+    assert up.run("dead", "purge", letter, "--yes").code == 0
+    assert up.run("dead", "purge", letter, "--yes").code == 1
+    assert letter not in up.run("dead", "list", "-n", 1000).out
 
 
-def test_which_dead_letters_must_be_said(house: Up) -> None:
+def test_which_dead_letters_must_be_said(up: Up) -> None:
     """Neither none nor both."""
-    assert house.run("dead", "replay").code == 2
-    assert house.run("dead", "purge", "--all", "x", "--yes").code == 2
+    assert up.run("dead", "replay").code == 2
+    assert up.run("dead", "purge", "--all", "x", "--yes").code == 2
 
 
-def test_a_token_works_until_it_is_revoked(house: Up, key: str) -> None:
+def test_a_token_works_until_it_is_revoked(up: Up, key: str) -> None:
     """Both take effect at once, without a restart."""
     wanted = ("--agent", key, "--scope", "read", "--print", "--json")
-    made = house.run("token", "create", *wanted).json()
+    made = up.run("token", "create", *wanted).json()
     headers = {"Authorization": f"Bearer {made['token']}"}
-    assert house.url is not None
-    assert httpx.get(f"{house.url}/api/sessions", headers=headers).status_code == 200
-    assert made["id"] in house.run("token", "list").out
-    assert made["token"] not in house.run("token", "list", "--json").out
-    assert house.run("token", "revoke", made["id"]).code == 0
-    assert httpx.get(f"{house.url}/api/sessions", headers=headers).status_code == 401
-    assert house.run("token", "revoke", made["id"]).code == 1
+    assert up.url is not None
+    assert httpx.get(f"{up.url}/api/sessions", headers=headers).status_code == 200
+    assert made["id"] in up.run("token", "list").out
+    assert made["token"] not in up.run("token", "list", "--json").out
+    assert up.run("token", "revoke", made["id"]).code == 0
+    assert httpx.get(f"{up.url}/api/sessions", headers=headers).status_code == 401
+    assert up.run("token", "revoke", made["id"]).code == 1
 
 
 @pytest.mark.parametrize("scope", ["metrics", "serve"])
-def test_a_token_of_a_service_says_its_scope(house: Up, scope: str) -> None:
+def test_a_token_of_a_service_says_its_scope(up: Up, scope: str) -> None:
     """It belongs to no agent."""
-    made = house.run("token", "create", "--scope", scope, "--print", "--json").json()
+    made = up.run("token", "create", "--scope", scope, "--print", "--json").json()
     headers = {"Authorization": f"Bearer {made['token']}"}
-    told = httpx.get(f"{house.url}/api/tokens/self", headers=headers).json()
+    told = httpx.get(f"{up.url}/api/tokens/self", headers=headers).json()
     assert told == {"agent": None, "scope": scope}
     assert (
-        house.run("token", "create", "--scope", scope, "--agent", "main", "--print").code
+        up.run("token", "create", "--scope", scope, "--agent", "main", "--print").code
         == os.EX_CONFIG
     )
 
 
-def test_a_wrong_token_is_a_matter_of_configuration(house: Up) -> None:
+def test_a_wrong_token_is_a_matter_of_configuration(up: Up) -> None:
     """The message says which variable to fix."""
     environ = environment(TURNSTREAM_TOKEN="ts_wrong")
-    refused = turnstream("sessions", "list", workspace=house.workspace, environ=environ)
+    refused = turnstream("sessions", "list", workspace=up.workspace, environ=environ)
     assert refused.code == os.EX_CONFIG
     assert "TURNSTREAM_TOKEN" in refused.err
 
 
-def test_status_tells_how_far_the_worker_is(house: Up, key: str) -> None:
+def test_status_tells_how_far_the_worker_is(up: Up, key: str) -> None:
     """With the leader, the position and the backlog."""
-    publish(house, key, "hello")
-    found = house.run("status", "--json").json()
+    publish(up, key, "hello")
+    found = up.run("status", "--json").json()
     assert found["web"]["ready"]
     assert found["stream"]["backlog"] == 0
     assert found["store"]["leader"]
@@ -271,10 +269,10 @@ def test_a_wrong_address_is_told_in_a_line(workspace: Path, url: str, code: int)
     assert refused.err.count("\n") == 1
 
 
-def test_another_system_is_used_where_it_is_named(house: Up, key: str, workspace: Path) -> None:
+def test_another_system_is_used_where_it_is_named(up: Up, key: str, workspace: Path) -> None:
     """By its URL and a token, from any workspace."""
-    publish(house, key, "hello")
-    token = (house.workspace / "token").read_text().strip()
-    environ = environment(TURNSTREAM_API_URL=house.url or "", TURNSTREAM_TOKEN=token)
+    publish(up, key, "hello")
+    token = (up.workspace / "token").read_text().strip()
+    environ = environment(TURNSTREAM_API_URL=up.url or "", TURNSTREAM_TOKEN=token)
     shown = turnstream("sessions", "show", key, "--json", workspace=workspace, environ=environ)
     assert shown.json()["total"] == 1

@@ -33,55 +33,55 @@ def contents(up: Up, session: str) -> list[str]:
     return [message["content"] for message in data["messages"]]
 
 
-def test_it_says_where_it_is_ready(house: Up) -> None:
+def test_it_says_where_it_is_ready(up: Up) -> None:
     """The last line that it prints by itself has the URL; the system answers there."""
-    assert f"turnstream is ready on {house.url}" in house.log
-    assert httpx.get(f"{house.url}/readyz").status_code == 200
+    assert f"turnstream is ready on {up.url}" in up.log
+    assert httpx.get(f"{up.url}/readyz").status_code == 200
 
 
-def test_it_makes_a_token_that_works(house: Up) -> None:
+def test_it_makes_a_token_that_works(up: Up) -> None:
     """It stands in the workspace, for this user alone; a log is told only where."""
-    path = house.workspace / "token"
+    path = up.workspace / "token"
     token = path.read_text().strip()
-    assert token not in house.log
-    assert str(path) in house.log
+    assert token not in up.log
+    assert str(path) in up.log
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    answer = httpx.get(f"{house.url}/api/sessions", headers={"Authorization": f"Bearer {token}"})
+    answer = httpx.get(f"{up.url}/api/sessions", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 200
 
 
-def test_ingest_and_api_answer_on_one_port(house: Up, key: str) -> None:
+def test_ingest_and_api_answer_on_one_port(up: Up, key: str) -> None:
     """An event that is posted is in the history at once."""
-    token = (house.workspace / "token").read_text().strip()
+    token = (up.workspace / "token").read_text().strip()
     headers = {"Authorization": f"Bearer {token}"}
     event = {"type": "append", "session": key, "role": "user", "content": "hello"}
-    with httpx.Client(base_url=house.url or "", headers=headers) as client:
+    with httpx.Client(base_url=up.url or "", headers=headers) as client:
         assert client.post("/api/events", json=event).status_code == 202
         history = client.post("/api/tools/sessions_history", json={"session_id": key}).json()
     assert [message["content"] for message in history["data"]["messages"]] == ["hello"]
 
 
-def test_the_workspace_is_private(house: Up) -> None:
+def test_the_workspace_is_private(up: Up) -> None:
     """Nobody else may look into it."""
-    assert stat.S_IMODE(house.workspace.stat().st_mode) == 0o700
-    assert stat.S_IMODE((house.workspace / "up.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE(up.workspace.stat().st_mode) == 0o700
+    assert stat.S_IMODE((up.workspace / "up.json").stat().st_mode) == 0o600
 
 
-def test_a_workspace_path_of_200_characters_works(house: Up, key: str) -> None:
+def test_a_workspace_path_of_200_characters_works(up: Up, key: str) -> None:
     """Sockets have short names, whatever the workspace's is."""
-    assert len(str(house.workspace)) == 200
-    publish(house, key, "hello")
-    assert contents(house, key) == ["hello"]
+    assert len(str(up.workspace)) == 200
+    publish(up, key, "hello")
+    assert contents(up, key) == ["hello"]
 
 
-def test_a_second_one_is_told_who_runs(house: Up) -> None:
+def test_a_second_one_is_told_who_runs(up: Up) -> None:
     """It names the process and the URL, and disturbs nothing."""
-    refused = process("up", "--port", "0", workspace=house.workspace)
+    refused = process("up", "--port", "0", workspace=up.workspace)
     assert refused.code == 1
-    assert f"process {house.pid}" in refused.err
-    assert house.url is not None
-    assert house.url in refused.err
-    assert house.run("status").code == 0
+    assert f"process {up.pid}" in refused.err
+    assert up.url is not None
+    assert up.url in refused.err
+    assert up.run("status").code == 0
 
 
 def test_a_taken_port_is_named_before_anything_is_started(workspace: Path) -> None:
