@@ -155,11 +155,11 @@ async def served(
         serve(found, GatewaySettings(port=0), edge=edge, environ={}, on_ready=url.set_result)
     )
     try:
-        house = Served(found, edge, await url)
+        server = Served(found, edge, await url)
         try:
-            yield house
+            yield server
         finally:
-            for peer in house.peers:
+            for peer in server.peers:
                 peer.close()
     finally:
         task.cancel()

@@ -35,7 +35,7 @@ def tokens(workspace: Path) -> Mapping[str, str]:
 
 @asynccontextmanager
 async def caller(
-    house: Served, token: str | None = None, *, source: str = "127.0.0.1"
+    server: Served, token: str | None = None, *, source: str = "127.0.0.1"
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client with that token, from that address of this machine."""
     transport = httpx.AsyncHTTPTransport(
@@ -43,7 +43,7 @@ async def caller(
     )
     headers = {"authorization": f"Bearer {token}"} if token else {}
     async with httpx.AsyncClient(
-        base_url=house.url, transport=transport, headers=headers, timeout=20
+        base_url=server.url, transport=transport, headers=headers, timeout=20
     ) as client:
         yield client
 
@@ -59,22 +59,22 @@ class TestRequestsAtATime:
         self, workspace: Path, tokens: Mapping[str, str]
     ):
         async with (
-            served(tokens=TokenFile(workspace), max_requests_per_token=2) as house,
-            caller(house, tokens["anna"]) as anna,
-            caller(house, tokens["bert"]) as bert,
+            served(tokens=TokenFile(workspace), max_requests_per_token=2) as server,
+            caller(server, tokens["anna"]) as anna,
+            caller(server, tokens["bert"]) as bert,
         ):
-            house.app.gate.clear()
+            server.app.gate.clear()
             waiting = [asyncio.create_task(anna.get("/x")) for _ in range(2)]
-            await wait_until(lambda: house.app.at_work == 2)
+            await wait_until(lambda: server.app.at_work == 2)
             refused = await anna.get("/x")
             served_too = asyncio.create_task(bert.get("/x"))
-            await wait_until(lambda: house.app.at_work == 3)
-            house.app.gate.set()
+            await wait_until(lambda: server.app.at_work == 3)
+            server.app.gate.set()
 
             assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
             assert int(refused.headers["retry-after"]) >= 1
             assert [(await task).status_code for task in (*waiting, served_too)] == [200] * 3
-            assert house.edge.refusals.counts[Refusal.CONCURRENCY] == 1
+            assert server.edge.refusals.counts[Refusal.CONCURRENCY] == 1
             assert (await anna.get("/x")).status_code == 200
 
     @pytest.mark.parametrize("who", ["admin", "serve"])
@@ -83,13 +83,13 @@ class TestRequestsAtATime:
     ):
         limits: dict[str, Any] = {"max_requests_per_token": 1, "max_requests_per_service_token": 20}
         async with (
-            served(tokens=TokenFile(workspace), requests_burst=1, **limits) as house,
-            caller(house, tokens[who]) as client,
+            served(tokens=TokenFile(workspace), requests_burst=1, **limits) as server,
+            caller(server, tokens[who]) as client,
         ):
-            house.app.gate.clear()
+            server.app.gate.clear()
             asked = asyncio.create_task(statuses(client, 21))
-            await wait_until(lambda: house.edge.refusals.counts[Refusal.CONCURRENCY] == 1)
-            house.app.gate.set()
+            await wait_until(lambda: server.edge.refusals.counts[Refusal.CONCURRENCY] == 1)
+            server.app.gate.set()
 
             assert await asked == [200] * 20 + [429]
 
@@ -97,35 +97,35 @@ class TestRequestsAtATime:
         self, workspace: Path, tokens: Mapping[str, str]
     ):
         async with (
-            served(tokens=TokenFile(workspace), max_requests_per_token=1) as house,
-            caller(house, tokens["anna"]) as anna,
+            served(tokens=TokenFile(workspace), max_requests_per_token=1) as server,
+            caller(server, tokens["anna"]) as anna,
         ):
-            house.app.gate.clear()
+            server.app.gate.clear()
             waiting = asyncio.create_task(anna.get("/x"))
-            await wait_until(lambda: house.app.at_work == 1)
+            await wait_until(lambda: server.app.at_work == 1)
             began = time.monotonic()
 
             assert await statuses(anna, 50) == [429] * 50
             assert time.monotonic() - began >= 0.25
-            house.app.gate.set()
+            server.app.gate.set()
             await waiting
 
 
 class TestRequestsASecond:
     async def test_after_the_burst_the_rate_counts_and_another_address_is_not_touched(self):
         async with (
-            served(requests_per_second=1, requests_burst=5) as house,
-            caller(house) as first,
-            caller(house, source="127.0.0.2") as second,
+            served(requests_per_second=1, requests_burst=5) as server,
+            caller(server) as first,
+            caller(server, source="127.0.0.2") as second,
         ):
             assert await statuses(first, 8) == [200] * 5 + [429] * 3
             assert await statuses(second, 5) == [200] * 5
-            assert house.edge.refusals.counts[Refusal.RATE] == 3
+            assert server.edge.refusals.counts[Refusal.RATE] == 3
 
     async def test_a_large_body_costs_as_many_requests_as_it_is_long(self):
         async with (
-            served(requests_per_second=1, requests_burst=100) as house,
-            caller(house) as client,
+            served(requests_per_second=1, requests_burst=100) as server,
+            caller(server) as client,
         ):
             large = await client.post("/x", content=b"x" * 200 * 16 * 1024)
             refused = await client.get("/x")
@@ -139,8 +139,8 @@ class TestRequestsASecond:
     ):
         limits: dict[str, Any] = {"requests_per_second": 1, "requests_burst": 3}
         async with (
-            served(tokens=TokenFile(workspace), **limits) as house,
-            caller(house) as client,
+            served(tokens=TokenFile(workspace), **limits) as server,
+            caller(server) as client,
         ):
             got: list[int] = []
             for number in range(6):
@@ -155,9 +155,9 @@ class TestRequestsASecond:
     ):
         limits: dict[str, Any] = {"requests_per_second": 1, "requests_burst": 3}
         async with (
-            served(tokens=TokenFile(workspace), **limits) as house,
-            caller(house) as flood,
-            caller(house, tokens["anna"]) as anna,
+            served(tokens=TokenFile(workspace), **limits) as server,
+            caller(server) as flood,
+            caller(server, tokens["anna"]) as anna,
         ):
             assert (await anna.get("/x")).status_code == 200
             assert 429 in await statuses(flood, 6)
@@ -166,8 +166,8 @@ class TestRequestsASecond:
 
     async def test_health_checks_have_an_account_of_their_own(self):
         async with (
-            served(requests_per_second=1, requests_burst=3) as house,
-            caller(house) as client,
+            served(requests_per_second=1, requests_burst=3) as server,
+            caller(server) as client,
         ):
             assert 429 in await statuses(client, 6)
 
@@ -191,7 +191,7 @@ class TestAddresses:
         self, trusted: tuple[str, ...], forwarded: str, shared: bool
     ):
         limits = {"requests_per_second": 1, "requests_burst": 2, "trusted_proxies": trusted}
-        async with served(**limits) as house, caller(house) as client:
+        async with served(**limits) as server, caller(server) as client:
             got = [
                 (await client.get("/x", headers={"x-forwarded-for": forwarded.format(n)}))
                 for n in range(1, 5)
@@ -211,22 +211,22 @@ class TestChats:
         self, workspace: Path, tokens: Mapping[str, str], way: str
     ):
         limits: dict[str, Any] = {"max_chats_per_token": 1, "max_chats_per_service_token": 2}
-        async with served(tokens=TokenFile(workspace), **limits) as house:
-            async with chat(house, tokens["anna"], way), chat(house, tokens["admin"], way):
-                async with chat(house, tokens["bert"], way), chat(house, tokens["admin"], way):
+        async with served(tokens=TokenFile(workspace), **limits) as server:
+            async with chat(server, tokens["anna"], way), chat(server, tokens["admin"], way):
+                async with chat(server, tokens["bert"], way), chat(server, tokens["admin"], way):
                     pass
                 with pytest.raises(websockets.InvalidStatus) as refused:
-                    await chat(house, tokens["anna"], way)
+                    await chat(server, tokens["anna"], way)
             assert refused.value.response.status_code == 429
-            assert house.edge.refusals.counts[Refusal.CHATS] == 1
-            await wait_until(lambda: house.edge.websockets.open == 0)
-            async with chat(house, tokens["anna"], way):
+            assert server.edge.refusals.counts[Refusal.CHATS] == 1
+            await wait_until(lambda: server.edge.websockets.open == 0)
+            async with chat(server, tokens["anna"], way):
                 pass
 
 
-def chat(house: Served, token: str, way: str) -> websockets.connect:
+def chat(server: Served, token: str, way: str) -> websockets.connect:
     """A WebSocket that shows its token in one of the ways."""
-    url = f"ws://127.0.0.1:{house.port}/"
+    url = f"ws://127.0.0.1:{server.port}/"
     if way == "header":
         return websockets.connect(url, additional_headers={"authorization": f"Bearer {token}"})
     if way == "query":
@@ -238,19 +238,19 @@ def chat(house: Served, token: str, way: str) -> websockets.connect:
 
 class TestWithinTheProcess:
     async def test_its_own_calls_are_not_limited_and_nobody_can_claim_to_be_one(self):
-        async with served(requests_per_second=1, requests_burst=1) as house:
-            limited = CallerLimits(App(), house.edge)
+        async with served(requests_per_second=1, requests_burst=1) as server:
+            limited = CallerLimits(App(), server.edge)
             transport = httpx.ASGITransport(inside(limited))
             async with httpx.AsyncClient(transport=transport, base_url="http://x") as own:
                 assert await statuses(own, 100) == [200] * 100
-            async with caller(house) as outside:
+            async with caller(server) as outside:
                 outside.headers["x-turnstream-inside"] = "1"
                 outside.headers["turnstream.inside"] = "1"
                 assert 429 in await statuses(outside, 3)
 
     async def test_accounts_do_not_pile_up(self):
-        async with served() as house:
-            accounts = Accounts(house.edge)
+        async with served() as server:
+            accounts = Accounts(server.edge)
             for number in range(12_000):
                 address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
                 await accounts.of({"type": "http", "headers": [], "client": (address, 1)})

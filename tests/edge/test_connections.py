@@ -55,27 +55,27 @@ class TestTheHeadOfARequest:
     async def test_one_without_end_is_refused_after_a_few_kilobytes(
         self, pieces: tuple[bytes, bytes]
     ):
-        async with served(max_header_bytes=8192) as house:
-            peer = await house.connect()
+        async with served(max_header_bytes=8192) as server:
+            peer = await server.connect()
             pouring = asyncio.create_task(pour(peer, endless(*pieces)))
 
             assert await peer.status() == 431
             assert await peer.closed()
             # What the sockets on both sides hold comes on top of what the server has read.
             assert await pouring < 16 * 1024 * 1024
-            assert house.edge.refusals.counts[Refusal.HEAD] == 1
+            assert server.edge.refusals.counts[Refusal.HEAD] == 1
 
     async def test_a_whole_one_that_is_too_large_is_refused_before_the_app_sees_it(self):
-        async with served(max_header_bytes=8192) as house:
-            peer = await house.connect()
+        async with served(max_header_bytes=8192) as server:
+            peer = await server.connect()
             await peer.send(HEAD + b"a: " + b"x" * 9000 + b"\r\n\r\n")
 
             assert await peer.status() == 431
-            assert house.app.seen == []
+            assert server.app.seen == []
 
     async def test_one_within_the_bound_is_answered_however_large_its_body(self):
-        async with served(max_header_bytes=8192) as house:
-            peer = await house.connect()
+        async with served(max_header_bytes=8192) as server:
+            peer = await server.connect()
             head = HEAD + b"a: " + b"x" * 8000 + b"\r\ncontent-length: 300000\r\n\r\n"
             for _ in range(3):
                 await peer.send(head + b"y" * 300_000)
@@ -83,9 +83,9 @@ class TestTheHeadOfARequest:
                 assert await peer.status() == 200
 
     async def test_many_requests_ahead_of_their_answers_end_the_connection(self):
-        async with served() as house:
-            house.app.gate.clear()
-            peer = await house.connect()
+        async with served() as server:
+            server.app.gate.clear()
+            peer = await server.connect()
             await peer.send(REQUEST * 1000)
 
             assert await peer.closed()
@@ -105,14 +105,14 @@ class TestTheTimeOfARequest:
         ids=["nothing", "a blank line", "half a word", "half a head", "half a body", "no end"],
     )
     async def test_one_that_is_not_complete_in_time_is_answered_408(self, sent: bytes, status: int):
-        async with served(request_timeout_secs=1) as house:
-            peer = await house.connect()
+        async with served(request_timeout_secs=1) as server:
+            peer = await server.connect()
             await peer.send(sent)
 
             assert await peer.status() == status
             assert await peer.closed()
-            assert house.edge.refusals.counts[Refusal.SLOW] == 1
-            await wait_until(lambda: house.app.at_work == 0 and house.edge.http.open == 0)
+            assert server.edge.refusals.counts[Refusal.SLOW] == 1
+            await wait_until(lambda: server.app.at_work == 0 and server.edge.http.open == 0)
 
     @pytest.mark.parametrize(
         "pieces",
@@ -124,8 +124,8 @@ class TestTheTimeOfARequest:
         ids=["head", "body", "chunks"],
     )
     async def test_dripping_does_not_prolong_it(self, pieces: tuple[bytes, bytes]):
-        async with served(request_timeout_secs=1) as house:
-            peer = await house.connect()
+        async with served(request_timeout_secs=1) as server:
+            peer = await server.connect()
             began = time.monotonic()
             dripping = asyncio.create_task(drip(peer, *pieces))
 
@@ -141,8 +141,8 @@ class TestTheTimeOfARequest:
             await send({"type": "http.response.start", "status": 413, "headers": headers})
             await send({"type": "http.response.body"})
 
-        async with served(refusing, request_timeout_secs=1) as house:
-            peer = await house.connect()
+        async with served(refusing, request_timeout_secs=1) as server:
+            peer = await server.connect()
             pieces = endless(HEAD + b"transfer-encoding: chunked\r\n\r\n", b"4\r\nabcd\r\n")
             pouring = asyncio.create_task(pour(peer, pieces))
 
@@ -151,30 +151,30 @@ class TestTheTimeOfARequest:
             await pouring
 
     async def test_a_long_answer_to_a_complete_request_is_not_cut(self):
-        async with served(request_timeout_secs=1) as house:
-            house.app.gate.clear()
-            slow, other = await house.connect(), await house.connect()
+        async with served(request_timeout_secs=1) as server:
+            server.app.gate.clear()
+            slow, other = await server.connect(), await server.connect()
             await slow.send(REQUEST)
             # Its time is over when that of a later one is.
             assert await other.status() == 408
-            house.app.gate.set()
+            server.app.gate.set()
 
             assert await slow.status() == 200
 
     async def test_a_websocket_stays_however_long_it_is_silent(self):
         async with (
-            served(request_timeout_secs=1) as house,
-            websockets.connect(f"ws://127.0.0.1:{house.port}/") as socket,
+            served(request_timeout_secs=1) as server,
+            websockets.connect(f"ws://127.0.0.1:{server.port}/") as socket,
         ):
-            other = await house.connect()
+            other = await server.connect()
             assert await other.status() == 408
             await socket.send("still there")
 
             assert await socket.recv() == "still there"
 
     async def test_half_a_handshake_is_cut(self):
-        async with served(request_timeout_secs=1) as house:
-            peer = await house.connect()
+        async with served(request_timeout_secs=1) as server:
+            peer = await server.connect()
             await peer.send(b"GET / HTTP/1.1\r\nupgrade: websocket\r\nconnection: upgrade\r\n")
 
             assert await peer.status() == 408
@@ -191,54 +191,54 @@ async def drip(peer: Peer, prefix: bytes, piece: bytes) -> None:
 
 class TestTheNumberOfConnections:
     async def test_one_address_cannot_take_those_of_another(self):
-        async with served(max_connections_per_address=3) as house:
+        async with served(max_connections_per_address=3) as server:
             for _ in range(3):
-                await house.connect()
-            refused = await house.connect()
-            other = await house.connect("127.0.0.2")
+                await server.connect()
+            refused = await server.connect()
+            other = await server.connect("127.0.0.2")
             await other.send(REQUEST)
 
             assert await refused.status() == 429
             assert await refused.closed()
             assert await other.status() == 200
-            assert house.edge.refusals.counts[Refusal.CONNECTION] == 1
+            assert server.edge.refusals.counts[Refusal.CONNECTION] == 1
 
     async def test_a_place_is_free_again_when_its_connection_ends(self):
-        async with served(max_connections_per_address=1) as house:
+        async with served(max_connections_per_address=1) as server:
             for _ in range(5):
-                await wait_until(lambda: house.edge.http.open == 0)
-                peer = await house.connect()
+                await wait_until(lambda: server.edge.http.open == 0)
+                peer = await server.connect()
                 await peer.send(REQUEST)
                 assert await peer.status() == 200
                 peer.close()
 
     async def test_websockets_are_counted_for_themselves(self):
-        async with served(max_connections_per_address=1, max_websockets_per_address=2) as house:
-            url = f"ws://127.0.0.1:{house.port}/"
+        async with served(max_connections_per_address=1, max_websockets_per_address=2) as server:
+            url = f"ws://127.0.0.1:{server.port}/"
             async with websockets.connect(url), websockets.connect(url) as second:
                 with pytest.raises(websockets.InvalidStatus) as refused:
                     await websockets.connect(url)
                 assert refused.value.response.status_code == 429
-                assert house.edge.websockets.open == 2
+                assert server.edge.websockets.open == 2
                 await second.close()
-                await wait_until(lambda: house.edge.websockets.open == 1)
+                await wait_until(lambda: server.edge.websockets.open == 1)
                 async with websockets.connect(url) as again:
                     await again.send("in")
                     assert await again.recv() == "in"
-            await wait_until(lambda: house.edge.websockets.open == 0)
-            assert await _is_served(house)
+            await wait_until(lambda: server.edge.websockets.open == 0)
+            assert await _is_served(server)
 
     async def test_a_trusted_proxy_has_as_many_as_its_callers_need(self):
-        async with served(max_connections_per_address=1, trusted_proxies=["127.0.0.1"]) as house:
-            peers = [await house.connect() for _ in range(5)]
+        async with served(max_connections_per_address=1, trusted_proxies=["127.0.0.1"]) as server:
+            peers = [await server.connect() for _ in range(5)]
             for peer in peers:
                 await peer.send(REQUEST)
 
             assert [await peer.status() for peer in peers] == [200] * 5
 
 
-async def _is_served(house: Served) -> bool:
-    peer = await house.connect()
+async def _is_served(server: Served) -> bool:
+    peer = await server.connect()
     await peer.send(REQUEST)
     status = await peer.status()
     peer.close()

@@ -52,20 +52,20 @@ def web(*, health: str = NOTHING, work: str = NOTHING) -> str:
     return WEB.replace("HEALTH", health).replace("WORK", work)
 
 
-async def killed(house: Supervision) -> bool:
+async def killed(run: Supervision) -> bool:
     """Whether the supervisor has killed it for its silence, after it had been ready."""
-    await wait_until(lambda: house.told("made no progress") == 1)
-    return house.told("is ready") == 1
+    await wait_until(lambda: run.told("made no progress") == 1)
+    return run.told("is ready") == 1
 
 
 async def test_a_loop_whose_turns_take_half_a_second_is_not_killed() -> None:
     """It gets on, if slowly: what it says in its last turn is heard from the first process."""
     busy = web(work="time.sleep(0.5); turns == 24 and print('worked', flush=True)")
-    async with supervised(python("web", busy, watched=True), limits=LIMITS) as house:
-        await wait_until(lambda: house.told("worked") == 1, within=40)
+    async with supervised(python("web", busy, watched=True), limits=LIMITS) as run:
+        await wait_until(lambda: run.told("worked") == 1, within=40)
 
-        assert len(house.pids("web")) == 1
-        assert house.told("made no progress") == 0
+        assert len(run.pids("web")) == 1
+        assert run.told("made no progress") == 0
 
 
 @pytest.mark.parametrize(
@@ -80,5 +80,5 @@ async def test_a_loop_whose_turns_take_half_a_second_is_not_killed() -> None:
 async def test_a_process_that_does_not_answer_is_killed(stuck: dict[str, str]) -> None:
     """Be it that its event loop stands, that its requests hang, or that they all fail."""
     script = web(**stuck)
-    async with supervised(python("web", script, watched=True), limits=LIMITS) as house:
-        assert await killed(house)
+    async with supervised(python("web", script, watched=True), limits=LIMITS) as run:
+        assert await killed(run)
