@@ -30,7 +30,7 @@ from sessions.stream.redis import ERRORS, connect, explain, redacted
 
 
 @dataclass(frozen=True)
-class House:
+class StartPlan:
     """All that is decided before the start. `server` and `redis` are None for a Redis of others."""
 
     settings: Settings
@@ -54,12 +54,12 @@ def up(
     with WorkspaceLock.held(workspace) as lock:
         lock.describe(pid=os.getpid())
         settings = settings.replace(port=free_port(settings.gateway.host, settings.gateway.port))
-        house = _prepare(settings, environ, settings_file=settings_file, adopt=adopt)
-        lock.describe(pid=os.getpid(), url=house.record.url, started_at=house.record.started_at)
+        plan = _prepare(settings, environ, settings_file=settings_file, adopt=adopt)
+        lock.describe(pid=os.getpid(), url=plan.record.url, started_at=plan.record.started_at)
         try:
-            return run(_keep(house, environ))
+            return run(_keep(plan, environ))
         finally:
-            house.record.remove()
+            plan.record.remove()
 
 
 def free_port(host: str, port: int) -> int:
@@ -87,7 +87,7 @@ def _prepare(
     *,
     settings_file: Path | None,
     adopt: bool,
-) -> House:
+) -> StartPlan:
     workspace = settings.workspace
     server, redis = None, None
     if settings.redis_url is None:
@@ -110,7 +110,7 @@ def _prepare(
         started_at=times.render(times.now()),
     )
     token = ensure_admin_token(workspace)
-    return House(settings, settings_file, record, token, server, redis, adopt)
+    return StartPlan(settings, settings_file, record, token, server, redis, adopt)
 
 
 async def _reach(url: str) -> None:
@@ -122,70 +122,70 @@ async def _reach(url: str) -> None:
             raise explain(error, url) from error
 
 
-async def _keep(house: House, environ: Mapping[str, str]) -> int:
+async def _keep(plan: StartPlan, environ: Mapping[str, str]) -> int:
     """Start the children, say so, and keep them until the end."""
-    children = _children(house)
+    children = _children(plan)
     stop = Stop()
 
     async def on_ready() -> None:
-        house.record.write()
+        plan.record.write()
         # Nobody may read it any more (`| head`): that is no reason to end.
         with contextlib.suppress(OSError):
-            print(welcome(house, show_token=sys.stdout.isatty()), flush=True)
+            print(welcome(plan, show_token=sys.stdout.isatty()), flush=True)
 
     with stop.on_signals():
         return await supervise(
             children,
-            environ={**environ, **_variables(house)},
+            environ={**environ, **_variables(plan)},
             log=Console(sys.stdout, [child.name for child in children]),
             stop=stop,
             on_ready=on_ready,
         )
 
 
-def _children(house: House) -> list[Child]:
+def _children(plan: StartPlan) -> list[Child]:
     """What is started, in this order; it ends in the opposite one: ingest, worker, Redis."""
-    adopt = ("--adopt-stream",) if house.adopt else ()
+    adopt = ("--adopt-stream",) if plan.adopt else ()
     services = [
         Child("worker", python_module("worker", *adopt), watched=True),
         Child("web", python_module("cli.supervision.web"), watched=True),
     ]
-    return services if house.redis is None else [house.redis.child(), *services]
+    return services if plan.redis is None else [plan.redis.child(), *services]
 
 
-def _variables(house: House) -> dict[str, str]:
+def _variables(plan: StartPlan) -> dict[str, str]:
     """The settings that were decided here, for the children."""
     variables = {
-        "TURNSTREAM_WORKSPACE": str(house.settings.workspace),
-        "TURNSTREAM_REDIS_URL": house.record.redis_url,
-        "TURNSTREAM_HOST": house.settings.gateway.host,
-        "TURNSTREAM_PORT": str(house.settings.gateway.port),
-        "TURNSTREAM_API_URL": house.record.url,
+        "TURNSTREAM_WORKSPACE": str(plan.settings.workspace),
+        "TURNSTREAM_REDIS_URL": plan.record.redis_url,
+        "TURNSTREAM_HOST": plan.settings.gateway.host,
+        "TURNSTREAM_PORT": str(plan.settings.gateway.port),
+        "TURNSTREAM_API_URL": plan.record.url,
     }
-    if house.settings_file is not None:
-        variables["TURNSTREAM_CONFIG"] = str(house.settings_file)
+    if plan.settings_file is not None:
+        variables["TURNSTREAM_CONFIG"] = str(plan.settings_file)
     return variables
 
 
-def welcome(house: House, *, show_token: bool) -> str:
+def welcome(plan: StartPlan, *, show_token: bool) -> str:
     """What a person is told when all is ready; the last line has `ready` and the URL.
 
     Without `show_token` it says only where the token is: what is no terminal may be kept.
     """
-    record = house.record
+    record = plan.record
     workspace = shlex.quote(record.workspace)
     token_file = shlex.quote(str(Path(record.workspace, TOKEN_FILE)))
     token_told = f"the administrator's, in {token_file}"
-    stream = shlex.quote(house.settings.stream_key)
+    stream = shlex.quote(plan.settings.stream_key)
     return f"""
   sessions   {record.workspace} ({record.backend} backend)
-  redis      {_redis_text(house)}
+  redis      {_redis_text(plan)}
   web        {record.url} (ingest and api in one process)
-  token      {f"{house.token} (admin; kept in {token_file})" if show_token else token_told}
+  token      {f"{plan.token} (admin; kept in {token_file})" if show_token else token_told}
 
   Try:
     curl -H "Authorization: Bearer $(cat {token_file})" {record.url}/api/sessions
-    {_redis_cli(house)} XADD {stream} '*' v 1 id e1 type append \\
+    {_redis_cli(plan)} XADD {stream} '*' v 1 id e1 type append \\
         session telegram_home_42 role user content hello
     turnstream publish --workspace {workspace} session=telegram_home_42 role=user content=hello
     turnstream sessions list --workspace {workspace}
@@ -193,19 +193,19 @@ def welcome(house: House, *, show_token: bool) -> str:
 turnstream is ready on {record.url} (Ctrl-C stops it)"""
 
 
-def _redis_cli(house: House) -> str:
+def _redis_cli(plan: StartPlan) -> str:
     """The redis-cli command; a URL of others is not shown, as it may hold a password."""
-    if house.redis is not None:
-        return shlex.join(["redis-cli", *redis_cli_arguments(house.record.redis_url)])
-    workspace = shlex.quote(house.record.workspace)
+    if plan.redis is not None:
+        return shlex.join(["redis-cli", *redis_cli_arguments(plan.record.redis_url)])
+    workspace = shlex.quote(plan.record.workspace)
     return f"redis-cli $(turnstream redis-url --cli --workspace {workspace})"
 
 
-def _redis_text(house: House) -> str:
-    if house.redis is None or house.server is None:
-        return redacted(house.record.redis_url)
-    server = f"{Path(house.server.path).name} {house.server.version} ({house.server.origin})"
-    return f"{server}, on {house.redis.socket_path}, data in {house.redis.directory}"
+def _redis_text(plan: StartPlan) -> str:
+    if plan.redis is None or plan.server is None:
+        return redacted(plan.record.redis_url)
+    server = f"{Path(plan.server.path).name} {plan.server.version} ({plan.server.origin})"
+    return f"{server}, on {plan.redis.socket_path}, data in {plan.redis.directory}"
 
 
-__all__ = ["House", "free_port", "up", "welcome"]
+__all__ = ["StartPlan", "free_port", "up", "welcome"]
