@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 from fastapi.responses import Response
+from tests.ingest.model_house import house
 
 from ingest.failures import FAILED
 from sessions.process.settings import Settings
-from tests.ingest.model_house import house
 from tests.ingest.model_server import broken, endless
 from tests.leading import Leading
 
