@@ -138,14 +138,14 @@ async def supervise(
     or the start of a program raises (OSError) comes out as an ExceptionGroup.
     """
     with _lifeline() as lifeline:
-        house = _House(environ, lifeline, log, limits or Limits(), on_start)
-        keepers = [_Keeper(child, house) for child in children]
+        shared = _Shared(environ, lifeline, log, limits or Limits(), on_start)
+        keepers = [_Keeper(child, shared) for child in children]
         try:
             await _run(keepers, stop, on_ready)
         except* _Stopped:
             log.note("stopping")
         finally:
-            await _end(keepers, stop, house.limits)
+            await _end(keepers, stop, shared.limits)
     for failure in [keeper.failure for keeper in keepers if keeper.failure]:
         log.note(failure.text)
         return failure.exit_code
@@ -165,7 +165,7 @@ class _Failure:
 
 
 @dataclass(frozen=True)
-class _House:
+class _Shared:
     """What all keepers share."""
 
     environ: Mapping[str, str]
@@ -213,21 +213,21 @@ async def _end(keepers: Sequence[_Keeper], stop: Stop, limits: Limits) -> None:
 class _Keeper:
     """Keeps one child running: life after life, until it is beyond help or told to end."""
 
-    def __init__(self, child: Child, house: _House) -> None:
+    def __init__(self, child: Child, shared: _Shared) -> None:
         self.child = child
         self.failure: _Failure | None = None
-        self._house = house
-        self._limits = house.limits
+        self._shared = shared
+        self._limits = shared.limits
         self._life: Life | None = None
         self._was_ready = asyncio.Event()
-        self._pauses = Pauses(house.limits.first_pause, house.limits.longest_pause)
+        self._pauses = Pauses(shared.limits.first_pause, shared.limits.longest_pause)
 
     async def keep(self) -> None:
         """Start the child again and again; raises _Stopped. Cancelling leaves the child running."""
         while True:
-            life = self._life = Life(self.child, self._house.log)
-            await life.begin(self._house.environ, self._house.lifeline)
-            self._house.on_start(self.child.name, life.pid)
+            life = self._life = Life(self.child, self._shared.log)
+            await life.begin(self._shared.environ, self._shared.lifeline)
+            self._shared.on_start(self.child.name, life.pid)
             began = _clock()
             code = await self._attend(life)
             await asyncio.sleep(self._judge(life, code, _clock() - began))
@@ -311,7 +311,7 @@ class _Keeper:
         raise _Stopped
 
     def _note(self, text: str) -> None:
-        self._house.log.note(f"{self.child.name} {text}")
+        self._shared.log.note(f"{self.child.name} {text}")
 
 
 async def _answer(probe: Probe, pid: int) -> bool:
