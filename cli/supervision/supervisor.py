@@ -139,14 +139,14 @@ async def supervise(
     """
     with _lifeline() as lifeline:
         shared = _Shared(environ, lifeline, log, limits or Limits(), on_start)
-        keepers = [_Keeper(child, shared) for child in children]
+        runners = [_ChildRunner(child, shared) for child in children]
         try:
-            await _run(keepers, stop, on_ready)
+            await _run(runners, stop, on_ready)
         except* _Stopped:
             log.note("stopping")
         finally:
-            await _end(keepers, stop, shared.limits)
-    for failure in [keeper.failure for keeper in keepers if keeper.failure]:
+            await _end(runners, stop, shared.limits)
+    for failure in [runner.failure for runner in runners if runner.failure]:
         log.note(failure.text)
         return failure.exit_code
     return 0
@@ -166,7 +166,7 @@ class _Failure:
 
 @dataclass(frozen=True)
 class _Shared:
-    """What all keepers share."""
+    """What all runners share."""
 
     environ: Mapping[str, str]
     lifeline: int
@@ -187,14 +187,14 @@ def _lifeline() -> Generator[int]:
 
 
 async def _run(
-    keepers: Sequence[_Keeper], stop: Stop, on_ready: Callable[[], Awaitable[None]] | None
+    runners: Sequence[_ChildRunner], stop: Stop, on_ready: Callable[[], Awaitable[None]] | None
 ) -> None:
     """Keep all children running; left by an exception only."""
     async with asyncio.TaskGroup() as group:
         group.create_task(_raise_when_asked(stop), name="stop")
-        for keeper in keepers:
-            group.create_task(keeper.keep(), name=keeper.child.name)
-            await keeper.first_ready()
+        for runner in runners:
+            group.create_task(runner.keep(), name=runner.child.name)
+            await runner.first_ready()
         if on_ready is not None:
             await on_ready()
 
@@ -204,14 +204,14 @@ async def _raise_when_asked(stop: Stop) -> None:
     raise _Stopped
 
 
-async def _end(keepers: Sequence[_Keeper], stop: Stop, limits: Limits) -> None:
+async def _end(runners: Sequence[_ChildRunner], stop: Stop, limits: Limits) -> None:
     deadline = asyncio.get_running_loop().time() + limits.stop_within
-    for keeper in reversed(keepers):
-        await keeper.end(stop.now, deadline)
+    for runner in reversed(runners):
+        await runner.end(stop.now, deadline)
 
 
-class _Keeper:
-    """Keeps one child running: life after life, until it is beyond help or told to end."""
+class _ChildRunner:
+    """Runs one child and starts it again, until it is beyond help or told to end."""
 
     def __init__(self, child: Child, shared: _Shared) -> None:
         self.child = child
