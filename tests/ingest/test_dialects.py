@@ -457,10 +457,10 @@ async def test_an_endpoint_that_refuses_several_parts_is_asked_without_each(
 
 async def test_an_empty_param_names_nothing(settings: Settings, leading: Leading):
     script = picky("tools", "m does not support tools", param="", type="", code="")
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         assert (await place.chat("hello")).text == "fine"
     script = answering(failure(400, "no such image", param="", type="", code=""))
-    async with house(settings, script) as place:
+    async with model_chat(settings, script) as place:
         await place.chat("and this?", session="gw_other")
         assert await place.stored("gw_other") == []
 

@@ -174,7 +174,7 @@ class TestUnreadable:
         assert site.services.troubles.of(Trouble.FAILED, channel="telegram.home") == 0
 
     async def test_a_name_that_cannot_be_stored_is_skipped_at_once(
-        self, polled: ChannelHouse, bot: BotApi
+        self, polled: ChannelFleet, bot: BotApi
     ):
         site = await polled.site()
         bot.say("hello", user={**BO, "username": "a\ud83d"})
@@ -184,7 +184,7 @@ class TestUnreadable:
         assert site.services.troubles.of(Trouble.LEFT_OUT, channel="telegram.home") == 0
 
     async def test_numbers_that_begin_anew_are_confirmed_like_others(
-        self, polled: ChannelHouse, bot: BotApi
+        self, polled: ChannelFleet, bot: BotApi
     ):
         await polled.site()
         bot.bring(update("before", number=900_000, message=1))
