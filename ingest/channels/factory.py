@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from ingest.channels.base import Channel, name_of
 from ingest.channels.cli import CliChannel
-from ingest.channels.lease import Lease
+from ingest.channels.lease import PollingLease
 from ingest.channels.troubles import Troubles
 from ingest.channels.webhook import SEND_TIMEOUT, WebhookChannel, key_of
 from sessions.access.seats import Seats
@@ -150,7 +150,7 @@ def _bot(parts: Parts, alias: str, own: TelegramSettings) -> Channel:
         secret_token=shown,
         webhook_url=checked_url(own.webhook_url, f"{where}.webhook_url"),
         troubles=parts.troubles,
-        lease=Lease(parts.redis, url=parts.url, key=f"{prefix}poller:telegram.{alias}"),
+        lease=PollingLease(parts.redis, url=parts.url, key=f"{prefix}poller:telegram.{alias}"),
     )
 
 

@@ -14,7 +14,7 @@ from sessions.stream.redis import RedisClient, patiently
 LEASE: Final = 20.0
 
 
-class Lease:
+class PollingLease:
     """A lease in Redis. It fences nothing: two holders at once must do no harm."""
 
     def __init__(self, redis: RedisClient, *, url: str, key: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn, Protocol, cast
 
 from ingest.channels.base import ChannelMessage, Take, Undeliverable, Unreadable
-from ingest.channels.lease import Lease
+from ingest.channels.lease import PollingLease
 from ingest.channels.troubles import Trouble
 from sessions.errors import InvalidEvent, RedisRefused, Retryable
 from sessions.process.retry import OutageLog, Pauses, retry
@@ -53,7 +53,7 @@ class Source(Protocol):
         ...
 
 
-async def poll(source: Source, lease: Lease, take: Take) -> None:
+async def poll(source: Source, lease: PollingLease, take: Take) -> None:
     """Poll for ever while the lease is ours; whatever fails is tried again.
 
     Raises RedisRefused: a person must change what Redis permits.
@@ -79,7 +79,7 @@ async def poll(source: Source, lease: Lease, take: Take) -> None:
 
 
 async def _poll_in_turn(
-    source: Source, lease: Lease, take: Take, is_over: Callable[[], None]
+    source: Source, lease: PollingLease, take: Take, is_over: Callable[[], None]
 ) -> NoReturn:
     """Poll whenever the lease is ours. Raises what the source raises."""
     while True:
@@ -88,7 +88,9 @@ async def _poll_in_turn(
         await asyncio.sleep(_LOOK)
 
 
-async def _poll_on(source: Source, lease: Lease, take: Take, is_over: Callable[[], None]) -> None:
+async def _poll_on(
+    source: Source, lease: PollingLease, take: Take, is_over: Callable[[], None]
+) -> None:
     """Poll until the lease is another one's; `is_over` is told of each answer of Telegram."""
     await source.begin_polling()
     intake = Intake(source, take)

@@ -33,7 +33,7 @@ from ingest.channels.base import (
     name_of,
 )
 from ingest.channels.commands import command_of
-from ingest.channels.lease import Lease
+from ingest.channels.lease import PollingLease
 from ingest.channels.polling import poll
 from ingest.channels.splitting import split_text
 from ingest.channels.telegram_bot import UPDATES, OwnName, fetch_updates
@@ -74,7 +74,7 @@ class TelegramChannel:
         secret_token: str | None = None,
         webhook_url: str | None = None,
         troubles: Troubles,
-        lease: Lease,
+        lease: PollingLease,
     ) -> None:
         self.alias = alias
         self._bot = bot
