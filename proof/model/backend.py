@@ -15,7 +15,7 @@ from typing import Literal, Self, TypeVar
 
 import regex
 
-from proof.model.records import AFTERLIFE, StoredLetter
+from proof.model.records import ID_RETENTION, StoredLetter
 from proof.model.rules import Model
 from sessions import times, wire
 from sessions.errors import Fenced, InvalidRequest
@@ -285,7 +285,7 @@ class ModelBackend:
         due = [(one.expires_at, key) for key, one in known.items() if one.expires_at is not None]
         ids = [key for expires_at, key in sorted(due) if expires_at < before]
         graves = [key for key, stored in sessions.items() if not stored.live]
-        old = [key for key in graves if sessions[key].ended_at + AFTERLIFE < before]
+        old = [key for key in graves if sessions[key].ended_at + ID_RETENTION < before]
         for event_id in ids[:limit]:
             del known[event_id]
         for key in [key for key, expires_at in awaited.items() if expires_at < before]:

@@ -19,7 +19,7 @@ from sessions.models import (
     Session,
 )
 
-AFTERLIFE: Final = 30 * times.DAY
+ID_RETENTION: Final = 30 * times.DAY
 
 
 @dataclass

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from proof.model.records import (
-    AFTERLIFE,
+    ID_RETENTION,
     StoredEvent,
     StoredLetter,
     StoredMessage,
@@ -173,7 +173,7 @@ class Model:
             Outcome(shown_id(event_id), kind, reason, session, position, duplicates, detail),
             payload_of(entry),
             stored.shown.generation if stored else None,
-            None if made else self._now + AFTERLIFE,
+            None if made else self._now + ID_RETENTION,
             made=made,
             number=stored.number if stored else None,
         )
@@ -312,7 +312,7 @@ class Model:
         if not applied and (own, event.session) in self.awaited:
             return Reason.ALREADY_ROLLED_BACK
         if target is None:
-            self.awaited[own, event.session] = self._now + AFTERLIFE
+            self.awaited[own, event.session] = self._now + ID_RETENTION
             return Reason.TARGET_NOT_SEEN
         if target.outcome.session != event.session:
             return Reason.WRONG_SESSION
@@ -445,4 +445,4 @@ class Model:
     def _forget(self, line: StoredMessage, how: Reason) -> None:
         """Remember the id of a message that is gone for a while [1]."""
         known = self.events[line.stored]
-        known.gone, known.expires_at = how, self._now + AFTERLIFE
+        known.gone, known.expires_at = how, self._now + ID_RETENTION

@@ -28,7 +28,7 @@ from sessions.times import DAY
 
 # How long an id is known after its message has gone: longer than any platform redelivers, any
 # outbox keeps and any slack of the stream reaches.
-ID_AFTERLIFE: Final = 30 * DAY
+ID_RETENTION: Final = 30 * DAY
 
 # Found once: an attribute of an enumeration costs as much as a call.
 _APPLIED: Final = OutcomeKind.APPLIED
@@ -178,7 +178,7 @@ class Workset:
         self, session: SessionRow, messages: Sequence[MessageRow], how: Reason, *, ends: bool
     ) -> None:
         """Let messages go; their ids are known for a while yet."""
-        expires_at = self.now + ID_AFTERLIFE
+        expires_at = self.now + ID_RETENTION
         self._changes.gone.append(Gone(session, messages, how, expires_at, ends))
         for message in messages:
             row = self.events.get(message.event_id)
@@ -204,7 +204,7 @@ class Workset:
     def suppress(self, event_id: str, key: str) -> None:
         """Keep a user append that did not come yet from having an effect in that session."""
         self.suppressed.add((event_id, key))
-        self._changes.suppressed.append((event_id, key, self.now + ID_AFTERLIFE))
+        self._changes.suppressed.append((event_id, key, self.now + ID_RETENTION))
 
     def purge(self, letter_id: str) -> None:
         """Let a dead letter go."""
@@ -274,7 +274,7 @@ class Workset:
             n,
             known.duplicates if known is not None else 0,
             detail,
-            None if seq is not None else self.now + ID_AFTERLIFE,
+            None if seq is not None else self.now + ID_RETENTION,
         )
         row = self.events[event_id] = make_tuple(EventRow, values)
         if self._spaces and SPACE_MARK in event_id:

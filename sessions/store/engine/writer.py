@@ -21,7 +21,7 @@ from sessions.store.engine.asking import Deciding
 from sessions.store.engine.changes import Needs
 from sessions.store.engine.decisions import Decisions, drafts_of
 from sessions.store.engine.removal import Remover
-from sessions.store.engine.workset import ID_AFTERLIFE, Workset
+from sessions.store.engine.workset import ID_RETENTION, Workset
 from sessions.wire import DEFAULT_MAX_CONTENT
 
 log = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class Writer:
         async with self.leading() as transaction:
             ids = await transaction.forget_ids(before, limit)
             # A tombstone outlives the ids that point to it: none go before all of those went.
-            graves = await transaction.forget_tombstones(before - ID_AFTERLIFE, limit - ids)
+            graves = await transaction.forget_tombstones(before - ID_RETENTION, limit - ids)
         self._decisions.forget()
         return ids + graves
 

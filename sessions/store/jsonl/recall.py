@@ -24,7 +24,7 @@ from sessions.models import (
 )
 from sessions.store.engine import rules
 from sessions.store.engine.rows import OUTCOME_CODES, EventRow, columns, packed
-from sessions.store.engine.workset import ID_AFTERLIFE
+from sessions.store.engine.workset import ID_RETENTION
 from sessions.store.sqlite.connection import WritingConnection
 from sessions.store.sqlite.statements import Each, Query, marks
 
@@ -85,7 +85,7 @@ async def recall(
             # It may have come before its target.
             target = stored_id(event.target, event.by)
             if target not in known:
-                suppressed.append((target, event.session, now + ID_AFTERLIFE))
+                suppressed.append((target, event.session, now + ID_RETENTION))
     await connection.script(
         [Each(_COMPLETE, there), Each(_INSERT, new), Each(_SUPPRESS, suppressed)]
     )
@@ -127,5 +127,5 @@ def _outcome(
         n=n,
         duplicates=0,
         detail=_DETAIL,
-        expires_at=now + ID_AFTERLIFE,
+        expires_at=now + ID_RETENTION,
     )

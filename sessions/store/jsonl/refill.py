@@ -12,7 +12,7 @@ from sessions.models import Reason
 from sessions.store.capabilities import Rebuilt
 from sessions.store.engine import rules
 from sessions.store.engine.rows import EventRow, SessionRow, columns, session_values
-from sessions.store.engine.workset import ID_AFTERLIFE
+from sessions.store.engine.workset import ID_RETENTION
 from sessions.store.jsonl.files import (
     SUFFIX,
     FileRow,
@@ -261,7 +261,7 @@ class Filler:
         for names, rows in rows_of(old, "stream"):
             settings = ", ".join(f"{name} = ?" for name in names)
             await connection.run(f"UPDATE stream SET {settings}", rows[0])
-        expiry = times.now() + ID_AFTERLIFE
+        expiry = times.now() + ID_RETENTION
         for _, rows in rows_of(old, "events"):
             known = [EventRow(*row) for row in rows]
             there = [row for row in known if row.event_id in self._ids]

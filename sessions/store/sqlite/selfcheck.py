@@ -14,7 +14,7 @@ from typing import Any, Final
 from sessions import times
 from sessions.errors import SessionError
 from sessions.store.capabilities import Health
-from sessions.store.engine.workset import ID_AFTERLIFE
+from sessions.store.engine.workset import ID_RETENTION
 from sessions.store.sqlite.library import sqlite3
 from sessions.store.sqlite.schema import VERSION
 from sessions.text import fold_for_search
@@ -83,7 +83,7 @@ def check_database(
     health = Health()
     health.add("damage of the file", _damage(connection))
     parameters = {
-        "explained_since": times.now() - ID_AFTERLIFE,
+        "explained_since": times.now() - ID_RETENTION,
         "earliest": times.EARLIEST,
         "latest": times.LATEST,
     }
