@@ -23,7 +23,7 @@ from api.mcp import McpDoor
 from api.metrics import Metrics
 from api.readiness import Readiness
 from api.routes import Api
-from api.service import Aborter, Service, Teller
+from api.service import Aborter, NoticeSender, Service
 from api.waiting import Waiting
 from routing.answers import answer_errors_outside_routes
 from sessions.access.tokens import TokenFile, TokenVerifier
@@ -72,7 +72,7 @@ async def opened(settings: Settings) -> AsyncGenerator[FastAPI]:
             tokens=TokenFile(settings.workspace),
             # Whichever replica of ingest runs a turn hears of it through its lane.
             aborter=Lanes(redis, url=url, prefix=settings.turnstream.prefix),
-            teller=Notices(redis, url=url, prefix=settings.turnstream.prefix),
+            notices=Notices(redis, url=url, prefix=settings.turnstream.prefix),
         )
 
 
@@ -83,7 +83,7 @@ def create_app(
     stream: TurnStream,
     tokens: TokenVerifier,
     aborter: Aborter | None = None,
-    teller: Teller | None = None,
+    notices: NoticeSender | None = None,
     patience: float = PATIENCE,
 ) -> FastAPI:
     """The app on a store and a stream that are open. `patience` is how long readers wait.
@@ -99,7 +99,7 @@ def create_app(
         share=share,
         waiting=Waiting(settings.turnstream.max_waiting_per_caller, edge.refusals),
         aborter=aborter,
-        teller=teller,
+        notices=notices,
         patience=patience,
     )
     readiness = Readiness(backend, service.freshness)

@@ -270,11 +270,11 @@ async def abort_turn(session_id: SessionIdOfAbort, api: Here, caller: Sender) ->
 async def _tell(service: Service, session: Session, content: str) -> None:
     """Show the message to the pages that are open on its session."""
     agent = service.access.agent_of(session)
-    if service.teller is None or agent is None:
+    if service.notices is None or agent is None:
         return
     # A client that misses it reads it in the history, also if Redis permits no notices.
     with contextlib.suppress(Retryable, RedisRefused):
-        await service.teller.tell(Notice(session.key, agent, "assistant", content, times.now()))
+        await service.notices.tell(Notice(session.key, agent, "assistant", content, times.now()))
 
 
 async def existing(service: Service, caller: Caller, session_id: str) -> Session:

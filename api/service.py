@@ -50,7 +50,7 @@ class NoAborter:
         return False
 
 
-class Teller(Protocol):
+class NoticeSender(Protocol):
     """Tells the pages that are open on a session what was added to it."""
 
     async def tell(self, notice: Notice) -> None:
@@ -130,7 +130,7 @@ class Service:
         share: Share,
         waiting: Waiting,
         aborter: Aborter | None = None,
-        teller: Teller | None = None,
+        notices: NoticeSender | None = None,
         patience: float = PATIENCE,
     ) -> None:
         self.backend = backend
@@ -143,7 +143,7 @@ class Service:
         self.fates = Fates(backend, stream, self.freshness)
         self._patience = patience
         self.aborter = aborter or NoAborter()
-        self.teller = teller
+        self.notices = notices
 
     async def abort(self, session: Session) -> bool:
         """Stop the turn that runs in a session; False where none runs. Raises LaneTimeout."""
