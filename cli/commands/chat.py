@@ -50,7 +50,7 @@ def chat(edge: Edge, message: str | None, agent: str | None, room: str, ingest: 
         last = failed[-1].id
         raise SessionError(
             "the agent could not answer; look in the log of ingest (or of `turnstream up`) for "
-            f"turn {last}"
+            f"the line on turn {last}"
         )
 
 
