@@ -134,8 +134,8 @@ class Intake:
     def _move_on(self, numbers: Sequence[int]) -> None:
         """Confirm up to the first that waits.
 
-        Telegram never brings again what was confirmed. So lower numbers mean that it counts anew,
-        as it does after a week without updates, or where the bot moved to another server.
+        Telegram never brings again what was confirmed. So lower numbers mean that it counts from
+        elsewhere, as it does after a week without updates, or if the bot moved to another server.
         """
         if numbers:
             waiting = [number for number in numbers if number not in self._taken]

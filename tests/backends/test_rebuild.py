@@ -253,7 +253,7 @@ async def test_what_it_does_not_understand_is_reported_and_left(tmp_path: Path):
         (folder / name).write_bytes(content)
     (folder / "folder.jsonl").mkdir()
     (folder / "link.jsonl").symlink_to(folder / "s.jsonl")
-    os.mkfifo(folder / "pipe.jsonl")  # whoever opens it waits for a writer
+    os.mkfifo(folder / "pipe.jsonl")  # a program that opens it waits for a writer
     with (folder / "s.jsonl").open("ab") as file:
         for line in ({"role": "user"}, {"role": "user", "content": "\ud83d"}, {"id": 7}):
             file.write(json.dumps(line).encode() + b"\n")

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 from fastapi.responses import Response
-from tests.ingest.model_house import house
 
 from ingest.failures import FAILED
 from sessions.process.settings import Settings
+from tests.ingest.model_chat import model_chat
 from tests.ingest.model_server import broken, endless
 from tests.leading import Leading
 
@@ -30,7 +30,7 @@ async def test_a_status_is_known_though_its_body_cannot_be_read(
     body: Callable[[int], Response],
 ):
     statuses = iter((400, 503))
-    async with house(settings, lambda _: body(next(statuses)), retries=0) as place:
+    async with model_chat(settings, lambda _: body(next(statuses)), retries=0) as place:
         await place.chat("never to be answered")
         assert await place.stored() == []
         await place.chat("perhaps later")
