@@ -3,8 +3,8 @@
 A file is only changed inside a writing transaction of the index, which SQLite's lock gives to one
 process at a time. Appends go to the end of the file and are synced before COMMIT; what a crash
 leaves behind the committed length is cut off. Everything else (reset, rollback, delete) prepares a
-successor beside the file, and the successor takes the file's place after COMMIT (`settle`); until
-then the index says that the successor is the file.
+replacement beside the file, which takes the file's place after COMMIT (`settle`). Until then the
+index says that the replacement is the file.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ _DIGEST: Final = 16
 _OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-class State(IntEnum):
+class FileState(IntEnum):
     """What has yet to happen to a file, as the index remembers it."""
 
-    SETTLED = 0
-    SUCCEEDED = 1
-    DOOMED = 2
+    DONE = 0
+    TO_REPLACE = 1
+    TO_DELETE = 2
 
 
 @dataclass(slots=True)
 class FileRow:
-    """A row of `files`: `length` bytes of the file, or of its successor, are committed."""
+    """A row of `files`: `length` bytes of the file, or of its replacement, are committed."""
 
     session_id: int
     name: str
     length: int
-    state: State
+    state: FileState
 
 
 class TextMoved(Exception):
@@ -131,16 +131,16 @@ class SessionFiles:
         """Where people find the session's file."""
         return self._directory / f"{row.name}{SUFFIX}"
 
-    def successor(self, row: FileRow) -> Path:
+    def replacement(self, row: FileRow) -> Path:
         """Where the file's next content waits until it is committed."""
         return self._directory / f".{row.name}{SUFFIX}.next"
 
     def current(self, row: FileRow) -> Path:
         """The file that the index speaks of."""
-        successor = self.successor(row)
+        replacement = self.replacement(row)
         # It takes its place before the index says so, much before where the disk is full.
-        has_succeeded = row.state is State.SUCCEEDED and not successor.exists()
-        return self.main(row) if row.state is State.SETTLED or has_succeeded else successor
+        is_replaced = row.state is FileState.TO_REPLACE and not replacement.exists()
+        return self.main(row) if row.state is FileState.DONE or is_replaced else replacement
 
     def torn(self, row: FileRow) -> Path:
         """Where bytes are kept that were cut off."""
@@ -166,7 +166,7 @@ class SessionFiles:
             raise TextMoved from error
 
     def prepare(self, row: FileRow, *, without: tuple[int, int] | None) -> None:
-        """Write the successor: empty, or the file without the bytes at one place."""
+        """Write the replacement: empty, or the file without the bytes at one place."""
         kept = b""
         if without is not None:
             place, size = without
@@ -178,22 +178,22 @@ class SessionFiles:
         with _Opened(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _OPEN) as fd:
             _write_all(fd, kept, 0)
             _sync(fd)
-        os.replace(draft, self.successor(row))
+        os.replace(draft, self.replacement(row))
         self.sync_directory()
 
     def settle(self, row: FileRow) -> None:
-        """Let the successor take the file's place, or remove a doomed file; again is no harm."""
-        if row.state is State.SUCCEEDED and self.successor(row).exists():
-            os.replace(self.successor(row), self.main(row))
-        elif row.state is State.DOOMED:
-            for path in (self.main(row), self.successor(row)):
+        """Let the replacement take the file's place, or delete the file; again is no harm."""
+        if row.state is FileState.TO_REPLACE and self.replacement(row).exists():
+            os.replace(self.replacement(row), self.main(row))
+        elif row.state is FileState.TO_DELETE:
+            for path in (self.main(row), self.replacement(row)):
                 path.unlink(missing_ok=True)
         self.torn(row).unlink(missing_ok=True)
         self.sync_directory()
 
     def undo(self, row: FileRow) -> None:
         """Bring a settled file back to its committed length after a transaction that failed."""
-        self.successor(row).unlink(missing_ok=True)
+        self.replacement(row).unlink(missing_ok=True)
         if row.length == 0:
             self.main(row).unlink(missing_ok=True)
         else:

@@ -12,7 +12,14 @@ from sessions.errors import ConfigError
 from sessions.process.private import make_private_directory
 from sessions.store.capabilities import Rebuilt
 from sessions.store.jsonl.backend import INDEX
-from sessions.store.jsonl.files import FileRow, SessionFiles, State, TextMoved, event_id_of, parsed
+from sessions.store.jsonl.files import (
+    FileRow,
+    FileState,
+    SessionFiles,
+    TextMoved,
+    event_id_of,
+    parsed,
+)
 from sessions.store.jsonl.rebuild import rebuild_index
 from sessions.store.sqlite.library import sqlite3
 from sessions.store.sqlite.local import SqliteStore
@@ -56,7 +63,7 @@ def _texts_in_files(
         if session is None:
             yield from ((message[0], None) for message in messages)
             continue
-        lines = _lines(files, FileRow(session, name, length, State(state)), messages)
+        lines = _lines(files, FileRow(session, name, length, FileState(state)), messages)
         for (number, event_id, _, _), line in zip(messages, lines, strict=True):
             fields = parsed(line) or {}
             yield number, fields.get("content") if event_id_of(fields) in (None, event_id) else None

@@ -16,8 +16,8 @@ from sessions.store.engine.workset import ID_RETENTION
 from sessions.store.jsonl.files import (
     SUFFIX,
     FileRow,
+    FileState,
     SessionFiles,
-    State,
     distinct_name,
     folded,
     plain_name,
@@ -120,7 +120,7 @@ class Filler:
     def _find(self, name: str) -> _Found | None:
         """What there is under a name; None for what is left alone, which is reported."""
         known = self._memory.files.get(name)
-        if known is not None and known[1].state is State.DOOMED:
+        if known is not None and known[1].state is FileState.TO_DELETE:
             # It is deleted; the worker that was to remove it died, and the next one will.
             self._doomed[known[0]] = name
             return None
@@ -148,15 +148,15 @@ class Filler:
     def _file(self, name: str, known: FileRow | None) -> FileRow:
         """The row of a file, as the old index has it, else as the files show it.
 
-        A successor of which no index tells was committed or not. If it was not, the events that
+        A replacement that no index knows was committed or not. If it was not, the events that
         made it are still on the stream and have the same effect again: it is right in both cases.
         """
         if known is not None:
             return FileRow(known.session_id, name, 0, known.state)
         self._last_session += 1
-        file = FileRow(self._last_session, name, 0, State.SETTLED)
-        if self._memory.store_id is None and self._files.successor(file).exists():
-            file.state = State.SUCCEEDED
+        file = FileRow(self._last_session, name, 0, FileState.DONE)
+        if self._memory.store_id is None and self._files.replacement(file).exists():
+            file.state = FileState.TO_REPLACE
         return file
 
     def _key(self, name: str, content: Content, known: str | None, meta: Meta | None) -> str | None:
@@ -250,7 +250,10 @@ class Filler:
         if key in self._doomed:
             name = self._doomed[key]
             await _insert(
-                connection, "files", _FILES, [(session.id, name, folded(name), 0, State.DOOMED)]
+                connection,
+                "files",
+                _FILES,
+                [(session.id, name, folded(name), 0, FileState.TO_DELETE)],
             )
 
     async def _copy(self, connection: WritingConnection, old: Path) -> None:

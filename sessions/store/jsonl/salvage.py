@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 
 from sessions import times
 from sessions.errors import StoreTooNew
-from sessions.store.jsonl.files import FileRow, State, event_id_of, parsed
+from sessions.store.jsonl.files import FileRow, FileState, event_id_of, parsed
 from sessions.store.jsonl.metas import Meta
 from sessions.store.sqlite.library import sqlite3
 from sessions.store.sqlite.schema import VERSION
@@ -161,7 +161,7 @@ def _files(old: sqlite3.Connection) -> Iterator[tuple[str, tuple[str | None, Fil
         "SELECT f.session_id, f.name, f.length, f.state, s.key FROM files f "
         "LEFT JOIN sessions s ON s.id = f.session_id"
     ):
-        state = State(row["state"])
+        state = FileState(row["state"])
         yield (
             row["name"],
             (row["key"], FileRow(row["session_id"], row["name"], row["length"], state)),

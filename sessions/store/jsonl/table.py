@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from sessions.store.jsonl.files import (
     FileRow,
+    FileState,
     SessionFiles,
-    State,
     distinct_name,
     folded,
     plain_name,
@@ -90,7 +90,7 @@ class FileTable:
             if name is None or folded(name) in taken:
                 name = distinct_name(key)
             taken.add(folded(name))
-            rows[session_id] = FileRow(session_id, name, 0, State.SETTLED)
+            rows[session_id] = FileRow(session_id, name, 0, FileState.DONE)
         await self._run(
             f"INSERT INTO files ({_COLUMNS}, folded) SELECT {_EXTRACTED} FROM json_each(?)",
             (json.dumps([[*_values(row), folded(row.name)] for row in rows.values()]),),
@@ -125,4 +125,4 @@ def _values(row: FileRow) -> tuple[int, str, int, int]:
 
 
 def _file_row(row: tuple[Any, ...]) -> FileRow:
-    return FileRow(row[0], row[1], row[2], State(row[3]))
+    return FileRow(row[0], row[1], row[2], FileState(row[3]))

@@ -14,8 +14,8 @@ from sessions.store.engine.rows import MessageRow, SessionRow
 from sessions.store.jsonl.files import (
     SUFFIX,
     FileRow,
+    FileState,
     SessionFiles,
-    State,
     TextMoved,
     content_of,
     line_of,
@@ -109,7 +109,7 @@ class WritingTexts:
     async def _append(self, rows: Mapping[int, FileRow], lines: Mapping[int, list[bytes]]) -> None:
         for session_id in lines:
             row = rows[session_id]
-            if row.state is State.DOOMED:
+            if row.state is FileState.TO_DELETE:
                 # Deleted and opened again in one transaction.
                 await self._prepare(row, without=None)
         await self._threads.each(
@@ -136,7 +136,7 @@ class WritingTexts:
         await self._prepare(row, without=None)
         row.length = 0
         if deleted:
-            row.state = State.DOOMED
+            row.state = FileState.TO_DELETE
         await self._table.save([row])
 
     async def describe(self, sessions: Sequence[SessionRow]) -> None:
@@ -149,15 +149,15 @@ class WritingTexts:
         keys = {row.id: row.key for row in live}
         rows = await self._table.opened({*keys}, keys)
         for row in rows.values():
-            if row.state is State.DOOMED:
-                # Deleted and opened again in one transaction: its empty successor stays.
-                row.state = State.SUCCEEDED
+            if row.state is FileState.TO_DELETE:
+                # Deleted and opened again in one transaction: its empty replacement stays.
+                row.state = FileState.TO_REPLACE
                 await self._table.save([row])
         await self._metas.draft([(rows[session.id].name, session) for session in live])
 
     async def _prepare(self, row: FileRow, *, without: tuple[int, int] | None) -> None:
         await self._threads.call(lambda: self._files.prepare(row, without=without))
-        row.state = State.SUCCEEDED
+        row.state = FileState.TO_REPLACE
 
     # -- transactions ------------------------------------------------------------------------
 
@@ -181,10 +181,10 @@ class WritingTexts:
         """Let successors take their files' places; doing it again is no harm."""
         rows = await files_where(self._run, "state <> 0")
         await self._threads.each(self._files.settle, rows)
-        await self._metas.remove([row.name for row in rows if row.state is State.DOOMED])
+        await self._metas.remove([row.name for row in rows if row.state is FileState.TO_DELETE])
         await self._metas.resolve()
-        await self._run("UPDATE files SET state = 0 WHERE state = ?", (State.SUCCEEDED,))
-        await self._run("DELETE FROM files WHERE state = ?", (State.DOOMED,))
+        await self._run("UPDATE files SET state = 0 WHERE state = ?", (FileState.TO_REPLACE,))
+        await self._run("DELETE FROM files WHERE state = ?", (FileState.TO_DELETE,))
 
     async def recover(self) -> None:
         """Cut every file to its committed length, after a leader that may have died writing."""
@@ -202,7 +202,9 @@ class WritingTexts:
                 "among them; restore them, or accept them as they are with "
                 "`turnstream verify --rebuild-index`"
             )
-        kept = {self._files.successor(row).name for row in rows if row.state is State.SUCCEEDED}
+        kept = {
+            self._files.replacement(row).name for row in rows if row.state is FileState.TO_REPLACE
+        }
         await self._threads.call(lambda: self._files.remove_drafts(kept))
         names = {row.name for row in rows}
         await self._threads.call(lambda: self._files.set_strays_aside(names))
