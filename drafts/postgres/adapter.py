@@ -2,8 +2,8 @@
 
 No transaction is open while a batch is decided: the first statement looks at the lease's epoch, and
 the second begins with the fence, so it changes nothing if another worker took the lead between
-them. A worker that stands still therefore holds no lock. Only what asks amid its changes, as a
-rollback may, or what removes without a cursor, opens a transaction on the server.
+them. A worker that stands still therefore holds no lock. Only what asks between its changes, as
+a rollback may, or what removes without a cursor, opens a transaction on the server.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class PostgresAdapter:
 
 
 class PostgresTransaction:
-    """See `Transaction`. It gets a connection of its own when something is changed amid it."""
+    """See `Transaction`. It gets a connection of its own if something is changed before it ends."""
 
     found: Found
 

@@ -5,7 +5,6 @@ Every read is one statement, so that it sees one state.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Final, Self
@@ -13,7 +12,6 @@ from typing import Any, Final, Self
 from drafts.postgres.adapter import PostgresAdapter, cursor_of
 from drafts.postgres.connection import Row, Server
 from sessions import models
-from sessions.errors import InvalidRequest
 from sessions.models import (
     DeadLetter,
     LetterBounds,
@@ -24,6 +22,7 @@ from sessions.models import (
     SearchHit,
     Session,
 )
+from sessions.store.cursors import rank_of
 from sessions.store.engine import rows
 from sessions.store.engine.changes import LetterRow
 from sessions.store.engine.writer import Writer
@@ -37,7 +36,6 @@ _MESSAGE: Final = """m.seq, split_part(m.event_id, '@', 1), m.role, m.content,
 # Connections on which is read. Each is a process on the server.
 _READERS: Final = 4
 _scope: Final = attrgetter("agent", "channels", "kinds", "others")
-_NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
 # Above every row id, seq and time.
 _TOP: Final = 2**62
 
@@ -206,12 +204,7 @@ class PostgresBackend(PostgresReader, Writer):
 
 def _below(cursor: str | None, *, places: int = 1) -> list[int]:
     """The place below which a page begins; without a cursor one above everything."""
-    if cursor is None:
-        return [_TOP] * places
-    parts = cursor.split(".")
-    if len(parts) != places or not all(map(_NUMBER.fullmatch, parts)):
-        raise InvalidRequest("this is not a cursor; use next_cursor of the page before, unchanged")
-    return [*map(int, parts)]
+    return [_TOP] * places if cursor is None else [*rank_of(cursor, places=places)]
 
 
 def _letter(row: Row) -> DeadLetter:

@@ -1,24 +1,22 @@
 """The model as a backend, so that a test asks it what it asks a store.
 
-It finds everything by looking at everything, and is as slow as that sounds.
+It finds everything by looking at everything, and is as slow as that sounds. How a page is cut and
+a word is found it has from the store in memory; what the events do is its own.
 """
 
 from __future__ import annotations
 
-import unicodedata
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Literal, Self, TypeVar
-
-import regex
+from typing import Literal, Self
 
 from proof.model.records import ID_RETENTION, StoredLetter
 from proof.model.rules import Model
 from sessions import times, wire
-from sessions.errors import Fenced, InvalidRequest
+from sessions.errors import Fenced
 from sessions.models import (
     STREAM_START,
     DeadLetter,
@@ -37,13 +35,7 @@ from sessions.models import (
     StreamId,
 )
 from sessions.store.backend import Following
-from sessions.text import fold_for_search
-
-T = TypeVar("T")
-Rank = tuple[int, ...]
-
-_NUMBER = regex.compile(r"-?[0-9]{1,18}")
-_WORD = regex.compile(r"[\p{L}\p{N}\p{Co}]+")
+from sessions.store.memory.looking import Wanted, is_shown, page_of
 
 
 class ModelBackend:
@@ -112,9 +104,9 @@ class ModelBackend:
         ranked = [
             ((stored.shown.last_activity, stored.number), stored.shown)
             for stored in self._store.sessions.values()
-            if stored.live and _in_scope(stored.shown, scope) and _passes(stored.shown, where)
+            if stored.live and is_shown(stored.shown, scope, where)
         ]
-        return _page(ranked, limit, cursor, places=2)
+        return page_of(ranked, limit, cursor, places=2)
 
     async def history(
         self,
@@ -129,7 +121,7 @@ class ModelBackend:
         if stored is not None and generation not in (None, stored.shown.generation):
             stored = None
         ranked = [((line.message.seq,), line.message) for line in (stored.lines if stored else ())]
-        page = _page(ranked, limit, cursor, places=1)
+        page = page_of(ranked, limit, cursor)
         return Page(page.items[::-1], page.next_cursor)
 
     async def search(
@@ -144,15 +136,15 @@ class ModelBackend:
     ) -> Page[SearchHit]:
         """Messages with every word of the query, newest first; takes the time that it takes."""
         del seconds
-        phrases = [words for words in map(_words, query.split()) if words]
+        wanted = Wanted(query)
         ranked = [
             ((line.number,), SearchHit(stored.shown.key, line.message))
             for stored in self._store.sessions.values()
-            if stored.live and key in (None, stored.shown.key) and _in_scope(stored.shown, scope)
+            if stored.live and key in (None, stored.shown.key) and is_shown(stored.shown, scope)
             for line in stored.lines
-            if phrases and all(_occurs(one, _words(line.message.content)) for one in phrases)
+            if wanted.is_in(line.message.content)
         ]
-        return _page(ranked, limit, cursor, places=1)
+        return page_of(ranked, limit, cursor)
 
     async def routing_of(self, key: str) -> Routing | None:
         """Owner and routing of a session or of its tombstone."""
@@ -175,7 +167,7 @@ class ModelBackend:
     async def dead_letters(self, *, limit: int = 50, cursor: str | None = None) -> Page[DeadLetter]:
         """A page of dead letters, newest first."""
         ranked = [((letter.number,), letter.shown) for letter in self._store.letters]
-        return _page(ranked, limit, cursor, places=1)
+        return page_of(ranked, limit, cursor)
 
     async def dead_letter(self, letter_id: str) -> DeadLetter | None:
         """One dead letter."""
@@ -306,47 +298,3 @@ class ModelBackend:
             raise Fenced("this worker does not lead; acquire the lease first")
         self._store.lease = replace(lease, beat=lease.beat + 1)
         self._steps += 1
-
-
-def _in_scope(shown: Session, scope: Scope | None) -> bool:
-    return scope is None or scope.has(shown.agent, shown.channel)
-
-
-def _passes(shown: Session, where: SessionFilter | None) -> bool:
-    return where is None or (
-        where.agent in (None, shown.agent)
-        and where.channel in (None, shown.channel)
-        and where.state in (None, shown.state)
-        and (where.since is None or shown.last_activity >= where.since)
-        and shown.key.startswith(where.prefix or "")
-    )
-
-
-def _page(
-    ranked: Iterable[tuple[Rank, T]], limit: int, cursor: str | None, *, places: int
-) -> Page[T]:
-    """The items that rank highest below the cursor, which is the rank of the last one shown."""
-    bound = _rank(cursor, places) if cursor is not None else None
-    below = [one for one in ranked if bound is None or one[0] < bound]
-    below.sort(key=lambda one: one[0], reverse=True)
-    more = ".".join(map(str, below[limit - 1][0])) if len(below) > limit else None
-    return Page([item for _, item in below[:limit]], more)
-
-
-def _rank(cursor: str, places: int) -> Rank:
-    parts = cursor.split(".")
-    if len(parts) != places or not all(map(_NUMBER.fullmatch, parts)):
-        raise InvalidRequest("this is not a cursor; use next_cursor of the page before")
-    return tuple(map(int, parts))
-
-
-def _words(text: str) -> list[str]:
-    """The words of a text, without case and accents."""
-    plain = unicodedata.normalize("NFD", fold_for_search(text)).lower()
-    return _WORD.findall("".join(char for char in plain if not unicodedata.combining(char)))
-
-
-def _occurs(phrase: list[str], words: list[str]) -> bool:
-    """Whether the words of the phrase follow each other somewhere."""
-    starts = range(len(words) - len(phrase) + 1)
-    return any(words[start : start + len(phrase)] == phrase for start in starts)

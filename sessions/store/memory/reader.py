@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import TypeVar
 
-import regex
-
-from sessions.errors import InvalidRequest
 from sessions.ids import shown_id
 from sessions.models import (
     DeadLetter,
@@ -26,13 +21,8 @@ from sessions.models import (
 )
 from sessions.store.engine.changes import LetterRow
 from sessions.store.engine.rows import MessageRow, SessionRow, outcome_of, unpacked
+from sessions.store.memory.looking import Wanted, is_shown, page_of
 from sessions.store.memory.store import MemoryStore
-from sessions.text import search_words
-
-T = TypeVar("T")
-Rank = tuple[int, ...]
-
-_NUMBER = regex.compile(r"-?[0-9]{1,18}")
 
 
 class MemoryReader:
@@ -68,11 +58,11 @@ class MemoryReader:
     ) -> Page[Session]:
         """A page of sessions, newest activity first; of equals, the newest session."""
         ranked = [
-            ((row.last_activity, row.id), _shown(row))
+            ((row.last_activity, row.id), shown)
             for row in self._store.sessions.values()
-            if row.live and _in_scope(row, scope) and _passes(row, where)
+            if row.live and is_shown(shown := _shown(row), scope, where)
         ]
-        return _page(ranked, limit, cursor, places=2)
+        return page_of(ranked, limit, cursor, places=2)
 
     async def history(
         self,
@@ -87,7 +77,7 @@ class MemoryReader:
         if session is not None and generation not in (None, session.generation):
             session = None
         rows = self._store.of_session(session.id) if session is not None else []
-        page = _page([((row.seq,), _message(row)) for row in rows], limit, cursor, places=1)
+        page = page_of([((row.seq,), _message(row)) for row in rows], limit, cursor)
         return Page(page.items[::-1], page.next_cursor)
 
     async def search(
@@ -102,19 +92,18 @@ class MemoryReader:
     ) -> Page[SearchHit]:
         """Messages with every word of the query, newest first; takes the time that it takes."""
         del seconds
-        phrases = [words for words in map(search_words, query.split()) if words]
+        wanted = Wanted(query)
         searched = {
             row.id: row.key
             for row in self._store.sessions.values()
-            if row.live and key in (None, row.key) and _in_scope(row, scope)
+            if row.live and key in (None, row.key) and is_shown(_shown(row), scope)
         }
         ranked = [
             ((row.id,), SearchHit(searched[row.session_id], _message(row)))
             for row in self._store.messages.values()
-            if row.session_id in searched
-            if phrases and all(_occurs(one, search_words(row.content)) for one in phrases)
+            if row.session_id in searched and wanted.is_in(row.content)
         ]
-        return _page(ranked, limit, cursor, places=1)
+        return page_of(ranked, limit, cursor)
 
     async def routing_of(self, key: str) -> Routing | None:
         """Owner and routing of a session or of its tombstone."""
@@ -139,7 +128,7 @@ class MemoryReader:
     async def dead_letters(self, *, limit: int = 50, cursor: str | None = None) -> Page[DeadLetter]:
         """A page of dead letters, newest first."""
         ranked = [((number,), _letter(row)) for number, row in self._store.letters.values()]
-        return _page(ranked, limit, cursor, places=1)
+        return page_of(ranked, limit, cursor)
 
     async def dead_letter(self, letter_id: str) -> DeadLetter | None:
         """One dead letter."""
@@ -200,41 +189,3 @@ def _letter(row: LetterRow) -> DeadLetter:
         payload=row.payload,
         by=row.by,
     )
-
-
-def _in_scope(row: SessionRow, scope: Scope | None) -> bool:
-    return scope is None or scope.has(row.agent, row.channel)
-
-
-def _passes(row: SessionRow, where: SessionFilter | None) -> bool:
-    return where is None or (
-        where.agent in (None, row.agent)
-        and where.channel in (None, row.channel)
-        and where.state in (None, row.state)
-        and (where.since is None or row.last_activity >= where.since)
-        and row.key.startswith(where.prefix or "")
-    )
-
-
-def _page(
-    ranked: Iterable[tuple[Rank, T]], limit: int, cursor: str | None, *, places: int
-) -> Page[T]:
-    """The items that rank highest below the cursor, which is the rank of the last one shown."""
-    bound = _rank(cursor, places) if cursor is not None else None
-    below = [one for one in ranked if bound is None or one[0] < bound]
-    below.sort(key=lambda one: one[0], reverse=True)
-    more = ".".join(map(str, below[limit - 1][0])) if len(below) > limit else None
-    return Page([item for _, item in below[:limit]], more)
-
-
-def _rank(cursor: str, places: int) -> Rank:
-    parts = cursor.split(".")
-    if len(parts) != places or not all(map(_NUMBER.fullmatch, parts)):
-        raise InvalidRequest("this is not a cursor; use next_cursor of the page before")
-    return tuple(map(int, parts))
-
-
-def _occurs(phrase: list[str], words: list[str]) -> bool:
-    """Whether the words of the phrase follow each other somewhere."""
-    starts = range(len(words) - len(phrase) + 1)
-    return any(words[start : start + len(phrase)] == phrase for start in starts)

@@ -5,11 +5,9 @@ Lists are paged by the last row shown (keyset), never by offset: a page costs wh
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sessions.errors import InvalidRequest
 from sessions.ids import shown_id
 from sessions.models import (
     STREAM_START,
@@ -26,6 +24,7 @@ from sessions.models import (
     StreamCursor,
     StreamId,
 )
+from sessions.store.cursors import cursor_after, rank_of
 from sessions.store.engine.rows import (
     EventRow,
     columns,
@@ -47,7 +46,6 @@ _CONTENT: Final = columns(TextRow).split(", ").index("content")
 _EVENT: Final = ", ".join(f"e.{name}" for name in columns(EventRow).split(", "))
 _LETTER: Final = "id, reason, detail, session, event_id, size, sha256, ms, n, at, payload, by"
 _CURSOR: Final = "SELECT epoch, ms, n, resolved, skipped, added FROM stream"
-_NUMBERS: Final = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 
 
 class ReadingStore:
@@ -95,7 +93,7 @@ class ReadingStore:
         narrow, values = _narrowing(where or SessionFilter())
         if cursor is not None:
             narrow.append("(s.last_activity, s.id) < (?, ?)")
-            values.extend(_two_numbers(cursor))
+            values.extend(rank_of(cursor, places=2))
         branches = _scope_branches(scope)
         # One index scan for each way of belonging to an agent, each stopped at the limit.
         selects = [
@@ -111,9 +109,9 @@ class ReadingStore:
             most=limit + 1,
         )
         shown = rows[:limit]
-        more = (
-            f"{shown[-1][_LAST_ACTIVITY]}.{shown[-1][-1]}" if shown and len(rows) > limit else None
-        )
+        more = None
+        if shown and len(rows) > limit:
+            more = cursor_after((shown[-1][_LAST_ACTIVITY], shown[-1][-1]))
         return Page([Session(*row[:-1]) for row in shown], more)
 
     async def history(
@@ -125,7 +123,7 @@ class ReadingStore:
         cursor: str | None = None,
     ) -> Page[Message]:
         """A page of a session's messages, the newest first page, oldest first within it."""
-        before = _one_number(cursor) if cursor is not None else 2**62
+        before = _below(cursor)
         rows = await self._readers.short(
             f"SELECT {_MESSAGE} FROM messages m WHERE m.session_id = "
             "(SELECT id FROM sessions WHERE key = ? AND live AND generation = "
@@ -154,7 +152,7 @@ class ReadingStore:
         if expression is None:
             return Page([], None)
         clauses = ["search MATCH ?", "search.rowid < ?", "s.live"]
-        values: list[Any] = [expression, _one_number(cursor) if cursor is not None else 2**62]
+        values: list[Any] = [expression, _below(cursor)]
         if key is not None:
             clauses.append("s.key = ?")
             values.append(key)
@@ -202,7 +200,7 @@ class ReadingStore:
 
     async def dead_letters(self, *, limit: int = 50, cursor: str | None = None) -> Page[DeadLetter]:
         """A page of dead letters, newest first."""
-        before = _one_number(cursor) if cursor is not None else 2**62
+        before = _below(cursor)
         rows = await self._readers.long(
             f"SELECT no, {_LETTER} FROM dead_letters WHERE no < ? ORDER BY no DESC LIMIT ?",
             (before, limit + 1),
@@ -298,21 +296,9 @@ def _scope_branches(scope: Scope | None) -> list[tuple[list[str], list[Any]]]:
     return branches
 
 
-def _one_number(cursor: str) -> int:
-    if not _NUMBERS.fullmatch(cursor) or "." in cursor:
-        raise _bad_cursor()
-    return int(cursor)
-
-
-def _two_numbers(cursor: str) -> tuple[int, int]:
-    if not _NUMBERS.fullmatch(cursor) or "." not in cursor:
-        raise _bad_cursor()
-    first, _, second = cursor.partition(".")
-    return int(first), int(second)
-
-
-def _bad_cursor() -> InvalidRequest:
-    return InvalidRequest("this is not a cursor; use next_cursor of the page before, unchanged")
+def _below(cursor: str | None) -> int:
+    """The number below which a page begins; without a cursor it is above all."""
+    return rank_of(cursor, places=1)[0] if cursor is not None else 2**62
 
 
 def _letter(row: tuple[Any, ...]) -> DeadLetter:
