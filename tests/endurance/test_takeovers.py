@@ -67,7 +67,7 @@ async def test_a_leader_frozen_for_60_s_writes_nothing_when_it_is_woken(system: 
     standby = await system.worker(leads=False)
     await standby.says("standing by")
     await _publish(system, 0)
-    # Frozen amid a transaction it would keep SQLite's lock, until a supervisor kills it.
+    # A leader that is frozen inside a transaction keeps SQLite's lock until a supervisor kills it.
     await system.outcome(_id(0, BACKLOG - 1))
     leader.freeze()
     frozen_at = time.monotonic()

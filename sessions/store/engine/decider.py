@@ -1,7 +1,7 @@
 """What the entries of one batch do: each gets its effect and its outcome. Pure.
 
 Events that only add (append, rename, state, context) are decided in memory for the whole batch;
-the rare others (rollback, reset, delete, owner, dead) ask the store amid it (`asking`).
+the rare others (rollback, reset, delete, owner, dead) ask the store in the middle of it (`asking`).
 Numbers in brackets are the rules of docs/stream-contract.md.
 """
 

@@ -23,7 +23,7 @@ from sessions.store.engine.rows import SessionRow, columns
 
 log = logging.getLogger(__name__)
 
-# Runs one statement of the index, amid the writer's transaction.
+# Runs one statement of the index, inside the writer's transaction.
 Run = Callable[..., Awaitable[list[tuple[Any, ...]]]]
 # Does blocking work on each item in threads.
 Each = Callable[[Callable[[Any], None], Iterable[Any]], Awaitable[None]]

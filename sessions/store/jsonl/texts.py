@@ -34,7 +34,7 @@ _WITHOUT_FILE: Final = (
 
 
 class TextsInFiles:
-    """What reads texts: the writer amid its transaction, or a reader."""
+    """Reads texts, for the writer inside its transaction or for a reader."""
 
     def __init__(self, files: SessionFiles, threads: FileThreads, run: Run) -> None:
         self._files = files
