@@ -81,7 +81,8 @@ PLANTS: Final[dict[str, Plant]] = {
         files.torn_tail_kept,
         Fault.DAMAGE,
         backend="jsonl",
-        seconds=8.0,
+        # A kill has to come between a sync and its commit, and a busy machine has few of them.
+        seconds=20.0,
     ),
     "index-before-sync": Plant(
         "the index commits before the file is synced",

@@ -121,6 +121,7 @@ async def test_thirty_random_stores_show_the_same_after_it(tmp_path: Path):
 
 
 @pytest.mark.endurance
+@pytest.mark.timeout(1800)
 async def test_a_thousand_random_stores_show_the_same_after_it(tmp_path: Path):
     for seed in range(30, 1030):
         await compare(tmp_path / str(seed), seed)

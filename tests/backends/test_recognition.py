@@ -137,6 +137,7 @@ async def test_a_leader_that_was_replaced_recalls_nothing(tmp_path: Path):
 
 
 @pytest.mark.endurance
+@pytest.mark.timeout(1800)
 async def test_a_thousand_random_histories_end_as_if_it_had_not_been_lost(tmp_path: Path):
     for seed in range(40, 1040):
         await compare(tmp_path / str(seed), seed)
