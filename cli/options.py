@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import click
 
@@ -55,7 +55,7 @@ class Edge:
 def pass_edge(function: F) -> F:
     """Give the command its Edge as the first argument."""
     # click types what comes out as taking no Edge any more, which no F can say.
-    return click.make_pass_decorator(Edge)(function)  # type: ignore[return-value]
+    return cast("F", click.make_pass_decorator(Edge)(function))
 
 
 def json_option(function: F) -> F:

@@ -12,7 +12,7 @@ import logging
 import time
 import traceback
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sessions.errors import SessionError
 
@@ -60,8 +60,8 @@ def _traced(error: BaseException, seen: set[int]) -> list[str]:
     frames = "".join(traceback.format_tb(error.__traceback__)).rstrip("\n")
     lines += ["Traceback (most recent call last):", *([frames] if frames else []), _named(error)]
     if isinstance(error, BaseExceptionGroup):
-        inner: tuple[BaseException, ...] = error.exceptions  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        for one in inner:
+        # isinstance does not tell what the group holds.
+        for one in cast("BaseExceptionGroup[BaseException]", error).exceptions:
             if id(one) not in seen:
                 lines += ["", "one of them:", "", *_traced(one, seen)]
     return lines

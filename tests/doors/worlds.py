@@ -25,6 +25,7 @@ from sessions.process.settings import OwnSettings, Settings
 from sessions.stream.lanes.values import lane_of
 from tests.doors.sockets import Socket
 from tests.ingest.replicas import ScriptedAgent
+from tests.ingest.stand_ins import put_agent
 from tests.leading import Leading, opened_stream
 
 AGENTS: Final = ("anna", "bert", "carl")
@@ -156,8 +157,7 @@ async def opened_world(workspace: Path, redis_url: str) -> AsyncIterator[World]:
         await leading.resume()
         world = World(settings, app, http, leading, tokens, stack=stack)
         for agent in AGENTS:
-            # A Mapping to all others; the tests put agents of their own into it.
-            world.services.agents[agent] = ScriptedAgent(world.script)  # type: ignore[index]
+            put_agent(world.services, agent, ScriptedAgent(world.script))
         try:
             yield world
         finally:

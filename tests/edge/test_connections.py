@@ -11,6 +11,7 @@ import pytest
 import websockets
 
 from harness.waiting import wait_until
+from sessions.web.asgi import AsgiScope, Receive, Send
 from sessions.web.edge import Refusal
 from tests.edge.served import App, Peer, Served, served
 
@@ -134,7 +135,7 @@ class TestTheTimeOfARequest:
             dripping.cancel()
 
     async def test_an_endless_body_that_was_answered_already_ends_too(self):
-        async def refusing(scope, receive, send):  # type: ignore[no-untyped-def]
+        async def refusing(scope: AsgiScope, receive: Receive, send: Send) -> None:
             if scope["type"] == "lifespan":
                 await App()(scope, receive, send)
             headers = [(b"content-length", b"0")]

@@ -58,7 +58,7 @@ async def test_nobody_has_to_flush():
 
 async def test_what_is_large_is_not_copied_and_keeps_its_place():
     wire = Wire()
-    large = b"x" * joined._LARGE  # pyright: ignore[reportPrivateUsage]
+    large = b"x" * joined.LARGE
     writes = on(wire)
     for data in (b"head", large, b"tail"):
         writes.write(data)

@@ -14,7 +14,6 @@ from fastapi.responses import JSONResponse
 
 import api.app
 from harness.waiting import wait_until
-from ingest.agents.base import Agent
 from ingest.app import client_within, joined
 from ingest.channels.dispatch import Dispatch
 from ingest.channels.webhook import sign
@@ -26,6 +25,7 @@ from sessions.stream.lanes.values import lane_of
 from sessions.stream.redis import connect
 from tests.ingest.replicas import ScriptedAgent
 from tests.ingest.serving import serving
+from tests.ingest.stand_ins import put_agent
 
 SECRET: Final = "a secret of thirty-two characters"
 
@@ -126,9 +126,7 @@ class ChannelFleet:
         await self.stack.enter_async_context(http)
         services: Services = app.state.ingest
         scripted = ScriptedAgent()
-        # A Mapping to all others; the test puts an agent of its own into it.
-        agents: dict[str, Agent] = services.agents  # type: ignore[assignment]
-        agents[agent] = scripted
+        put_agent(services, agent, scripted)
         return Site(f"http://{address}", services, scripted, http)
 
     async def rows(self, session: str) -> list[dict[str, Any]]:

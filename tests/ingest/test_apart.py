@@ -22,6 +22,7 @@ from sessions.process.settings import Settings
 from tests.ingest.channel_fleet import SECRET, ChannelFleet, Shop, Site, free, with_channels
 from tests.ingest.replicas import Gate, ScriptedAgent
 from tests.ingest.serving import serving
+from tests.ingest.stand_ins import put_agent
 from tests.leading import Leading
 
 KEY: Final = "webhook_shop_ada_ada"
@@ -49,8 +50,7 @@ async def fleet(settings: Settings, leading: Leading, shop: Shop) -> AsyncIterat
 @pytest.fixture
 async def site(fleet: ChannelFleet) -> Site:
     site = await fleet.site()
-    # A Mapping to all others; the test puts an agent of its own into it.
-    site.services.agents["bert"] = ScriptedAgent()  # type: ignore[index]
+    put_agent(site.services, "bert", ScriptedAgent())
     return site
 
 
@@ -126,7 +126,9 @@ class TestChat:
                 await bert.say("hello", id="m1")
                 assert await bert.next() == refusal
                 await still.greet()
-        assert site.services.agents["bert"].asked == []  # type: ignore[attr-defined]
+        other = site.services.agents["bert"]
+        assert isinstance(other, ScriptedAgent)
+        assert other.asked == []
 
     async def test_the_refusal_says_the_same_whatever_the_session_holds(
         self, fleet: ChannelFleet, site: Site, leading: Leading

@@ -12,7 +12,6 @@ import pytest
 
 from harness.waiting import wait_until
 from ingest.channels.base import (
-    Channel,
     ChannelMessage,
     Outgoing,
     PushedMessages,
@@ -31,6 +30,7 @@ from sessions.stream.redis import connect
 from sessions.web.rejections import WrongSignature
 from tests.ingest.channel_fleet import SECRET, ChannelFleet, Site, free, with_channels
 from tests.ingest.replicas import ReplicaFleet, say
+from tests.ingest.stand_ins import put_channel
 from tests.leading import Leading
 
 
@@ -127,9 +127,7 @@ class TestSeam:
         with_slack = with_channels(fleet.settings, anna=("slack.work",))
         site = await fleet.site(settings=with_slack)
         channel = SlackLike()
-        # A Mapping to all others; the test puts a channel of its own into it.
-        channels: dict[str, Channel] = site.services.channels  # type: ignore[assignment]
-        channels["slack.work"] = channel
+        put_channel(site.services, "slack.work", channel)
         asked = {"token": "t", "challenge": "3eZbrw1aBm2rZgRNFdxV", "type": "url_verification"}
         assert (await self.post(site, asked)).json() == {"challenge": "3eZbrw1aBm2rZgRNFdxV"}
         said = {"type": "message", "channel": "C2147483705", "user": "U2147483697"}

@@ -20,7 +20,7 @@ from websockets.frames import Opcode
 
 import api.app
 from harness.waiting import wait_until
-from ingest.agents.base import Agent, Progress, Reply
+from ingest.agents.base import Progress, Reply
 from ingest.app import client_within, joined
 from ingest.failures import ABORTED, AgentError
 from ingest.gateway import outbox
@@ -37,6 +37,7 @@ from sessions.web.serving import serve
 from tests.ingest.logged import logging_as_a_process_does
 from tests.ingest.replicas import Gate, ScriptedAgent
 from tests.ingest.serving import serving
+from tests.ingest.stand_ins import put_agent
 from tests.leading import Leading
 
 
@@ -108,9 +109,7 @@ async def gateway(settings: Settings, leading: Leading) -> AsyncIterator[Gateway
     ):
         services: Services = app.state.ingest
         agent = ScriptedAgent()
-        # A Mapping to all others; the test puts an agent of its own into it.
-        agents: dict[str, Agent] = services.agents  # type: ignore[assignment]
-        agents["anna"] = agent
+        put_agent(services, "anna", agent)
         yield Gateway(f"ws://{address}", token, services, agent, settings, app)
 
 
@@ -651,7 +650,8 @@ class TestKeepalive:
                 process(event)
 
             # Listening in: websockets answers pings itself and tells nobody.
-            client.socket.process_event = processing  # type: ignore[method-assign]
+            socket: Any = client.socket
+            socket.process_event = processing
             await wait_until(lambda: len(pings) > 1)
         assert 0.9 < pings[1] - pings[0] < 5
 

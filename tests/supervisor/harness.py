@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cli.supervision.child import Child
 from cli.supervision.supervisor import Limits, Stop, supervise
@@ -62,7 +62,8 @@ asyncio.run(main())
 def python(name: str, script: str, *arguments: str, **options: object) -> Child:
     """A child that runs a piece of Python."""
     # `options` are fields of Child, which a type of keywords cannot say.
-    return replace(Child(name, (sys.executable, "-c", script, *arguments)), **options)  # type: ignore[arg-type]
+    fields: Any = options
+    return replace(Child(name, (sys.executable, "-c", script, *arguments)), **fields)
 
 
 def environment() -> dict[str, str]:

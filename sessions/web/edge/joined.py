@@ -10,7 +10,7 @@ import asyncio
 from typing import Any, Final
 
 # Bytes from which on a write goes out by itself: copying it costs as much as a call.
-_LARGE: Final = 64 * 1024
+LARGE: Final = 64 * 1024
 
 
 class JoinedWrites:
@@ -27,7 +27,7 @@ class JoinedWrites:
 
     def write(self, data: bytes) -> None:
         """Write this soon, behind what is held."""
-        if len(data) >= _LARGE:
+        if len(data) >= LARGE:
             self.flush()
             self.transport.write(data)
             return

@@ -43,6 +43,7 @@ class GuardedHttp(HttpToolsProtocol):
         self._counted = False
         self._writes: JoinedWrites | None = None
 
+    # asyncio promises any transport here, and uvicorn takes one that can be written to.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or close it if its address has too many."""
         peer = transport.get_extra_info("peername")
