@@ -10,6 +10,7 @@ import asyncio
 import json
 import shutil
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -67,42 +68,53 @@ async def _in_folder(measure: Any, *arguments: Any) -> Any:
 
 def _plain(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The figures as JSON has them."""
-    plain: dict[str, dict[str, Any]] = {}
-    if runs := figures.get("drain"):
-        plain["drain"] = {
-            "turns": runs[0].turns,
-            "worker_rows_per_s": median(run.worker for run in runs),
-            "plain_rows_per_s": median(run.plain for run in runs),
-            "ratio": median(run.ratio for run in runs),
-            "worker_peak_mb": max(run.worker_mb for run in runs),
+    forms: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
+        "drain": ("drain", _of_drains),
+        "latency": ("latency_ms", lambda taken: {"p50": taken[0], "p99": taken[1]}),
+        "reads": ("reads_ms", _of_reads),
+        "http_reads": ("http_requests_per_s", _of_rates),
+        "sockets": ("sockets", _of_sockets),
+    }
+    return {title: form(figures[name]) for name, (title, form) in forms.items() if name in figures}
+
+
+def _of_drains(runs: Sequence[drain.Drain]) -> dict[str, Any]:
+    return {
+        "turns": runs[0].turns,
+        "worker_rows_per_s": median(run.worker for run in runs),
+        "plain_rows_per_s": median(run.plain for run in runs),
+        "ratio": median(run.ratio for run in runs),
+        "worker_peak_mb": max(run.worker_mb for run in runs),
+    }
+
+
+def _of_reads(found: Sequence[reads.Read]) -> dict[str, Any]:
+    return {
+        read.what: {"small": read.small, "large": read.large, "ratio": read.ratio} for read in found
+    }
+
+
+def _of_rates(rates: Sequence[http_reads.Rate]) -> dict[str, Any]:
+    return {
+        f"{rate.what}, {rate.connections} connections": {
+            "bare": rate.bare,
+            "any": rate.present,
+            "default": rate.fresh,
+            "any / bare": rate.present_ratio,
+            "default / bare": rate.fresh_ratio,
         }
-    if taken := figures.get("latency"):
-        plain["latency_ms"] = {"p50": taken[0], "p99": taken[1]}
-    if found := figures.get("reads"):
-        plain["reads_ms"] = {
-            read.what: {"small": read.small, "large": read.large, "ratio": read.ratio}
-            for read in found
-        }
-    if rates := figures.get("http_reads"):
-        plain["http_requests_per_s"] = {
-            f"{rate.what}, {rate.connections} connections": {
-                "bare": rate.bare,
-                "any": rate.present,
-                "default": rate.fresh,
-                "any / bare": rate.present_ratio,
-                "default / bare": rate.fresh_ratio,
-            }
-            for rate in rates
-        }
-    if open_chats := figures.get("sockets"):
-        plain["sockets"] = {
-            "message_to_done_p50_ms": open_chats.p50,
-            "message_to_done_p99_ms": open_chats.p99,
-            "ingest_before_mb": open_chats.before_mb,
-            "ingest_550_clients_mb": open_chats.connected_mb,
-            "ingest_peak_mb": open_chats.peak_mb,
-        }
-    return plain
+        for rate in rates
+    }
+
+
+def _of_sockets(open_chats: sockets.Sockets) -> dict[str, Any]:
+    return {
+        "message_to_done_p50_ms": open_chats.p50,
+        "message_to_done_p99_ms": open_chats.p99,
+        "ingest_before_mb": open_chats.before_mb,
+        "ingest_550_clients_mb": open_chats.connected_mb,
+        "ingest_peak_mb": open_chats.peak_mb,
+    }
 
 
 def _show(figures: dict[str, dict[str, Any]]) -> None:

@@ -44,20 +44,33 @@ Row = tuple[Any, ...]
 
 def create_app(database: str) -> FastAPI:
     """The routes on that database."""
-    app = FastAPI()
-    store = sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)
+    app, reads = FastAPI(), Reads(database)
+    app.add_api_route("/api/sessions", reads.list_sessions)
+    app.add_api_route("/api/sessions/{session_id}/messages", reads.read_messages)
+    app.add_api_route("/api/sessions/{session_id}/state", reads.read_state)
+    for name in ("search", "list", "history"):
+        tool = getattr(reads, f"call_{name}")
+        app.add_api_route(f"/api/tools/sessions_{name}", tool, methods=["POST"])
+    return app
 
-    def rows(sql: str, *parameters: object) -> list[Row]:
-        return store.execute(sql, parameters).fetchall()
 
-    @app.get("/api/sessions")
-    async def list_sessions(limit: int = 50) -> Response:
-        found, more = _sessions(rows(_LIST, limit + 1), limit)
+class Reads:
+    """Routes that run one query each, in the event loop's thread, and answer what it found."""
+
+    def __init__(self, database: str) -> None:
+        self._store = sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)
+
+    def _rows(self, sql: str, *parameters: object) -> list[Row]:
+        return self._store.execute(sql, parameters).fetchall()
+
+    async def list_sessions(self, limit: int = 50) -> Response:
+        """A page of sessions."""
+        found, more = _sessions(self._rows(_LIST, limit + 1), limit)
         return _answer({"sessions": [*map(_session, found)], "next_cursor": more})
 
-    @app.get("/api/sessions/{session_id}/messages")
-    async def read_messages(session_id: str, limit: int = 20) -> Response:
-        found, more = _messages(rows(_HISTORY, session_id, limit + 1), limit)
+    async def read_messages(self, session_id: str, limit: int = 20) -> Response:
+        """The newest messages of a session."""
+        found, more = _messages(self._rows(_HISTORY, session_id, limit + 1), limit)
         return _answer(
             {
                 "session_id": session_id,
@@ -67,49 +80,48 @@ def create_app(database: str) -> FastAPI:
             }
         )
 
-    @app.get("/api/sessions/{session_id}/state")
-    async def read_state(session_id: str) -> Response:
-        [(state,)] = rows("SELECT state FROM sessions WHERE key = ? AND live", session_id)
+    async def read_state(self, session_id: str) -> Response:
+        """Whether a turn runs in a session."""
+        [(state,)] = self._rows("SELECT state FROM sessions WHERE key = ? AND live", session_id)
         return _answer({"session_id": session_id, "state": state})
 
-    @app.post("/api/tools/sessions_search")
-    async def search(request: Request) -> Response:
+    async def call_search(self, request: Request) -> Response:
+        """Messages with a word."""
         wanted = await request.json()
-        found = rows(_SEARCH, f'"{wanted["query"]}"', 21)[:20]
+        found = self._rows(_SEARCH, f'"{wanted["query"]}"', 21)[:20]
         lines = [f"- {row[0]} [{row[3]}] {_shown(row[5])} UTC: {row[4][:200]}\n" for row in found]
         messages = [{"session": key, **_message(row)} for key, *row in found]
         output = f"Found {len(lines)} message(s):\n{''.join(lines)}"
-        return _tool(output, {"messages": messages, "next_cursor": None})
+        return self._tool(output, {"messages": messages, "next_cursor": None})
 
-    @app.post("/api/tools/sessions_list")
-    async def call_list(request: Request) -> Response:
+    async def call_list(self, request: Request) -> Response:
+        """A page of sessions, as a tool tells it."""
         limit = (await request.json())["limit"]
-        found, more = _sessions(rows(_LIST, limit + 1), limit)
+        found, more = _sessions(self._rows(_LIST, limit + 1), limit)
         lines = [
             f"- {row[0]}: channel={row[0].partition('__')[0]}, messages={row[3]}, "
             f"last_activity={_shown(row[2])} UTC\n"
             for row in found
         ]
         output = f"Found {len(lines)} session(s):\n{''.join(lines)}"
-        return _tool(output, {"sessions": [*map(_session, found)], "next_cursor": more})
+        return self._tool(output, {"sessions": [*map(_session, found)], "next_cursor": more})
 
-    @app.post("/api/tools/sessions_history")
-    async def call_history(request: Request) -> Response:
+    async def call_history(self, request: Request) -> Response:
+        """The newest messages of a session, as a tool tells them."""
         wanted = await request.json()
         key, limit = wanted["session_id"], wanted["limit"]
-        [(total,)] = rows("SELECT message_count FROM sessions WHERE key = ? AND live", key)
-        found, more = _messages(rows(_HISTORY, key, limit + 1), limit)
+        counted = "SELECT message_count FROM sessions WHERE key = ? AND live"
+        [(total,)] = self._rows(counted, key)
+        found, more = _messages(self._rows(_HISTORY, key, limit + 1), limit)
         lines = "".join([f"[{row[2]}] {row[3]}\n" for row in found])
         output = f"Session '{key}': showing {len(found)}/{total} messages\n{lines}"
         data = {"session": key, "messages": [*map(_message, found)], "total": total}
-        return _tool(output, {**data, "next_cursor": more})
+        return self._tool(output, {**data, "next_cursor": more})
 
-    def _tool(output: str, data: dict[str, Any]) -> Response:
-        [(epoch, ms, n)] = rows("SELECT epoch, ms, n FROM stream")
+    def _tool(self, output: str, data: dict[str, Any]) -> Response:
+        [(epoch, ms, n)] = self._rows("SELECT epoch, ms, n FROM stream")
         body = {"success": True, "output": output, "error": None, "data": data}
         return _answer({**body, "position": f"{epoch}.{ms}-{n}."})
-
-    return app
 
 
 def _answer(body: Any) -> Response:

@@ -91,80 +91,117 @@ async def next_of(chat: ClientConnection, *kinds: str) -> dict[str, Any]:
         return frame
 
 
-async def test_a_system_of_such_users_does_everything_and_is_refused_nothing(plan: Plan) -> None:
-    system = plan.system
-    worker = plan.start("worker")
-    await worker.says("leading under epoch")
-    standby = plan.start("worker")
-    token = (system.workspace / "token").read_text().strip()
-    api = plan.start("api")
-    api_url = await api.address()
-    services = {"api_url": api_url, "token": token}
-    ingests = [plan.start("ingest", **services) for _ in range(2)]
-    urls = [await ingest.address() for ingest in ingests]
-    auth = {"Authorization": f"Bearer {token}"}
-    http = await plan.stack.enter_async_context(
-        httpx.AsyncClient(base_url=api_url, headers=auth, trust_env=False, timeout=30)
-    )
+@dataclass
+class Everyday:
+    """Two workers, an api and two ingests with such users, and what they do on any day."""
 
-    async def chats(url: str) -> ClientConnection:
+    plan: Plan
+    worker: Program
+    standby: Program
+    api: Program
+    ingests: list[Program]
+    urls: list[str]
+    auth: dict[str, str]
+    http: httpx.AsyncClient
+
+    @classmethod
+    async def started(cls, plan: Plan) -> Everyday:
+        """All of them, ready."""
+        worker = plan.start("worker")
+        await worker.says("leading under epoch")
+        standby = plan.start("worker")
+        token = (plan.system.workspace / "token").read_text().strip()
+        api = plan.start("api")
+        url = await api.address()
+        ingests = [plan.start("ingest", api_url=url, token=token) for _ in range(2)]
+        urls = [await ingest.address() for ingest in ingests]
+        auth = {"Authorization": f"Bearer {token}"}
+        http = await plan.stack.enter_async_context(
+            httpx.AsyncClient(base_url=url, headers=auth, trust_env=False, timeout=30)
+        )
+        return cls(plan, worker, standby, api, ingests, urls, auth, http)
+
+    async def chat(self, url: str) -> ClientConnection:
+        """A chat with the agent."""
         place = f"{url.replace('http', 'ws')}/ws/chat?agent=main&session_id=one"
-        chat = connect(place, additional_headers=auth)
-        return await plan.stack.enter_async_context(chat)
+        chat = connect(place, additional_headers=self.auth)
+        return await self.plan.stack.enter_async_context(chat)
 
-    one, other = await chats(urls[0]), await chats(urls[1])
-    await one.send(json.dumps({"type": "message", "content": "hello"}))
-    assert (await next_of(one, "done", "error"))["type"] == "done"
+    async def post(self, address: str, body: Any = None) -> httpx.Response:
+        """A request that is answered well."""
+        answer = await self.http.post(address, json=body)
+        assert answer.is_success, answer.text
+        return answer
 
-    added = await http.post("/api/sessions/gw_one/messages", json={"content": "a note"})
-    assert added.status_code < 300, added.text
-    assert (await next_of(other, "message"))["content"] == "a note"
-    sent = await http.post(
-        "/api/tools/sessions_send", json={"session_id": "gw_one", "message": "hi"}
-    )
-    assert sent.json()["success"], sent.text
-    posted = await http.post(f"{urls[0]}/api/events", json=_EVENT)
-    assert posted.status_code == 202, posted.text
-    reset = await http.post("/api/tools/sessions_reset", json={"session_id": "other"})
-    assert reset.status_code == 200, reset.text
-    assert reset.json()["success"], reset.text
-    aborted = await http.post("/api/sessions/gw_one/abort")
-    assert aborted.status_code == 200, aborted.text
+    async def talk_and_call_tools(self, one: ClientConnection, other: ClientConnection) -> None:
+        """A message, a note that another page shows, a send, an event, a reset, an abort."""
+        await one.send(json.dumps({"type": "message", "content": "hello"}))
+        assert (await next_of(one, "done", "error"))["type"] == "done"
+        await self.post("/api/sessions/gw_one/messages", {"content": "a note"})
+        assert (await next_of(other, "message"))["content"] == "a note"
+        message = {"session_id": "gw_one", "message": "hi"}
+        sent = await self.post("/api/tools/sessions_send", message)
+        assert sent.json()["success"], sent.text
+        posted = await self.post(f"{self.urls[0]}/api/events", _EVENT)
+        assert posted.status_code == 202, posted.text
+        reset = await self.post("/api/tools/sessions_reset", {"session_id": "other"})
+        assert reset.status_code == 200, reset.text
+        assert reset.json()["success"], reset.text
+        aborted = await self.post("/api/sessions/gw_one/abort")
+        assert aborted.status_code == 200, aborted.text
 
-    # A replica dies in a turn: another one takes it over.
-    await standby.says("standing by")
-    for process in (standby, worker):
-        process.freeze()
-    await one.send(json.dumps({"type": "message", "content": "are you there"}))
-    await wait_until(lambda: system.redis_says("EXISTS", "turnstream:lane_names"))
-    await ingests[0].stop(signal.SIGKILL)
-    await ingests[1].says("took over the lane")
-    for process in (standby, worker):
-        process.thaw()
-    await worker.stop(signal.SIGKILL)
-    await standby.says("leading under epoch 2")
+    async def lose_a_replica_and_the_leader(self, one: ClientConnection) -> None:
+        """A replica dies in a turn, which another one takes over; then the leader dies."""
+        await self.standby.says("standing by")
+        for process in (self.standby, self.worker):
+            process.freeze()
+        await one.send(json.dumps({"type": "message", "content": "are you there"}))
+        await wait_until(lambda: self.plan.system.redis_says("EXISTS", "turnstream:lane_names"))
+        await self.ingests[0].stop(signal.SIGKILL)
+        await self.ingests[1].says("took over the lane")
+        for process in (self.standby, self.worker):
+            process.thaw()
+        await self.worker.stop(signal.SIGKILL)
+        await self.standby.says("leading under epoch 2")
+        await wait_until(self._is_idle, within=30)
 
-    async def is_idle() -> bool:
-        state = await http.get("/api/sessions/gw_one/state")
+    async def _is_idle(self) -> bool:
+        state = await self.http.get("/api/sessions/gw_one/state")
         return state.is_success and state.json()["state"] == "idle"
 
-    await wait_until(is_idle, within=30)
-    # A Redis that is nearly full is trimmed.
-    used = (await system.redis_says("INFO", "memory"))["used_memory"]
-    await system.redis_says("CONFIG", "SET", "maxmemory", int(used * 1.15))
+    async def trim_a_redis_that_is_nearly_full(self) -> None:
+        """The leader makes room in a stream that was applied."""
+        says = self.plan.system.redis_says
+        used = (await says("INFO", "memory"))["used_memory"]
+        await says("CONFIG", "SET", "maxmemory", int(used * 1.15))
 
-    async def is_trimmed() -> bool:
-        return await system.redis_says("XLEN", STREAM) == 0
+        async def is_trimmed() -> bool:
+            return await says("XLEN", STREAM) == 0
 
-    await wait_until(is_trimmed, within=30)
+        await wait_until(is_trimmed, within=30)
 
-    async def has_ended_a_job() -> bool:
-        return "cmdstat_zrem" in await system.redis_says("INFO", "commandstats")
+    async def end_a_job_of_arq(self) -> None:
+        """arq ends one every ten seconds."""
 
-    # arq does one every ten seconds.
-    await wait_until(has_ended_a_job, within=30)
-    codes = [await process.stop() for process in (ingests[1], api, standby)]
-    assert codes == [0, 0, 0], standby.log
+        async def has_ended() -> bool:
+            stats = await self.plan.system.redis_says("INFO", "commandstats")
+            return "cmdstat_zrem" in stats
+
+        await wait_until(has_ended, within=30)
+
+    async def stop(self) -> list[int]:
+        """Stop what still runs; the exit codes."""
+        return [await process.stop() for process in (self.ingests[1], self.api, self.standby)]
+
+
+async def test_a_system_of_such_users_does_everything_and_is_refused_nothing(plan: Plan) -> None:
+    system = await Everyday.started(plan)
+    one, other = [await system.chat(url) for url in system.urls]
+    await system.talk_and_call_tools(one, other)
+    await system.lose_a_replica_and_the_leader(one)
+    await system.trim_a_redis_that_is_nearly_full()
+    await system.end_a_job_of_arq()
+    assert await system.stop() == [0, 0, 0], system.standby.log
     assert await plan.denied() == []
 
 
