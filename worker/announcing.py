@@ -25,14 +25,15 @@ _PAUSE: Final = 0.25
 @asynccontextmanager
 async def announcing(
     stream: TurnStream, cursor: Callable[[], StreamCursor | None], *, pause: float = _PAUSE
-) -> AsyncGenerator[None]:
+) -> AsyncGenerator[asyncio.Task[None]]:
     """Announce the cursor inside, whenever it has moved, every `pause` seconds at most.
 
-    Redis being away or full is no error here: the next look tries again.
+    Gives the task, which ends by itself only if it fails: who leads has to look at it. Redis being
+    away or full is no error here: the next look tries again.
     """
     task = asyncio.create_task(_announce(stream, cursor, pause), name="announcing")
     try:
-        yield
+        yield task
     finally:
         await end_all([task])
 

@@ -14,6 +14,7 @@ from sessions.access.tokens import ensure_admin_token
 from sessions.process.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
 from sessions.process.progress import BEAT_INTERVAL, ProgressReporter
 from sessions.process.settings import Settings
+from sessions.process.tasks import ProcessEnd, TaskWatcher
 from sessions.store.backend import SessionBackend
 from sessions.store.factory import local_store, make_session_backend
 from sessions.stream.redis import RedisClient, connect, redacted
@@ -59,7 +60,9 @@ async def run(settings: Settings, environ: Mapping[str, str], *, adopt: bool = F
     )
     consumer = _consumer(settings, backend, stream, progress, adopt=adopt)
     async with _closing(redis), contextlib.AsyncExitStack() as stack:
-        with _stop_on_signals(consumer), _pulse(consumer, progress):
+        with _stop_on_signals(consumer), ProcessEnd() as end:
+            tasks = await stack.enter_async_context(TaskWatcher(end.fail))
+            tasks.start(_pulse(consumer, progress), "pulse")
             watch_parent(inherited_pipe(environ, LIFELINE_VARIABLE), consumer.stop)
             if await entered(backend, stack, consumer.stopping):
                 await _work(settings, backend, consumer, stream, url)
@@ -156,20 +159,11 @@ def _stop_on_signals(consumer: Consumer) -> Generator[None]:
             loop.remove_signal_handler(number)
 
 
-@contextlib.contextmanager
-def _pulse(consumer: Consumer, progress: ProgressReporter) -> Generator[None]:
+async def _pulse(consumer: Consumer, progress: ProgressReporter) -> None:
     """Show the supervisor that a long transaction gets on, statement by statement."""
-
-    async def watch() -> None:
-        seen = -1
-        while True:
-            await asyncio.sleep(BEAT_INTERVAL)
-            if consumer.steps != seen:
-                seen = consumer.steps
-                progress.beat()
-
-    task = asyncio.create_task(watch(), name="pulse")
-    try:
-        yield
-    finally:
-        task.cancel()
+    seen = -1
+    while True:
+        await asyncio.sleep(BEAT_INTERVAL)
+        if consumer.steps != seen:
+            seen = consumer.steps
+            progress.beat()

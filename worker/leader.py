@@ -49,8 +49,11 @@ class Leader:
     async def lead(self, stopping: asyncio.Event) -> None:
         """Lead until `stopping` is set, or Redis has not answered for too long; raises Fenced."""
         self._batches.forget()
-        async with announcing(self._stream, lambda: self._batches.cursor):
+        async with announcing(self._stream, lambda: self._batches.cursor) as announcement:
             while not stopping.is_set():
+                if announcement.done():
+                    # It has failed. Unseen, agents would be refused once their share is full.
+                    announcement.result()
                 try:
                     await self._patience.do(self._step, check=self._check_hearing)
                 except _Deaf as error:

@@ -20,7 +20,7 @@ from ingest.services import Services
 from sessions.errors import PositionLost, Retryable, SessionError
 from sessions.ids import new_id
 from sessions.models import Event, EventType
-from sessions.process.tasks import end_all
+from sessions.process.tasks import end_all, log_failure
 
 log = logging.getLogger(__name__)
 router = APIRouter()
@@ -72,8 +72,17 @@ async def _serve(
             talking.result()
         slow = overflown.done() or (sending.done() and isinstance(sending.exception(), SlowReader))
     finally:
+        if sending.done() and not slow:
+            _tell_of(sending)
         await end_all({talking, sending, overflown})
         await _close(socket, 1013 if slow else 1000)
+
+
+def _tell_of(sending: asyncio.Task[None]) -> None:
+    """Say why frames could not be sent, unless the client has left."""
+    error = None if sending.cancelled() else sending.exception()
+    if error is not None and not isinstance(error, (RuntimeError, WebSocketDisconnect)):
+        log_failure("sending to a chat", error)
 
 
 async def _talk(socket: WebSocket, services: Services, visitor: Visitor, chat: Chat) -> None:
