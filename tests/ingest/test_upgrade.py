@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from websockets.asyncio.client import connect
 
 from harness.waiting import wait_until
 from ingest.ids import derived_id
+from ingest.turns.liveness import Liveness
 from proof.botapi import CHAT, TOKEN, BotApi, update
 from sessions import times
 from sessions.access.tokens import ensure_admin_token
@@ -109,6 +111,27 @@ class TestLanes:
         await wait_until(is_free)
         assert len(await fleet.messages(KEY)) == 6
         assert (await fleet.row(KEY))["agent_alias"] == "anna"
+
+    async def test_nothing_is_answered_before_a_sweep_has_looked_for_older_turns(
+        self, fleet: ChannelFleet, leading: Leading, monkeypatch: pytest.MonkeyPatch
+    ):
+        looking, sweep = asyncio.Event(), Liveness.sweep
+
+        async def late(liveness: Liveness) -> None:
+            await looking.wait()
+            await sweep(liveness)
+
+        monkeypatch.setattr(Liveness, "sweep", late)
+        await leave(fleet.settings, KEY, ("old1", "one"))
+        site = await fleet.site()
+        await site.post("two")
+        await wait_until(lambda: site.services.queue.table.holds)
+        # Another session's turn comes to its wait by then, and this one would be at its agent.
+        await site.post("hello", sender="eva")
+        await wait_until(lambda: len(site.services.queue.table.holds) == 2)
+        looking.set()
+        await wait_until(lambda: len(site.agent.asked) == 3)
+        assert site.agent.asked.index("one") < site.agent.asked.index("two")
 
     async def test_a_message_that_waits_there_and_comes_again_is_one_message(
         self, fleet: ChannelFleet, leading: Leading
