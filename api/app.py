@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from api import health, owners, resources, rest, turns
 from api.freshness import PATIENCE
-from api.mcp import McpDoor
+from api.mcp import McpEndpoint
 from api.metrics import Metrics
 from api.readiness import Readiness
 from api.routes import Api
@@ -104,7 +104,7 @@ def create_app(
     )
     readiness = Readiness(backend, service.freshness)
     api = Api(service, tokens, Metrics(edge), readiness, edge)
-    mcp = McpDoor(api, version=VERSION)
+    mcp = McpEndpoint(api, version=VERSION)
     app = _app_of(mcp, allowed_names(settings))
     app.state.api = api
     app.state.edge = edge
@@ -113,7 +113,7 @@ def create_app(
     return app
 
 
-def _app_of(mcp: McpDoor, names: tuple[str, ...]) -> FastAPI:
+def _app_of(mcp: McpEndpoint, names: tuple[str, ...]) -> FastAPI:
     """The framework's app with all routes, under these names."""
 
     @asynccontextmanager
@@ -130,7 +130,7 @@ def _app_of(mcp: McpDoor, names: tuple[str, ...]) -> FastAPI:
     return app
 
 
-def _include_routes(app: FastAPI, mcp: McpDoor) -> None:
+def _include_routes(app: FastAPI, mcp: McpEndpoint) -> None:
     # The first that matches answers; `owners` says why its sessions come before `resources`.
     for part in (
         rest.router,

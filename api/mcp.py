@@ -42,7 +42,7 @@ PATH: Final = "/mcp"
 _DESTRUCTIVE: Final = frozenset({"sessions_reset", "sessions_delete"})
 
 
-class McpDoor:
+class McpEndpoint:
     """The tools of one api as an ASGI endpoint; answers while `running` is entered."""
 
     def __init__(self, api: Api, *, version: str) -> None:

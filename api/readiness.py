@@ -26,7 +26,7 @@ _NO_PROGRESS: Final = Problem(503, "the worker makes no progress", "no_progress"
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReadinessReport:
     """What is open, how far it is, and what is wrong: `problem` is None where it is ready."""
 
     problem: Problem | None
@@ -57,7 +57,7 @@ class Readiness:
         self._sign: object = None
         self._moved = float("-inf")
 
-    async def report(self) -> Report:
+    async def report(self) -> ReadinessReport:
         """Ready where the writer progresses on our store; else what is wrong.
 
         Takes up to 3 s where there is no sign of it yet.
@@ -69,9 +69,9 @@ class Readiness:
             cursor = await self._backend.cursor()
             problem = await self._stillness()
         except SessionError as error:
-            return Report(problem_of(error), self._backend.name, store_id)
+            return ReadinessReport(problem_of(error), self._backend.name, store_id)
         behind = lag(cursor, facts)
-        return Report(problem, self._backend.name, store_id, cursor.epoch, behind)
+        return ReadinessReport(problem, self._backend.name, store_id, cursor.epoch, behind)
 
     async def _stillness(self) -> Problem | None:
         """What keeps the writer from working; None where it was seen to work."""

@@ -7,14 +7,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from sessions.access.tokens import Principal
-from sessions.web.edge import Refusal, Refusals
+from sessions.web.edge import Limit, RefusalCounts
 from sessions.web.rejections import TooManyWaiting
 
 
 class Waiting:
     """The places of each agent; administrators and services are not bounded."""
 
-    def __init__(self, most: int, refusals: Refusals) -> None:
+    def __init__(self, most: int, refusals: RefusalCounts) -> None:
         self._most = most
         self._refusals = refusals
         self._taken: Counter[str] = Counter()
@@ -27,7 +27,7 @@ class Waiting:
             yield
             return
         if self._taken[agent] >= self._most:
-            self._refusals.count(Refusal.WAITING)
+            self._refusals.count(Limit.WAITING)
             raise TooManyWaiting(
                 "too many readers of this agent wait for the store to catch up; try again"
             )

@@ -17,7 +17,7 @@ _SENTENCE: Final = (
 )
 
 
-class Turn(NamedTuple):
+class CorpusTurn(NamedTuple):
     """One line of a corpus."""
 
     session: str
@@ -25,7 +25,7 @@ class Turn(NamedTuple):
     content: str
 
 
-def made(sessions: int, *, turns_each: int = 18, seed: int = 1) -> Iterator[Turn]:
+def made(sessions: int, *, turns_each: int = 18, seed: int = 1) -> Iterator[CorpusTurn]:
     """Dialogues of made-up sentences, about 100 characters a turn, one dialogue after another."""
     chance = random.Random(seed)
     vocabulary = _SENTENCE.split()
@@ -33,27 +33,27 @@ def made(sessions: int, *, turns_each: int = 18, seed: int = 1) -> Iterator[Turn
         for turn in range(chance.randint(2, 2 * turns_each - 2)):
             words = chance.choices(vocabulary, k=chance.randint(4, 30))
             role = "assistant" if turn % 2 else "user"
-            yield Turn(f"bench_{number:06d}", role, " ".join(words))
+            yield CorpusTurn(f"bench_{number:06d}", role, " ".join(words))
 
 
-def read(path: Path) -> Iterator[Turn]:
+def read(path: Path) -> Iterator[CorpusTurn]:
     """The lines of a `.jsonl` or `.jsonl.gz`."""
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
-            yield Turn(row["session"], row["role"], row["content"])
+            yield CorpusTurn(row["session"], row["role"], row["content"])
 
 
-def interleaved(turns: Iterator[Turn]) -> Iterator[Turn]:
+def interleaved(turns: Iterator[CorpusTurn]) -> Iterator[CorpusTurn]:
     """The same turns as they come from many sessions at once, each session's in order."""
-    dialogues: dict[str, list[Turn]] = {}
+    dialogues: dict[str, list[CorpusTurn]] = {}
     for turn in turns:
         dialogues.setdefault(turn.session, []).append(turn)
     waiting = iter(dialogues.values())
     ring = [iter(dialogue) for _, dialogue in zip(range(OPEN_SESSIONS), waiting, strict=False)]
     while ring:
-        going: list[Iterator[Turn]] = []
+        going: list[Iterator[CorpusTurn]] = []
         for dialogue in ring:
             turn = next(dialogue, None)
             if turn is not None:

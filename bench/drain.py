@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from bench import baseline
-from bench.corpus import Turn
-from harness.system import System
+from bench.corpus import CorpusTurn
+from harness.system import SystemUnderTest
 from harness.waiting import wait_until
 from sessions import SessionReader
 from sessions.models import Event, EventType
@@ -46,9 +46,9 @@ async def reached(store: SessionReader, resolved: int) -> bool:
     return cursor.epoch > 0 and cursor.resolved >= resolved
 
 
-async def measure(turns: list[Turn], backend: str, folder: Path) -> Drain:
+async def measure(turns: list[CorpusTurn], backend: str, folder: Path) -> Drain:
     """Let a backlog gather before a stopped worker, let it go, then write the same plainly."""
-    async with System.running(folder, maxmemory=MAXMEMORY) as system:
+    async with SystemUnderTest.running(folder, maxmemory=MAXMEMORY) as system:
         system.backend = backend
         worker = await system.worker()
         store = await system.store()
@@ -69,7 +69,7 @@ async def measure(turns: list[Turn], backend: str, folder: Path) -> Drain:
     return Drain(len(turns), len(turns) / took, rows / plain, peak)
 
 
-async def publish(turns: Iterable[Turn], stream: TurnStream) -> None:
+async def publish(turns: Iterable[CorpusTurn], stream: TurnStream) -> None:
     """Put the turns on the stream as fast as it goes."""
     pending: list[Event] = []
     for number, turn in enumerate(turns):

@@ -24,7 +24,7 @@ import httpx
 
 from bench import corpus
 from bench.drain import MAXMEMORY, publish, reached
-from harness.system import System
+from harness.system import SystemUnderTest
 from harness.waiting import wait_until
 from sessions.access.tokens import ensure_admin_token
 
@@ -41,7 +41,7 @@ _ROUNDS: Final = 3
 _COMPARED: Final = 20
 _RARE: Final = "xylophone"
 # The session whose only message has the rare word.
-_RARE_TURN: Final = corpus.Turn("bench_rare", "user", f"who has seen my {_RARE}")
+_RARE_TURN: Final = corpus.CorpusTurn("bench_rare", "user", f"who has seen my {_RARE}")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Rate:
 async def measure(folder: Path) -> list[Rate]:
     """Fill a store through a worker, start both servers, compare their answers, and count."""
     turns = [*corpus.interleaved(corpus.made(_SESSIONS)), _RARE_TURN]
-    async with System.running(folder, maxmemory=MAXMEMORY) as system:
+    async with SystemUnderTest.running(folder, maxmemory=MAXMEMORY) as system:
         token = ensure_admin_token(system.workspace)
         await system.worker()
         await publish(turns, system.stream)

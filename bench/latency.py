@@ -8,7 +8,7 @@ from statistics import quantiles
 from typing import Final
 
 from bench.drain import MAXMEMORY, reached
-from harness.system import System
+from harness.system import SystemUnderTest
 from harness.waiting import wait_until
 from sessions.models import Event, EventType
 
@@ -18,7 +18,7 @@ _TURNS: Final = 300
 async def measure(folder: Path) -> tuple[float, float]:
     """Median and 99th percentile in milliseconds."""
     taken: list[float] = []
-    async with System.running(folder, maxmemory=MAXMEMORY) as system:
+    async with SystemUnderTest.running(folder, maxmemory=MAXMEMORY) as system:
         await system.worker()
         store = await system.store()
         for number in range(_TURNS):

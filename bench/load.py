@@ -33,14 +33,14 @@ async def _load(task: dict[str, Any]) -> float:
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     deadline = began + task["seconds"]
-    callers = [Caller(requests, deadline) for _ in range(task["connections"])]
+    callers = [LoadConnection(requests, deadline) for _ in range(task["connections"])]
     for caller in callers:
         await loop.create_connection(lambda caller=caller: caller, task["host"], task["port"])
     await asyncio.gather(*(caller.done for caller in callers))
     return sum(caller.answered for caller in callers) / (time.perf_counter() - began)
 
 
-class Caller(asyncio.Protocol):
+class LoadConnection(asyncio.Protocol):
     """One connection. `done` fails where an answer is not 200 or the connection ends."""
 
     def __init__(self, requests: Iterator[bytes], deadline: float) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 from websockets.asyncio.client import ClientConnection, connect
 
 from bench.drain import MAXMEMORY
-from harness.system import System
+from harness.system import SystemUnderTest
 from sessions.access.tokens import ensure_admin_token
 
 _IDLE: Final = 500
@@ -44,7 +44,7 @@ class Sockets:
 async def measure(folder: Path) -> Sockets:
     """Connect, talk, and look at the process."""
     async with (
-        System.running(folder, maxmemory=MAXMEMORY) as system,
+        SystemUnderTest.running(folder, maxmemory=MAXMEMORY) as system,
         AsyncExitStack() as stack,
     ):
         token = ensure_admin_token(system.workspace)

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from cli.options import Edge, Group
+from cli.options import CommandContext, Group
 from sessions.errors import ConfigError, Retryable, SessionError
 
 # The exit code of a program that Ctrl-C ended, as a shell gives it.
@@ -60,11 +60,11 @@ def root() -> None:
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Run one command and give its exit code; errors are one line on stderr."""
-    edge = Edge(os.environ if environ is None else environ)
+    context = CommandContext(os.environ if environ is None else environ)
     arguments = sys.argv[1:] if argv is None else list(argv)
     _show_everything()
     try:
-        return root.main(arguments, "turnstream", standalone_mode=False, obj=edge) or 0
+        return root.main(arguments, "turnstream", standalone_mode=False, obj=context) or 0
     except click.ClickException as error:
         error.show()
         return error.exit_code

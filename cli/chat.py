@@ -26,7 +26,7 @@ _FAILURES: Final = (Closing.FAILED, Closing.TIMED_OUT, Closing.INTERRUPTED)
 TAKEN_BACK: Final = "The agent could not answer; nothing of it is kept."
 
 
-class Taken(NamedTuple):
+class SentMessage(NamedTuple):
     """A message that the system has."""
 
     id: str
@@ -50,7 +50,7 @@ class Conversation:
         self._path = f"/channels/cli/{quote(agent, safe='')}"
         self._room = room
 
-    def send(self, text: str) -> Taken:
+    def send(self, text: str) -> SentMessage:
         """Send a message; while it is refused for now, again. Raises SessionError."""
         body: Json = {"id": new_id(), "content": text, "room": self._room}
         answer = retry_blocking(
@@ -61,9 +61,9 @@ class Conversation:
             patience=INSISTENCE,
         )
         [taken] = answer["accepted"]
-        return Taken(taken["id"], taken["session"], taken.get("command"))
+        return SentMessage(taken["id"], taken["session"], taken.get("command"))
 
-    def reply_to(self, taken: Taken, *, patience: float = PATIENCE) -> Replied | None:
+    def reply_to(self, taken: SentMessage, *, patience: float = PATIENCE) -> Replied | None:
         """What the message was answered, waited for; None where it asks for no answer.
 
         Raises Retryable after `patience` seconds, SessionError where it was not taken.
@@ -81,7 +81,7 @@ class Conversation:
             "when it is there"
         )
 
-    def _look(self, taken: Taken) -> Replied | None:
+    def _look(self, taken: SentMessage) -> Replied | None:
         own = self._outcome(taken.id)
         if own is None:
             return None
@@ -102,7 +102,7 @@ class Conversation:
                 return Replied(text, failed=self._has_failed(taken))
         return None
 
-    def _has_failed(self, taken: Taken) -> bool:
+    def _has_failed(self, taken: SentMessage) -> bool:
         return any(self._outcome(closing.event_id(taken.id)) for closing in _FAILURES)
 
     def _outcome(self, event_id: str) -> Json | None:
@@ -112,7 +112,7 @@ class Conversation:
         except (NotThere, Retryable):
             return None
 
-    def _stored(self, taken: Taken, event_id: str) -> str | None:
+    def _stored(self, taken: SentMessage, event_id: str) -> str | None:
         found = self._api.tool("sessions_history", session_id=taken.session, limit=100)
         texts = {message["id"]: message["content"] for message in found["data"]["messages"]}
         return texts.get(event_id)

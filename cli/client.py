@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from cli.identity import check_identity
-from cli.system import System
+from cli.system import TargetSystem
 from sessions.errors import ConfigError, InvalidRequest, Retryable, SessionError
 from sessions.process.retry import Pauses, retry_blocking
 from sessions.process.urls import api_problem, redacted
@@ -41,7 +41,7 @@ class ApiClient:
     refusals.
     """
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: TargetSystem) -> None:
         """Raises Retryable where no address is known, ConfigError for one that is none."""
         self._system = system
         url = system.required_api_url()

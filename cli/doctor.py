@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from cli.supervision.embedded_redis import OLDEST, find_server
 from cli.supervision.up import free_port
-from cli.system import System
+from cli.system import TargetSystem
 from sessions import make_session_backend
 from sessions.errors import ConfigError, SessionError
 from sessions.process.private import exposed_settings, exposed_workspace
@@ -37,7 +37,7 @@ _WANTED: Final = {
 _SCARCE: Final = 256 * 1024 * 1024
 
 
-class Verdict(StrEnum):
+class CheckStatus(StrEnum):
     """How a check ended. A note is worth knowing and nothing to do about."""
 
     OK = "ok"
@@ -51,12 +51,12 @@ class Check:
     """One thing that was looked at."""
 
     name: str
-    verdict: Verdict
+    verdict: CheckStatus
     text: str
 
 
 async def examine(
-    system: System, environ: Mapping[str, str], *, settings_file: Path | None = None
+    system: TargetSystem, environ: Mapping[str, str], *, settings_file: Path | None = None
 ) -> list[Check]:
     """All checks, in the order in which a person would make them."""
     settings = system.settings
@@ -73,26 +73,28 @@ async def examine(
 def _python() -> Check:
     text = f"{platform.python_version()} ({sys.executable})"
     good = (3, 11) <= sys.version_info[:2] < (3, 14)
-    return Check("python", Verdict.OK if good else Verdict.WARNING, text)
+    return Check("python", CheckStatus.OK if good else CheckStatus.WARNING, text)
 
 
 def _sqlite(settings: Settings) -> Check:
     """The library, which matters only where more than one connection could write."""
     store = _local(settings)
     if not isinstance(store, Embedded):
-        return Check("sqlite", Verdict.NOTE, "not used by this backend")
+        return Check("sqlite", CheckStatus.NOTE, "not used by this backend")
     text, fixed, is_fixed = store.library()
     if is_fixed:
-        return Check("sqlite", Verdict.OK, text)
+        return Check("sqlite", CheckStatus.OK, text)
     writers = writing_processes(store.path)
     if len(writers) > 1:
         return Check(
             "sqlite",
-            Verdict.WARNING,
+            CheckStatus.WARNING,
             f"use {fixed} or newer: {text} may lose commits if two connections write, and the "
             f"processes {', '.join(map(str, writers))} have the store open for writing",
         )
-    return Check("sqlite", Verdict.OK, f"{text}, sound with one writer; {fixed} is sound with more")
+    return Check(
+        "sqlite", CheckStatus.OK, f"{text}, sound with one writer; {fixed} is sound with more"
+    )
 
 
 def writing_processes(path: Path) -> list[int]:
@@ -115,24 +117,24 @@ def _writes(descriptor: Path) -> bool:
 
 def _workspace(path: Path) -> Iterator[Check]:
     if not path.is_dir():
-        yield Check("workspace", Verdict.NOTE, f"{path} is not there yet; `up` makes it")
+        yield Check("workspace", CheckStatus.NOTE, f"{path} is not there yet; `up` makes it")
         return
     found = path.stat()
     text = f"{path}, mode {stat.S_IMODE(found.st_mode):04o}"
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        yield Check("workspace", Verdict.FAILED, f"{text}: this user may not read and write it")
+        yield Check("workspace", CheckStatus.FAILED, f"{text}: this user may not read and write it")
     elif exposed := exposed_workspace(path):
-        yield Check("workspace", Verdict.WARNING, "; ".join(exposed))
+        yield Check("workspace", CheckStatus.WARNING, "; ".join(exposed))
     else:
-        yield Check("workspace", Verdict.OK, text)
+        yield Check("workspace", CheckStatus.OK, text)
     free = shutil.disk_usage(path).free
-    verdict = Verdict.OK if free >= _SCARCE else Verdict.WARNING
+    verdict = CheckStatus.OK if free >= _SCARCE else CheckStatus.WARNING
     yield Check("disk", verdict, f"{free / 1024**3:,.1f} GiB free")
 
 
 def _settings_file(path: Path) -> Check:
     exposed = exposed_settings(path)
-    verdict = Verdict.WARNING if exposed else Verdict.OK
+    verdict = CheckStatus.WARNING if exposed else CheckStatus.OK
     return Check("settings file", verdict, "; ".join(exposed) or str(path))
 
 
@@ -143,13 +145,13 @@ async def _store(settings: Settings) -> Check:
         ) as backend:
             store_id = await backend.store_id()
     except (SessionError, OSError) as error:
-        return Check("store", Verdict.FAILED, str(error))
+        return Check("store", CheckStatus.FAILED, str(error))
     name = settings.channels.session_backend
     if store_id is None:
-        return Check("store", Verdict.NOTE, f"{name}, not made yet; the first worker makes it")
+        return Check("store", CheckStatus.NOTE, f"{name}, not made yet; the first worker makes it")
     local = _local(settings)
     version = f", schema version {local.schema_version()}" if local is not None else ""
-    return Check("store", Verdict.OK, f"{name} {store_id}{version}")
+    return Check("store", CheckStatus.OK, f"{name} {store_id}{version}")
 
 
 def _local(settings: Settings) -> LocalStore | None:
@@ -161,9 +163,9 @@ def _server(environ: Mapping[str, str]) -> Check:
     try:
         server = find_server(environ.get("PATH"))
     except ConfigError as error:
-        return Check("redis server", Verdict.NOTE, str(error))
+        return Check("redis server", CheckStatus.NOTE, str(error))
     text = f"{server.path} {server.version} ({server.origin}), sha256 {_sha256(server.path)}"
-    return Check("redis server", Verdict.OK, text)
+    return Check("redis server", CheckStatus.OK, text)
 
 
 def _sha256(path: str) -> str:
@@ -171,18 +173,18 @@ def _sha256(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-async def _redis(system: System, environ: Mapping[str, str]) -> AsyncGenerator[Check]:
+async def _redis(system: TargetSystem, environ: Mapping[str, str]) -> AsyncGenerator[Check]:
     """The Redis that runs, and whether it keeps what it accepts."""
     url = system.redis_url
     if url is None:
-        yield Check("redis", Verdict.NOTE, "none runs; `up` starts its own")
+        yield Check("redis", CheckStatus.NOTE, "none runs; `up` starts its own")
         return
     async with aclosing(connect(url)) as client:
         try:
             yield await _redis_version(client, url)
             yield await _redis_settings(client)
         except ERRORS as error:
-            yield Check("redis", Verdict.FAILED, str(explain(error, url)))
+            yield Check("redis", CheckStatus.FAILED, str(explain(error, url)))
 
 
 async def _redis_version(client: RedisClient, url: str) -> Check:
@@ -191,7 +193,7 @@ async def _redis_version(client: RedisClient, url: str) -> Check:
     version = str(info.get(f"{name}_version", "0"))
     old = tuple(int(part) for part in version.split(".")[:3]) < OLDEST
     text = f"{name} {version} on {redacted(url)}"
-    return Check("redis", Verdict.FAILED if old else Verdict.OK, text)
+    return Check("redis", CheckStatus.FAILED if old else CheckStatus.OK, text)
 
 
 async def _redis_settings(client: RedisClient) -> Check:
@@ -200,7 +202,7 @@ async def _redis_settings(client: RedisClient) -> Check:
             name: (await client.execute_command("CONFIG GET", name)).get(name) for name in _WANTED
         }
     except RedisError as error:
-        return Check("redis settings", Verdict.NOTE, f"cannot be read: {error}")
+        return Check("redis settings", CheckStatus.NOTE, f"cannot be read: {error}")
     wrong = [
         f"{name} is {found[name]}, must be {wanted}"
         for name, wanted in _WANTED.items()
@@ -208,17 +210,17 @@ async def _redis_settings(client: RedisClient) -> Check:
     ]
     if wrong:
         text = f"accepted events may be lost: {'; '.join(wrong)}"
-        return Check("redis settings", Verdict.WARNING, text)
+        return Check("redis settings", CheckStatus.WARNING, text)
     text = ", ".join(f"{name} {value}" for name, value in found.items())
-    return Check("redis settings", Verdict.OK, text)
+    return Check("redis settings", CheckStatus.OK, text)
 
 
-def _port(system: System) -> Check:
+def _port(system: TargetSystem) -> Check:
     gateway = system.settings.gateway
     if system.running is not None:
-        return Check("port", Verdict.OK, f"turnstream up listens on {system.running.url}")
+        return Check("port", CheckStatus.OK, f"turnstream up listens on {system.running.url}")
     try:
         free_port(gateway.host, gateway.port)
     except ConfigError as error:
-        return Check("port", Verdict.WARNING, str(error))
-    return Check("port", Verdict.OK, f"{gateway.port} of {gateway.host} is free")
+        return Check("port", CheckStatus.WARNING, str(error))
+    return Check("port", CheckStatus.OK, f"{gateway.port} of {gateway.host} is free")

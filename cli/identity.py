@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cli.system import System
+from cli.system import TargetSystem
 from sessions.errors import ConfigError, Retryable
 from sessions.process.settings import BACKENDS
 from sessions.process.urls import redacted
 from sessions.store.factory import local_store
 
 
-def check_identity(system: System, status: int, report: Mapping[str, Any]) -> None:
+def check_identity(system: TargetSystem, status: int, report: Mapping[str, Any]) -> None:
     """Raise where the server may not be shown the token; `report` is what its /readyz said.
 
     ConfigError names both stores where it serves another one, or none that it tells of; Retryable

@@ -21,7 +21,7 @@ SETTINGS_FILE: Final = "turnstream.toml"
 
 
 @dataclass
-class Edge:
+class CommandContext:
     """Where a command meets the outside: environment, options, output. One for each run."""
 
     environ: Mapping[str, str]
@@ -52,10 +52,10 @@ class Edge:
         return Output(json=self.json, no_color=self.no_color)
 
 
-def pass_edge(function: F) -> F:
-    """Give the command its Edge as the first argument."""
-    # click types what comes out as taking no Edge any more, which no F can say.
-    return cast("F", click.make_pass_decorator(Edge)(function))
+def pass_context(function: F) -> F:
+    """Give the command its CommandContext as the first argument."""
+    # click types what comes out as taking none any more, which no F can say.
+    return cast("F", click.make_pass_decorator(CommandContext)(function))
 
 
 def json_option(function: F) -> F:
@@ -66,7 +66,7 @@ def json_option(function: F) -> F:
     return option(function)
 
 
-class Command(click.Command):
+class CliCommand(click.Command):
     """A command with the common options; `example` is shown at the end of its help."""
 
     def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
@@ -79,7 +79,7 @@ class Command(click.Command):
 class Group(click.Group):
     """A group of such commands; the options may stand before or behind their names."""
 
-    command_class = Command
+    command_class = CliCommand
     group_class = type
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -122,4 +122,4 @@ def _common() -> list[click.Parameter]:
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     """Note an option where it was given; one of an outer group stays otherwise."""
     if value:
-        setattr(context.ensure_object(Edge), parameter.name, value)
+        setattr(context.ensure_object(CommandContext), parameter.name, value)

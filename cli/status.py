@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cli.client import ApiClient
-from cli.system import System
+from cli.system import TargetSystem
 from sessions import make_session_backend, times
 from sessions.errors import SessionError
 from sessions.models import Position, StreamCursor
@@ -16,7 +16,7 @@ from sessions.stream.turns import StreamFacts, TurnStream
 
 
 @dataclass(frozen=True)
-class Web:
+class WebStatus:
     """The web process; `problem` says why it is not ready, `url` is None where none is known."""
 
     url: str | None
@@ -25,7 +25,7 @@ class Web:
 
 
 @dataclass(frozen=True)
-class Store:
+class StoreStatus:
     """The store as it is now; `leader` None means that nobody has the lease."""
 
     backend: str
@@ -39,7 +39,7 @@ class Store:
 
 
 @dataclass(frozen=True)
-class Stream:
+class StreamStatus:
     """The stream now. `backlog` is in entries, the age of its oldest in seconds, memory in bytes.
 
     `backlog` is None where Redis does not count, or where no store was found to compare with.
@@ -60,9 +60,9 @@ class Stream:
 class Status:
     """All of it; a part that could not be asked is in `problems`, by its name."""
 
-    web: Web
-    store: Store | None
-    stream: Stream | None
+    web: WebStatus
+    store: StoreStatus | None
+    stream: StreamStatus | None
     problems: dict[str, str]
 
     def as_json(self) -> dict[str, Any]:
@@ -70,14 +70,14 @@ class Status:
         return asdict(self)
 
 
-async def look_at(system: System) -> Status:
+async def look_at(system: TargetSystem) -> Status:
     """Ask every part; nothing that is away is an error."""
     problems: dict[str, str] = {}
     web = _web(system)
     settings = system.settings
     if not system.is_local or not settings.workspace.is_dir():
         return Status(web, None, None, problems)
-    store: Store | None = None
+    store: StoreStatus | None = None
     cursor: StreamCursor | None = None
     async with make_session_backend(
         settings.workspace, settings.channels.session_backend
@@ -93,21 +93,21 @@ async def look_at(system: System) -> Status:
         return Status(web, store, None, {**problems, "stream": str(error)})
 
 
-def _web(system: System) -> Web:
+def _web(system: TargetSystem) -> WebStatus:
     url = redacted(system.api_url) if system.api_url else None
     try:
         with ApiClient(system) as api:
             status, answer = api.readiness()
     except SessionError as error:
-        return Web(url, ready=False, problem=str(error))
+        return WebStatus(url, ready=False, problem=str(error))
     problem = answer.get("error") or answer.get("missing") or f"/readyz answers {status}"
-    return Web(url, ready=status == 200, problem=None if status == 200 else str(problem))
+    return WebStatus(url, ready=status == 200, problem=None if status == 200 else str(problem))
 
 
-async def _store(reader: SessionReader, cursor: StreamCursor) -> Store:
+async def _store(reader: SessionReader, cursor: StreamCursor) -> StoreStatus:
     lease = await reader.lease()
     counts = await reader.counts()
-    return Store(
+    return StoreStatus(
         backend=reader.name,
         store_id=await reader.store_id(),
         leader=lease.holder,
@@ -119,11 +119,11 @@ async def _store(reader: SessionReader, cursor: StreamCursor) -> Store:
     )
 
 
-async def _stream_of(system: System, cursor: StreamCursor | None) -> Stream:
+async def _stream_of(system: TargetSystem, cursor: StreamCursor | None) -> StreamStatus:
     async with system.stream() as stream:
         facts = await stream.facts()
         memory = await stream.memory()
-        return Stream(
+        return StreamStatus(
             last_id=str(facts.last_id),
             length=facts.length,
             backlog=backlog(cursor, facts),

@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.supervision.running import Running
+from cli.supervision.running import UpRecord
 from sessions.access.tokens import TOKEN_FILE
 from sessions.errors import ConfigError, Retryable
 from sessions.process.settings import Settings
@@ -21,7 +21,7 @@ from sessions.stream.turns import TurnStream
 
 
 @dataclass(frozen=True)
-class System:
+class TargetSystem:
     """Where things are; an `api_url` or `redis_url` of None is unknown.
 
     `running` is the `up` of the workspace. A system that `is_bound` is the workspace's own, so that
@@ -32,15 +32,15 @@ class System:
     api_url: str | None
     redis_url: str | None
     token: str | None
-    running: Running | None
+    running: UpRecord | None
     is_bound: bool = True
     is_strict: bool = True
 
     @classmethod
-    def find(cls, settings: Settings, environ: Mapping[str, str]) -> System:
+    def find(cls, settings: Settings, environ: Mapping[str, str]) -> TargetSystem:
         """The system that the settings and the environment mean; nothing is asked yet."""
         elsewhere = settings.turnstream.api_url or None
-        running = None if elsewhere else Running.find(settings.workspace)
+        running = None if elsewhere else UpRecord.find(settings.workspace)
         if running is not None:
             # It may have been started with other variables, or with a settings file of its own.
             settings = settings.replace(session_backend=running.backend, prefix=running.prefix)

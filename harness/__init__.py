@@ -1,6 +1,6 @@
 """Turnstream as processes of their own, for tests, bench and proof. It imports none of these.
 
-    async with System.running(folder) as system:            # a Redis, and nothing else yet
+    async with SystemUnderTest.running(folder) as system:  # a Redis, and nothing else yet
         worker = await system.worker()
         api = await system.web_service("api")
 

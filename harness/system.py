@@ -25,7 +25,7 @@ STREAM: Final = f"{PREFIX}turns"
 SMALL: Final = 64 * 1024 * 1024
 
 
-class System:
+class SystemUnderTest:
     """Made by `running`; whatever was started on it ends with its block."""
 
     def __init__(self, workspace: Path, redis: RedisServer, client: RedisClient) -> None:

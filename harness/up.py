@@ -19,7 +19,7 @@ PATIENCE: Final = 45.0
 _READY: Final = re.compile(r"ready on (http://\S+)")
 
 
-class Command(Program):
+class CommandProgram(Program):
     """A command on a workspace that runs until it is stopped."""
 
     def __init__(self, workspace: Path, environ: Mapping[str, str], *arguments: str) -> None:
@@ -27,7 +27,7 @@ class Command(Program):
         super().__init__(module_argv("cli", *arguments, "--workspace", str(workspace)), environ)
 
 
-class Up(Command):
+class Up(CommandProgram):
     """A `turnstream up` on any free port."""
 
     def __init__(self, workspace: Path, environ: Mapping[str, str], *arguments: str) -> None:

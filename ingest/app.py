@@ -33,7 +33,7 @@ from ingest.channels.keys import SessionKeys
 from ingest.channels.listening import listening
 from ingest.channels.presence import Presence
 from ingest.channels.receiver import MessageReceiver
-from ingest.channels.troubles import Troubles
+from ingest.channels.troubles import ChannelFailures
 from ingest.gateway import chat_route
 from ingest.gateway.chat import Chat
 from ingest.gateway.notices import showing
@@ -43,7 +43,7 @@ from ingest.services import Services
 from ingest.turns.liveness import keeping
 from ingest.turns.queue import TurnQueue
 from ingest.turns.runner import TurnRunner
-from ingest.turns.unavailable import Refusals
+from ingest.turns.unavailable import OwnerRefusals
 from routing.answers import answer_errors_outside_routes
 from sessions.access.check import Access
 from sessions.access.tokens import TokenVerifier
@@ -124,8 +124,8 @@ class _Opened:
     redis: RedisClient
     agents: Mapping[str, Agent]
     channels: Mapping[str, Channel]
-    troubles: Troubles
-    refusals: Refusals
+    troubles: ChannelFailures
+    refusals: OwnerRefusals
 
     @property
     def place(self) -> _Place:
@@ -162,7 +162,7 @@ async def _served(
 async def _opened(
     settings: Settings, tokens: TokenVerifier, api: httpx.AsyncClient, turns_api: httpx.AsyncClient
 ) -> AsyncGenerator[_Opened]:
-    url, troubles = _url_of(settings), Troubles()
+    url, troubles = _url_of(settings), ChannelFailures()
     async with (
         aclosing(connect(url)) as redis,
         opened_agents(
@@ -176,7 +176,7 @@ async def _opened(
         ) as channels,
     ):
         yield _Opened(
-            *(settings, tokens, api, turns_api, redis, agents, channels, troubles, Refusals())
+            *(settings, tokens, api, turns_api, redis, agents, channels, troubles, OwnerRefusals())
         )
 
 

@@ -9,11 +9,11 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ingest.channels.troubles import Trouble, Troubles
+from ingest.channels.troubles import ChannelFailure, ChannelFailures
 from ingest.counters import Count
 from ingest.turns.live import Ending
 from ingest.turns.queue import TurnQueue
-from ingest.turns.unavailable import Refusals
+from ingest.turns.unavailable import OwnerRefusals
 
 
 class IngestMetrics:
@@ -24,8 +24,8 @@ class IngestMetrics:
         registry: CollectorRegistry,
         queue: TurnQueue,
         clients: Sized,
-        refusals: Refusals,
-        troubles: Troubles,
+        refusals: OwnerRefusals,
+        troubles: ChannelFailures,
     ) -> None:
         self._requests = Counter(
             "turnstream_ingest_requests",
@@ -65,18 +65,20 @@ class _TurnCollector(Collector):
 
 
 # What each count means, and the labels that it has.
-_COUNTS: Final[dict[Count | Trouble, tuple[str, tuple[str, ...]]]] = {
+_COUNTS: Final[dict[Count | ChannelFailure, tuple[str, tuple[str, ...]]]] = {
     Count.TURN_ERRORS: ("Errors that nobody foresaw, in turns.", ()),
     Count.TURNS_GIVEN_UP: ("Turns that were closed after the last such error.", ()),
     Count.TURNS_FAILED: ("Turns whose agent could not answer.", ("agent", "status", "reason")),
-    Trouble.UNREADABLE: ("Updates of a channel that were skipped.", ("channel",)),
-    Trouble.LEFT_OUT: ("Messages of a channel that were left out.", ("channel",)),
-    Trouble.FAILED: ("Times that a channel began again after an error.", ("channel",)),
+    ChannelFailure.UNREADABLE: ("Updates of a channel that were skipped.", ("channel",)),
+    ChannelFailure.LEFT_OUT: ("Messages of a channel that were left out.", ("channel",)),
+    ChannelFailure.FAILED: ("Times that a channel began again after an error.", ("channel",)),
 }
 
 
 class _TroubleCollector(Collector):
-    def __init__(self, queue: TurnQueue, refusals: Refusals, troubles: Troubles) -> None:
+    def __init__(
+        self, queue: TurnQueue, refusals: OwnerRefusals, troubles: ChannelFailures
+    ) -> None:
         self._queue = queue
         self._refusals = refusals
         self._troubles = troubles

@@ -33,7 +33,7 @@ class ToolCall(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PromptMessage:
     """One message of the prompt; `written` is its text without what was added for the model."""
 
     role: str
@@ -51,7 +51,7 @@ class HistoryMessage(NamedTuple):
     at: int
 
 
-def build(history: Sequence[HistoryMessage], latest: HistoryMessage) -> list[Line]:
+def build(history: Sequence[HistoryMessage], latest: HistoryMessage) -> list[PromptMessage]:
     """The conversation as a model reads it, ending with the message to answer."""
     lines = [_read(message) for message in history if message.role in ("user", "assistant", "tool")]
     lines = without_orphans([*map(_tidied, lines), _read(latest)])
@@ -80,17 +80,19 @@ def _redump(value: Any) -> str:
         return "{}"
 
 
-def _read(message: HistoryMessage) -> Line:
+def _read(message: HistoryMessage) -> PromptMessage:
     if message.role == "user":
-        return Line("user", stamped(message.content, message.at), message.content)
+        return PromptMessage("user", stamped(message.content, message.at), message.content)
     found = _object(message.content)
     if message.role == "tool":
         call_id = found.get("tool_call_id")
         text = _text(found.get("content"), message.content)
-        return Line("tool", text, text, answers=call_id if isinstance(call_id, str) else None)
+        return PromptMessage(
+            "tool", text, text, answers=call_id if isinstance(call_id, str) else None
+        )
     calls = _calls(found.get("tool_calls"))
     text = _text(found.get("content"), "") if calls else message.content
-    return Line("assistant", text, text, calls=calls)
+    return PromptMessage("assistant", text, text, calls=calls)
 
 
 def stamped(text: str, at: int) -> str:
@@ -127,7 +129,7 @@ def _call(item: Any) -> ToolCall | None:
     return ToolCall(call_id, name, arguments if isinstance(arguments, str) else _redump(arguments))
 
 
-def _tidied(line: Line) -> Line:
+def _tidied(line: PromptMessage) -> PromptMessage:
     """An older line without what only its own turn needed."""
     text = _INLINE_IMAGE.sub(_IMAGE_LEFT_OUT, line.text)
     if line.role == "assistant":
@@ -138,7 +140,7 @@ def _tidied(line: Line) -> Line:
 # -- orphans -------------------------------------------------------------------------------------
 
 
-def without_orphans(lines: Sequence[Line]) -> list[Line]:
+def without_orphans(lines: Sequence[PromptMessage]) -> list[PromptMessage]:
     """The lines without tool calls that nothing answered and answers to no call.
 
     Histories are cut, turns are interrupted, and a provider refuses a prompt with either.
@@ -146,9 +148,9 @@ def without_orphans(lines: Sequence[Line]) -> list[Line]:
     return _without_open_calls(_without_lost_answers(_without_repeated_calls(list(lines))))
 
 
-def _without_repeated_calls(lines: list[Line]) -> list[Line]:
+def _without_repeated_calls(lines: list[PromptMessage]) -> list[PromptMessage]:
     """Drop a call that directly follows an unanswered one, and the answers to it."""
-    kept: list[Line] = []
+    kept: list[PromptMessage] = []
     dropped: frozenset[str] | None = None
     for line in lines:
         if dropped is not None and line.role == "tool":
@@ -163,9 +165,9 @@ def _without_repeated_calls(lines: list[Line]) -> list[Line]:
     return kept
 
 
-def _without_lost_answers(lines: list[Line]) -> list[Line]:
+def _without_lost_answers(lines: list[PromptMessage]) -> list[PromptMessage]:
     """Drop an answer whose nearest assistant line before it did not ask for it."""
-    kept: list[Line] = []
+    kept: list[PromptMessage] = []
     asked: frozenset[str] = frozenset()
     for line in lines:
         if line.role != "tool":
@@ -176,9 +178,9 @@ def _without_lost_answers(lines: list[Line]) -> list[Line]:
     return kept
 
 
-def _without_open_calls(lines: list[Line]) -> list[Line]:
+def _without_open_calls(lines: list[PromptMessage]) -> list[PromptMessage]:
     """Drop calls of which not all were answered, and the answers that did come."""
-    kept: list[Line] = []
+    kept: list[PromptMessage] = []
     at = 0
     while at < len(lines):
         end = at + 1
@@ -193,21 +195,21 @@ def _without_open_calls(lines: list[Line]) -> list[Line]:
     return kept
 
 
-def _is_complete(group: Sequence[Line]) -> bool:
+def _is_complete(group: Sequence[PromptMessage]) -> bool:
     answers = {line.answers for line in group[1:]}
     return None in answers or _ids(group[0]) <= answers
 
 
-def _ids(line: Line) -> frozenset[str]:
+def _ids(line: PromptMessage) -> frozenset[str]:
     return frozenset(call.id for call in line.calls)
 
 
 # -- sides ---------------------------------------------------------------------------------------
 
 
-def _merged(lines: Sequence[Line]) -> list[Line]:
+def _merged(lines: Sequence[PromptMessage]) -> list[PromptMessage]:
     """Consecutive lines of one side as one: providers want the sides to take turns."""
-    merged: list[Line] = []
+    merged: list[PromptMessage] = []
     for line in lines:
         last = merged[-1] if merged else None
         if last is not None and last.role == line.role and _is_plain(last) and _is_plain(line):
@@ -218,7 +220,7 @@ def _merged(lines: Sequence[Line]) -> list[Line]:
     return merged
 
 
-def _is_plain(line: Line) -> bool:
+def _is_plain(line: PromptMessage) -> bool:
     return line.role != "tool" and not line.calls
 
 
@@ -229,13 +231,13 @@ _COMPACT_LINES: Final = 12
 _COMPACT_TEXT: Final = 600
 
 
-def compacted(lines: Sequence[Line]) -> list[Line]:
+def compacted(lines: Sequence[PromptMessage]) -> list[PromptMessage]:
     """The last lines only, each cut short; the one to answer stays whole."""
     recent = [_shortened(line) for line in lines[-_COMPACT_LINES:-1]]
     return without_orphans([*recent, lines[-1]])
 
 
-def _shortened(line: Line) -> Line:
+def _shortened(line: PromptMessage) -> PromptMessage:
     if len(line.text) <= _COMPACT_TEXT:
         return line
     return replace(line, text=f"{line.text[:_COMPACT_TEXT]}...")

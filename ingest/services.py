@@ -10,12 +10,12 @@ import httpx
 from ingest.agents.base import Agent
 from ingest.channels.base import Channel
 from ingest.channels.receiver import MessageReceiver
-from ingest.channels.troubles import Troubles
+from ingest.channels.troubles import ChannelFailures
 from ingest.gateway.chat import Chat
 from ingest.metrics import IngestMetrics
 from ingest.reads import SessionReads
 from ingest.turns.queue import TurnQueue
-from ingest.turns.unavailable import Refusals
+from ingest.turns.unavailable import OwnerRefusals
 from sessions.access.check import Access
 from sessions.access.tokens import TokenVerifier
 from sessions.errors import SessionError
@@ -39,9 +39,9 @@ class Services:
     agents: Mapping[str, Agent]
     channels: Mapping[str, Channel]
     receiver: MessageReceiver
-    refusals: Refusals
+    refusals: OwnerRefusals
     metrics: IngestMetrics
-    troubles: Troubles = field(default_factory=Troubles)
+    troubles: ChannelFailures = field(default_factory=ChannelFailures)
     clients: set[Chat] = field(default_factory=lambda: set[Chat]())
 
     async def missing(self) -> list[str]:

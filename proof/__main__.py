@@ -24,9 +24,9 @@ from rich.console import Console
 
 from proof.accidents import ACCIDENTS
 from proof.job import Job, Kind
-from proof.plants import PLANTS
+from proof.plants import MUTANTS
 from proof.refusals import LIMIT
-from proof.report import Report
+from proof.report import RunReport
 from proof.summary import Finished, Summary
 
 BACKENDS: Final = ("sqlite", "jsonl")
@@ -159,7 +159,7 @@ def _planted(given: argparse.Namespace, folder: Path) -> list[Job]:
             seconds=plant.seconds,
             what=name,
         )
-        for name, plant in PLANTS.items()
+        for name, plant in MUTANTS.items()
     ]
 
 
@@ -167,7 +167,7 @@ async def _all(jobs: Sequence[Job], at_a_time: int, summary: Summary, console: C
     """Run the jobs, so many at a time, and note what they found as they end."""
     slots = asyncio.Semaphore(at_a_time)
 
-    async def one(job: Job) -> Report:
+    async def one(job: Job) -> RunReport:
         async with slots:
             report = await job.run_apart()
         finished = Finished(job, report)

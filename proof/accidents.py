@@ -19,7 +19,7 @@ from harness.waiting import Stuck
 from proof.checker import Fault, Finding, check
 from proof.evidence import Leftovers, read_store
 from proof.history import read_histories
-from proof.report import Report
+from proof.report import RunReport
 from proof.stack import WORKERS, Setup, Stack
 
 # Entries applied before an accident, and again after it.
@@ -38,10 +38,10 @@ class Accident:
     notice: str
 
 
-async def run_accident(setup: Setup, name: str) -> Report:
+async def run_accident(setup: Setup, name: str) -> RunReport:
     """Let one accident happen, and judge whether it was noticed and what it cost."""
     accident = ACCIDENTS[name]
-    report = Report(setup.backend, setup.seed)
+    report = RunReport(setup.backend, setup.seed)
     began = time.monotonic()
     try:
         async with Stack.running(setup) as stack:
@@ -62,7 +62,7 @@ async def run_accident(setup: Setup, name: str) -> Report:
 
 
 def _judge(
-    setup: Setup, report: Report, lost: set[str], accident: Accident, leftovers: Leftovers
+    setup: Setup, report: RunReport, lost: set[str], accident: Accident, leftovers: Leftovers
 ) -> None:
     """All sessions that lost nothing must be whole; the count of what vanished must be right."""
     told, stored = read_histories(setup.histories), read_store(setup.workspace, setup.backend)

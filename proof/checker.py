@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from proof.evidence import Leftovers, Stored, StoredSession
-from proof.history import Known, Operation, Step, Told
-from proof.model.expected import Expected, Row, expected_of
+from proof.history import Operation, OperationStatus, Step, Told
+from proof.model.expected import Expected, VisibleMessage, expected_of
 
 
 class Fault(StrEnum):
@@ -99,9 +99,9 @@ def _check_session(
 
 def possible_histories(operations: Sequence[Operation]) -> list[list[Step]]:
     """The lists of steps that may have reached the stream, the longest first."""
-    sent = [operation for operation in operations if operation.known is not Known.REFUSED]
+    sent = [operation for operation in operations if operation.known is not OperationStatus.REFUSED]
     certain = len(sent)
-    while certain and sent[certain - 1].known is Known.UNKNOWN:
+    while certain and sent[certain - 1].known is OperationStatus.UNKNOWN:
         certain -= 1
     steps = [operation.step for operation in sent]
     return [steps[:end] for end in range(len(steps), certain - 1, -1)]
@@ -127,7 +127,7 @@ def _compare(
 
 
 def _compare_rows(
-    key: str, expected: Sequence[Row], found: Sequence[Row], known: set[str]
+    key: str, expected: Sequence[VisibleMessage], found: Sequence[VisibleMessage], known: set[str]
 ) -> Iterable[Finding]:
     wanted = {row.id: row for row in expected}
     times = Counter(row.id for row in found)

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Final
 
 from harness.waiting import Stuck, wait_until
-from proof.storm.journal import Door, Message
-from proof.storm.judge import Evidence, Finding, judge
-from proof.storm.outside import Outside
-from proof.storm.senders import BotLine, Line, Sender, WebLine
+from proof.storm.journal import Ingress, StormMessage
+from proof.storm.judge import Evidence, StormFinding, judge
+from proof.storm.outside import ExternalServers
+from proof.storm.senders import BotTransport, Sender, SocketTransport, Transport
 
-PEOPLE: Final = {"ada": Door.SOCKET, "ben": Door.SOCKET, "eve": Door.BOT}
+PEOPLE: Final = {"ada": Ingress.SOCKET, "ben": Ingress.SOCKET, "eve": Ingress.BOT}
 # Seconds within which each of them must have an answer, whatever was done before.
 _PATIENCE: Final = 60.0
 _LOOK: Final = 0.02
@@ -36,8 +36,8 @@ class Company:
     `urls` are the replicas that serve chats.
     """
 
-    def __init__(self, urls: Sequence[str], token: str, outside: Outside) -> None:
-        self.messages: list[Message] = []
+    def __init__(self, urls: Sequence[str], token: str, outside: ExternalServers) -> None:
+        self.messages: list[StormMessage] = []
         self.refusals = outside.journal.refusals
         self._urls = urls
         self._token = token
@@ -72,7 +72,7 @@ class Company:
             pause=_LOOK,
         )
 
-    def judge(self, workspace: Path, backend: str) -> list[Finding]:
+    def judge(self, workspace: Path, backend: str) -> list[StormFinding]:
         """Every promise that was broken to them; all that they said must be applied by now."""
         journal = self._outside.journal
         self.note_excess()
@@ -84,7 +84,7 @@ class Company:
 
     def note_excess(self) -> None:
         """Note as a surprise what the bot said without having been asked."""
-        asked = [message for message in self.messages if message.door is Door.BOT]
+        asked = [message for message in self.messages if message.door is Ingress.BOT]
         for chat in {message.chat for message in asked}:
             for text in self._outside.bot.texts_in(chat)[len(asked) :]:
                 self._outside.journal.surprises.append(f"the bot said {text!r} unasked")
@@ -103,7 +103,7 @@ class Company:
             for number in itertools.count():
                 if self._over:
                     return
-                message = Message(person, number, PEOPLE[person])
+                message = StormMessage(person, number, PEOPLE[person])
                 self.messages.append(message)
                 self._begun[person] += 1
                 await sender.send(message)
@@ -111,10 +111,10 @@ class Company:
         finally:
             await line.close()
 
-    def _line(self, door: Door) -> Line:
-        if door is Door.BOT:
-            return BotLine(self._outside)
-        return WebLine(self._urls, self._token, self._outside.journal)
+    def _line(self, door: Ingress) -> Transport:
+        if door is Ingress.BOT:
+            return BotTransport(self._outside)
+        return SocketTransport(self._urls, self._token, self._outside.journal)
 
     async def _end(self) -> None:
         self._over = True

@@ -21,22 +21,22 @@ PREFIX: Final = "turnstream:"
 _REFUSALS: Final = frozenset({400, 413, 422})
 
 
-class Refused(Exception):
+class PublishRefused(Exception):
     """The events were certainly not taken, and never will be."""
 
 
-class Unknown(Exception):
+class PublishUnconfirmed(Exception):
     """Nobody knows whether the events were taken; sending them again is safe."""
 
 
-class Door(Protocol):
+class EntryPoint(Protocol):
     """One way to publish."""
 
     atomic: bool
     """Whether all events of a call are taken or none, and each is checked."""
 
     async def publish(self, steps: Sequence[Step]) -> list[str]:
-        """Publish; the stream ids. Raises Refused or Unknown."""
+        """Publish; the stream ids. Raises PublishRefused or PublishUnconfirmed."""
         ...
 
     async def shows(self, event_id: str) -> bool | None:
@@ -44,7 +44,7 @@ class Door(Protocol):
         ...
 
 
-class ClientDoor:
+class ClientEntryPoint:
     """`TurnStream.publish`, as our own services use it."""
 
     atomic = True
@@ -54,7 +54,7 @@ class ClientDoor:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, url: str) -> AsyncGenerator[Door]:
+    async def opened(cls, url: str) -> AsyncGenerator[EntryPoint]:
         """The door, with its own connections."""
         async with aclosing(connect(url)) as redis:
             yield cls(TurnStream(redis, url=url, prefix=PREFIX))
@@ -65,10 +65,10 @@ class ClientDoor:
             events = [wire.parse(step.fields) for step in steps]
             positions = await self._stream.publish(events, patience=2.0)
         except InvalidEvent as error:
-            raise Refused(str(error)) from error
+            raise PublishRefused(str(error)) from error
         except Retryable as error:
             # Full counts as unknown too: the try before it may have been executed.
-            raise Unknown(str(error)) from error
+            raise PublishUnconfirmed(str(error)) from error
         return [str(position.stream_id) for position in positions]
 
     async def shows(self, event_id: str) -> bool | None:
@@ -76,7 +76,7 @@ class ClientDoor:
         return None
 
 
-class PlainDoor:
+class XaddEntryPoint:
     """XADD as any program spells it, in a pipeline without a transaction."""
 
     atomic = False
@@ -86,7 +86,7 @@ class PlainDoor:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, url: str) -> AsyncGenerator[Door]:
+    async def opened(cls, url: str) -> AsyncGenerator[EntryPoint]:
         """The door, with its own connections."""
         async with aclosing(connect(url)) as redis:
             yield cls(redis)
@@ -99,14 +99,14 @@ class PlainDoor:
                     pipe.execute_command("XADD", f"{PREFIX}turns", "*", *_raw(step))
                 return [reply.decode() for reply in await pipe.execute()]
         except ERRORS as error:
-            raise Unknown(str(error)) from error
+            raise PublishUnconfirmed(str(error)) from error
 
     async def shows(self, event_id: str) -> bool | None:
         """Nothing is read here."""
         return None
 
 
-class WebDoor:
+class HttpEntryPoint:
     """`POST /api/events`."""
 
     atomic = True
@@ -116,7 +116,7 @@ class WebDoor:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, url: str, token: str) -> AsyncGenerator[Door]:
+    async def opened(cls, url: str, token: str) -> AsyncGenerator[EntryPoint]:
         """The door, with its own connections."""
         headers = {"Authorization": f"Bearer {token}"}
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=15.0) as client:
@@ -128,11 +128,11 @@ class WebDoor:
             events = [step.fields for step in steps]
             response = await self._client.post("/api/events", json={"events": events})
         except httpx.HTTPError as error:
-            raise Unknown(repr(error)) from error
+            raise PublishUnconfirmed(repr(error)) from error
         if response.status_code in _REFUSALS:
-            raise Refused(response.text)
+            raise PublishRefused(response.text)
         if response.status_code != HTTPStatus.ACCEPTED:
-            raise Unknown(f"{response.status_code}: {response.text}")
+            raise PublishUnconfirmed(f"{response.status_code}: {response.text}")
         answer: dict[str, Any] = response.json()
         positions = [Position.parse(event["position"]) for event in answer["events"]]
         return [str(position.stream_id) for position in positions]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from proof.model.expected import Row, Verdict
+from proof.model.expected import ExpectedOutcome, VisibleMessage
 from sessions.store.sqlite.library import sqlite3
 
 _OUTCOMES: Final = {1: "applied", 2: "noop", 3: "dead"}
@@ -24,7 +24,7 @@ class StoredSession:
     generation: int
     name: str | None
     count: int
-    rows: list[Row] = field(default_factory=list[Row])
+    rows: list[VisibleMessage] = field(default_factory=list[VisibleMessage])
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Stored:
     """
 
     sessions: dict[str, StoredSession] = field(default_factory=dict[str, StoredSession])
-    outcomes: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
+    outcomes: dict[str, ExpectedOutcome] = field(default_factory=dict[str, ExpectedOutcome])
     duplicates: dict[str, int] = field(default_factory=dict[str, int])
     letters: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
     resolved: int = 0
@@ -79,7 +79,7 @@ def _read_events(store: sqlite3.Connection, stored: Stored) -> None:
     for event_id, outcome, reason, duplicates in store.execute(
         "SELECT event_id, outcome, reason, duplicates FROM events"
     ):
-        stored.outcomes[event_id] = Verdict(_OUTCOMES[outcome], reason)
+        stored.outcomes[event_id] = ExpectedOutcome(_OUTCOMES[outcome], reason)
         stored.duplicates[event_id] = duplicates
     for reason, event_id in store.execute("SELECT reason, event_id FROM dead_letters"):
         stored.letters.setdefault(event_id, Counter())[reason] += 1
@@ -98,7 +98,7 @@ def _read_sessions(store: sqlite3.Connection, stored: Stored) -> None:
         if number not in keys:
             stored.damage.append(f"message {event_id} belongs to no session")
         else:
-            row = Row(event_id, role, content, turn)
+            row = VisibleMessage(event_id, role, content, turn)
             stored.sessions[keys[number]].rows.append(row)
 
 
@@ -127,10 +127,10 @@ def _lines(path: Path) -> list[bytes]:
     return [*lines, rest] if rest else lines
 
 
-def _row(line: bytes, path: Path, stored: Stored) -> Row | None:
+def _row(line: bytes, path: Path, stored: Stored) -> VisibleMessage | None:
     try:
         fields: dict[str, Any] = json.loads(line)
-        return Row(fields["id"], fields["role"], fields["content"], fields.get("turn"))
+        return VisibleMessage(fields["id"], fields["role"], fields["content"], fields.get("turn"))
     except (ValueError, KeyError, TypeError) as error:
         stored.damage.append(f"{path.name} has a line that cannot be read: {error!r}")
         return None

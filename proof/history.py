@@ -22,7 +22,7 @@ Fields = dict[str, str]
 _READ: Final = "read"
 
 
-class Known(StrEnum):
+class OperationStatus(StrEnum):
     """What a publisher knows of an operation of its."""
 
     ACCEPTED = "ok"
@@ -53,7 +53,7 @@ class Operation:
     """A step as it went."""
 
     step: Step
-    known: Known = Known.UNKNOWN
+    known: OperationStatus = OperationStatus.UNKNOWN
     stream_id: str | None = None
 
 
@@ -72,7 +72,7 @@ class Told:
     def accepted(self) -> int:
         """How many operations Redis confirmed."""
         return sum(
-            operation.known is Known.ACCEPTED
+            operation.known is OperationStatus.ACCEPTED
             for operations in self.sessions.values()
             for operation in operations
         )
@@ -102,15 +102,15 @@ class HistoryWriter:
 
     def accepted(self, numbers: Sequence[int], stream_ids: Sequence[str]) -> None:
         """Note that Redis confirmed them."""
-        self._write([{"what": Known.ACCEPTED, "ops": numbers, "at": stream_ids}])
+        self._write([{"what": OperationStatus.ACCEPTED, "ops": numbers, "at": stream_ids}])
 
     def unknown(self, numbers: Sequence[int], why: str) -> None:
         """Note that a try ended without an answer."""
-        self._write([{"what": Known.UNKNOWN, "ops": numbers, "why": why}])
+        self._write([{"what": OperationStatus.UNKNOWN, "ops": numbers, "why": why}])
 
     def refused(self, numbers: Sequence[int], why: str) -> None:
         """Note that they were certainly not taken."""
-        self._write([{"what": Known.REFUSED, "ops": numbers, "why": why}])
+        self._write([{"what": OperationStatus.REFUSED, "ops": numbers, "why": why}])
 
     def read(self, event_id: str, *, shown: bool) -> None:
         """Note what a fresh read showed of a confirmed event."""
@@ -146,5 +146,5 @@ def _read(path: Path, told: Told) -> None:
             continue
         places = record.get("at") or [None] * len(record["ops"])
         for number, place in zip(record["ops"], places, strict=True):
-            operations[number].known = Known(record["what"])
+            operations[number].known = OperationStatus(record["what"])
             operations[number].stream_id = place

@@ -14,9 +14,9 @@ from typing import Any, Final
 from harness.waiting import Stuck
 from proof.accidents import run_accident
 from proof.nemesis import EVERYTHING, POWER_CUTS
-from proof.plants import PLANTS
+from proof.plants import MUTANTS
 from proof.refusals import run_refusals
-from proof.report import Report
+from proof.report import RunReport
 from proof.scenario import chaos
 from proof.stack import Setup
 
@@ -53,7 +53,7 @@ class Job:
         """The run in a few words."""
         return " ".join(filter(None, (self.kind, self.what, self.backend)))
 
-    async def run(self) -> Report:
+    async def run(self) -> RunReport:
         """Run it here."""
         setup = Setup(Path(self.folder), self.backend, self.seed, self.rate)
         if self.kind is Kind.CHAOS:
@@ -64,11 +64,11 @@ class Job:
             return await run_refusals(setup)
         if self.kind is Kind.ACCIDENT:
             return await run_accident(setup, self.what)
-        plant = PLANTS[self.what]
+        plant = MUTANTS[self.what]
         planted = replace(setup, plant=self.what, forgetful_disk=plant.schedule.cuts_power)
         return await chaos(planted, plant.seconds, plant.schedule)
 
-    async def run_apart(self) -> Report:
+    async def run_apart(self) -> RunReport:
         """Run it in a process of its own."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "proof.job", json.dumps(asdict(self))),
@@ -83,10 +83,10 @@ class Job:
             output = b""
         return self._read(output)
 
-    def _read(self, output: bytes) -> Report:
+    def _read(self, output: bytes) -> RunReport:
         if output:
-            return Report(**json.loads(output))
-        report = Report(self.backend, self.seed)
+            return RunReport(**json.loads(output))
+        report = RunReport(self.backend, self.seed)
         report.fail(Stuck("the run ended without a report"))
         return report
 

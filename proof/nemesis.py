@@ -21,7 +21,7 @@ from typing import Final
 
 from harness.waiting import Stuck
 from proof.probe import Cursor
-from proof.proxy import Proxy, Trouble
+from proof.proxy import Proxy, ProxyFault
 from proof.refusing import WAYS, accept_again
 from proof.stack import WORKERS, Stack
 from proof.volatile import order_power_cut
@@ -94,10 +94,10 @@ EVERYTHING: Final = Schedule(
         "redis disk full": 2,
         "memory full": 4,
         **{f"redis refuses: {way}": 1.0 for way in WAYS},
-        **{f"{trouble} (publisher)": 4.0 for trouble in Trouble},
-        **{f"{trouble} (worker)": 3.0 for trouble in Trouble},
-        f"{Trouble.HALF_OPEN} (worker)": 0.5,
-        f"{Trouble.HALF_OPEN} (publisher)": 1,
+        **{f"{trouble} (publisher)": 4.0 for trouble in ProxyFault},
+        **{f"{trouble} (worker)": 3.0 for trouble in ProxyFault},
+        f"{ProxyFault.HALF_OPEN} (worker)": 0.5,
+        f"{ProxyFault.HALF_OPEN} (publisher)": 1,
     }
 )
 
@@ -223,7 +223,7 @@ class Nemesis:
         }
         for way in WAYS:
             table[f"redis refuses: {way}"] = partial(self._refuse, way)
-        for trouble in Trouble:
+        for trouble in ProxyFault:
             for who in ("publisher", "worker"):
                 table[f"{trouble} ({who})"] = partial(self._disturb, trouble, who)
         return table
@@ -340,7 +340,7 @@ class Nemesis:
             await accept_again(redis)
         return True
 
-    async def _disturb(self, trouble: Trouble, who: str) -> bool:
+    async def _disturb(self, trouble: ProxyFault, who: str) -> bool:
         proxy: Proxy = self.stack.worker_proxy if who == "worker" else self.stack.publisher_proxy
         disturbing = asyncio.create_task(proxy.disturb(trouble, self.chance, within=_TRAFFIC))
         while not disturbing.done():

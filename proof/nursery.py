@@ -54,7 +54,7 @@ class _Child:
 
 
 @dataclass
-class Nursery:
+class ForkServer:
     """The parent's loop. Single-threaded: it forks."""
 
     control: socket.socket
@@ -222,4 +222,4 @@ def _redirect_output(path: str) -> None:
 
 if __name__ == "__main__":
     gc.freeze()
-    Nursery(socket.socket(fileno=int(sys.argv[1]))).run()
+    ForkServer(socket.socket(fileno=int(sys.argv[1]))).run()

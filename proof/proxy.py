@@ -22,7 +22,7 @@ _IDLE: Final = 0.8
 _DELAY: Final = 0.4
 
 
-class Trouble(StrEnum):
+class ProxyFault(StrEnum):
     """What a connection can suffer."""
 
     CUT = "cut"
@@ -48,7 +48,7 @@ class Proxy:
         self.port = 0
         self._socket_path = socket_path
         self._server: asyncio.Server | None = None
-        self._cut_off: Trouble | None = None
+        self._cut_off: ProxyFault | None = None
         self._links: dict[int, _Link] = {}
         self._numbers = itertools.count()
         self._serving: set[asyncio.Task[None]] = set()
@@ -66,7 +66,7 @@ class Proxy:
             link.cut()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
-    async def disturb(self, trouble: Trouble, chance: random.Random, *, within: float) -> bool:
+    async def disturb(self, trouble: ProxyFault, chance: random.Random, *, within: float) -> bool:
         """Let a connection suffer; whether it did, `within` so many seconds, for want of bytes."""
         sound = [link for link in self._links.values() if link.trouble is None]
         # Connections that nobody uses now would only be waited for.
@@ -87,10 +87,10 @@ class Proxy:
 
         Else as a machine does on which nobody listens.
         """
-        self._cut_off = Trouble.HALF_OPEN if silently else Trouble.CUT
+        self._cut_off = ProxyFault.HALF_OPEN if silently else ProxyFault.CUT
         for link in [*self._links.values()]:
             if silently:
-                link.trouble = Trouble.HALF_OPEN
+                link.trouble = ProxyFault.HALF_OPEN
             else:
                 link.cut()
 
@@ -105,7 +105,7 @@ class Proxy:
         task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._cut_off is Trouble.CUT:
+        if self._cut_off is ProxyFault.CUT:
             writer.transport.abort()
             return
         try:
@@ -129,7 +129,7 @@ class _Link:
     """One connection: a client, a server, and what is to happen between them."""
 
     def __init__(self, client: _Side, server: _Side) -> None:
-        self.trouble: Trouble | None = None
+        self.trouble: ProxyFault | None = None
         self._client = client
         self._server = server
         self._asked = False
@@ -156,12 +156,12 @@ class _Link:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def suffer(self, trouble: Trouble, within: float) -> bool:
+    async def suffer(self, trouble: ProxyFault, within: float) -> bool:
         """Order a trouble, and wait until it has happened."""
         self._happened.clear()
         self._asked = False
         self.trouble = trouble
-        if trouble is Trouble.CUT:
+        if trouble is ProxyFault.CUT:
             self._happened.set()
             self.cut()
         with contextlib.suppress(TimeoutError):
@@ -172,7 +172,7 @@ class _Link:
 
     def heal(self) -> None:
         """Back to normal; what hangs is cut."""
-        if self.trouble is Trouble.HALF_OPEN:
+        if self.trouble is ProxyFault.HALF_OPEN:
             self.cut()
         self.trouble = None
 
@@ -185,7 +185,7 @@ class _Link:
     async def _upwards(self) -> None:
         while data := await self._client[0].read(_CHUNK):
             self._used = time.monotonic()
-            if self.trouble is Trouble.CUT_BEFORE:
+            if self.trouble is ProxyFault.CUT_BEFORE:
                 self._happened.set()
                 return
             await self._hold(data)
@@ -194,10 +194,10 @@ class _Link:
 
     async def _downwards(self) -> None:
         while data := await self._server[0].read(_CHUNK):
-            if self.trouble is Trouble.CUT_AFTER and self._asked:
+            if self.trouble is ProxyFault.CUT_AFTER and self._asked:
                 self._happened.set()
                 return
-            if self.trouble is Trouble.CUT_WITHIN:
+            if self.trouble is ProxyFault.CUT_WITHIN:
                 await self._pass(data[: len(data) // 2], self._client[1])
                 self._happened.set()
                 return
@@ -206,16 +206,16 @@ class _Link:
 
     async def _hold(self, data: bytes) -> None:
         """Make bytes late, or keep them for ever."""
-        if self.trouble is Trouble.HALF_OPEN:
+        if self.trouble is ProxyFault.HALF_OPEN:
             self._happened.set()
             await self._over.wait()
-        if self.trouble is Trouble.DELAY:
+        if self.trouble is ProxyFault.DELAY:
             self._happened.set()
             self.trouble = None
             await asyncio.sleep(_DELAY)
 
     async def _pass(self, data: bytes, writer: asyncio.StreamWriter) -> None:
-        if self.trouble is Trouble.DRIP:
+        if self.trouble is ProxyFault.DRIP:
             self._happened.set()
             self.trouble = None
             for byte in data:

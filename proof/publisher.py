@@ -19,7 +19,14 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
 
-from proof.doors import ClientDoor, Door, PlainDoor, Refused, Unknown, WebDoor
+from proof.doors import (
+    ClientEntryPoint,
+    EntryPoint,
+    HttpEntryPoint,
+    PublishRefused,
+    PublishUnconfirmed,
+    XaddEntryPoint,
+)
 from proof.history import HistoryWriter, Step
 from proof.script import SessionScript, session_key
 from sessions.process.lifeline import LIFELINE_VARIABLE, inherited_pipe, watch_parent
@@ -73,7 +80,7 @@ class Publisher:
 
     def __init__(
         self,
-        door: Door,
+        door: EntryPoint,
         history: HistoryWriter,
         signs: Signs,
         *,
@@ -130,10 +137,10 @@ class Publisher:
         while True:
             try:
                 stream_ids = await self._door.publish(steps)
-            except Refused as error:
+            except PublishRefused as error:
                 self._history.refused(numbers, str(error))
                 return
-            except Unknown as error:
+            except PublishUnconfirmed as error:
                 self._history.unknown(numbers, str(error))
                 await asyncio.sleep(_PAUSE)
             else:
@@ -170,15 +177,15 @@ async def run(arguments: argparse.Namespace) -> None:
     await _finish(tasks, signs)
 
 
-def _doors(arguments: argparse.Namespace) -> Sequence[AbstractAsyncContextManager[Door]]:
-    doors = [ClientDoor.opened(arguments.redis), PlainDoor.opened(arguments.redis)]
+def _doors(arguments: argparse.Namespace) -> Sequence[AbstractAsyncContextManager[EntryPoint]]:
+    doors = [ClientEntryPoint.opened(arguments.redis), XaddEntryPoint.opened(arguments.redis)]
     if arguments.web:
-        doors.append(WebDoor.opened(arguments.web, os.environ["TURNSTREAM_TOKEN"]))
+        doors.append(HttpEntryPoint.opened(arguments.web, os.environ["TURNSTREAM_TOKEN"]))
     return doors
 
 
 async def _publish(
-    opened: AbstractAsyncContextManager[Door],
+    opened: AbstractAsyncContextManager[EntryPoint],
     history: HistoryWriter,
     signs: Signs,
     tag: str,

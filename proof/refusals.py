@@ -18,13 +18,13 @@ from typing import Final
 from harness.waiting import Stuck
 from proof.company import Company
 from proof.refusing import WAYS
-from proof.report import Report
+from proof.report import RunReport
 from proof.stack import Setup
-from proof.storm.journal import Door, Journal, Message
+from proof.storm.journal import Ingress, Journal, StormMessage
 from proof.storm.judge import Evidence, judge
-from proof.storm.outside import Outside
-from proof.storm.senders import Gate, HookLine, Line, Sender, WebLine
-from proof.storm.system import REPLICAS, System
+from proof.storm.outside import ExternalServers
+from proof.storm.senders import Sender, SocketTransport, Transport, WebhookClient, WebhookTransport
+from proof.storm.system import REPLICAS, StormSystem
 
 # Conversations, and messages of each: with answers that take some seconds they last longer than
 # all refusals.
@@ -44,11 +44,11 @@ class _Talk:
     """What goes on while Redis refuses."""
 
     seed: str
-    system: System
-    outside: Outside
+    system: StormSystem
+    outside: ExternalServers
     journal: Journal
-    gates: Sequence[Gate]
-    messages: list[Message] = field(default_factory=list[Message])
+    gates: Sequence[WebhookClient]
+    messages: list[StormMessage] = field(default_factory=list[StormMessage])
     faults: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
 
     async def go_on(self) -> None:
@@ -73,10 +73,10 @@ class _Talk:
         line = self._line(messages[0].door)
         await Sender(line, self.journal, chance, len(REPLICAS)).send_all(messages)
 
-    def _line(self, door: Door) -> Line:
-        if door is Door.WEBHOOK:
-            return HookLine(self.gates, self.outside, self.journal)
-        return WebLine(self.system.urls, self.system.token, self.journal)
+    def _line(self, door: Ingress) -> Transport:
+        if door is Ingress.WEBHOOK:
+            return WebhookTransport(self.gates, self.outside, self.journal)
+        return SocketTransport(self.system.urls, self.system.token, self.journal)
 
     async def _refuse(self) -> None:
         chance = random.Random(self.seed)
@@ -94,24 +94,24 @@ class _Talk:
         return lambda: len(self.journal.ended) > count
 
 
-def _conversation(number: int) -> list[Message]:
+def _conversation(number: int) -> list[StormMessage]:
     """Every second session is one of the webhook's."""
-    door = Door.WEBHOOK if number % 2 else Door.SOCKET
-    return [Message(f"r{number}", place, door) for place in range(_MESSAGES)]
+    door = Ingress.WEBHOOK if number % 2 else Ingress.SOCKET
+    return [StormMessage(f"r{number}", place, door) for place in range(_MESSAGES)]
 
 
-async def run_refusals(setup: Setup) -> Report:
+async def run_refusals(setup: Setup) -> RunReport:
     """Let Redis refuse in all its ways, and judge what is left."""
     began = time.monotonic()
-    report = Report(setup.backend, setup.seed)
+    report = RunReport(setup.backend, setup.seed)
     journal = Journal()
-    outside = Outside(journal, seed=setup.seed, longest=_LONGEST_ANSWER)
+    outside = ExternalServers(journal, seed=setup.seed, longest=_LONGEST_ANSWER)
     async with (
         outside.served(),
-        System.running(setup.folder, outside=outside, backend=setup.backend) as system,
+        StormSystem.running(setup.folder, outside=outside, backend=setup.backend) as system,
         AsyncExitStack() as stack,
     ):
-        gates = [await stack.enter_async_context(Gate.opened(url)) for url in system.urls]
+        gates = [await stack.enter_async_context(WebhookClient.opened(url)) for url in system.urls]
         talk = _Talk(setup.seed, system, outside, journal, gates)
         try:
             await talk.go_on()
@@ -131,7 +131,7 @@ async def run_refusals(setup: Setup) -> Report:
     return report
 
 
-def _judge(setup: Setup, talk: _Talk, report: Report) -> None:
+def _judge(setup: Setup, talk: _Talk, report: RunReport) -> None:
     # A full Redis drops what was applied, so that the stream cannot tell what was published.
     evidence = Evidence.gathered(
         setup.folder / "workspace", talk.messages, talk.journal, [], None, setup.backend

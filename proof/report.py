@@ -14,7 +14,7 @@ _EXAMPLES: Final = 8
 
 
 @dataclass
-class Report:
+class RunReport:
     """What one run showed. Plain values, so that it can be handed from process to process.
 
     `faults` are kinds with the seconds until what waited was applied, `found` broken promises by

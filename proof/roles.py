@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 import cli.supervision.web
 import worker.__main__
 from proof import publisher, volatile
-from proof.plants import PLANTS
+from proof.plants import MUTANTS
 from sessions.process.settings import load_settings
 
 # Variables of the nursery's own: a bug to put in, and the folder of a disk that forgets.
@@ -22,7 +22,7 @@ DISK_VARIABLE: Final = "PROOF_DISK"
 def _worker() -> int:
     """`python -m worker`, after what a run puts into it."""
     if plant := os.environ.get(PLANT_VARIABLE):
-        PLANTS[plant].put_in()
+        MUTANTS[plant].put_in()
     if disk := os.environ.get(DISK_VARIABLE):
         workspace = load_settings(None, os.environ).workspace
         volatile.power_on(Path(disk), workspace / "sessions")

@@ -10,13 +10,13 @@ from proof.checker import check
 from proof.evidence import Leftovers, read_store
 from proof.history import read_histories
 from proof.nemesis import Nemesis, Schedule
-from proof.report import Report
+from proof.report import RunReport
 from proof.stack import Setup, Stack
 
 
-async def chaos(setup: Setup, seconds: float, schedule: Schedule) -> Report:
+async def chaos(setup: Setup, seconds: float, schedule: Schedule) -> RunReport:
     """Publish and inject for so long, heal, and judge what is left."""
-    report = Report(setup.backend, setup.seed)
+    report = RunReport(setup.backend, setup.seed)
     began = time.monotonic()
     leftovers: Leftovers | None = None
     try:
@@ -30,7 +30,7 @@ async def chaos(setup: Setup, seconds: float, schedule: Schedule) -> Report:
     return report
 
 
-async def _inject(stack: Stack, seconds: float, schedule: Schedule, report: Report) -> Leftovers:
+async def _inject(stack: Stack, seconds: float, schedule: Schedule, report: RunReport) -> Leftovers:
     nemesis = Nemesis(stack, schedule, random.Random(stack.setup.seed))
     try:
         await stack.publish()

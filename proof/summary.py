@@ -11,8 +11,8 @@ from rich.table import Table
 
 from proof.checker import Fault
 from proof.job import Job, Kind
-from proof.plants import PLANTS
-from proof.report import Report
+from proof.plants import MUTANTS
+from proof.report import RunReport
 
 # What is counted by name; the rest is told as `other`.
 _PROMISES: Final = ("lost", "duplicated", "reordered", "resurrected", "stale")
@@ -26,12 +26,12 @@ class Finished:
     """A run and what it showed."""
 
     job: Job
-    report: Report
+    report: RunReport
 
     @property
     def caught(self) -> bool:
         """Whether the check that is meant for the planted bug saw it."""
-        found, wanted = self.report.found, PLANTS[self.job.what].fault
+        found, wanted = self.report.found, MUTANTS[self.job.what].fault
         # What was not applied yet looks lost; what is broken is broken.
         return wanted in found and ("stuck" not in found or wanted in _BROKEN)
 
@@ -48,7 +48,7 @@ class Finished:
         found = ", ".join(f"{count} {what}" for what, count in report.found.items()) or "nothing"
         text = f"{head}, {facts}, found {found}"
         if self.job.kind is Kind.PLANTED:
-            text += f", meant to be {PLANTS[self.job.what].fault}"
+            text += f", meant to be {MUTANTS[self.job.what].fault}"
         if not self.good:
             text += "".join(f"\n       {line}" for line in (*report.examples, *report.ends))
         return text
@@ -77,7 +77,7 @@ class Summary:
 
     def by_backend(self) -> dict[str, dict[str, Any]]:
         """The figures of the chaos for each backend."""
-        runs: dict[str, list[Report]] = {}
+        runs: dict[str, list[RunReport]] = {}
         for each in self.finished:
             if each.job.kind is Kind.CHAOS:
                 runs.setdefault(each.job.backend, []).append(each.report)
@@ -109,7 +109,7 @@ class Summary:
         console.print(f"{self.seconds:.0f} s in all")
 
 
-def _figures(reports: list[Report]) -> dict[str, Any]:
+def _figures(reports: list[RunReport]) -> dict[str, Any]:
     found = sum((Counter(report.found) for report in reports), Counter[str]())
     times = sorted(seconds for report in reports for _, seconds in report.faults)
     return {

@@ -13,7 +13,7 @@ import httpx
 from harness.waiting import wait_until
 from proof.company import Company
 from proof.storm.journal import Journal
-from proof.storm.outside import Outside
+from proof.storm.outside import ExternalServers
 from sessions.access.tokens import ensure_admin_token
 from sessions.process.settings import Settings
 
@@ -22,14 +22,14 @@ _LONGEST: Final = 0.2
 
 
 @asynccontextmanager
-async def outside() -> AsyncIterator[Outside]:
+async def outside() -> AsyncIterator[ExternalServers]:
     """Their model and their bot's platform."""
-    outside = Outside(Journal(), seed="company", longest=_LONGEST)
+    outside = ExternalServers(Journal(), seed="company", longest=_LONGEST)
     async with outside.served():
         yield outside
 
 
-def with_company(settings: Settings, outside: Outside) -> Settings:
+def with_company(settings: Settings, outside: ExternalServers) -> Settings:
     """The settings with their agent and its bot beside what is there."""
     document, own = settings.model_dump(), tomllib.loads(outside.settings())
     document["agents"].update(own["agents"])
@@ -37,7 +37,7 @@ def with_company(settings: Settings, outside: Outside) -> Settings:
     return Settings.model_validate(document)
 
 
-def settings_file(folder: Path, outside: Outside) -> str:
+def settings_file(folder: Path, outside: ExternalServers) -> str:
     """A settings file with their agent and its bot, for processes."""
     path = folder / "company.toml"
     path.touch(mode=0o600)
@@ -48,7 +48,7 @@ def settings_file(folder: Path, outside: Outside) -> str:
 @asynccontextmanager
 async def company(
     url: str,
-    outside: Outside,
+    outside: ExternalServers,
     workspace: Path,
     *,
     backend: str = "sqlite",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.system import System
+from harness.system import SystemUnderTest
 from sessions.process.settings import Settings
 from sessions.stream.turns import TurnStream
 from tests.leading import Leading, opened_stream
@@ -67,7 +67,7 @@ async def leading(settings: Settings) -> AsyncIterator[Leading]:
 
 
 @pytest.fixture
-async def system(tmp_path: Path) -> AsyncIterator[System]:
+async def system(tmp_path: Path) -> AsyncIterator[SystemUnderTest]:
     """A Redis of this test's own, and room for services as processes."""
-    async with System.running(tmp_path) as system:
+    async with SystemUnderTest.running(tmp_path) as system:
         yield system

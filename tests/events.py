@@ -13,7 +13,7 @@ Fields = dict[str, str | bytes]
 _FIRST: Final = 1_700_000_000_000
 
 
-class Stream:
+class EntrySequence:
     """Gives entries ascending ids, and makes them from raw bytes, as the worker does."""
 
     def __init__(self) -> None:

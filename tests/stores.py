@@ -23,7 +23,7 @@ from sessions.store.jsonl.backend import JsonlBackend
 from sessions.store.memory.backend import MemoryBackend
 from sessions.store.memory.store import MemoryStore
 from sessions.store.sqlite.backend import SqliteBackend
-from tests.events import Fields, Stream
+from tests.events import EntrySequence, Fields
 
 Mode = Literal["read", "write"]
 
@@ -97,10 +97,10 @@ MAKERS: Final[dict[str, Callable[[Path, Clock], Open]]] = {
 VARIANTS: Final[dict[str, Callable[[Path, Clock], Open]]] = {"sqlite of Python": _pythons_sqlite}
 
 
-class Leader:
+class LeadingBackend:
     """A backend that leads, fed from a stream of its own, with short ways to look at it."""
 
-    def __init__(self, backend: SessionBackend, stream: Stream, clock: Clock) -> None:
+    def __init__(self, backend: SessionBackend, stream: EntrySequence, clock: Clock) -> None:
         self.backend = backend
         self.stream = stream
         self.clock = clock
@@ -161,10 +161,12 @@ def telling(entries: Sequence[Entry]) -> Following:
     return following
 
 
-async def lead(backend: SessionBackend, clock: Clock, stream: Stream | None = None) -> Leader:
+async def lead(
+    backend: SessionBackend, clock: Clock, stream: EntrySequence | None = None
+) -> LeadingBackend:
     """Let an open backend take the lead from any holder."""
     lease = await backend.acquire("worker", seen=None)
     assert lease is not None
     if (await backend.cursor()).epoch == 0:
         await backend.begin_epoch(skipped=0)
-    return Leader(backend, stream or Stream(), clock)
+    return LeadingBackend(backend, stream or EntrySequence(), clock)

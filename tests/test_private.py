@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.services import environment
-from harness.up import Command
+from harness.up import CommandProgram
 from sessions.access.tokens import ensure_admin_token
 from sessions.process.private import (
     exposed_settings,
@@ -19,7 +19,7 @@ from sessions.process.private import (
     make_private_directory,
     secrets_in,
 )
-from tests.cli.command import Up, turnstream
+from tests.cli.command import UpWithCommands, turnstream
 
 UMASKS = (0o022, 0o000, 0o077)
 SECRETS = """
@@ -81,7 +81,7 @@ def wrong(root: Path) -> dict[str, int]:
 @pytest.mark.parametrize("mask", UMASKS, ids=oct)
 def test_all_that_up_makes_is_for_this_user_alone(tmp_path: Path, mask: int, backend: str):
     workspace = tmp_path / "workspace"
-    with umask(mask), Up.running(workspace, TURNSTREAM_SESSION_BACKEND=backend) as up:
+    with umask(mask), UpWithCommands.running(workspace, TURNSTREAM_SESSION_BACKEND=backend) as up:
         fields = ("session=s", "role=user", "content=hello")
         assert up.run("publish", "--wait", *fields).code == 0
         agent = ("--agent", "main", "--print")
@@ -182,7 +182,7 @@ def test_every_process_tells_at_its_start_what_others_may_read(
     if service == "ingest":
         variables |= {"TURNSTREAM_API_URL": "http://127.0.0.1:1", "TURNSTREAM_TOKEN": "ts_x"}
     port = () if service == "worker" else ("--port", "0")
-    with Command(workspace, environment(**variables), service, *port) as running:
+    with CommandProgram(workspace, environment(**variables), service, *port) as running:
         running.says_sync(f"chmod 600 {file}", within=30)
         if service != "ingest":
             running.says_sync(f"chmod 700 {workspace}", within=30)

@@ -24,7 +24,7 @@ _REPEAT_TROUBLE: Final = 10.0
 
 
 @dataclass(slots=True)
-class Trouble:
+class BlockedReason:
     """What is in this worker's way just now; None where nothing is."""
 
     text: str | None = None
@@ -39,7 +39,7 @@ class Patience:
 
     def __init__(self, status: WorkerStatus, stopping: asyncio.Event) -> None:
         self.tries = 0
-        self.trouble = Trouble()
+        self.trouble = BlockedReason()
         self._status = status
         self._stopping = stopping
 

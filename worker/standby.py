@@ -21,7 +21,7 @@ from sessions.store.backend import SessionBackend
 from sessions.store.capabilities import LeaderLock
 from sessions.stream.turns import TurnStream
 from worker.leadership import ANSWERS_WITHIN, RENEWAL
-from worker.patience import Trouble
+from worker.patience import BlockedReason
 from worker.status import WorkerStatus
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class LeaseWatch:
 class Hearing:
     """Whether Redis answers this worker: one that cannot read the stream must not lead."""
 
-    def __init__(self, stream: TurnStream, trouble: Trouble) -> None:
+    def __init__(self, stream: TurnStream, trouble: BlockedReason) -> None:
         self._stream = stream
         self._trouble = trouble
 

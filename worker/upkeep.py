@@ -14,7 +14,7 @@ from sessions import times
 from sessions.errors import Retryable
 from sessions.models import StreamCursor, StreamId
 from sessions.store.backend import SessionBackend
-from sessions.stream.turns import Memory, TurnStream
+from sessions.stream.turns import RedisMemory, TurnStream
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Upkeep:
         if _under_pressure(await self._stream.memory()):
             await self.trim(cursor)
 
-    async def _slack(self, cursor: StreamCursor, memory: Memory) -> StreamId:
+    async def _slack(self, cursor: StreamCursor, memory: RedisMemory) -> StreamId:
         by_age = StreamId((times.now() - SLACK_HOURS * times.HOUR) // 1000, 0)
         surplus = memory.stream - SLACK_BYTES
         by_size = await self._stream.surplus(cursor.applied, surplus) if surplus > 0 else by_age
@@ -110,7 +110,7 @@ class Upkeep:
         return expired == _EXPIRE_STEP or forgotten == _FORGET_STEP
 
 
-def _under_pressure(memory: Memory) -> bool:
+def _under_pressure(memory: RedisMemory) -> bool:
     """Whether Redis is so full that applied entries must go at once."""
     return memory.limit > 0 and memory.used > PRESSURE * memory.limit
 

@@ -18,7 +18,7 @@ from api.arguments import read_arguments
 from api.service import Caller, Service
 from api.tools.changing import delete_session, rename_session, reset_session, send_message
 from api.tools.reading import list_sessions, read_history, search_messages, show_current
-from api.tools.results import Answer, ToolFailure
+from api.tools.results import ToolFailure, ToolResult
 from api.tools.schemas import (
     DeleteArguments,
     HistoryArguments,
@@ -43,7 +43,7 @@ class Tool(Generic[A]):
     description: str
     arguments: type[A]
     scope: TokenScope
-    answer: Callable[[Service, Caller, A], Awaitable[Answer]]
+    answer: Callable[[Service, Caller, A], Awaitable[ToolResult]]
 
     @cached_property
     def schema(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Tool(Generic[A]):
             parameter.pop("title", None)
         return schema
 
-    async def call(self, service: Service, caller: Caller, arguments: object) -> Answer:
+    async def call(self, service: Service, caller: Caller, arguments: object) -> ToolResult:
         """Answer these arguments, as they came in.
 
         Raises AccessRefused where the caller's scope is too small, what `read_arguments` raises for
@@ -66,7 +66,7 @@ class Tool(Generic[A]):
         try:
             return await self.answer(service, caller, wanted)
         except (ToolFailure, IdConflict) as failure:
-            return Answer(error=str(failure))
+            return ToolResult(error=str(failure))
 
 
 TOOLS: Final[tuple[Tool[Any], ...]] = (

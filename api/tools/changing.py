@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from api.service import Caller, Service
-from api.tools.results import Answer, ToolFailure, changed, checked_id, not_found
+from api.tools.results import ToolFailure, ToolResult, changed, checked_id, not_found
 from api.tools.schemas import DeleteArguments, RenameArguments, ResetArguments, SendArguments
 from sessions.models import EventType, Session
 
 
-async def send_message(service: Service, caller: Caller, wanted: SendArguments) -> Answer:
+async def send_message(service: Service, caller: Caller, wanted: SendArguments) -> ToolResult:
     """Answer `sessions_send`."""
     asked = checked_id(wanted.session_id)
     if not wanted.message.strip():
@@ -31,7 +31,7 @@ async def send_message(service: Service, caller: Caller, wanted: SendArguments) 
     )
 
 
-async def reset_session(service: Service, caller: Caller, wanted: ResetArguments) -> Answer:
+async def reset_session(service: Service, caller: Caller, wanted: ResetArguments) -> ToolResult:
     """Answer `sessions_reset`."""
     asked, session = await _find(service, caller, wanted.session_id)
     if session is None:
@@ -48,7 +48,7 @@ async def reset_session(service: Service, caller: Caller, wanted: ResetArguments
     )
 
 
-async def delete_session(service: Service, caller: Caller, wanted: DeleteArguments) -> Answer:
+async def delete_session(service: Service, caller: Caller, wanted: DeleteArguments) -> ToolResult:
     """Answer `sessions_delete`."""
     asked, session = await _find(service, caller, wanted.session_id)
     if session is None:
@@ -65,7 +65,7 @@ async def delete_session(service: Service, caller: Caller, wanted: DeleteArgumen
     )
 
 
-async def rename_session(service: Service, caller: Caller, wanted: RenameArguments) -> Answer:
+async def rename_session(service: Service, caller: Caller, wanted: RenameArguments) -> ToolResult:
     """Answer `sessions_rename`."""
     asked, session = await _find(service, caller, wanted.session_id)
     if session is None:
@@ -91,9 +91,11 @@ async def _find(service: Service, caller: Caller, session_id: str) -> tuple[str,
     return asked, await view.find(asked)
 
 
-def _already_empty(key: str) -> Answer:
-    return Answer(f"Session '{key}' is already empty.", {"session": key, "cleared": 0})
+def _already_empty(key: str) -> ToolResult:
+    return ToolResult(f"Session '{key}' is already empty.", {"session": key, "cleared": 0})
 
 
-def _already_deleted(key: str) -> Answer:
-    return Answer(f"Session '{key}' not found (may have already been deleted).", {"session": key})
+def _already_deleted(key: str) -> ToolResult:
+    return ToolResult(
+        f"Session '{key}' not found (may have already been deleted).", {"session": key}
+    )

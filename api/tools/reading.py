@@ -6,7 +6,7 @@ from typing import Final
 
 from api.render import hit_row, message_row, session_row
 from api.service import Caller, Service
-from api.tools.results import Answer, ToolFailure, checked_id
+from api.tools.results import ToolFailure, ToolResult, checked_id
 from api.tools.schemas import HistoryArguments, ListArguments, NoArguments, SearchArguments
 from sessions import times
 from sessions.models import Page, SearchHit, Session
@@ -15,13 +15,13 @@ from sessions.models import Page, SearchHit, Session
 EXCERPT: Final = 200
 
 
-async def list_sessions(service: Service, caller: Caller, wanted: ListArguments) -> Answer:
+async def list_sessions(service: Service, caller: Caller, wanted: ListArguments) -> ToolResult:
     """Answer `sessions_list`."""
     view = await service.look(caller)
     page = await view.sessions(limit=wanted.limit, cursor=wanted.cursor)
     lines = [_session_line(session) for session in page.items]
     found = f"Found {len(lines)} session(s):\n" + "".join(lines)
-    return Answer(
+    return ToolResult(
         found if lines else "No active sessions found.",
         {
             "sessions": [session_row(session, service.access) for session in page.items],
@@ -30,14 +30,14 @@ async def list_sessions(service: Service, caller: Caller, wanted: ListArguments)
     )
 
 
-async def read_history(service: Service, caller: Caller, wanted: HistoryArguments) -> Answer:
+async def read_history(service: Service, caller: Caller, wanted: HistoryArguments) -> ToolResult:
     """Answer `sessions_history`."""
     asked = checked_id(wanted.session_id)
     view = await service.look(caller)
     session = await view.find(asked)
     page = await view.history(session, limit=wanted.limit, cursor=wanted.cursor)
     if session is None or not page.items:
-        return Answer(
+        return ToolResult(
             f"No messages found for session '{asked}'.",
             {
                 "session": asked if session is None else session.key,
@@ -49,7 +49,7 @@ async def read_history(service: Service, caller: Caller, wanted: HistoryArgument
     # Messages may have come between the two reads.
     total = max(session.message_count, len(page.items))
     lines = [f"[{message.role}] {message.content}\n" for message in page.items]
-    return Answer(
+    return ToolResult(
         f"Session '{asked}': showing {len(lines)}/{total} messages\n{''.join(lines)}",
         {
             "session": session.key,
@@ -60,7 +60,7 @@ async def read_history(service: Service, caller: Caller, wanted: HistoryArgument
     )
 
 
-async def show_current(service: Service, caller: Caller, wanted: NoArguments) -> Answer:
+async def show_current(service: Service, caller: Caller, wanted: NoArguments) -> ToolResult:
     """Answer `sessions_current`."""
     if not caller.current:
         raise ToolFailure(
@@ -69,19 +69,19 @@ async def show_current(service: Service, caller: Caller, wanted: NoArguments) ->
     view = await service.look(caller)
     session = await view.find(caller.current)
     if session is None:
-        return Answer(
+        return ToolResult(
             f"Current session: {caller.current}\n",
             {"session": caller.current, "name": None, "messages": 0},
         )
     name = f"Name: {session.name}\n" if session.name else ""
     count = f"Messages: {session.message_count}\n" if session.message_count else ""
-    return Answer(
+    return ToolResult(
         f"Current session: {session.key}\n{name}{count}",
         {"session": session.key, "name": session.name, "messages": session.message_count},
     )
 
 
-async def search_messages(service: Service, caller: Caller, wanted: SearchArguments) -> Answer:
+async def search_messages(service: Service, caller: Caller, wanted: SearchArguments) -> ToolResult:
     """Answer `sessions_search`."""
     asked = checked_id(wanted.session_id) if wanted.session_id is not None else None
     service.searches.check(wanted.query)
@@ -102,14 +102,14 @@ def _session_line(session: Session) -> str:
     )
 
 
-def _found(query: str, page: Page[SearchHit]) -> Answer:
+def _found(query: str, page: Page[SearchHit]) -> ToolResult:
     lines = [
         f"- {hit.session} [{hit.message.role}] {times.display(hit.message.created_at)}: "
         f"{_excerpt(hit.message.content)}\n"
         for hit in page.items
     ]
     found = f"Found {len(lines)} message(s):\n" + "".join(lines)
-    return Answer(
+    return ToolResult(
         found if lines else f"No messages found for '{query}'.",
         {"messages": [*map(hit_row, page.items)], "next_cursor": page.next_cursor},
     )

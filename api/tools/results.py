@@ -25,7 +25,7 @@ class ToolFailure(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ToolResult:
     """A tool's result: `output` for the model to read, `data` the same as structure."""
 
     output: str = ""
@@ -55,13 +55,15 @@ def checked_id(session_id: str) -> str:
     return asked
 
 
-def changed(change: Change, session: Session, done: str, failed: str, **data: str | int) -> Answer:
+def changed(
+    change: Change, session: Session, done: str, failed: str, **data: str | int
+) -> ToolResult:
     """The answer to a change: done, or not known yet; raises ToolFailure where it failed."""
     if change.pending:
-        return Answer(_PENDING.format(key=session.key), {"session": session.key}, pending=True)
+        return ToolResult(_PENDING.format(key=session.key), {"session": session.key}, pending=True)
     if not change.applied:
         raise ToolFailure(f"{failed}: {change.reason}")
-    return Answer(done, {"session": session.key, **data})
+    return ToolResult(done, {"session": session.key, **data})
 
 
 def not_found(asked: str) -> ToolFailure:

@@ -10,11 +10,11 @@ from typing import Final
 
 import click
 
-from cli.chat import Conversation, Taken
+from cli.chat import Conversation, SentMessage
 from cli.client import ApiClient
-from cli.options import Command, Edge, json_option, pass_edge
+from cli.options import CliCommand, CommandContext, json_option, pass_context
 from cli.output import Output
-from cli.system import System
+from cli.system import TargetSystem
 from sessions.errors import SessionError
 
 _LEAVING: Final = frozenset({"/quit", "/exit"})
@@ -22,20 +22,22 @@ _LEAVING: Final = frozenset({"/quit", "/exit"})
 _AFTER_STOP: Final = 20.0
 
 
-@click.command(cls=Command, example="turnstream chat 'Is the kettle on?'")
+@click.command(cls=CliCommand, example="turnstream chat 'Is the kettle on?'")
 @click.argument("message", required=False)
 @click.option("--agent", help="The agent that answers.  [default: the only agent, else main]")
 @click.option("--room", default="user", show_default=True, help="Which of your conversations.")
 @click.option("--ingest", metavar="URL", help="The address of ingest.  [default: that of the api]")
 @json_option
-@pass_edge
-def chat(edge: Edge, message: str | None, agent: str | None, room: str, ingest: str | None) -> None:
+@pass_context
+def chat(
+    context: CommandContext, message: str | None, agent: str | None, room: str, ingest: str | None
+) -> None:
     """Talk with an agent: one MESSAGE, or a line each from the terminal or a pipe.
 
     /new starts again, Ctrl-C stops an answer, /quit or Ctrl-D ends. The session is kept: the next
     chat goes on with it. If an agent could not answer, the exit code is 1.
     """
-    system = System.find(edge.settings, edge.environ)
+    system = TargetSystem.find(context.settings, context.environ)
     with ExitStack() as stack:
         api = stack.enter_context(ApiClient(system))
         there = api
@@ -44,8 +46,10 @@ def chat(edge: Edge, message: str | None, agent: str | None, room: str, ingest: 
             named = replace(system, api_url=ingest.rstrip("/"), is_strict=False)
             there = stack.enter_context(ApiClient(named))
         conversation = Conversation(there, api, agent=agent or _only(system), room=room)
-        lines = _lines(edge.output) if message is None else [message]
-        failed = [taken for line in lines if (taken := _exchange(conversation, line, edge.output))]
+        lines = _lines(context.output) if message is None else [message]
+        failed = [
+            taken for line in lines if (taken := _exchange(conversation, line, context.output))
+        ]
     if failed:
         last = failed[-1].id
         raise SessionError(
@@ -54,7 +58,7 @@ def chat(edge: Edge, message: str | None, agent: str | None, room: str, ingest: 
         )
 
 
-def _only(system: System) -> str:
+def _only(system: TargetSystem) -> str:
     agents = [*system.settings.agents]
     if len(agents) == 1 or "main" in agents:
         return agents[0] if len(agents) == 1 else "main"
@@ -75,7 +79,7 @@ def _lines(output: Output) -> Iterator[str]:
             yield line
 
 
-def _exchange(conversation: Conversation, line: str, output: Output) -> Taken | None:
+def _exchange(conversation: Conversation, line: str, output: Output) -> SentMessage | None:
     """Send a line and print the answer; gives the message back if its turn failed."""
     taken = conversation.send(line)
     try:

@@ -10,8 +10,8 @@ import click
 
 from cli.client import ApiClient, Json
 from cli.commands.sessions import confirm
-from cli.options import Edge, Group, json_option, pass_edge
-from cli.system import System
+from cli.options import CommandContext, Group, json_option, pass_context
+from cli.system import TargetSystem
 from ingest.ids import new_id
 from sessions.errors import Retryable, SessionError
 
@@ -35,48 +35,50 @@ def dead() -> None:
 @dead.command("list", example="turnstream dead list")
 @click.option("-n", "--limit", default=50, show_default=True, help="How many at most.")
 @json_option
-@pass_edge
-def list_letters(edge: Edge, limit: int) -> None:
+@pass_context
+def list_letters(context: CommandContext, limit: int) -> None:
     """List the dead letters, the newest first."""
-    with _api(edge) as api:
+    with _api(context) as api:
         page = api.get("/api/dead-letters", limit=limit)
     letters = page["dead_letters"]
-    if edge.output.json:
-        edge.output.data(page)
+    if context.output.json:
+        context.output.data(page)
     elif letters:
-        edge.output.table(_COLUMNS, ([letter.get(name) for name in _COLUMNS] for letter in letters))
+        context.output.table(
+            _COLUMNS, ([letter.get(name) for name in _COLUMNS] for letter in letters)
+        )
     else:
-        edge.output.note("no dead letters")
+        context.output.note("no dead letters")
 
 
 @dead.command("show", example="turnstream dead show 1763822905123-0-9f86d081884c")
 @click.argument("letter", metavar="ID")
 @json_option
-@pass_edge
-def show(edge: Edge, letter: str) -> None:
+@pass_context
+def show(context: CommandContext, letter: str) -> None:
     """Show a dead letter and its fields."""
-    with _api(edge) as api:
+    with _api(context) as api:
         found = api.get(_path(letter))
-    if edge.output.json:
-        edge.output.data(found)
+    if context.output.json:
+        context.output.data(found)
         return
     fields: list[str] = found.pop("fields", [])
     # The payload is what the fields were read from; where it cannot be read it is all there is.
     shown = {name: value for name, value in found.items() if not (fields and name == "payload")}
-    edge.output.facts(shown)
+    context.output.facts(shown)
     for name, value in zip(fields[::2], fields[1::2], strict=False):
-        edge.output.line(f"  {name} = {value}")
+        context.output.line(f"  {name} = {value}")
 
 
 @dead.command("replay", example="turnstream dead replay 1763822905123-0-9f86d081884c")
 @_letters_argument
 @_all_option
 @json_option
-@pass_edge
-def replay(edge: Edge, letters: tuple[str, ...], everything: bool) -> int:
+@pass_context
+def replay(context: CommandContext, letters: tuple[str, ...], everything: bool) -> int:
     """Apply dead letters as if they had just arrived, for example after an upgrade."""
     _check_choice(letters, everything)
-    return _for_each(edge, letters, _replay)
+    return _for_each(context, letters, _replay)
 
 
 @dead.command("purge", example="turnstream dead purge --all --yes")
@@ -84,14 +86,14 @@ def replay(edge: Edge, letters: tuple[str, ...], everything: bool) -> int:
 @_all_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-@pass_edge
-def purge(edge: Edge, letters: tuple[str, ...], everything: bool, yes: bool) -> int:
+@pass_context
+def purge(context: CommandContext, letters: tuple[str, ...], everything: bool, yes: bool) -> int:
     """Delete dead letters for good."""
     _check_choice(letters, everything)
     confirm(
         yes, "Delete all dead letters?" if everything else "Delete these dead letters for good?"
     )
-    return _for_each(edge, letters, _purge)
+    return _for_each(context, letters, _purge)
 
 
 def _check_choice(letters: Sequence[str], everything: bool) -> None:
@@ -100,18 +102,18 @@ def _check_choice(letters: Sequence[str], everything: bool) -> None:
 
 
 def _for_each(
-    edge: Edge,
+    context: CommandContext,
     letters: Sequence[str],
     change: Callable[[ApiClient, str], Json],
 ) -> int:
     """Change these letters, or all, and print what came of it; 1 where one refused."""
-    with _api(edge) as api:
+    with _api(context) as api:
         answers = {letter: _tried(api, letter, change) for letter in letters or _every(api)}
-    if edge.output.json:
-        edge.output.data(answers)
+    if context.output.json:
+        context.output.data(answers)
     else:
         rows = [(letter, answer.get("error") or "done") for letter, answer in answers.items()]
-        edge.output.table(["id", "result"], rows)
+        context.output.table(["id", "result"], rows)
     return 1 if any("error" in answer for answer in answers.values()) else 0
 
 
@@ -149,5 +151,5 @@ def _path(letter: str) -> str:
     return f"/api/dead-letters/{quote(letter, safe='')}"
 
 
-def _api(edge: Edge) -> ApiClient:
-    return ApiClient(System.find(edge.settings, edge.environ))
+def _api(context: CommandContext) -> ApiClient:
+    return ApiClient(TargetSystem.find(context.settings, context.environ))

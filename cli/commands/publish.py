@@ -10,8 +10,8 @@ import click
 
 from cli.addresses import redis_cli_arguments
 from cli.client import ApiClient
-from cli.options import Command, Edge, json_option, pass_edge
-from cli.system import System
+from cli.options import CliCommand, CommandContext, json_option, pass_context
+from cli.system import TargetSystem
 from cli.tasks import run
 from ingest.ids import new_id
 from sessions import wire
@@ -22,22 +22,22 @@ _FIELDS = ("v", *Event._fields)
 
 
 @click.command(
-    cls=Command, example="turnstream publish session=telegram_home_42 role=user content='hello'"
+    cls=CliCommand, example="turnstream publish session=telegram_home_42 role=user content='hello'"
 )
 @click.argument("fields", nargs=-1, required=True, metavar="FIELD=VALUE...")
 @click.option("--wait", is_flag=True, help="Wait until the event has its outcome.")
 @click.option("--timeout", default=10.0, show_default=True, help="Seconds to wait with --wait.")
 @json_option
-@pass_edge
-def publish(edge: Edge, fields: tuple[str, ...], wait: bool, timeout: float) -> int:
+@pass_context
+def publish(context: CommandContext, fields: tuple[str, ...], wait: bool, timeout: float) -> int:
     """Publish one event to the stream.
 
     Prints its id and its position. The fields are those of the stream contract. Left out, v is 1,
     type is append, and id is a new one; publishing an id again has no second effect. With --wait
     an event that becomes a dead letter is an error, also one whose id was used for another event.
     """
-    system = System.find(edge.settings, edge.environ)
-    event = _event(fields, edge.settings.turnstream.max_content_bytes)
+    system = TargetSystem.find(context.settings, context.environ)
+    event = _event(fields, context.settings.turnstream.max_content_bytes)
     with ExitStack() as stack:
         api = stack.enter_context(ApiClient(system)) if wait else None
         if api is not None:
@@ -47,23 +47,25 @@ def publish(edge: Edge, fields: tuple[str, ...], wait: bool, timeout: float) -> 
         if api is not None:
             outcome = api.outcome(event.id, patience=timeout, entry=str(position), by=event.by)
             answer |= {"outcome": outcome.get("outcome"), "reason": outcome.get("reason")}
-    if edge.output.json:
-        edge.output.data(answer)
+    if context.output.json:
+        context.output.data(answer)
     else:
-        edge.output.line(" ".join(str(value) for value in answer.values() if value is not None))
+        context.output.line(" ".join(str(value) for value in answer.values() if value is not None))
     return 1 if answer.get("outcome") == "dead" else 0
 
 
-@click.command(cls=Command, example="redis-cli $(turnstream redis-url --cli) XLEN turnstream:turns")
+@click.command(
+    cls=CliCommand, example="redis-cli $(turnstream redis-url --cli) XLEN turnstream:turns"
+)
 @click.option("--cli", is_flag=True, help="Print the arguments by which redis-cli connects.")
-@pass_edge
-def redis_url(edge: Edge, cli: bool) -> None:
+@pass_context
+def redis_url(context: CommandContext, cli: bool) -> None:
     """Print the URL of the Redis in use, and nothing else."""
-    url = System.find(edge.settings, edge.environ).required_redis_url()
-    edge.output.line(shlex.join(redis_cli_arguments(url)) if cli else url)
+    url = TargetSystem.find(context.settings, context.environ).required_redis_url()
+    context.output.line(shlex.join(redis_cli_arguments(url)) if cli else url)
 
 
-async def _publish(system: System, event: Event) -> Position:
+async def _publish(system: TargetSystem, event: Event) -> Position:
     async with system.stream() as stream:
         [position] = await stream.publish([event])
     return position

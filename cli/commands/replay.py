@@ -11,19 +11,19 @@ from typing import Any
 import click
 
 from cli.client import ApiClient
-from cli.options import Command, Edge, json_option, pass_edge
+from cli.options import CliCommand, CommandContext, json_option, pass_context
 from cli.output import counted
 from cli.progress import shown_progress
 from cli.stores.replay import Pace
 from cli.stores.replay import replay as publish_all
 from cli.stores.turnfile import TurnFile
-from cli.system import System
+from cli.system import TargetSystem
 from cli.tasks import run
 from sessions.errors import SessionError
 from sessions.models import Position
 
 
-@click.command(cls=Command, example="turnstream replay dialogues.jsonl.gz --rate 1000 --wait")
+@click.command(cls=CliCommand, example="turnstream replay dialogues.jsonl.gz --rate 1000 --wait")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--publishers",
@@ -41,9 +41,9 @@ from sessions.models import Position
 @click.option("--wait", is_flag=True, help="Wait until the worker has applied all of it.")
 @click.option("--timeout", default=600.0, show_default=True, help="Seconds to wait with --wait.")
 @json_option
-@pass_edge
+@pass_context
 def replay(
-    edge: Edge,
+    context: CommandContext,
     file: Path,
     publishers: int,
     rate: float | None,
@@ -58,49 +58,53 @@ def replay(
     numbers, so that a replay that is repeated, or was interrupted, has no second effect. A
     session's turns are published in the file's order.
     """
-    system = System.find(edge.settings, edge.environ)
+    system = TargetSystem.find(context.settings, context.environ)
     system.required_redis_url()
     if wait:
         with ApiClient(system) as api:
             api.make_sure()  # before anything is published whose outcome nobody could tell
     pace = Pace(publishers, rate, Pace.open_sessions if interleave else publishers)
-    with checked_file(edge, file) as turns:
+    with checked_file(context, file) as turns:
         began = time.monotonic()
-        last = _publish_all(edge, system, turns, pace)
+        last = _publish_all(context, system, turns, pace)
         summary = _summary(file, turns, time.monotonic() - began)
     if wait and last is not None:
         with ApiClient(system) as api:
             api.outcome(last.event_id, patience=timeout)
         summary["applied_after"] = round(time.monotonic() - began, 3)
-    _print(edge, summary)
+    _print(context, summary)
 
 
 @contextlib.contextmanager
-def checked_file(edge: Edge, path: Path) -> Generator[TurnFile]:
+def checked_file(context: CommandContext, path: Path) -> Generator[TurnFile]:
     """The file of turns, checked; on a terminal one sees how far that is."""
     with contextlib.ExitStack() as stack:
-        with shown_progress(edge.output, "checking", None) as meter:
+        with shown_progress(context.output, "checking", None) as meter:
             file = stack.enter_context(
                 TurnFile.opened(
                     path,
-                    max_content=edge.settings.turnstream.max_content_bytes,
+                    max_content=context.settings.turnstream.max_content_bytes,
                     on_progress=meter.reach,
                 )
             )
         yield file
 
 
-def _publish_all(edge: Edge, system: System, file: TurnFile, pace: Pace) -> Position | None:
+def _publish_all(
+    context: CommandContext, system: TargetSystem, file: TurnFile, pace: Pace
+) -> Position | None:
     try:
-        return run(_publish(edge, system, file, pace))
+        return run(_publish(context, system, file, pace))
     except (KeyboardInterrupt, SessionError):
-        edge.output.note("not finished: the same command goes on, and repeats nothing")
+        context.output.note("not finished: the same command goes on, and repeats nothing")
         raise
 
 
-async def _publish(edge: Edge, system: System, file: TurnFile, pace: Pace) -> Position | None:
+async def _publish(
+    context: CommandContext, system: TargetSystem, file: TurnFile, pace: Pace
+) -> Position | None:
     async with system.stream() as stream:
-        with shown_progress(edge.output, "publishing", file.turns) as meter:
+        with shown_progress(context.output, "publishing", file.turns) as meter:
             return await publish_all(file, stream, pace, meter)
 
 
@@ -115,14 +119,14 @@ def _summary(path: Path, file: TurnFile, seconds: float) -> dict[str, Any]:
     }
 
 
-def _print(edge: Edge, summary: dict[str, Any]) -> None:
-    if edge.output.json:
-        edge.output.data(summary)
+def _print(context: CommandContext, summary: dict[str, Any]) -> None:
+    if context.output.json:
+        context.output.data(summary)
         return
-    edge.output.line(
+    context.output.line(
         f"published {counted(summary['turns'], 'turn')} of "
         f"{counted(summary['sessions'], 'session')} "
         f"in {summary['seconds']:.1f} s ({summary['per_second']:,} a second)"
     )
     if "applied_after" in summary:
-        edge.output.line(f"all of it was applied after {summary['applied_after']:.1f} s")
+        context.output.line(f"all of it was applied after {summary['applied_after']:.1f} s")

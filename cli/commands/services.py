@@ -11,12 +11,12 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from cli.client import ApiClient
-from cli.options import Command, Edge, pass_edge
+from cli.options import CliCommand, CommandContext, pass_context
 from cli.supervision.child import Child, python_module
 from cli.supervision.running import make_workspace
 from cli.supervision.supervisor import Console, Stop, supervise
 from cli.supervision.up import up as run_up
-from cli.system import System
+from cli.system import TargetSystem
 from cli.tasks import run
 from sessions.process.settings import Settings
 
@@ -39,13 +39,17 @@ def _listening(function: F) -> F:
     return host(port(function))
 
 
-@click.command(cls=Command, example="turnstream up --workspace ~/agent --port 8080")
+@click.command(cls=CliCommand, example="turnstream up --workspace ~/agent --port 8080")
 @_listening
 @_redis_option
 @_adopt_option
-@pass_edge
+@pass_context
 def up(
-    edge: Edge, host: str | None, port: int | None, redis_url: str | None, adopt_stream: bool
+    context: CommandContext,
+    host: str | None,
+    port: int | None,
+    redis_url: str | None,
+    adopt_stream: bool,
 ) -> int:
     """Start everything on this machine, behind one port.
 
@@ -53,26 +57,28 @@ def up(
     redis-server or valkey-server from PATH, else the one that came with the package. Prints what it
     started and what to try. Ctrl-C ends all of it in order.
     """
-    settings = _with(edge.settings, host=host, port=port, redis_url=redis_url)
-    return run_up(settings, edge.environ, settings_file=edge.settings_file, adopt=adopt_stream)
+    settings = _with(context.settings, host=host, port=port, redis_url=redis_url)
+    return run_up(
+        settings, context.environ, settings_file=context.settings_file, adopt=adopt_stream
+    )
 
 
-@click.command(cls=Command, example="REDIS_URL=redis://redis:6379/0 turnstream worker")
+@click.command(cls=CliCommand, example="REDIS_URL=redis://redis:6379/0 turnstream worker")
 @_redis_option
 @_adopt_option
-@pass_edge
-def worker(edge: Edge, redis_url: str | None, adopt_stream: bool) -> int:
+@pass_context
+def worker(context: CommandContext, redis_url: str | None, adopt_stream: bool) -> int:
     """Run one worker, and start it again when it dies or hangs.
 
     The first one on a store leads, any further one is a hot standby. Without --redis-url it joins
     the `up` of its workspace, else it takes REDIS_URL.
     """
-    system = System.find(_with(edge.settings, redis_url=redis_url), edge.environ)
+    system = TargetSystem.find(_with(context.settings, redis_url=redis_url), context.environ)
     url = redis_url or system.required_redis_url()
     make_workspace(system.settings.workspace)
     arguments = ["--adopt-stream"] if adopt_stream else []
     child = Child("worker", python_module("worker", *arguments), watched=True)
-    return run(_supervise(child, {**edge.environ, **_variables(edge, system.settings, url)}))
+    return run(_supervise(child, {**context.environ, **_variables(context, system.settings, url)}))
 
 
 async def _supervise(child: Child, environ: dict[str, str]) -> int:
@@ -82,40 +88,44 @@ async def _supervise(child: Child, environ: dict[str, str]) -> int:
         return await supervise([child], environ=environ, log=log, stop=stop)
 
 
-@click.command(cls=Command, example="turnstream api --host 0.0.0.0 --port 42617")
+@click.command(cls=CliCommand, example="turnstream api --host 0.0.0.0 --port 42617")
 @_listening
 @_redis_option
-@pass_edge
-def api(edge: Edge, host: str | None, port: int | None, redis_url: str | None) -> NoReturn:
+@pass_context
+def api(
+    context: CommandContext, host: str | None, port: int | None, redis_url: str | None
+) -> NoReturn:
     """Run the api, which answers the session tools.
 
     It reads the store in the workspace, and publishes the changes of its callers.
     """
-    _become("api", edge, _with(edge.settings, host=host, port=port, redis_url=redis_url))
+    _become("api", context, _with(context.settings, host=host, port=port, redis_url=redis_url))
 
 
-@click.command(cls=Command, example="TURNSTREAM_API_URL=http://api:42617 turnstream ingest")
+@click.command(cls=CliCommand, example="TURNSTREAM_API_URL=http://api:42617 turnstream ingest")
 @_listening
 @_redis_option
-@pass_edge
-def ingest(edge: Edge, host: str | None, port: int | None, redis_url: str | None) -> NoReturn:
+@pass_context
+def ingest(
+    context: CommandContext, host: str | None, port: int | None, redis_url: str | None
+) -> NoReturn:
     """Run ingest, which takes messages in and publishes turns.
 
     Any number of them may run. It needs Redis (REDIS_URL) and an api (TURNSTREAM_API_URL). Without
     TURNSTREAM_TOKEN the api must run already: the workspace's own token is shown only to an api
     that serves the workspace's store.
     """
-    _become("ingest", edge, _with(edge.settings, host=host, port=port, redis_url=redis_url))
+    _become("ingest", context, _with(context.settings, host=host, port=port, redis_url=redis_url))
 
 
 def _with(settings: Settings, **given: object) -> Settings:
     return settings.replace(**{name: value for name, value in given.items() if value is not None})
 
 
-def _become(module: str, edge: Edge, settings: Settings) -> NoReturn:
+def _become(module: str, context: CommandContext, settings: Settings) -> NoReturn:
     """Turn this process into the service, which reads its settings by itself."""
-    system = System.find(settings, edge.environ)
-    variables = _variables(edge, system.settings, settings.redis_url or system.redis_url)
+    system = TargetSystem.find(settings, context.environ)
+    variables = _variables(context, system.settings, settings.redis_url or system.redis_url)
     if system.running is not None:
         variables["TURNSTREAM_API_URL"] = system.running.url
     if module == "ingest" and system.token is not None and system.api_url is not None:
@@ -123,10 +133,12 @@ def _become(module: str, edge: Edge, settings: Settings) -> NoReturn:
             api.make_sure()
         variables["TURNSTREAM_TOKEN"] = system.token
     argv = python_module(module)
-    os.execve(argv[0], argv, {**edge.environ, **variables})
+    os.execve(argv[0], argv, {**context.environ, **variables})
 
 
-def _variables(edge: Edge, settings: Settings, redis_url: str | None) -> dict[str, str]:
+def _variables(
+    context: CommandContext, settings: Settings, redis_url: str | None
+) -> dict[str, str]:
     """The options of this command as the variables that a service reads."""
     named: dict[str, str | int | Path | None] = {
         "TURNSTREAM_WORKSPACE": settings.workspace,
@@ -135,6 +147,6 @@ def _variables(edge: Edge, settings: Settings, redis_url: str | None) -> dict[st
         "TURNSTREAM_REDIS_URL": redis_url,
         "TURNSTREAM_SESSION_BACKEND": settings.channels.session_backend,
         "TURNSTREAM_PREFIX": settings.turnstream.prefix,
-        "TURNSTREAM_CONFIG": edge.settings_file,
+        "TURNSTREAM_CONFIG": context.settings_file,
     }
     return {name: str(value) for name, value in named.items() if value is not None}

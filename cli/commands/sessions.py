@@ -11,10 +11,10 @@ from urllib.parse import quote
 import click
 
 from cli.client import ApiClient, Json
-from cli.options import Edge, Group, json_option, pass_edge
+from cli.options import CommandContext, Group, json_option, pass_context
 from cli.output import Output
 from cli.progress import Remarks
-from cli.system import System
+from cli.system import TargetSystem
 from ingest.ids import new_id
 from sessions.errors import Retryable
 
@@ -56,22 +56,22 @@ def sessions() -> None:
 @click.option("--since", metavar="TIME", help="Only those active since this RFC 3339 time.")
 @click.option("-q", "--query", help="Only those whose messages hold these words.")
 @json_option
-@pass_edge
+@pass_context
 def list_sessions(
-    edge: Edge, limit: int, everything: bool, query: str | None, **where: Any
+    context: CommandContext, limit: int, everything: bool, query: str | None, **where: Any
 ) -> None:
     """List sessions, the latest activity first."""
-    with _api(edge) as api:
+    with _api(context) as api:
         pages = _pages(api, None if everything else limit, q=query, **where)
         # A search lists a session again with each page that has a match in it.
         found = list({row["session_key"]: row for row in pages}.values())
-    if edge.output.json:
-        edge.output.data({"sessions": found})
+    if context.output.json:
+        context.output.data({"sessions": found})
     elif found:
         rows = ([row.get(field) for field in _COLUMNS.values()] for row in found)
-        edge.output.table(list(_COLUMNS), rows)
+        context.output.table(list(_COLUMNS), rows)
     else:
-        edge.output.note("no sessions")
+        context.output.note("no sessions")
 
 
 def _pages(api: ApiClient, limit: int | None, **query: Any) -> Iterator[Json]:
@@ -91,18 +91,18 @@ def _pages(api: ApiClient, limit: int | None, **query: Any) -> Iterator[Json]:
 @_session_argument
 @_limit_option
 @json_option
-@pass_edge
-def show(edge: Edge, session: str, limit: int) -> None:
+@pass_context
+def show(context: CommandContext, session: str, limit: int) -> None:
     """Show the last messages of a session, the oldest of them first."""
-    with _api(edge) as api:
+    with _api(context) as api:
         data = _history(api, session, limit)
-    if edge.output.json:
-        edge.output.data(data)
+    if context.output.json:
+        context.output.data(data)
         return
     for message in data["messages"]:
-        print_message(edge.output, message)
+        print_message(context.output, message)
     shown = len(data["messages"])
-    edge.output.note(f"{data['session']}: {shown:,} of {data['total']:,} messages")
+    context.output.note(f"{data['session']}: {shown:,} of {data['total']:,} messages")
 
 
 @sessions.command("tail", example="turnstream sessions tail telegram_home_42")
@@ -110,18 +110,18 @@ def show(edge: Edge, session: str, limit: int) -> None:
 @click.option("-n", "--lines", default=10, show_default=True, help="How many to begin with.")
 @click.option("--no-follow", is_flag=True, help="Do not wait for more.")
 @json_option
-@pass_edge
-def tail(edge: Edge, session: str, lines: int, no_follow: bool) -> None:
+@pass_context
+def tail(context: CommandContext, session: str, lines: int, no_follow: bool) -> None:
     """Follow a session: its last messages, then new ones.
 
     Ctrl-C ends it. With --json each message is a line of its own.
     """
-    with _api(edge) as api:
+    with _api(context) as api:
         seen = 0
         for message in _history(api, session, max(1, lines))["messages"]:
-            seen = _tell(edge.output, message)
+            seen = _tell(context.output, message)
         if not no_follow:
-            _follow(api, session, seen, edge.output)
+            _follow(api, session, seen, context.output)
 
 
 def _follow(api: ApiClient, session: str, seen: int, output: Output) -> NoReturn:
@@ -164,57 +164,59 @@ def _tell(output: Output, message: Json) -> int:
 @click.option("--session", help="Only in this session.")
 @_limit_option
 @json_option
-@pass_edge
-def search(edge: Edge, words: tuple[str, ...], session: str | None, limit: int) -> None:
+@pass_context
+def search(
+    context: CommandContext, words: tuple[str, ...], session: str | None, limit: int
+) -> None:
     """Find messages that hold all of the words, the newest first."""
-    with _api(edge) as api:
+    with _api(context) as api:
         answer = api.tool("sessions_search", query=" ".join(words), session_id=session, limit=limit)
-    if edge.output.json:
-        edge.output.data(answer["data"])
+    if context.output.json:
+        context.output.data(answer["data"])
     else:
-        edge.output.line(answer["output"].rstrip("\n"))
+        context.output.line(answer["output"].rstrip("\n"))
 
 
 @sessions.command("send", example="turnstream sessions send telegram_home_42 'The kettle is on.'")
 @_session_argument
 @click.argument("message")
 @json_option
-@pass_edge
-def send(edge: Edge, session: str, message: str) -> None:
+@pass_context
+def send(context: CommandContext, session: str, message: str) -> None:
     """Append a user message to a session that exists."""
-    _change(edge, "sessions_send", session_id=session, message=message)
+    _change(context, "sessions_send", session_id=session, message=message)
 
 
 @sessions.command("reset", example="turnstream sessions reset telegram_home_42 --yes")
 @_session_argument
 @_yes_option
 @json_option
-@pass_edge
-def reset(edge: Edge, session: str, yes: bool) -> None:
+@pass_context
+def reset(context: CommandContext, session: str, yes: bool) -> None:
     """Remove all messages of a session; the session stays."""
     confirm(yes, f"Remove all messages of {session}?")
-    _change(edge, "sessions_reset", session_id=session)
+    _change(context, "sessions_reset", session_id=session)
 
 
 @sessions.command("delete", example="turnstream sessions delete telegram_home_42 --yes")
 @_session_argument
 @_yes_option
 @json_option
-@pass_edge
-def delete(edge: Edge, session: str, yes: bool) -> None:
+@pass_context
+def delete(context: CommandContext, session: str, yes: bool) -> None:
     """Delete a session with all of its messages."""
     confirm(yes, f"Delete {session} with all of its messages?")
-    _change(edge, "sessions_delete", session_id=session)
+    _change(context, "sessions_delete", session_id=session)
 
 
 @sessions.command("rename", example="turnstream sessions rename telegram_home_42 'Kitchen'")
 @_session_argument
 @click.argument("name")
 @json_option
-@pass_edge
-def rename(edge: Edge, session: str, name: str) -> None:
+@pass_context
+def rename(context: CommandContext, session: str, name: str) -> None:
     """Give a session a name; an empty one clears it."""
-    _change(edge, "sessions_rename", session_id=session, name=name)
+    _change(context, "sessions_rename", session_id=session, name=name)
 
 
 @sessions.command("owner", example="turnstream sessions owner telegram_home_42 kitchen")
@@ -225,9 +227,9 @@ def rename(edge: Edge, session: str, name: str) -> None:
 @click.option("--to", "new", metavar="AGENT", help="With --from: the agent that gets them.")
 @_yes_option
 @json_option
-@pass_edge
+@pass_context
 def owner(
-    edge: Edge,
+    context: CommandContext,
     session: str | None,
     agent: str | None,
     nobody: bool,
@@ -245,16 +247,18 @@ def owner(
     _check_owner_usage(session, agent, nobody=nobody, old=old, new=new)
     if old is not None:
         confirm(yes, f"Give all sessions of {old} to {heir or 'nobody'}?")
-    with _api(edge) as api:
+    with _api(context) as api:
         if session is None and old is None:
-            _list_owners(edge, api.get("/api/owners"))
+            _list_owners(context, api.get("/api/owners"))
             return
         if old is not None:
             answer = api.post("/api/owners", {"from": old, "to": heir}, event_id=new_id())
         else:
             path = f"/api/sessions/{quote(session or '', safe='')}/owner"
             answer = api.put(path, {"agent": heir}, event_id=new_id())
-    _tell_owner(edge, answer, f"all sessions of {old}" if old is not None else str(session), heir)
+    _tell_owner(
+        context, answer, f"all sessions of {old}" if old is not None else str(session), heir
+    )
 
 
 def _check_owner_usage(
@@ -271,25 +275,25 @@ def _check_owner_usage(
         raise click.UsageError(f"give {what}, exactly one of the two")
 
 
-def _list_owners(edge: Edge, found: Json) -> None:
-    if edge.output.json:
-        edge.output.data(found)
+def _list_owners(context: CommandContext, found: Json) -> None:
+    if context.output.json:
+        context.output.data(found)
     elif found["owners"]:
         rows = [(row["agent"] or "(nobody)", row["sessions"]) for row in found["owners"]]
-        edge.output.table(["owner", "sessions"], rows)
+        context.output.table(["owner", "sessions"], rows)
     else:
-        edge.output.note("no sessions")
+        context.output.note("no sessions")
 
 
-def _tell_owner(edge: Edge, answer: Json, what: str, heir: str | None) -> None:
-    if heir is not None and heir not in edge.settings.agents:
-        edge.output.note(f"the settings that were read here have no [agents.{heir}]")
-    if edge.output.json:
-        edge.output.data(answer)
+def _tell_owner(context: CommandContext, answer: Json, what: str, heir: str | None) -> None:
+    if heir is not None and heir not in context.settings.agents:
+        context.output.note(f"the settings that were read here have no [agents.{heir}]")
+    if context.output.json:
+        context.output.data(answer)
     elif answer["outcome"] == "pending":
-        edge.output.line("accepted; the worker has not applied it yet")
+        context.output.line("accepted; the worker has not applied it yet")
     else:
-        edge.output.line(f"{what}: now of {heir or 'nobody'}")
+        context.output.line(f"{what}: now of {heir or 'nobody'}")
 
 
 def print_message(output: Output, message: Json) -> None:
@@ -307,16 +311,16 @@ def confirm(yes: bool, question: str) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def _change(edge: Edge, tool: str, **arguments: Any) -> None:
+def _change(context: CommandContext, tool: str, **arguments: Any) -> None:
     """Call a changing tool under an id of its own, and print what it says."""
-    with _api(edge) as api:
+    with _api(context) as api:
         answer = api.tool(tool, event_id=new_id(), **arguments)
-    if edge.output.json:
-        edge.output.data(answer)
+    if context.output.json:
+        context.output.data(answer)
     elif answer.get("outcome") == "pending":
-        edge.output.line("accepted; the worker has not applied it yet")
+        context.output.line("accepted; the worker has not applied it yet")
     else:
-        edge.output.line(answer["output"].rstrip("\n"))
+        context.output.line(answer["output"].rstrip("\n"))
 
 
 def _history(api: ApiClient, session: str, limit: int, cursor: str | None = None) -> Json:
@@ -324,5 +328,5 @@ def _history(api: ApiClient, session: str, limit: int, cursor: str | None = None
     return answer["data"]
 
 
-def _api(edge: Edge) -> ApiClient:
-    return ApiClient(System.find(edge.settings, edge.environ))
+def _api(context: CommandContext) -> ApiClient:
+    return ApiClient(TargetSystem.find(context.settings, context.environ))

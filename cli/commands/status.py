@@ -6,26 +6,26 @@ import os
 
 import click
 
-from cli.options import Command, Edge, json_option, pass_edge
+from cli.options import CliCommand, CommandContext, json_option, pass_context
 from cli.output import counted
-from cli.status import Status, Store, Stream, look_at
-from cli.system import System
+from cli.status import Status, StoreStatus, StreamStatus, look_at
+from cli.system import TargetSystem
 from cli.tasks import run
 
 
-@click.command(cls=Command, example="turnstream status --json")
+@click.command(cls=CliCommand, example="turnstream status --json")
 @json_option
-@pass_edge
-def status(edge: Edge) -> int:
+@pass_context
+def status(context: CommandContext) -> int:
     """Show whether all is well, and how far the worker is.
 
     The exit code is 0 if the system is ready, otherwise 75.
     """
-    found = run(look_at(System.find(edge.settings, edge.environ)))
-    if edge.output.json:
-        edge.output.data(found.as_json())
+    found = run(look_at(TargetSystem.find(context.settings, context.environ)))
+    if context.output.json:
+        context.output.data(found.as_json())
     else:
-        edge.output.facts(_lines(found))
+        context.output.facts(_lines(found))
     return 0 if found.web.ready else os.EX_TEMPFAIL
 
 
@@ -39,7 +39,7 @@ def _lines(found: Status) -> dict[str, str]:
     return lines | {name: f"unknown: {problem}" for name, problem in found.problems.items()}
 
 
-def _store_lines(store: Store) -> dict[str, str]:
+def _store_lines(store: StoreStatus) -> dict[str, str]:
     holds = {
         "session": store.sessions,
         "message": store.messages,
@@ -53,7 +53,7 @@ def _store_lines(store: Store) -> dict[str, str]:
     }
 
 
-def _stream_lines(stream: Stream) -> dict[str, str]:
+def _stream_lines(stream: StreamStatus) -> dict[str, str]:
     limit = f" of {_mebibytes(stream.memory_limit)}" if stream.memory_limit else ""
     return {
         "backlog": _backlog_text(stream),
@@ -63,7 +63,7 @@ def _stream_lines(stream: Stream) -> dict[str, str]:
     } | {f"accident {number}": text for number, text in enumerate(stream.accidents, start=1)}
 
 
-def _backlog_text(stream: Stream) -> str:
+def _backlog_text(stream: StreamStatus) -> str:
     if stream.backlog is None:
         return "unknown"
     age = "" if stream.backlog_age is None else f", the oldest {stream.backlog_age:.1f} s ago"

@@ -10,7 +10,7 @@ from typing import TextIO
 
 import click
 
-from cli.options import Edge, Group, json_option, pass_edge
+from cli.options import CommandContext, Group, json_option, pass_context
 from sessions.access.tokens import TokenScope, create_token, list_tokens, revoke_token
 from sessions.errors import ConfigError, SessionError
 
@@ -25,8 +25,8 @@ def token() -> None:
     """
 
 
-def _required(edge: Edge) -> None:
-    workspace = edge.settings.workspace
+def _required(context: CommandContext) -> None:
+    workspace = context.settings.workspace
     if not workspace.is_dir():
         raise ConfigError(
             f"there is no workspace {workspace}: name another with --workspace; `turnstream up` "
@@ -36,18 +36,18 @@ def _required(edge: Edge) -> None:
 
 @token.command("list", example="turnstream token list")
 @json_option
-@pass_edge
-def list_all(edge: Edge) -> None:
+@pass_context
+def list_all(context: CommandContext) -> None:
     """List the tokens; of a token itself only a hash is kept."""
-    _required(edge)
-    entries = list_tokens(edge.settings.workspace)
-    if edge.output.json:
-        edge.output.data({"tokens": [entry.model_dump(exclude={"sha256"}) for entry in entries]})
+    _required(context)
+    entries = list_tokens(context.settings.workspace)
+    if context.output.json:
+        context.output.data({"tokens": [entry.model_dump(exclude={"sha256"}) for entry in entries]})
     elif entries:
         rows = ([getattr(entry, name) for name in _COLUMNS] for entry in entries)
-        edge.output.table(_COLUMNS, rows)
+        context.output.table(_COLUMNS, rows)
     else:
-        edge.output.note("no tokens")
+        context.output.note("no tokens")
 
 
 @token.command("create", example="turnstream token create --agent main --scope send")
@@ -70,30 +70,35 @@ def list_all(edge: Edge) -> None:
     help="Write the token to this new file, for you alone, instead of printing it.",
 )
 @json_option
-@pass_edge
+@pass_context
 def create(
-    edge: Edge, agent: str | None, scope: str, note: str, printed: bool, out: Path | None
+    context: CommandContext,
+    agent: str | None,
+    scope: str,
+    note: str,
+    printed: bool,
+    out: Path | None,
 ) -> None:
     """Make a token and print it, the only time that it can be seen.
 
     Give --print or --out if the output is no terminal: a log keeps all that it is shown.
     """
-    if not (printed or out or edge.output.may_show_secrets):
+    if not (printed or out or context.output.may_show_secrets):
         raise click.UsageError(
             "the output is no terminal, so a log may keep the token: say --print to print it all "
             "the same, or --out FILE to have it in a new file"
         )
     with _new_file(out) as file:
         text, entry = create_token(
-            edge.settings.workspace, scope=TokenScope(scope), agent=agent, note=note
+            context.settings.workspace, scope=TokenScope(scope), agent=agent, note=note
         )
         if file is not None:
             file.write(f"{text}\n")
     place = {"token": text} if out is None else {"file": str(out)}
-    if edge.output.json:
-        edge.output.data({"id": entry.id, "scope": entry.scope, "agent": agent, **place})
+    if context.output.json:
+        context.output.data({"id": entry.id, "scope": entry.scope, "agent": agent, **place})
     else:
-        edge.output.line(text if out is None else f"{entry.id} is in {out}")
+        context.output.line(text if out is None else f"{entry.id} is in {out}")
 
 
 @contextmanager
@@ -118,13 +123,13 @@ def _new_file(path: Path | None) -> Generator[TextIO | None]:
 @token.command("revoke", example="turnstream token revoke 1f0c93ab")
 @click.argument("token_id", metavar="ID")
 @json_option
-@pass_edge
-def revoke(edge: Edge, token_id: str) -> None:
+@pass_context
+def revoke(context: CommandContext, token_id: str) -> None:
     """Make a token worthless at once; the ID is the one that `list` shows."""
-    _required(edge)
-    if not revoke_token(edge.settings.workspace, token_id):
+    _required(context)
+    if not revoke_token(context.settings.workspace, token_id):
         raise SessionError(f"there is no token {token_id}; `turnstream token list` shows them")
-    if edge.output.json:
-        edge.output.data({"id": token_id, "revoked": True})
+    if context.output.json:
+        context.output.data({"id": token_id, "revoked": True})
     else:
-        edge.output.line(f"{token_id} is revoked")
+        context.output.line(f"{token_id} is revoked")

@@ -14,13 +14,13 @@ import click
 
 from cli.client import ApiClient, Json
 from cli.commands.replay import checked_file
-from cli.options import Command, Edge, json_option, pass_edge
+from cli.options import CliCommand, CommandContext, json_option, pass_context
 from cli.output import counted
 from cli.progress import shown_progress
 from cli.stores.turnfile import TurnFile
 from cli.stores.upkeep import check_store, rebuild_index
-from cli.stores.verify import FAULTS, PAGE, Messages, Report, StoredMessages, compare
-from cli.system import System
+from cli.stores.verify import FAULTS, PAGE, Comparison, Messages, StoredMessages, compare
+from cli.system import TargetSystem
 from cli.tasks import run
 from sessions import make_session_backend, times
 from sessions.errors import Retryable, SessionError, StoreBehind
@@ -32,7 +32,7 @@ from sessions.store.capabilities import Health, Rebuilt
 _PAUSE: Final = 0.05
 
 
-@click.command(cls=Command, example="turnstream verify --against dialogues.jsonl.gz")
+@click.command(cls=CliCommand, example="turnstream verify --against dialogues.jsonl.gz")
 @click.option(
     "--against",
     metavar="FILE",
@@ -44,8 +44,8 @@ _PAUSE: Final = 0.05
     "--rebuild-index", "rebuild", is_flag=True, help="Make the index of a jsonl store again."
 )
 @json_option
-@pass_edge
-def verify(edge: Edge, against: Path | None, timeout: float, rebuild: bool) -> int:
+@pass_context
+def verify(context: CommandContext, against: Path | None, timeout: float, rebuild: bool) -> int:
     """Check the store, against a file of turns or against itself.
 
     With --against every session of the file is compared with the store, turn by turn and in order,
@@ -55,22 +55,22 @@ def verify(edge: Edge, against: Path | None, timeout: float, rebuild: bool) -> i
     With --rebuild-index the files of a jsonl store are taken as they are, and the old index is set
     aside.
     """
-    system = System.find(edge.settings, edge.environ)
+    system = TargetSystem.find(context.settings, context.environ)
     if rebuild:
-        _print_rebuilt(edge, run(rebuild_index(system.settings)))
+        _print_rebuilt(context, run(rebuild_index(system.settings)))
         return 0
     if against is None:
         health = check_store(system.settings)
-        _print_health(edge, health)
+        _print_health(context, health)
         return 0 if health.sound else 1
-    with checked_file(edge, against) as file:
-        report = run(_compare(edge, system, file, timeout))
-    _print_report(edge, report)
+    with checked_file(context, against) as file:
+        report = run(_compare(context, system, file, timeout))
+    _print_report(context, report)
     return 0 if report.agrees else 1
 
 
-def _print_rebuilt(edge: Edge, rebuilt: Rebuilt) -> None:
-    output = edge.output
+def _print_rebuilt(context: CommandContext, rebuilt: Rebuilt) -> None:
+    output = context.output
     if output.json:
         output.data(asdict(rebuilt))
         return
@@ -90,14 +90,18 @@ def _print_rebuilt(edge: Edge, rebuilt: Rebuilt) -> None:
         output.note(f"nobody's now, as its meta files name two owners: {key}")
 
 
-async def _compare(edge: Edge, system: System, file: TurnFile, patience: float) -> Report:
-    async with _messages(edge, system, patience) as messages:
-        with shown_progress(edge.output, "comparing", file.turns) as meter:
+async def _compare(
+    context: CommandContext, system: TargetSystem, file: TurnFile, patience: float
+) -> Comparison:
+    async with _messages(context, system, patience) as messages:
+        with shown_progress(context.output, "comparing", file.turns) as meter:
             return await compare(file, messages, meter.reach)
 
 
 @asynccontextmanager
-async def _messages(edge: Edge, system: System, patience: float) -> AsyncGenerator[Messages]:
+async def _messages(
+    context: CommandContext, system: TargetSystem, patience: float
+) -> AsyncGenerator[Messages]:
     """The stored messages: from the store where it is here, else from the API."""
     if not system.is_local:
         with ApiClient(system) as api:
@@ -108,22 +112,24 @@ async def _messages(edge: Edge, system: System, patience: float) -> AsyncGenerat
     async with make_session_backend(
         settings.workspace, settings.channels.session_backend
     ) as backend:
-        await _catch_up(edge, system, backend, patience)
+        await _catch_up(context, system, backend, patience)
         if await backend.store_id() is None:
             raise SessionError(f"there is no store in {settings.workspace} yet")
         yield StoredMessages(backend)
 
 
-async def _catch_up(edge: Edge, system: System, reader: SessionReader, patience: float) -> None:
+async def _catch_up(
+    context: CommandContext, system: TargetSystem, reader: SessionReader, patience: float
+) -> None:
     """Wait until the store has applied what is on the stream now; only told where Redis is away."""
     if system.redis_url is None:
-        edge.output.note("no Redis is known: comparing with the store as it is")
+        context.output.note("no Redis is known: comparing with the store as it is")
         return
     async with system.stream() as stream:
         try:
             goal = (await stream.facts()).newest_id
         except Retryable as error:
-            edge.output.note(f"comparing with the store as it is: {error}")
+            context.output.note(f"comparing with the store as it is: {error}")
             return
     deadline = time.monotonic() + patience
     while (await reader.cursor()).applied < goal:
@@ -165,28 +171,28 @@ def _message(row: Json) -> Message:
     return Message(row["seq"], row["id"], row["role"], row["content"], None, moment)
 
 
-def _print_report(edge: Edge, report: Report) -> None:
+def _print_report(context: CommandContext, report: Comparison) -> None:
     counts = {kind: report.counts[kind] for kind in (*FAULTS, "added")}
-    if edge.output.json:
+    if context.output.json:
         examples = [finding._asdict() for finding in report.examples]
         whole: dict[str, Any] = {"sessions": report.sessions, "turns": report.turns, **counts}
-        edge.output.data({"agrees": report.agrees, **whole, "examples": examples})
+        context.output.data({"agrees": report.agrees, **whole, "examples": examples})
         return
     turns, sessions = counted(report.turns, "turn"), counted(report.sessions, "session")
-    edge.output.line(f"compared {turns} of {sessions}")
-    edge.output.facts(counts)
+    context.output.line(f"compared {turns} of {sessions}")
+    context.output.facts(counts)
     if report.examples:
         rows = [[*finding] for finding in report.examples]
-        edge.output.table(["what", "session", "line", "seq", "event id"], rows)
+        context.output.table(["what", "session", "line", "seq", "event id"], rows)
 
 
-def _print_health(edge: Edge, health: Health) -> None:
-    if edge.output.json:
-        edge.output.data({"sound": health.sound, **asdict(health)})
+def _print_health(context: CommandContext, health: Health) -> None:
+    if context.output.json:
+        context.output.data({"sound": health.sound, **asdict(health)})
         return
     messages, sessions = counted(health.messages, "message"), counted(health.sessions, "session")
-    edge.output.line(f"checked {messages} of {sessions} and {counted(health.events, 'event')}")
-    edge.output.facts(health.faults)
+    context.output.line(f"checked {messages} of {sessions} and {counted(health.events, 'event')}")
+    context.output.facts(health.faults)
     for kind, examples in health.examples.items():
-        edge.output.line(f"{kind}:", style="bold")
-        edge.output.table(["where", *[""] * (len(examples[0]) - 1)], examples)
+        context.output.line(f"{kind}:", style="bold")
+        context.output.table(["where", *[""] * (len(examples[0]) - 1)], examples)

@@ -26,7 +26,7 @@ _READERS: Final = 4
 PAGE: Final = 1000
 
 
-class Finding(NamedTuple):
+class Difference(NamedTuple):
     """One difference: what, in which session, and where: the file's line, the message's number."""
 
     kind: str
@@ -37,20 +37,20 @@ class Finding(NamedTuple):
 
 
 @dataclass
-class Report:
+class Comparison:
     """What a comparison found."""
 
     sessions: int = 0
     turns: int = 0
     counts: Counter[str] = field(default_factory=Counter[str])
-    examples: list[Finding] = field(default_factory=list[Finding])
+    examples: list[Difference] = field(default_factory=list[Difference])
 
     @property
     def agrees(self) -> bool:
         """Whether nothing is lost, duplicated, reordered or changed."""
         return not any(self.counts[kind] for kind in FAULTS)
 
-    def add(self, turns: int, findings: Iterable[Finding]) -> None:
+    def add(self, turns: int, findings: Iterable[Difference]) -> None:
         """Take in a compared session."""
         self.sessions += 1
         self.turns += turns
@@ -88,9 +88,9 @@ class StoredMessages:
 
 async def compare(
     file: TurnFile, messages: Messages, on_progress: Callable[[int], None] = lambda turns: None
-) -> Report:
+) -> Comparison:
     """Compare every session of the file with the store."""
-    report = Report()
+    report = Comparison()
     waiting = iter(file.sessions)
 
     async def work() -> None:
@@ -105,7 +105,7 @@ async def compare(
     return report
 
 
-def differences(turns: Sequence[Turn], stored: Sequence[Message]) -> Iterator[Finding]:
+def differences(turns: Sequence[Turn], stored: Sequence[Message]) -> Iterator[Difference]:
     """How the stored messages of one session differ from its turns."""
     if [(turn.id, turn.role, turn.content) for turn in turns] == [
         (message.id, message.role, message.content) for message in stored
@@ -128,19 +128,19 @@ def differences(turns: Sequence[Turn], stored: Sequence[Message]) -> Iterator[Fi
             yield _finding("reordered", turns[place], message)
 
 
-def _surplus(turns: Sequence[Turn], messages: Iterable[Message]) -> Iterator[Finding]:
+def _surplus(turns: Sequence[Turn], messages: Iterable[Message]) -> Iterator[Difference]:
     """What is stored beyond the turns: again, or something else."""
     ids = {turn.id for turn in turns}
     texts = {(turn.role, turn.content) for turn in turns}
     for message in messages:
         again = message.id in ids or (message.role, message.content) in texts
         kind = "duplicated" if again else "added"
-        yield Finding(kind, turns[0].session, None, message.seq, message.id)
+        yield Difference(kind, turns[0].session, None, message.seq, message.id)
 
 
-def _finding(kind: str, turn: Turn, message: Message | None) -> Finding:
+def _finding(kind: str, turn: Turn, message: Message | None) -> Difference:
     seq = None if message is None else message.seq
-    return Finding(kind, turn.session, turn.line, seq, turn.id)
+    return Difference(kind, turn.session, turn.line, seq, turn.id)
 
 
 def _places(turns: Sequence[Turn], stored: Sequence[Message]) -> list[int | None]:

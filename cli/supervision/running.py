@@ -26,7 +26,7 @@ class AlreadyRunning(SessionError):
 
 
 @dataclass(frozen=True)
-class Running:
+class UpRecord:
     """A `turnstream up` that is ready: what stands in `{workspace}/up.json`."""
 
     pid: int

@@ -19,7 +19,7 @@ from pathlib import Path
 from cli.addresses import local_url, redis_cli_arguments
 from cli.supervision.child import Child, python_module
 from cli.supervision.embedded_redis import EmbeddedRedis, Server, find_server
-from cli.supervision.running import Running, WorkspaceLock, make_workspace
+from cli.supervision.running import UpRecord, WorkspaceLock, make_workspace
 from cli.supervision.supervisor import Console, Stop, supervise
 from cli.tasks import run
 from sessions import make_session_backend, times
@@ -35,7 +35,7 @@ class StartPlan:
 
     settings: Settings
     settings_file: Path | None
-    record: Running
+    record: UpRecord
     token: str
     server: Server | None
     redis: EmbeddedRedis | None
@@ -100,7 +100,7 @@ def _prepare(
         )
     else:
         run(_reach(settings.redis_url))
-    record = Running(
+    record = UpRecord(
         pid=os.getpid(),
         url=local_url(settings),
         redis_url=redis.url if redis is not None else settings.redis_url or "",

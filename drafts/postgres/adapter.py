@@ -19,7 +19,7 @@ from drafts.postgres.connection import Row, Server
 from sessions.errors import Fenced, StoreTooNew
 from sessions.models import Lease, LetterBounds, OutcomeKind, StreamCursor
 from sessions.store.engine import rows
-from sessions.store.engine.adapter import KeptLetter, Taken
+from sessions.store.engine.adapter import KeptLetter, LeaseGrant
 from sessions.store.engine.changes import Changes, Found, Needs
 from sessions.store.engine.rows import MessageRow, SessionRow
 from sessions.text import search_words
@@ -85,10 +85,10 @@ class PostgresAdapter:
         if version[0][0] > VERSION:
             raise StoreTooNew(f"{self.server.schema} was made by a newer Turnstream; run that one")
 
-    async def take_lead(self, holder: str, seen: Lease | None) -> Taken | None:
+    async def take_lead(self, holder: str, seen: Lease | None) -> LeaseGrant | None:
         known = (seen.epoch, seen.beat, seen.holder) if seen is not None else (None,) * 3
         taken = await self.fetch(_TAKE, holder, *known)
-        return Taken(Lease(*taken[0][:3]), taken[0][3]) if taken else None
+        return LeaseGrant(Lease(*taken[0][:3]), taken[0][3]) if taken else None
 
     async def check_lead(self, epoch: int) -> None:
         if not await self.fetch("SELECT 1 FROM lease WHERE epoch = $1", epoch):

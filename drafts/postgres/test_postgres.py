@@ -13,7 +13,7 @@ from drafts.postgres.connection import escaped, unescaped
 from drafts.postgres.server import SERVERS
 from sessions.errors import Fenced, StoreUnavailable
 from tests.events import reset, rollback, user
-from tests.stores import Clock, Leader, Open, lead
+from tests.stores import Clock, LeadingBackend, Open, lead
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def open_store(tmp_path: Path, clock: Clock) -> Open:
 
 
 @pytest.fixture
-async def store(open_store: Open, clock: Clock) -> AsyncIterator[Leader]:
+async def store(open_store: Open, clock: Clock) -> AsyncIterator[LeadingBackend]:
     """A backend that leads."""
     async with open_store("write") as opened:
         yield await lead(opened, clock)
@@ -43,7 +43,7 @@ def test_every_text_comes_back(text: str) -> None:
     assert b"\0" not in escaped(text)
 
 
-async def test_every_text_of_an_event_may_hold_every_character(store: Leader) -> None:
+async def test_every_text_of_an_event_may_hold_every_character(store: LeadingBackend) -> None:
     odd = "\0\1\2\1\1\0"
     await store.apply(user("e1", odd, session=odd, channel=odd, room=odd, sender=odd, agent=odd))
     session = await store.session(odd)
@@ -53,13 +53,15 @@ async def test_every_text_of_an_event_may_hold_every_character(store: Leader) ->
     assert await store.texts(odd) == []
 
 
-async def test_a_word_longer_than_an_entry_of_the_index_is_stored_and_found(store: Leader) -> None:
+async def test_a_word_longer_than_an_entry_of_the_index_is_stored_and_found(
+    store: LeadingBackend,
+) -> None:
     word = "long" * 20_000
     await store.apply(user("e1", word), user("e2", f"{word}er"))
     assert await store.found(word) == [word]
 
 
-async def test_a_batch_is_two_round_trips(store: Leader) -> None:
+async def test_a_batch_is_two_round_trips(store: LeadingBackend) -> None:
     await store.apply(user("e1"), user("e2", session="t"))
     before = store.backend.steps
     await store.apply(*(user(f"f{n}", session=f"s{n}") for n in range(500)))
@@ -67,7 +69,7 @@ async def test_a_batch_is_two_round_trips(store: Leader) -> None:
 
 
 async def test_a_leader_that_stands_still_amid_a_batch_holds_up_nobody(
-    store: Leader, open_store: Open, clock: Clock
+    store: LeadingBackend, open_store: Open, clock: Clock
 ) -> None:
     assert isinstance(store.backend, PostgresBackend)
     with pytest.raises(Fenced):
@@ -77,7 +79,7 @@ async def test_a_leader_that_stands_still_amid_a_batch_holds_up_nobody(
 
 
 async def test_a_leader_that_stands_still_amid_a_rollback_holds_the_lease_for_a_while(
-    store: Leader, open_store: Open
+    store: LeadingBackend, open_store: Open
 ) -> None:
     assert isinstance(store.backend, PostgresBackend)
     async with open_store("write") as standby, store.backend.leading() as transaction:
@@ -86,7 +88,9 @@ async def test_a_leader_that_stands_still_amid_a_rollback_holds_the_lease_for_a_
             await standby.acquire("w2", seen=None)
 
 
-async def test_a_write_on_a_connection_that_was_given_up_for_lost_is_noticed(store: Leader) -> None:
+async def test_a_write_on_a_connection_that_was_given_up_for_lost_is_noticed(
+    store: LeadingBackend,
+) -> None:
     assert isinstance(store.backend, PostgresBackend)
     with pytest.raises(StoreUnavailable):
         async with store.backend.leading():
@@ -94,7 +98,7 @@ async def test_a_write_on_a_connection_that_was_given_up_for_lost_is_noticed(sto
     assert await store.texts() == ["hello"]
 
 
-async def test_a_lost_connection_is_made_again(store: Leader) -> None:
+async def test_a_lost_connection_is_made_again(store: LeadingBackend) -> None:
     await store.apply(user("e1", "one"), user("e2", "two"))
     assert isinstance(store.backend, PostgresBackend)
     async with store.backend.server.connection() as connection:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ingest.prompt import Line
+from ingest.prompt import PromptMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,8 @@ class Agent(Protocol):
         """The model's name, where it has one."""
         ...
 
-    async def answer(self, session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+    async def answer(
+        self, session: str, lines: Sequence[PromptMessage], progress: Progress
+    ) -> Reply:
         """The reply to the last line. Raises AgentError; may be cancelled at any await."""
         ...

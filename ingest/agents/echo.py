@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ingest.agents.base import Progress, Reply
-from ingest.prompt import Line
+from ingest.prompt import PromptMessage
 
 
 class EchoAgent:
@@ -14,7 +14,9 @@ class EchoAgent:
     provider: str = "echo"
     model: str | None = None
 
-    async def answer(self, session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+    async def answer(
+        self, session: str, lines: Sequence[PromptMessage], progress: Progress
+    ) -> Reply:
         """The last line's text as it was written, in one piece."""
         text = lines[-1].written
         progress.chunk(text)

@@ -50,7 +50,7 @@ _NO_WORDS: Final = "the provider reported an error without words"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Completion:
     """What one completion said. `calls` come with what the model must correct, if anything.
 
     `finish` is None where the provider never said that the answer is whole.
@@ -125,11 +125,11 @@ class Normaliser:
         half, self._half = self._half, ""
         return self._keep(clean(half))
 
-    def answer(self) -> Answer:
+    def answer(self) -> Completion:
         """What was said."""
         finish = next(iter(LENGTH)) if self._full and self._error is None else self._finish
         calls = [] if finish in FILTERED else self._calls.done(cut=finish in LENGTH)
-        return Answer(
+        return Completion(
             "".join(self._text), calls, self._calls.left_out, finish, self._error, *self._tokens
         )
 

@@ -15,7 +15,7 @@ from ingest.agents.base import Progress, Reply, Usage
 from ingest.agents.calls import read_arguments, valid_id, valid_name
 from ingest.agents.dialect import Dialect, named_parameter
 from ingest.agents.events import AnswerTooLarge, Events
-from ingest.agents.normalise import Answer, Normaliser, shortened
+from ingest.agents.normalise import Completion, Normaliser, shortened
 from ingest.agents.tools import SessionTools
 from ingest.agents.values import clean, is_blank
 from ingest.failures import (
@@ -26,7 +26,7 @@ from ingest.failures import (
     ProviderError,
     known_reason,
 )
-from ingest.prompt import Line, ToolCall, dump_calls, dump_result
+from ingest.prompt import PromptMessage, ToolCall, dump_calls, dump_result
 from sessions.wire import DEFAULT_MAX_CONTENT
 
 # Rounds of tools in one turn: upstream's default. The last one is offered none, so that it ends.
@@ -44,7 +44,7 @@ class _Turn:
     progress: Progress
     room: int
     between: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    answers: list[Answer] = field(default_factory=list[Answer])
+    answers: list[Completion] = field(default_factory=list[Completion])
 
     def say(self, text: str) -> None:
         """Show a piece of text."""
@@ -72,7 +72,9 @@ class OpenAiAgent:
         self._tools = tools
         self._most = most
 
-    async def answer(self, session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+    async def answer(
+        self, session: str, lines: Sequence[PromptMessage], progress: Progress
+    ) -> Reply:
         """The model's reply, after as many rounds of tools as it wants and is allowed."""
         room = max(0, self._most - MARKER_ROOM)
         turn = _Turn(session, self._prompt(lines), progress, room)
@@ -89,12 +91,12 @@ class OpenAiAgent:
             await self._use_tools(turn, answer)
         return _concluded(turn)
 
-    def _prompt(self, lines: Sequence[Line]) -> list[dict[str, Any]]:
+    def _prompt(self, lines: Sequence[PromptMessage]) -> list[dict[str, Any]]:
         system = self._dialect.settings.system_prompt
         messages = [{"role": "system", "content": system}] if system else []
         return [*messages, *map(_message, lines)]
 
-    async def _use_tools(self, turn: _Turn, answer: Answer) -> None:
+    async def _use_tools(self, turn: _Turn, answer: Completion) -> None:
         calls = [call for call, _ in answer.calls]
         turn.messages.append(_calling(answer.text, calls))
         turn.between += _stored_calls(calls, answer.text, self._most)
@@ -118,7 +120,7 @@ class OpenAiAgent:
 
     # -- one completion ----------------------------------------------------------------------
 
-    async def _complete(self, turn: _Turn, offered: list[dict[str, Any]]) -> Answer:
+    async def _complete(self, turn: _Turn, offered: list[dict[str, Any]]) -> Completion:
         """One answer of the model. Parts that its endpoint refuses are left out, each once."""
         left_out: dict[str, int] = {}
         while True:
@@ -136,7 +138,7 @@ class OpenAiAgent:
                 self._dialect.remember(left_out)
                 return answer
 
-    async def _ask(self, turn: _Turn, request: dict[str, Any]) -> Answer:
+    async def _ask(self, turn: _Turn, request: dict[str, Any]) -> Completion:
         names = {tool["function"]["name"] for tool in request.get("tools", ())}
         found = Normaliser(turn.room, names, call_room=self._most // 2)
         create = cast("Any", self._client.chat.completions.with_streaming_response).create
@@ -183,7 +185,7 @@ async def _drain(data: AsyncIterator[bytes]) -> None:
         return
 
 
-def _checked(answer: Answer) -> Answer:
+def _checked(answer: Completion) -> Completion:
     """The answer; raises ProviderError where it is not a whole one."""
     if answer.error is not None:
         raise ProviderError(f"the provider failed: {answer.error}", reason="error in the stream")
@@ -227,7 +229,7 @@ def _concluded(turn: _Turn) -> Reply:
     return Reply(text, turn.between, _usage(turn.answers))
 
 
-def _why_blank(answer: Answer) -> tuple[str, str]:
+def _why_blank(answer: Completion) -> tuple[str, str]:
     if answer.is_filtered:
         return "the provider's content filter withheld the answer", "content_filter"
     if answer.is_cut:
@@ -250,7 +252,7 @@ def _stored_result(call_id: str, output: str, most: int) -> tuple[str, str]:
     return output, stored
 
 
-def _usage(answers: Sequence[Answer]) -> Usage:
+def _usage(answers: Sequence[Completion]) -> Usage:
     """Sums over all calls; None where no call told."""
     asked = [a.input_tokens for a in answers if a.input_tokens is not None]
     said = [a.output_tokens for a in answers if a.output_tokens is not None]
@@ -264,7 +266,7 @@ def _usage(answers: Sequence[Answer]) -> Usage:
 # -- the prompt ----------------------------------------------------------------------------------
 
 
-def _message(line: Line) -> dict[str, Any]:
+def _message(line: PromptMessage) -> dict[str, Any]:
     text = clean(line.text)
     if line.role == "tool":
         return {"role": "tool", "tool_call_id": _id(line.answers or ""), "content": text}

@@ -9,7 +9,7 @@ from typing import Final
 _WORD: Final = re.compile(r"/(new|clear|stop)(?=\s|$)", re.IGNORECASE)
 
 
-class Command(StrEnum):
+class ChatCommand(StrEnum):
     """A message that no agent is asked about."""
 
     NEW = "new"
@@ -18,7 +18,7 @@ class Command(StrEnum):
     """Stop what is being answered."""
 
 
-def command_of(text: str) -> Command | None:
+def command_of(text: str) -> ChatCommand | None:
     """The command that the text is: `/new` with anything behind it, bare `/clear` or `/stop`.
 
     With other words `/clear` and `/stop` are messages. So is what names somebody (`/new@bot`): a
@@ -30,7 +30,7 @@ def command_of(text: str) -> Command | None:
         return None
     word = found[1].lower()
     if word == "new":
-        return Command.NEW
+        return ChatCommand.NEW
     if found.end() < len(text):
         return None
-    return Command.STOP if word == "stop" else Command.NEW
+    return ChatCommand.STOP if word == "stop" else ChatCommand.NEW

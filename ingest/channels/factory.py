@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from ingest.channels.base import Channel, name_of
 from ingest.channels.cli import CliChannel
 from ingest.channels.lease import PollingLease
-from ingest.channels.troubles import Troubles
+from ingest.channels.troubles import ChannelFailures
 from ingest.channels.webhook import SEND_TIMEOUT, WebhookChannel, key_of
-from sessions.access.seats import Seats
+from sessions.access.seats import ChannelAgents
 from sessions.access.tokens import TokenVerifier
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings, TelegramSettings
@@ -36,7 +36,7 @@ class Parts:
     tokens: TokenVerifier
     redis: RedisClient
     url: str
-    troubles: Troubles
+    troubles: ChannelFailures
     stack: AsyncExitStack
 
 
@@ -48,7 +48,7 @@ async def opened_channels(
     tokens: TokenVerifier,
     redis: RedisClient,
     url: str,
-    troubles: Troubles,
+    troubles: ChannelFailures,
 ) -> AsyncGenerator[dict[str, Channel]]:
     """All channels of the settings by their names (`type.alias`).
 
@@ -57,7 +57,7 @@ async def opened_channels(
     async with AsyncExitStack() as stack:
         parts = Parts(settings, environ, tokens, redis, url, troubles, stack)
         found = [channel for make in _TYPES.values() for channel in make(parts)]
-        seats = Seats(settings)
+        seats = ChannelAgents(settings)
         for channel in found:
             seats.answering(name_of(channel))
         for name in seats.contested():

@@ -9,7 +9,7 @@ from typing import Final
 
 from ingest.channels.base import Channel, ChannelMessage, name_of
 from ingest.channels.receiver import MessageReceiver
-from ingest.channels.troubles import Trouble, Troubles
+from ingest.channels.troubles import ChannelFailure, ChannelFailures
 from sessions.process.retry import Pauses, retry, unless_refused
 from sessions.process.tasks import ProcessEnd, TaskWatcher
 
@@ -26,7 +26,7 @@ _STEADY: Final = 300.0
 async def listening(
     channels: Mapping[str, Channel],
     receiver: MessageReceiver,
-    troubles: Troubles,
+    troubles: ChannelFailures,
     *,
     end: ProcessEnd,
 ) -> AsyncGenerator[None]:
@@ -42,12 +42,12 @@ async def listening(
         yield
 
 
-async def _listen(channel: Channel, receiver: MessageReceiver, troubles: Troubles) -> None:
+async def _listen(channel: Channel, receiver: MessageReceiver, troubles: ChannelFailures) -> None:
     async def take(incoming: ChannelMessage) -> None:
         await receiver.take(channel, incoming)
 
     def report(error: Exception) -> None:
-        troubles.add(Trouble.FAILED, channel=name)
+        troubles.add(ChannelFailure.FAILED, channel=name)
         _report(name, error, is_first=pauses.failures == 1)
 
     name, pauses = name_of(channel), Pauses(_FIRST_PAUSE, _LONGEST_PAUSE, settled=_STEADY)

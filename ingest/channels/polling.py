@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn, Protocol, cast
 
 from ingest.channels.base import ChannelMessage, Take, Undeliverable, Unreadable
 from ingest.channels.lease import PollingLease
-from ingest.channels.troubles import Trouble
+from ingest.channels.troubles import ChannelFailure
 from sessions.errors import InvalidEvent, RedisRefused, Retryable
 from sessions.process.retry import OutageLog, Pauses, retry
 
@@ -48,7 +48,7 @@ class Source(Protocol):
         """The message in an update; raises Unreadable too."""
         ...
 
-    def count(self, trouble: Trouble) -> None:
+    def count(self, trouble: ChannelFailure) -> None:
         """Count what went wrong with an update."""
         ...
 
@@ -151,7 +151,7 @@ class Intake:
     def _note_nameless(self, count: int) -> None:
         """Count what has no number once: it comes again until a later update is confirmed."""
         if count and not self._has_nameless:
-            self._source.count(Trouble.UNREADABLE)
+            self._source.count(ChannelFailure.UNREADABLE)
             log.warning("telegram.%s: %d updates without a number", self._source.alias, count)
         self._has_nameless = bool(count)
 
@@ -170,7 +170,9 @@ class Intake:
             await self._take(incoming)
         except (Unreadable, InvalidEvent) as error:
             is_broken = isinstance(error, Unreadable)
-            self._leave_out(number, Trouble.UNREADABLE if is_broken else Trouble.LEFT_OUT, error)
+            self._leave_out(
+                number, ChannelFailure.UNREADABLE if is_broken else ChannelFailure.LEFT_OUT, error
+            )
         except Retryable as error:
             log.warning("telegram.%s: a message waits: %s", self._source.alias, error)
             refused.add(place)
@@ -191,10 +193,10 @@ class Intake:
             log.error("telegram.%s: update %d failed", self._source.alias, number, exc_info=error)
         if self._tries[number] < _TRIES:
             return True
-        self._leave_out(number, Trouble.LEFT_OUT, f"it failed {_TRIES} times")
+        self._leave_out(number, ChannelFailure.LEFT_OUT, f"it failed {_TRIES} times")
         return False
 
-    def _leave_out(self, number: int, trouble: Trouble, why: object) -> None:
+    def _leave_out(self, number: int, trouble: ChannelFailure, why: object) -> None:
         self._source.count(trouble)
         log.warning("telegram.%s: update %d is left out: %s", self._source.alias, number, why)
 

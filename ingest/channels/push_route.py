@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 
 from ingest.answers import refusals
 from ingest.channels.base import Channel, ChannelMessage, PushedMessages, PushRequest, name_of
-from ingest.channels.receiver import Taken
-from ingest.channels.troubles import Trouble
+from ingest.channels.receiver import AcceptedMessage
+from ingest.channels.troubles import ChannelFailure
 from ingest.routes import IngestRoute, services_of
 from ingest.services import Services
 from routing.answers import Json
@@ -51,14 +51,14 @@ async def take_post(type: str, alias: str, request: Request) -> Json:
 
 async def _taken(
     services: Services, channel: Channel, pushed: PushedMessages, incoming: ChannelMessage
-) -> Taken | None:
+) -> AcceptedMessage | None:
     try:
         return await services.receiver.take(channel, incoming)
     except InvalidEvent as error:
         if not pushed.leave_out:
             raise
         name = name_of(channel)
-        services.troubles.add(Trouble.LEFT_OUT, channel=name)
+        services.troubles.add(ChannelFailure.LEFT_OUT, channel=name)
         log.warning("%s: a message is left out: %s", name, error)
         return None
 
@@ -67,6 +67,6 @@ def _answer(pushed: PushedMessages, taken: list[dict[str, Any]]) -> dict[str, An
     return dict(pushed.answer) if pushed.answer is not None else {"accepted": taken}
 
 
-def _shown(taken: Taken) -> dict[str, Any]:
+def _shown(taken: AcceptedMessage) -> dict[str, Any]:
     found: dict[str, Any] = {"id": taken.id, "session": taken.session}
     return found if taken.command is None else {**found, "command": taken.command}

@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ingest.channels.base import Channel, ChannelMessage, name_of
-from ingest.channels.commands import Command, command_of
+from ingest.channels.commands import ChatCommand, command_of
 from ingest.channels.keys import SessionKeys, room_of
 from ingest.channels.presence import Presence
 from ingest.turns.inbound import Inbound
 from ingest.turns.queue import TurnQueue
 from sessions import times, wire
-from sessions.access.seats import Seats
+from sessions.access.seats import ChannelAgents
 from sessions.errors import RedisRefused
 from sessions.process.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class AcceptedMessage:
     """A message that Redis has. `id` is its turn's, and the event id of its user append."""
 
     id: str
     session: str
-    command: Command | None
+    command: ChatCommand | None
 
 
 class MessageReceiver:
@@ -32,7 +32,7 @@ class MessageReceiver:
         self,
         queue: TurnQueue,
         settings: Settings,
-        seats: Seats,
+        seats: ChannelAgents,
         keys: SessionKeys,
         presence: Presence,
     ) -> None:
@@ -42,7 +42,7 @@ class MessageReceiver:
         self._keys = keys
         self._presence = presence
 
-    async def take(self, channel: Channel, incoming: ChannelMessage) -> Taken:
+    async def take(self, channel: Channel, incoming: ChannelMessage) -> AcceptedMessage:
         """Return when Redis has the message, or what it asked for was done.
 
         Taken again, it has no second effect. Raises InvalidEvent where no turn could hold it,
@@ -53,12 +53,12 @@ class MessageReceiver:
         inbound = self._inbound(channel, incoming, key)
         wire.parse(wire.encode(inbound.opening()), max_content=self._queue.lanes.max_content)
         command = command_of(incoming.text)
-        if command is Command.STOP:
+        if command is ChatCommand.STOP:
             await self._stop(inbound)
         else:
             turn = await self._queue.accept(inbound, attended=False)
             self._presence.follow(channel, incoming, turn)
-        return Taken(inbound.id, inbound.session, command)
+        return AcceptedMessage(inbound.id, inbound.session, command)
 
     async def _stop(self, inbound: Inbound) -> None:
         try:

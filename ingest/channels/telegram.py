@@ -39,7 +39,7 @@ from ingest.channels.splitting import split_text
 from ingest.channels.telegram_bot import UPDATES, OwnName, fetch_updates
 from ingest.channels.telegram_text import with_context
 from ingest.channels.telegram_updates import posted_update, read_message, time_of
-from ingest.channels.troubles import Trouble, Troubles
+from ingest.channels.troubles import ChannelFailure, ChannelFailures
 from ingest.ids import derived_id
 from sessions.errors import ConfigError, Retryable
 from sessions.process.retry import Pauses, retry
@@ -73,7 +73,7 @@ class TelegramChannel:
         allowed: frozenset[str],
         secret_token: str | None = None,
         webhook_url: str | None = None,
-        troubles: Troubles,
+        troubles: ChannelFailures,
         lease: PollingLease,
     ) -> None:
         self.alias = alias
@@ -100,7 +100,7 @@ class TelegramChannel:
         try:
             incoming = await self.message_in(posted_update(request.body))
         except Unreadable as error:
-            self._troubles.add(Trouble.UNREADABLE, channel=name_of(self))
+            self._troubles.add(ChannelFailure.UNREADABLE, channel=name_of(self))
             log.warning("telegram.%s: an update is skipped: %s", self.alias, error)
             incoming = None
         return PushedMessages([incoming] if incoming is not None else [], leave_out=True)
@@ -256,7 +256,7 @@ class TelegramChannel:
         except TelegramError as error:
             raise self.explained(error) from None
 
-    def count(self, trouble: Trouble) -> None:
+    def count(self, trouble: ChannelFailure) -> None:
         """Count what went wrong with an update."""
         self._troubles.add(trouble, channel=name_of(self))
 

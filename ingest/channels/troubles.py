@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 
-class Trouble(StrEnum):
+class ChannelFailure(StrEnum):
     """What is counted, by the name that a reader of metrics sees."""
 
     UNREADABLE = "channel_unreadable_updates"
@@ -18,21 +18,21 @@ class Trouble(StrEnum):
     """Errors that nobody foresaw, each of which made the channel begin again."""
 
 
-class Troubles:
+class ChannelFailures:
     """Counts for each channel, from 0 at the start of the process. For one event loop."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[Trouble, str]] = Counter()
+        self._counts: Counter[tuple[ChannelFailure, str]] = Counter()
 
-    def add(self, what: Trouble, *, channel: str) -> None:
+    def add(self, what: ChannelFailure, *, channel: str) -> None:
         """Count one for the channel (`telegram.home`)."""
         self._counts[what, channel] += 1
 
-    def of(self, what: Trouble, *, channel: str) -> int:
+    def of(self, what: ChannelFailure, *, channel: str) -> int:
         """How often that was counted for the channel; 0 if it never was."""
         return self._counts[what, channel]
 
-    def __iter__(self) -> Iterator[tuple[Trouble, dict[str, str], int]]:
+    def __iter__(self) -> Iterator[tuple[ChannelFailure, dict[str, str], int]]:
         """Each name with its labels and its count, in the order of their first events."""
         for (what, channel), count in tuple(self._counts.items()):
             yield what, {"channel": channel}, count

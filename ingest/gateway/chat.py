@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ingest.agents.base import Agent
 from ingest.gateway import frames
-from ingest.gateway.frames import Approval, Broken, Connect, Heard, MessageFrame, Unknown
+from ingest.gateway.frames import Approval, Connect, Heard, InvalidFrame, MessageFrame, UnknownFrame
 from ingest.gateway.outbox import Outbox
 from ingest.ids import derived_id, new_id
 from ingest.prompt import HISTORY
@@ -29,7 +29,7 @@ from sessions.errors import (
     Retryable,
 )
 from sessions.process.tasks import TaskWatcher, log_failure
-from sessions.stream.lanes.values import Running, lane_of
+from sessions.stream.lanes.values import RunningTurn, lane_of
 from sessions.stream.notices import Notice
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ _REFUSED: Final = "Redis refuses a command that this needs; the log of ingest na
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class SessionSnapshot:
     """What the store says of the session when a client connects.
 
     `available` is false where it is not the agent's, and where the store could not say.
@@ -83,7 +83,7 @@ class Chat:
         self._welcomed = False
         self._following = TaskWatcher(self._lost)
 
-    async def run(self, texts: AsyncIterator[str], known: Known) -> None:
+    async def run(self, texts: AsyncIterator[str], known: SessionSnapshot) -> None:
         """Serve the client until its frames end, or until it has to go."""
         self._available = known.available
         async with self._following:
@@ -98,7 +98,7 @@ class Chat:
         if self._welcomed and mine:
             self.outbox.put(frames.message(self._session_id, notice))
 
-    async def _welcome(self, known: Known) -> None:
+    async def _welcome(self, known: SessionSnapshot) -> None:
         # Looked for in any case, so that every new session costs the same.
         running = await self._find_running()
         if not known.available:
@@ -118,13 +118,13 @@ class Chat:
         if running is not None:
             self._resume(running)
 
-    async def _find_running(self) -> Running | None:
+    async def _find_running(self) -> RunningTurn | None:
         try:
             return await self._queue.lanes.at_work(self._lane)
         except (Retryable, RedisRefused):
             return None
 
-    def _resume(self, running: Running) -> None:
+    def _resume(self, running: RunningTurn) -> None:
         """Let the client see the rest of a turn that was running when it came."""
         turn = self._queue.running(self._lane)
         if turn is None or turn.inbound.id != running.turn:
@@ -136,7 +136,7 @@ class Chat:
 
     # -- frames ------------------------------------------------------------------------------
 
-    async def _first(self, texts: AsyncIterator[str], known: Known) -> bool:
+    async def _first(self, texts: AsyncIterator[str], known: SessionSnapshot) -> bool:
         """The first frame, for which clients know rules of its own; False ends the connection."""
         text = await anext(texts, None)
         if text is None:
@@ -146,16 +146,16 @@ class Chat:
             self.outbox.put({"type": "connected", "message": "Connection established"})
         if known.messages > HISTORY:
             await self._tell_of_trimming(known)
-        if isinstance(heard, Broken):
+        if isinstance(heard, InvalidFrame):
             self.outbox.put(frames.error(frames.INVALID_JSON))
-        elif isinstance(heard, Unknown | Approval):
-            kind = heard.type if isinstance(heard, Unknown) else "approval_response"
+        elif isinstance(heard, UnknownFrame | Approval):
+            kind = heard.type if isinstance(heard, UnknownFrame) else "approval_response"
             self.outbox.put(frames.unknown_type(kind))
         elif isinstance(heard, MessageFrame) and heard.content:
             return await self._take(heard)
         return True
 
-    async def _tell_of_trimming(self, known: Known) -> None:
+    async def _tell_of_trimming(self, known: SessionSnapshot) -> None:
         try:
             kept = (await self._reads.history(self.key, self._alias)).messages
         except Retryable:
@@ -178,13 +178,13 @@ class Chat:
                 self.outbox.put(frames.error("Too many messages; slow down", "RATE_LIMITED"))
             else:
                 await self._take(heard)
-        elif isinstance(heard, Broken):
+        elif isinstance(heard, InvalidFrame):
             text = frames.INVALID_JSON if busy else f"Invalid JSON: {heard.problem}"
             self.outbox.put(frames.error(text, "INVALID_JSON"))
         elif isinstance(heard, Approval):
             self._answer_approval(heard, busy=busy)
         elif not busy:
-            kind = heard.type if isinstance(heard, Unknown) else "connect"
+            kind = heard.type if isinstance(heard, UnknownFrame) else "connect"
             self.outbox.put(frames.unknown_type(kind, "UNKNOWN_MESSAGE_TYPE"))
 
     def _answer_approval(self, heard: Approval, *, busy: bool) -> None:

@@ -12,8 +12,8 @@ from fastapi import APIRouter, WebSocket
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocketDisconnect
 
-from ingest.gateway.chat import Chat, Known
-from ingest.gateway.handshake import Refusal, Visitor, let_in
+from ingest.gateway.chat import Chat, SessionSnapshot
+from ingest.gateway.handshake import HandshakeRefused, Visitor, let_in
 from ingest.gateway.outbox import SlowReader
 from ingest.reads import SessionReads
 from ingest.services import Services
@@ -36,7 +36,7 @@ async def chat(socket: WebSocket) -> None:
     services = cast("Services", socket.app.state.ingest)
     try:
         visitor = await let_in(socket, services)
-    except Refusal as refusal:
+    except HandshakeRefused as refusal:
         answer = PlainTextResponse(refusal.text, refusal.status, dict(refusal.headers))
         await socket.send_denial_response(answer)
         return
@@ -124,7 +124,7 @@ async def _name(services: Services, key: str, visitor: Visitor) -> None:
         log.warning("a session was not named: %s", error)
 
 
-async def _known(reads: SessionReads, key: str, visitor: Visitor) -> Known:
+async def _known(reads: SessionReads, key: str, visitor: Visitor) -> SessionSnapshot:
     """What the store has of the agent's session; nothing of another's, nor where it cannot say."""
     for fresh in (True, False):
         try:
@@ -132,5 +132,5 @@ async def _known(reads: SessionReads, key: str, visitor: Visitor) -> Known:
         except (Retryable, PositionLost) as error:
             log.warning("cannot read the messages of a session now: %s", error)
             continue
-        return Known(found.total, found.name, found.available)
-    return Known(0, None, available=False)
+        return SessionSnapshot(found.total, found.name, found.available)
+    return SessionSnapshot(0, None, available=False)

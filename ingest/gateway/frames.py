@@ -44,20 +44,20 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class UnknownFrame:
     """A frame of another type."""
 
     type: str
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class InvalidFrame:
     """No JSON object; `problem` is what the parser says."""
 
     problem: str
 
 
-Heard = MessageFrame | Connect | Approval | Unknown | Broken
+Heard = MessageFrame | Connect | Approval | UnknownFrame | InvalidFrame
 
 
 def read(text: str) -> Heard:
@@ -65,9 +65,9 @@ def read(text: str) -> Heard:
     try:
         found = parse_json(text.encode(errors="surrogatepass"))
     except InvalidJson as error:
-        return Broken(error.problem)
+        return InvalidFrame(error.problem)
     if not isinstance(found, dict):
-        return Unknown("")
+        return UnknownFrame("")
     fields = cast("dict[str, Any]", found)
     kind = fields.get("type")
     if kind == "message":
@@ -76,7 +76,7 @@ def read(text: str) -> Heard:
         return Connect()
     if kind == "approval_response":
         return _approval(fields)
-    return Unknown(kind if isinstance(kind, str) else "")
+    return UnknownFrame(kind if isinstance(kind, str) else "")
 
 
 def _message_frame(fields: Mapping[str, Any]) -> MessageFrame:

@@ -42,7 +42,7 @@ class Visitor:
 
 
 @dataclass(frozen=True)
-class Refusal(Exception):
+class HandshakeRefused(Exception):
     """The handshake is refused: the text is upstream's, and is answered as it is."""
 
     status: int
@@ -51,12 +51,12 @@ class Refusal(Exception):
 
 
 async def let_in(socket: WebSocket, services: Services) -> Visitor:
-    """Who comes, and what for; raises Refusal."""
+    """Who comes, and what for; raises HandshakeRefused."""
     principal = await _principal(socket, services.tokens)
     if principal is None or not principal.may(TokenScope.SEND):
-        raise Refusal(401, _UNAUTHORIZED)
+        raise HandshakeRefused(401, _UNAUTHORIZED)
     if len(services.clients) >= MOST_CLIENTS:
-        raise Refusal(503, "Too many connections: try again later", {"retry-after": "1"})
+        raise HandshakeRefused(503, "Too many connections: try again later", {"retry-after": "1"})
     return _visitor(principal, services, socket.query_params)
 
 
@@ -67,31 +67,35 @@ async def _principal(socket: WebSocket, tokens: TokenVerifier) -> Principal | No
     except Retryable as error:
         problem = problem_of(error)
         text = "Service unavailable: try again"
-        raise Refusal(problem.status, text, problem.headers) from None
+        raise HandshakeRefused(problem.status, text, problem.headers) from None
 
 
 def _visitor(principal: Principal, services: Services, query: QueryParams) -> Visitor:
     agent = (_one_of(query, _AGENT_NAMES) or "").strip()
     _one_of(query, _WORKSPACE_NAMES)
     if not agent:
-        raise Refusal(400, _NO_AGENT)
+        raise HandshakeRefused(400, _NO_AGENT)
     if agent not in services.settings.agents:
-        raise Refusal(400, f"Unknown agent `{agent}` — no [agents.{agent}] entry configured.")
+        raise HandshakeRefused(
+            400, f"Unknown agent `{agent}` — no [agents.{agent}] entry configured."
+        )
     if principal.agent not in (None, agent):
-        raise Refusal(403, f"This token is not agent `{agent}`'s.")
+        raise HandshakeRefused(403, f"This token is not agent `{agent}`'s.")
     session_id = query.get("session_id")
     if session_id is None:
         session_id = str(uuid.uuid4())
     if not session_id.isprintable() or len(f"gw_{session_id}".encode()) > MAX_SESSION:
-        raise Refusal(400, "Invalid session_id.")
+        raise HandshakeRefused(400, "Invalid session_id.")
     name = query.get("name") or None
     if name is not None and len(name.encode()) > MAX_LABEL:
-        raise Refusal(400, "Invalid name.")
+        raise HandshakeRefused(400, "Invalid name.")
     return Visitor(agent, session_id, name)
 
 
 def _one_of(query: QueryParams, names: tuple[str, ...]) -> str | None:
     given = [name for name in names if name in query]
     if len(given) > 1:
-        raise Refusal(400, f"{given[0]} and {given[1]} are the same field; give one of them")
+        raise HandshakeRefused(
+            400, f"{given[0]} and {given[1]} are the same field; give one of them"
+        )
     return query[given[0]] if given else None

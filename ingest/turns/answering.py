@@ -10,7 +10,7 @@ from typing import Final
 from ingest.agents.base import Agent, Reply
 from ingest.counters import Count, Counters
 from ingest.failures import TIMED_OUT, AgentError, Closing, is_context_overflow
-from ingest.prompt import Line, compacted
+from ingest.prompt import PromptMessage, compacted
 from ingest.turns.conclusions import Conclusion, aborted, closed, failed, replied, with_text
 from ingest.turns.live import Interruption, LiveTurn
 from sessions.process.tasks import end_all
@@ -40,7 +40,7 @@ class Answering:
         self._timeout = timeout
         self._most = most
 
-    async def answer(self, turn: LiveTurn, lines: list[Line]) -> Conclusion:
+    async def answer(self, turn: LiveTurn, lines: list[PromptMessage]) -> Conclusion:
         """How the turn ends: with the agent's reply, or with what came between.
 
         Raises LaneLost.
@@ -64,7 +64,7 @@ class Answering:
         self._log(turn, error)
         return failed(turn, error, most=self._most)
 
-    async def _ask(self, turn: LiveTurn, lines: list[Line]) -> Reply:
+    async def _ask(self, turn: LiveTurn, lines: list[PromptMessage]) -> Reply:
         inbound = turn.inbound
         agent = self._agents.get(inbound.agent)
         if agent is None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Final
 
-from ingest.prompt import HistoryMessage, Line, build
+from ingest.prompt import HistoryMessage, PromptMessage, build
 from ingest.reads import History, SessionReads, fresh_history
 from ingest.turns.exits import Orphaned, RunBefore, Unavailable
 from ingest.turns.inbound import Inbound
@@ -34,7 +34,7 @@ class PromptReader:
         self._reads = reads
         self._since = time.monotonic()
 
-    async def read(self, turn: LiveTurn, hold: Hold) -> list[Line]:
+    async def read(self, turn: LiveTurn, hold: Hold) -> list[PromptMessage]:
         """The conversation up to the turn's message, with which those that join it are joined.
 
         Raises RunBefore, Orphaned, Unavailable, LaneLost, and Retryable if it cannot be read now.

@@ -25,7 +25,7 @@ from ingest.turns.exits import Left, Orphaned, RunBefore, Unavailable, check_sta
 from ingest.turns.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.turns.prompting import PromptReader
 from ingest.turns.publishing import TurnPublisher, is_from
-from ingest.turns.unavailable import CODE, Refusals, refusal_text
+from ingest.turns.unavailable import CODE, OwnerRefusals, refusal_text
 from sessions import times
 from sessions.errors import (
     InvalidEvent,
@@ -60,7 +60,7 @@ class TurnRunner:
         agents: Mapping[str, Agent],
         *,
         timeout: float = TURN_TIMEOUT,
-        refusals: Refusals | None = None,
+        refusals: OwnerRefusals | None = None,
         counters: Counters | None = None,
     ) -> None:
         self.counters = counters or Counters()
@@ -68,7 +68,7 @@ class TurnRunner:
         self._prompts = PromptReader(lanes, reads)
         self._publisher = TurnPublisher(lanes, reads)
         self._answering = Answering(agents, self.counters, timeout=timeout, most=lanes.max_content)
-        self._refusals = refusals or Refusals()
+        self._refusals = refusals or OwnerRefusals()
 
     async def run(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
         """Bring the turn from the stage that it is in to its end on the stream.

@@ -27,7 +27,7 @@ def refusal_text(session_id: str) -> str:
     return f"Session {session_id} cannot be used here; choose another session_id"
 
 
-class Refusals:
+class OwnerRefusals:
     """The messages that the store refused because their session is another agent's."""
 
     def __init__(self) -> None:
@@ -53,4 +53,4 @@ class Refusals:
         )
 
 
-__all__ = ["CODE", "NOTICE", "Refusals", "refusal_text"]
+__all__ = ["CODE", "NOTICE", "OwnerRefusals", "refusal_text"]

@@ -17,7 +17,7 @@ from sessions.models import Entry, Event, EventType, Poison, RawEntry, Reason, S
 from sessions.wire import DEFAULT_MAX_CONTENT
 
 
-class Row(NamedTuple):
+class VisibleMessage(NamedTuple):
     """A message that is visible."""
 
     id: str
@@ -26,7 +26,7 @@ class Row(NamedTuple):
     turn: str | None
 
 
-class Verdict(NamedTuple):
+class ExpectedOutcome(NamedTuple):
     """How an event ended: `applied`, `noop` or `dead`, and why."""
 
     outcome: str
@@ -43,8 +43,8 @@ class Expected:
     live: bool | None = None
     generation: int = 1
     name: str | None = None
-    rows: list[Row] = field(default_factory=list[Row])
-    outcomes: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
+    rows: list[VisibleMessage] = field(default_factory=list[VisibleMessage])
+    outcomes: dict[str, ExpectedOutcome] = field(default_factory=dict[str, ExpectedOutcome])
     letters: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
 
 
@@ -78,9 +78,11 @@ def _seen(model: Model) -> Expected:
         expected.live, expected.generation = stored.live, stored.shown.generation
         expected.name = stored.shown.name
         messages = [line.message for line in stored.lines]
-        expected.rows = [Row(one.id, one.role, one.content, one.turn) for one in messages]
+        expected.rows = [
+            VisibleMessage(one.id, one.role, one.content, one.turn) for one in messages
+        ]
     for event_id, known in model.events.items():
-        expected.outcomes[event_id] = Verdict(known.outcome.outcome, known.outcome.reason)
+        expected.outcomes[event_id] = ExpectedOutcome(known.outcome.outcome, known.outcome.reason)
     for letter in model.letters:
         reasons = expected.letters.setdefault(letter.shown.event_id or "", Counter())
         reasons[letter.shown.reason] += 1

@@ -37,7 +37,7 @@ class StoredMessage:
 
 
 @dataclass
-class StoredSession:
+class SessionRecord:
     """A session, or the tombstone of one; `number` grows with every session of the store."""
 
     number: int
@@ -101,7 +101,7 @@ def empty(key: str, generation: int, born: int) -> Session:
     )
 
 
-def take_labels(stored: StoredSession, event: Event) -> None:
+def take_labels(stored: SessionRecord, event: Event) -> None:
     """Owner and routing: the first owner stays, the last routing wins."""
     shown = stored.shown
     stored.shown = replace(

@@ -13,10 +13,10 @@ from typing import Final
 
 from proof.model.records import (
     ID_RETENTION,
+    SessionRecord,
     StoredEvent,
     StoredLetter,
     StoredMessage,
-    StoredSession,
     empty,
     is_answered,
     payload_of,
@@ -51,7 +51,7 @@ class Model:
         self.store_id: str | None = None
         self.lease = Lease(0, None, 0)
         self.cursor = StreamCursor(0, STREAM_START, 0, 0, 0)
-        self.sessions: dict[str, StoredSession] = {}
+        self.sessions: dict[str, SessionRecord] = {}
         self.events: dict[str, StoredEvent] = {}
         self.awaited: dict[tuple[str, str], int] = {}
         self.letters: list[StoredLetter] = []
@@ -61,7 +61,7 @@ class Model:
         self.bounds = LetterBounds()
         self.dropped = 0
 
-    def live(self, key: str) -> StoredSession | None:
+    def live(self, key: str) -> SessionRecord | None:
         """The session of this key, if it is not deleted."""
         stored = self.sessions.get(key)
         return stored if stored and stored.live else None
@@ -90,7 +90,7 @@ class Model:
         else:
             self._settle(entry, body)
 
-    def bury(self, stored: StoredSession, *, now: int) -> None:
+    def bury(self, stored: SessionRecord, *, now: int) -> None:
         """Delete a session; its tombstone keeps late events from bringing it back [4]."""
         self._now = now
         self._erase(stored, Reason.DELETED)
@@ -200,7 +200,7 @@ class Model:
             return None if (creates or early) and not event.if_exists else Reason.NO_SESSION
         return None
 
-    def _is_anothers(self, event: Event, stored: StoredSession) -> bool:
+    def _is_anothers(self, event: Event, stored: SessionRecord) -> bool:
         """Whether the session is another agent's than the event's, and stays it [10]."""
         shown = stored.shown
         if event.type is EventType.OWNER:
@@ -231,7 +231,7 @@ class Model:
         ]
         return min(same)[3] if same else own
 
-    def _is_stale(self, event: Event, stored: StoredSession) -> bool:
+    def _is_stale(self, event: Event, stored: SessionRecord) -> bool:
         """Whether the event's turn was opened in an earlier generation [4]."""
         opener = self.events.get(self._meant(event.turn, event) or "")
         return (
@@ -303,7 +303,7 @@ class Model:
                 self._say(stored, event, "assistant", event.close_with, turn, closes=True)
         return reason
 
-    def _take_back(self, event: Event, stored: StoredSession | None) -> Reason | None:
+    def _take_back(self, event: Event, stored: SessionRecord | None) -> Reason | None:
         """Remove exactly the target, or say why not [3]."""
         target_id = self._meant(event.target, event) or ""
         own = stored_id(event.target or "", event.by)
@@ -378,14 +378,14 @@ class Model:
         self._numbers += 1
         return self._numbers
 
-    def _open(self, event: Event) -> StoredSession:
+    def _open(self, event: Event) -> SessionRecord:
         """The session of the event; made, or made again, if there is none [4, 8]."""
         stored = self.sessions.get(event.session)
         if stored is None or not stored.live:
             born = self._now if event.at is None else min(event.at, self._now)
             fresh = empty(event.session, 1, born)
             if stored is None:
-                stored = StoredSession(self._next_number(), fresh)
+                stored = SessionRecord(self._next_number(), fresh)
             elif stored.shown.agent == event.agent:
                 before = stored.shown
                 fresh = replace(fresh, generation=before.generation, owned_from=before.owned_from)
@@ -400,7 +400,7 @@ class Model:
 
     def _say(
         self,
-        stored: StoredSession,
+        stored: SessionRecord,
         event: Event,
         role: str,
         content: str,
@@ -419,20 +419,20 @@ class Model:
         active = max(stored.shown.last_activity, min(at, self._now))
         stored.shown = replace(stored.shown, message_count=len(stored.lines), last_activity=active)
 
-    def _set_state(self, stored: StoredSession, event: Event, *, opens: str | None) -> None:
+    def _set_state(self, stored: SessionRecord, event: Event, *, opens: str | None) -> None:
         """Set the state where the event has one, and the turn that runs or failed."""
         if event.state is not None:
             turn = None if event.state == "idle" else event.turn or opens or stored.shown.turn
             since = self._now if event.state == "running" else None
             stored.shown = replace(stored.shown, state=event.state, turn=turn, state_since=since)
 
-    def _remove(self, stored: StoredSession, line: StoredMessage) -> None:
+    def _remove(self, stored: SessionRecord, line: StoredMessage) -> None:
         """Take a message out of its session."""
         stored.lines.remove(line)
         stored.shown = replace(stored.shown, message_count=len(stored.lines))
         self._forget(line, Reason.ALREADY_ROLLED_BACK)
 
-    def _erase(self, stored: StoredSession, how: Reason) -> None:
+    def _erase(self, stored: SessionRecord, how: Reason) -> None:
         """End a generation: no text of it remains [4, 9]."""
         for line in stored.lines:
             self._forget(line, how)

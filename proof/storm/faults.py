@@ -12,7 +12,7 @@ from typing import Final
 from harness.waiting import Stuck
 from proof.storm.journal import Journal
 from proof.storm.looks import Lane
-from proof.storm.system import System
+from proof.storm.system import StormSystem
 
 # Seconds that a frozen replica stays so, and that Redis stays away.
 FROZEN: Final = 30.0
@@ -66,13 +66,13 @@ class Death:
                 casualty.asked = next((at for at in runs if at > casualty.usable), None)
 
 
-async def kill(system: System, name: str) -> Death:
+async def kill(system: StormSystem, name: str) -> Death:
     """SIGKILL to a replica; returns when its sessions are usable. It is started again at once."""
     system.send(name, signal.SIGKILL)
     return await _suffer(system)
 
 
-async def freeze(system: System, name: str) -> Death:
+async def freeze(system: StormSystem, name: str) -> Death:
     """SIGSTOP to a replica, and SIGCONT when the others have long gone on without it."""
     pid = system.children.pids[name]
     system.send(name, signal.SIGSTOP)
@@ -87,7 +87,7 @@ async def freeze(system: System, name: str) -> Death:
     return death
 
 
-async def send_redis_away(system: System) -> float:
+async def send_redis_away(system: StormSystem) -> float:
     """End Redis, and start it again after a while; when it was back."""
     await system.children.end("redis")
     await asyncio.sleep(AWAY)
@@ -95,7 +95,7 @@ async def send_redis_away(system: System) -> float:
     return time.monotonic()
 
 
-async def _suffer(system: System) -> Death:
+async def _suffer(system: StormSystem) -> Death:
     at = time.monotonic()
     lanes, beats = await system.lanes.lanes(), await system.lanes.beats()
     dead = await _find_dead(system, beats)
@@ -104,7 +104,7 @@ async def _suffer(system: System) -> Death:
     return death
 
 
-async def _find_dead(system: System, before: dict[str, int]) -> str:
+async def _find_dead(system: StormSystem, before: dict[str, int]) -> str:
     """The one replica that beats no more."""
     silent = [*before]
     for _ in range(_BEATS):
@@ -129,7 +129,7 @@ def _casualties(lanes: dict[str, Lane], dead: str) -> Iterable[Casualty]:
         yield Casualty(session, turn, held and lane.stage == "opened", waiting, followed)
 
 
-async def _watch(system: System, death: Death) -> None:
+async def _watch(system: StormSystem, death: Death) -> None:
     """Note when each session was free of the dead replica, and its turn closed."""
     sessions = {casualty.session: casualty for casualty in death.casualties}
     open_turns = {casualty.turn: casualty for casualty in death.casualties if casualty.opened}

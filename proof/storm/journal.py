@@ -18,7 +18,7 @@ ALIAS: Final = "storm"
 AGENT: Final = "main"
 
 
-class Door(StrEnum):
+class Ingress(StrEnum):
     """Where a message comes in."""
 
     SOCKET = "socket"
@@ -27,12 +27,12 @@ class Door(StrEnum):
 
 
 @dataclass(frozen=True)
-class Message:
+class StormMessage:
     """A message that somebody sends; its name stands in its text and in its answer."""
 
     session: str
     number: int
-    door: Door
+    door: Ingress
 
     @property
     def name(self) -> str:
@@ -53,23 +53,23 @@ class Message:
     def key(self) -> str:
         """The session's key."""
         match self.door:
-            case Door.WEBHOOK:
+            case Ingress.WEBHOOK:
                 return f"webhook_{ALIAS}_{self.session}_{self.session}"
-            case Door.BOT:
+            case Ingress.BOT:
                 return f"telegram_{ALIAS}_{self.chat}_{self.session}"
-            case Door.SOCKET:
+            case Ingress.SOCKET:
                 return f"gw_{self.session}"
 
     @property
     def turn(self) -> str:
         """The id of its turn."""
         match self.door:
-            case Door.WEBHOOK:
+            case Ingress.WEBHOOK:
                 return derived_id("wh", ALIAS, self.name)
-            case Door.BOT:
+            case Ingress.BOT:
                 number = TOKEN.partition(":")[0]
                 return derived_id("tg", "bot", number, str(self.chat), str(self.place))
-            case Door.SOCKET:
+            case Ingress.SOCKET:
                 return derived_id("gw", "agent", AGENT, self.key, self.name)
 
     @property
@@ -84,7 +84,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Run:
+class AgentRun:
     """The agent was asked to answer a message; `lines` is the length of the prompt."""
 
     name: str
@@ -101,7 +101,7 @@ class Journal:
     answers after which one tries again, by their code; `surprises` those that should not be.
     """
 
-    runs: list[Run] = field(default_factory=list[Run])
+    runs: list[AgentRun] = field(default_factory=list[AgentRun])
     replies: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     ended: dict[str, str] = field(default_factory=dict[str, str])
     taken: set[str] = field(default_factory=set[str])
@@ -110,12 +110,12 @@ class Journal:
     redelivered: int = 0
     last_end: float = 0.0
 
-    def runs_of(self, key: str) -> list[Run]:
+    def runs_of(self, key: str) -> list[AgentRun]:
         """What the agent was asked in the session with that key, in order."""
         session = key.rpartition("_")[2]
         return [run for run in self.runs if run.name.partition("/")[0] == session]
 
-    def note_end(self, message: Message, text: str) -> None:
+    def note_end(self, message: StormMessage, text: str) -> None:
         """Its sender read this; a later reading must be the same."""
         told = self.ended.setdefault(message.name, text)
         if told != text:

@@ -17,9 +17,9 @@ from typing import Final
 from ingest.failures import INTERRUPTED
 from ingest.prompt import HISTORY
 from proof.evidence import Stored, database_of, read_store
-from proof.model.expected import Row
+from proof.model.expected import VisibleMessage
 from proof.storm.faults import Death
-from proof.storm.journal import Door, Journal, Message
+from proof.storm.journal import Ingress, Journal, StormMessage
 from proof.storm.system import BACKEND
 from sessions.store.sqlite.library import sqlite3
 
@@ -27,7 +27,7 @@ from sessions.store.sqlite.library import sqlite3
 USABLE_WITHIN: Final = 15.0
 
 
-class Broken(StrEnum):
+class StormFault(StrEnum):
     """A promise that was broken."""
 
     LOST = "lost"
@@ -45,10 +45,10 @@ class Broken(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class StormFinding:
     """One broken promise, in words."""
 
-    broken: Broken
+    broken: StormFault
     text: str
 
 
@@ -56,19 +56,19 @@ class Finding:
 class Evidence:
     """All that is looked at: `entries` are the ids on the stream, None where nobody asked it."""
 
-    messages: Sequence[Message]
+    messages: Sequence[StormMessage]
     journal: Journal
     deaths: Sequence[Death]
     entries: Counter[str] | None
     store: Stored
     states: Mapping[str, str]
-    interrupted: list[Message] = field(default_factory=list[Message])
+    interrupted: list[StormMessage] = field(default_factory=list[StormMessage])
 
     @classmethod
     def gathered(
         cls,
         workspace: Path,
-        messages: Sequence[Message],
+        messages: Sequence[StormMessage],
         journal: Journal,
         deaths: Sequence[Death],
         entries: Sequence[str] | None,
@@ -87,12 +87,12 @@ class Evidence:
         return {c.turn for death in self.deaths for c in death.casualties if c.turn is not None}
 
 
-def judge(evidence: Evidence) -> list[Finding]:
+def judge(evidence: Evidence) -> list[StormFinding]:
     """Every broken promise; none is what should be found."""
     for death in evidence.deaths:
         death.count_in_agent(evidence.journal)
-    found = [Finding(Broken.SURPRISE, text) for text in evidence.journal.surprises]
-    found += [Finding(Broken.LOST, text) for text in evidence.store.damage]
+    found = [StormFinding(StormFault.SURPRISE, text) for text in evidence.journal.surprises]
+    found += [StormFinding(StormFault.LOST, text) for text in evidence.store.damage]
     found += _check_sessions(evidence)
     for message in evidence.messages:
         found += _check_message(evidence, message)
@@ -102,64 +102,72 @@ def judge(evidence: Evidence) -> list[Finding]:
     return found
 
 
-def _check_sessions(evidence: Evidence) -> Iterator[Finding]:
+def _check_sessions(evidence: Evidence) -> Iterator[StormFinding]:
     sent = {message.turn for message in evidence.messages}
     for key, session in evidence.store.sessions.items():
         roles = [row.role for row in session.rows]
         if roles != ["user", "assistant"] * (len(roles) // 2):
-            yield Finding(Broken.ORDER, f"{key}: {' '.join(roles)}")
+            yield StormFinding(StormFault.ORDER, f"{key}: {' '.join(roles)}")
         if evidence.states.get(key) != "idle":
-            yield Finding(Broken.STATE, f"{key} is {evidence.states.get(key)}")
+            yield StormFinding(StormFault.STATE, f"{key} is {evidence.states.get(key)}")
         for row in session.rows:
             if row.turn not in sent:
-                yield Finding(Broken.DOUBLED, f"{key}: nobody sent {row.content!r}")
+                yield StormFinding(StormFault.DOUBLED, f"{key}: nobody sent {row.content!r}")
 
 
-def _check_message(evidence: Evidence, message: Message) -> Iterator[Finding]:
+def _check_message(evidence: Evidence, message: StormMessage) -> Iterator[StormFinding]:
     session = evidence.store.sessions.get(message.key)
     rows = [row for row in session.rows if row.turn == message.turn] if session else []
     if not rows:
-        yield Finding(Broken.LOST, f"{message.name} is not in the store")
+        yield StormFinding(StormFault.LOST, f"{message.name} is not in the store")
         return
     if [row.role for row in rows] != ["user", "assistant"] or rows[0].content != message.text:
-        yield Finding(Broken.DOUBLED, f"{message.name}: {[*map(_shown, rows)]}")
+        yield StormFinding(StormFault.DOUBLED, f"{message.name}: {[*map(_shown, rows)]}")
         return
     yield from _check_reply(evidence, message, rows[1])
     count = 1 if evidence.entries is None else evidence.entries[f"{message.turn}:reply"]
     if count != 1:
-        yield Finding(Broken.FENCE, f"{count} replies to {message.name} were published")
+        yield StormFinding(StormFault.FENCE, f"{count} replies to {message.name} were published")
 
 
-def _check_reply(evidence: Evidence, message: Message, reply: Row) -> Iterator[Finding]:
+def _check_reply(
+    evidence: Evidence, message: StormMessage, reply: VisibleMessage
+) -> Iterator[StormFinding]:
     if reply.content == INTERRUPTED:
         evidence.interrupted.append(message)
         if message.turn not in evidence.fallen:
-            yield Finding(Broken.INTERRUPTED, f"{message.name}: its replica lived")
+            yield StormFinding(StormFault.INTERRUPTED, f"{message.name}: its replica lived")
     elif reply.content != message.answer:
-        yield Finding(Broken.DOUBLED, f"{message.name} was answered {reply.content!r}")
+        yield StormFinding(StormFault.DOUBLED, f"{message.name} was answered {reply.content!r}")
     told = evidence.journal.ended.get(message.name)
     if told != reply.content:
-        yield Finding(Broken.TOLD, f"{message.name}: told {told!r}, stored {reply.content!r}")
-    if message.door is not Door.SOCKET:
+        yield StormFinding(
+            StormFault.TOLD, f"{message.name}: told {told!r}, stored {reply.content!r}"
+        )
+    if message.door is not Ingress.SOCKET:
         yield from _check_delivery(evidence, message, reply)
 
 
-def _check_delivery(evidence: Evidence, message: Message, reply: Row) -> Iterator[Finding]:
+def _check_delivery(
+    evidence: Evidence, message: StormMessage, reply: VisibleMessage
+) -> Iterator[StormFinding]:
     """One reply; a replica that dies between sending one and noting it leaves it to be repeated."""
     sent = evidence.journal.replies.get(message.turn, [])
     most = 2 if message.turn in evidence.fallen else 1
     if not 1 <= len(sent) <= most or {*sent} != {reply.content}:
-        yield Finding(Broken.REPLY, f"{message.name}: sent {sent}, stored {reply.content!r}")
+        yield StormFinding(
+            StormFault.REPLY, f"{message.name}: sent {sent}, stored {reply.content!r}"
+        )
 
 
-def _check_runs(evidence: Evidence) -> Iterator[Finding]:
+def _check_runs(evidence: Evidence) -> Iterator[StormFinding]:
     """The agent was asked once, after all that was said before; not at all in some interrupted."""
     runs = Counter(run.name for run in evidence.journal.runs)
     interrupted = {message.name for message in evidence.interrupted}
     for message in evidence.messages:
         fewest = 0 if message.name in interrupted else 1
         if not fewest <= runs[message.name] <= 1:
-            yield Finding(Broken.AGENT, f"{runs[message.name]} runs for {message.name}")
+            yield StormFinding(StormFault.AGENT, f"{runs[message.name]} runs for {message.name}")
     places = {
         row.content: place
         for session in evidence.store.sessions.values()
@@ -170,21 +178,21 @@ def _check_runs(evidence: Evidence) -> Iterator[Finding]:
         before = min(places.get(texts.get(run.name, ""), 0), HISTORY)
         if run.lines != before + 1:
             text = f"{run.name}: the agent read {run.lines - 1} messages of {before}"
-            yield Finding(Broken.AGENT, text)
+            yield StormFinding(StormFault.AGENT, text)
 
 
-def _check_letters(evidence: Evidence) -> Iterator[Finding]:
+def _check_letters(evidence: Evidence) -> Iterator[StormFinding]:
     for event_id, reasons in evidence.store.letters.items():
-        yield Finding(Broken.FENCE, f"dead letters of {event_id}: {dict(reasons)}")
+        yield StormFinding(StormFault.FENCE, f"dead letters of {event_id}: {dict(reasons)}")
 
 
-def _check_times(evidence: Evidence) -> Iterator[Finding]:
+def _check_times(evidence: Evidence) -> Iterator[StormFinding]:
     for death in evidence.deaths:
         for casualty in death.casualties:
             if casualty.usable > USABLE_WITHIN:
                 text = f"{casualty.session} was usable after {casualty.usable:.1f} s"
-                yield Finding(Broken.LATE, text)
+                yield StormFinding(StormFault.LATE, text)
 
 
-def _shown(row: Row) -> str:
+def _shown(row: VisibleMessage) -> str:
     return f"{row.role}: {row.content}"

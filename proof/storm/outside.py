@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from proof.botapi import TOKEN, BotApi
-from proof.storm.journal import AGENT, ALIAS, Journal, Run
+from proof.storm.journal import AGENT, ALIAS, AgentRun, Journal
 
 # What webhooks are signed with.
 SECRET: Final = "a secret that only storms know of"
@@ -27,7 +27,7 @@ SECRET: Final = "a secret that only storms know of"
 _NAME: Final = re.compile(r"message (\S+), please answer\Z")
 
 
-class Outside:
+class ExternalServers:
     """All servers, on one address. `held` sessions get no answer until they are let go."""
 
     def __init__(self, journal: Journal, *, seed: str, longest: float) -> None:
@@ -95,7 +95,7 @@ allowed_users = ["*"]
         if found is None:
             self.journal.surprises.append(f"the agent was asked {messages[-1]['content']!r}")
             return JSONResponse({"error": {"message": "no message"}}, 400)
-        self.journal.runs.append(Run(found[1], len(messages), time.monotonic()))
+        self.journal.runs.append(AgentRun(found[1], len(messages), time.monotonic()))
         return StreamingResponse(self._chunks(found[1]), media_type="text/event-stream")
 
     async def _chunks(self, name: str) -> AsyncGenerator[str]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from proof.storm.faults import Death
-from proof.storm.judge import Broken, Evidence, Finding
+from proof.storm.judge import Evidence, StormFault, StormFinding
 
 # Findings that are told in words.
 _EXAMPLES: Final = 12
@@ -19,13 +19,13 @@ _FULL: Final = "SESSION_QUEUE_FULL"
 
 
 @dataclass
-class Report:
+class StormReport:
     """What one storm showed. Seconds; `took` is from the first message to the last answer."""
 
     seed: str
     seconds: float = 0.0
     took: float = 0.0
-    findings: list[Finding] = field(default_factory=list[Finding])
+    findings: list[StormFinding] = field(default_factory=list[StormFinding])
     figures: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
@@ -37,7 +37,7 @@ class Report:
         """Take the figures over; of nine messages at once one must have been refused, twice."""
         if [*refused] != [_FULL, _FULL]:
             text = f"nine messages at once, by socket and by webhook: refused {[*refused]}"
-            self.findings.append(Finding(Broken.SURPRISE, text))
+            self.findings.append(StormFinding(StormFault.SURPRISE, text))
         journal = evidence.journal
         self.figures = {
             "sessions": len(evidence.store.sessions),

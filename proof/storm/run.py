@@ -13,12 +13,19 @@ from typing import Any, Final
 
 from harness.waiting import Stuck
 from proof.storm.faults import Death, freeze, kill, send_redis_away
-from proof.storm.journal import Door, Journal, Message
-from proof.storm.judge import Broken, Evidence, Finding, judge
-from proof.storm.outside import Outside
-from proof.storm.report import Report
-from proof.storm.senders import Gate, HookLine, Line, Refused, Sender, WebLine
-from proof.storm.system import REPLICAS, System
+from proof.storm.journal import Ingress, Journal, StormMessage
+from proof.storm.judge import Evidence, StormFault, StormFinding, judge
+from proof.storm.outside import ExternalServers
+from proof.storm.report import StormReport
+from proof.storm.senders import (
+    Sender,
+    SendRefused,
+    SocketTransport,
+    Transport,
+    WebhookClient,
+    WebhookTransport,
+)
+from proof.storm.system import REPLICAS, StormSystem
 
 # Shares of all messages that have their answer when a replica is killed, when one is frozen, and
 # when Redis goes away; each at the earliest when the fault before it is over.
@@ -50,18 +57,18 @@ class Storm:
     """A running storm."""
 
     plan: Plan
-    system: System
-    outside: Outside
+    system: StormSystem
+    outside: ExternalServers
     journal: Journal
-    gates: Sequence[Gate]
-    messages: list[Message] = field(default_factory=list[Message])
+    gates: Sequence[WebhookClient]
+    messages: list[StormMessage] = field(default_factory=list[StormMessage])
     deaths: list[Death] = field(default_factory=list[Death])
     refused: list[str] = field(default_factory=list[str])
     goes_on: float = 0.0
 
     async def rage(self) -> None:
         """All of it; returns when every message has its answer."""
-        await asyncio.gather(*(self._send_nine(door) for door in (Door.SOCKET, Door.WEBHOOK)))
+        await asyncio.gather(*(self._send_nine(door) for door in (Ingress.SOCKET, Ingress.WEBHOOK)))
         conversations = [self._messages_of(number) for number in range(self.plan.sessions)]
         async with asyncio.TaskGroup() as tasks:
             for messages in conversations:
@@ -69,21 +76,21 @@ class Storm:
             tasks.create_task(self._do_harm())
         await self._deliver_late()
 
-    def _messages_of(self, number: int) -> list[Message]:
+    def _messages_of(self, number: int) -> list[StormMessage]:
         """Every second session is one of the webhook's."""
         found = [
-            Message(f"s{number}", place, Door.WEBHOOK if number % 2 else Door.SOCKET)
+            StormMessage(f"s{number}", place, Ingress.WEBHOOK if number % 2 else Ingress.SOCKET)
             for place in range(self.plan.messages)
         ]
         self.messages += found
         return found
 
-    def _line(self, door: Door) -> Line:
-        if door is Door.WEBHOOK:
-            return HookLine(self.gates, self.outside, self.journal)
-        return WebLine(self.system.urls, self.system.token, self.journal)
+    def _line(self, door: Ingress) -> Transport:
+        if door is Ingress.WEBHOOK:
+            return WebhookTransport(self.gates, self.outside, self.journal)
+        return SocketTransport(self.system.urls, self.system.token, self.journal)
 
-    async def _send(self, messages: Sequence[Message]) -> None:
+    async def _send(self, messages: Sequence[StormMessage]) -> None:
         first = messages[0]
         chance = random.Random(f"{self.plan.seed}/{first.session}")
         line = self._line(first.door)
@@ -92,11 +99,11 @@ class Storm:
 
     # -- nine at once ------------------------------------------------------------------------
 
-    async def _send_nine(self, door: Door) -> None:
+    async def _send_nine(self, door: Ingress) -> None:
         """One session gets nine messages at once while its agent thinks: one has no place."""
-        session = "hooknine" if door is Door.WEBHOOK else "webnine"
+        session = "hooknine" if door is Ingress.WEBHOOK else "webnine"
         line = self._line(door)
-        messages = [Message(session, place, door) for place in range(9)]
+        messages = [StormMessage(session, place, door) for place in range(9)]
         held = self.outside.held[session] = asyncio.Event()
         tasks = {
             asyncio.create_task(line.deliver(message, message.number % len(REPLICAS))): message
@@ -109,7 +116,7 @@ class Storm:
             try:
                 self.journal.note_end(message, await task)
                 self.messages.append(message)
-            except Refused as refusal:
+            except SendRefused as refusal:
                 self.refused.append(str(refusal))
         await line.close()
 
@@ -148,26 +155,26 @@ class Storm:
         chosen = [m for m in self.messages if m.turn in fallen or chance.random() < _LATE]
         await asyncio.gather(*(self._again(message, chance.randrange(3)) for message in chosen))
 
-    async def _again(self, message: Message, replica: int) -> None:
+    async def _again(self, message: StormMessage, replica: int) -> None:
         line = self._line(message.door)
         self.journal.redelivered += 1
-        with suppress(Refused):
+        with suppress(SendRefused):
             self.journal.note_end(message, await line.deliver(message, replica))
         await line.close()
 
 
-async def run(plan: Plan) -> Report:
+async def run(plan: Plan) -> StormReport:
     """Let it storm, and judge what is left."""
     began = time.monotonic()
     journal = Journal()
-    outside = Outside(journal, seed=plan.seed, longest=plan.longest_answer)
-    report = Report(plan.seed)
+    outside = ExternalServers(journal, seed=plan.seed, longest=plan.longest_answer)
+    report = StormReport(plan.seed)
     async with (
         outside.served(),
-        System.running(plan.folder, outside=outside) as system,
+        StormSystem.running(plan.folder, outside=outside) as system,
         AsyncExitStack() as stack,
     ):
-        gates = [await stack.enter_async_context(Gate.opened(url)) for url in system.urls]
+        gates = [await stack.enter_async_context(WebhookClient.opened(url)) for url in system.urls]
         storm = Storm(plan, system, outside, journal, gates)
         entries: list[str] | None = None
         try:
@@ -175,9 +182,9 @@ async def run(plan: Plan) -> Report:
             report.took = journal.last_end - began
             entries = await system.quiet()
         except Stuck as error:
-            report.findings.append(Finding(Broken.STUCK, str(error)))
+            report.findings.append(StormFinding(StormFault.STUCK, str(error)))
         ends = [f"{end.name} ended with {end.code}" for end in system.children.by_themselves]
-    report.findings += [Finding(Broken.SURPRISE, text) for text in ends]
+    report.findings += [StormFinding(StormFault.SURPRISE, text) for text in ends]
     evidence = Evidence.gathered(system.workspace, storm.messages, journal, storm.deaths, entries)
     report.findings += judge(evidence)
     report.tell(evidence, refused=storm.refused, goes_on=storm.goes_on)

@@ -22,8 +22,8 @@ from websockets.exceptions import WebSocketException
 
 from ingest.channels.webhook import sign
 from ingest.failures import INTERRUPTED
-from proof.storm.journal import ALIAS, Journal, Message
-from proof.storm.outside import SECRET, Outside
+from proof.storm.journal import ALIAS, Journal, StormMessage
+from proof.storm.outside import SECRET, ExternalServers
 
 # Messages of a session that are on their way at once: by webhook more than a lane takes, by
 # WebSocket as many as a person might have windows open.
@@ -52,17 +52,17 @@ _SETTLED: Final = frozenset({"SESSION_QUEUE_FULL", "SESSION_QUEUE_TIMEOUT", "RAT
 _NOWHERE: Final = "The message got no reply; send it again"
 
 
-class Refused(Exception):
+class SendRefused(Exception):
     """The message may be sent again; the text is the code."""
 
 
-class Line(Protocol):
+class Transport(Protocol):
     """A way to send messages; `at_once` is how many are on their way at a time."""
 
     at_once: int
 
-    async def deliver(self, message: Message, replica: int) -> str:
-        """Send it to that replica; the answer. Raises Refused."""
+    async def deliver(self, message: StormMessage, replica: int) -> str:
+        """Send it to that replica; the answer. Raises SendRefused."""
         ...
 
     async def close(self) -> None:
@@ -70,7 +70,7 @@ class Line(Protocol):
         ...
 
 
-class WebLine:
+class SocketTransport:
     """One session's sockets. Each carries one message at a time: errors do not name theirs."""
 
     at_once = _AT_ONCE_BY_SOCKET
@@ -81,13 +81,13 @@ class WebLine:
         self._journal = journal
         self._idle: dict[int, list[_Socket]] = {}
 
-    async def deliver(self, message: Message, replica: int) -> str:
+    async def deliver(self, message: StormMessage, replica: int) -> str:
         """Ask over a socket of that replica."""
         try:
             async with asyncio.timeout(_PATIENCE), self._socket(message, replica) as socket:
                 return await socket.ask(message)
         except (OSError, WebSocketException, TimeoutError) as error:
-            raise Refused(f"cut off ({type(error).__name__})") from error
+            raise SendRefused(f"cut off ({type(error).__name__})") from error
 
     async def close(self) -> None:
         """Close the sockets that nobody uses."""
@@ -95,7 +95,7 @@ class WebLine:
             await socket.connection.close()
 
     @asynccontextmanager
-    async def _socket(self, message: Message, replica: int) -> AsyncGenerator[_Socket]:
+    async def _socket(self, message: StormMessage, replica: int) -> AsyncGenerator[_Socket]:
         """One that is free; it is used again where nothing is left open on it."""
         idle = self._idle.setdefault(replica, [])
         socket = idle.pop() if idle else await self._open(message, replica)
@@ -103,14 +103,14 @@ class WebLine:
             yield socket
         except BaseException as error:
             # Whatever it is, being cancelled too: an answer may still come on this socket.
-            if isinstance(error, Refused) and str(error) in _SETTLED:
+            if isinstance(error, SendRefused) and str(error) in _SETTLED:
                 idle.append(socket)
             else:
                 socket.connection.transport.abort()
             raise
         idle.append(socket)
 
-    async def _open(self, message: Message, replica: int) -> _Socket:
+    async def _open(self, message: StormMessage, replica: int) -> _Socket:
         url = self._urls[replica].replace("http", "ws", 1)
         connection = await connect(
             f"{url}/ws/chat?agent=main&session_id={message.session}",
@@ -141,7 +141,7 @@ class _Socket:
         await connection.send('{"type":"connect"}')
         return cls(connection, journal, watches=start.get("state") == "running")
 
-    async def ask(self, message: Message) -> str:
+    async def ask(self, message: StormMessage) -> str:
         """Send the message and wait for its end."""
         frame = {"type": "message", "id": message.name, "content": message.text}
         await self.connection.send(json.dumps(frame))
@@ -150,8 +150,8 @@ class _Socket:
             if end is not None:
                 return end
 
-    def _end_of(self, message: Message, frame: dict[str, Any]) -> str | None:
-        """The end of our message, if the frame is that; raises Refused."""
+    def _end_of(self, message: StormMessage, frame: dict[str, Any]) -> str | None:
+        """The end of our message, if the frame is that; raises SendRefused."""
         if frame["type"] == "done":
             if frame["full_response"] == message.answer:
                 return message.answer
@@ -160,39 +160,41 @@ class _Socket:
             return self._end_by_error(message, frame)
         return None
 
-    def _end_by_error(self, message: Message, frame: dict[str, Any]) -> str:
+    def _end_by_error(self, message: StormMessage, frame: dict[str, Any]) -> str:
         code, text = frame.get("code"), frame["message"]
         if code in _RETRYABLE or text == _NOWHERE:
-            raise Refused(str(code) if code in _RETRYABLE else "no reply")
+            raise SendRefused(str(code) if code in _RETRYABLE else "no reply")
         if self._watches and text == INTERRUPTED:
-            raise Refused("whose end?")
+            raise SendRefused("whose end?")
         if text != INTERRUPTED:
             self._journal.surprises.append(f"{message.name} was answered {code}: {text}")
-            raise Refused(str(code))
+            raise SendRefused(str(code))
         return INTERRUPTED
 
 
-class HookLine:
+class WebhookTransport:
     """The platform's door: posts, and waits for the reply to be posted back."""
 
     at_once = _AT_ONCE_BY_WEBHOOK
 
-    def __init__(self, gates: Sequence[Gate], outside: Outside, journal: Journal) -> None:
+    def __init__(
+        self, gates: Sequence[WebhookClient], outside: ExternalServers, journal: Journal
+    ) -> None:
         self._gates = gates
         self._outside = outside
         self._journal = journal
 
-    async def deliver(self, message: Message, replica: int) -> str:
+    async def deliver(self, message: StormMessage, replica: int) -> str:
         """Post until one takes it; the reply that comes back."""
         try:
             answer = await self._gates[replica].post(message)
         except httpx.HTTPError as error:
-            raise Refused(f"cut off ({type(error).__name__})") from error
+            raise SendRefused(f"cut off ({type(error).__name__})") from error
         if answer.status_code in (429, 503):
-            raise Refused(answer.json()["code"].upper())
+            raise SendRefused(answer.json()["code"].upper())
         if answer.status_code != HTTPStatus.OK:
             self._journal.surprises.append(f"{message.name}: {answer.status_code} {answer.text}")
-            raise Refused(str(answer.status_code))
+            raise SendRefused(str(answer.status_code))
         self._journal.taken.add(message.name)
         return await self._outside.reply_to(message.turn)
 
@@ -200,7 +202,7 @@ class HookLine:
         """The clients are others' as well."""
 
 
-def _signed(message: Message, body: bytes) -> dict[str, str]:
+def _signed(message: StormMessage, body: bytes) -> dict[str, str]:
     stamp = str(int(time.time()))
     return {
         "webhook-id": message.name,
@@ -209,7 +211,7 @@ def _signed(message: Message, body: bytes) -> dict[str, str]:
     }
 
 
-class Gate:
+class WebhookClient:
     """The platform's way to one replica, for all sessions: a few requests at a time."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
@@ -218,14 +220,14 @@ class Gate:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, url: str) -> AsyncGenerator[Gate]:
+    async def opened(cls, url: str) -> AsyncGenerator[WebhookClient]:
         """With connections of its own."""
         async with httpx.AsyncClient(
             base_url=url, timeout=_POST_TIMEOUT, trust_env=False
         ) as client:
             yield cls(client)
 
-    async def post(self, message: Message) -> httpx.Response:
+    async def post(self, message: StormMessage) -> httpx.Response:
         """Post a signed message."""
         body = json.dumps({"sender": message.session, "content": message.text}).encode()
         async with self._slots:
@@ -234,16 +236,16 @@ class Gate:
             )
 
 
-class BotLine:
+class BotTransport:
     """One person's chat with the bot, which fetches what is said there: no replica is chosen."""
 
     at_once = 1
 
-    def __init__(self, outside: Outside) -> None:
+    def __init__(self, outside: ExternalServers) -> None:
         self._bot = outside.bot
         self._journal = outside.journal
 
-    async def deliver(self, message: Message, replica: int) -> str:
+    async def deliver(self, message: StormMessage, replica: int) -> str:
         """Say it, and read what the bot says next."""
         user = {"id": message.chat, "is_bot": False, "first_name": "P", "username": message.session}
         self._bot.say(message.text, chat=message.chat, user=user, message=message.place)
@@ -258,14 +260,16 @@ class BotLine:
 class Sender:
     """Sends the messages of one session, as many at once as it may, and some of them twice."""
 
-    def __init__(self, line: Line, journal: Journal, chance: random.Random, replicas: int) -> None:
+    def __init__(
+        self, line: Transport, journal: Journal, chance: random.Random, replicas: int
+    ) -> None:
         self._line = line
         self._journal = journal
         self._chance = chance
         self._replicas = replicas
         self._slots = asyncio.Semaphore(line.at_once)
 
-    async def send_all(self, messages: Sequence[Message]) -> None:
+    async def send_all(self, messages: Sequence[StormMessage]) -> None:
         """Return when every message, and every second try of one, has its answer."""
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -276,25 +280,25 @@ class Sender:
         finally:
             await self._line.close()
 
-    async def _send(self, message: Message) -> None:
+    async def _send(self, message: StormMessage) -> None:
         async with self._slots:
             await self.send(message)
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: StormMessage) -> None:
         """Return when the message has its answer."""
         self._journal.note_end(message, await self._insist(message))
 
-    async def _send_again(self, message: Message) -> None:
+    async def _send_again(self, message: StormMessage) -> None:
         """Once more, at any moment: before, during or after its turn, here or there."""
         await asyncio.sleep(self._chance.uniform(0.0, _AGAIN_WITHIN))
         self._journal.redelivered += 1
         self._journal.note_end(message, await self._insist(message))
 
-    async def _insist(self, message: Message) -> str:
+    async def _insist(self, message: StormMessage) -> str:
         while True:
             try:
                 replica = self._chance.randrange(self._replicas)
                 return await self._line.deliver(message, replica)
-            except Refused as refusal:
+            except SendRefused as refusal:
                 self._journal.refusals[str(refusal)] += 1
             await asyncio.sleep(self._chance.uniform(*_PAUSE))

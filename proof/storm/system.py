@@ -14,7 +14,7 @@ from harness.services import free_port, module_argv
 from harness.waiting import Stuck, wait_until
 from proof.ground import Ground, workspace_in
 from proof.storm.looks import LaneProbe
-from proof.storm.outside import Outside
+from proof.storm.outside import ExternalServers
 from sessions.access.tokens import ensure_admin_token
 from sessions.process.lifeline import LIFELINE_VARIABLE
 from sessions.process.progress import PROGRESS_VARIABLE
@@ -26,7 +26,7 @@ _WITHIN: Final = 60.0
 _LOOK: Final = 0.1
 
 
-class System:
+class StormSystem:
     """Made by `running`; ended with its block. Whatever ends by itself is started again."""
 
     def __init__(self, ground: Ground) -> None:
@@ -43,7 +43,7 @@ class System:
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, folder: Path, *, outside: Outside, backend: str = BACKEND
+        cls, folder: Path, *, outside: ExternalServers, backend: str = BACKEND
     ) -> AsyncGenerator[Self]:
         """A system that takes messages; `outside` are its model and its platforms."""
         async with Ground.opened(folder, backend) as ground:
@@ -51,7 +51,7 @@ class System:
             await system._start(outside)
             yield system
 
-    async def _start(self, outside: Outside) -> None:
+    async def _start(self, outside: ExternalServers) -> None:
         (self._config).write_text(outside.settings())
         await self.start_redis()
         await self._keep("worker", "worker")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from sessions.access.seats import Seats
+from sessions.access.seats import ChannelAgents
 from sessions.access.tokens import Principal
 from sessions.errors import AccessRefused
 from sessions.ids import space_in, space_of, stored_id
@@ -25,7 +25,7 @@ class Access:
     """The rules for one settings object."""
 
     def __init__(self, settings: Settings) -> None:
-        self.seats = Seats(settings)
+        self.seats = ChannelAgents(settings)
         self._agents = settings.agents
 
     # -- sessions ----------------------------------------------------------------------------

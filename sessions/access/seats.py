@@ -18,7 +18,7 @@ from sessions.text import sanitize_key
 CLI: Final = "cli"
 
 
-class Seats:
+class ChannelAgents:
     """The channels of one settings object, and the agents that have them."""
 
     def __init__(self, settings: Settings) -> None:

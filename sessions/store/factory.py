@@ -48,13 +48,13 @@ def local_store(workspace_dir: str | Path, backend: str) -> LocalStore | None:
     """
     workspace = Path(workspace_dir)
     if backend == "sqlite":
-        from sessions.store.sqlite.local import SqliteStore
+        from sessions.store.sqlite.local import LocalSqliteStore
 
-        return SqliteStore(workspace)
+        return LocalSqliteStore(workspace)
     if backend == "jsonl":
-        from sessions.store.jsonl.local import JsonlStore
+        from sessions.store.jsonl.local import LocalJsonlStore
 
-        return JsonlStore(workspace)
+        return LocalJsonlStore(workspace)
     raise _unknown(backend)
 
 

@@ -60,7 +60,7 @@ class StreamFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class RedisMemory:
     """Redis' memory in bytes; `limit` 0 is none. `stream` estimates the stream's share."""
 
     used: int
@@ -259,7 +259,7 @@ class TurnStream:
         oldest = times.now() // times.SECOND - STANDBY_SEEN
         return sorted(name.decode() for name, seen in noted.items() if int(seen) >= oldest)
 
-    async def memory(self) -> Memory:
+    async def memory(self) -> RedisMemory:
         """How full Redis is. A reader asks now and then: a small stream is read in fewer calls."""
         info: dict[str, Any] = await self._ask(
             lambda: self._redis.execute_command("INFO", "memory")
@@ -268,7 +268,7 @@ class TurnStream:
         if is_small(stream):
             stream = await self._usage("SAMPLES", 0)
         self._chunk_size.learn_stream(stream)
-        return Memory(info["used_memory"], info.get("maxmemory", 0), stream)
+        return RedisMemory(info["used_memory"], info.get("maxmemory", 0), stream)
 
     async def _usage(self, *how: str | int) -> int:
         usage = await self._ask(lambda: self._redis.execute_command("MEMORY USAGE", self.key, *how))
@@ -297,4 +297,4 @@ def _lua(name: str) -> str:
     )
 
 
-__all__ = ["BLOCK_MS", "Memory", "StreamFacts", "TurnStream"]
+__all__ = ["BLOCK_MS", "RedisMemory", "StreamFacts", "TurnStream"]

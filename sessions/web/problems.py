@@ -75,7 +75,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProblemRow:
     """How one class of errors is answered.
 
     `text` replaces the error's own text if that may say too much. `retry_after` is in seconds, for
@@ -91,30 +91,30 @@ class Row:
 
 # The caller has to change something: sent again as it is, it would be refused again.
 _WRONG: Final = (
-    Row(Unauthorized, 401, "unauthorized"),
-    Row(WrongSignature, 401, "wrong_signature"),
-    Row(OldTimestamp, 401, "old_timestamp"),
-    Row(UnknownTool, 404, "unknown_tool"),
-    Row(NotFound, 404, "not_found"),
-    Row(PositionLost, 410, "position_lost"),
-    Row(BodyTooLarge, 413, "body_too_large"),
-    Row(IncompleteBody, 400, "incomplete_body"),
-    Row(InvalidJson, 400, "invalid_json"),
-    Row(BrokenPayload, 400, "broken_payload"),
-    Row(InvalidBody, 422, "invalid_body"),
-    Row(InvalidRequest, 422, "invalid_argument"),
-    Row(SearchInterrupted, 422, "search_too_slow"),
+    ProblemRow(Unauthorized, 401, "unauthorized"),
+    ProblemRow(WrongSignature, 401, "wrong_signature"),
+    ProblemRow(OldTimestamp, 401, "old_timestamp"),
+    ProblemRow(UnknownTool, 404, "unknown_tool"),
+    ProblemRow(NotFound, 404, "not_found"),
+    ProblemRow(PositionLost, 410, "position_lost"),
+    ProblemRow(BodyTooLarge, 413, "body_too_large"),
+    ProblemRow(IncompleteBody, 400, "incomplete_body"),
+    ProblemRow(InvalidJson, 400, "invalid_json"),
+    ProblemRow(BrokenPayload, 400, "broken_payload"),
+    ProblemRow(InvalidBody, 422, "invalid_body"),
+    ProblemRow(InvalidRequest, 422, "invalid_argument"),
+    ProblemRow(SearchInterrupted, 422, "search_too_slow"),
 )
 # Full: there is room again when the worker has caught up, or when what waits has had its turn.
 _FULL: Final = (
-    Row(ShareFull, 429, "agent_share_full"),
-    Row(LaneFull, 429, "session_queue_full"),
-    Row(StreamFull, 503, "stream_full"),
+    ProblemRow(ShareFull, 429, "agent_share_full"),
+    ProblemRow(LaneFull, 429, "session_queue_full"),
+    ProblemRow(StreamFull, 503, "stream_full"),
 )
 # Broken: a person has to act, as the log says.
 _BROKEN: Final = (
-    Row(StoreMismatch, 503, "store_mismatch"),
-    Row(
+    ProblemRow(StoreMismatch, 503, "store_mismatch"),
+    ProblemRow(
         RedisRefused,
         503,
         "redis_refused",
@@ -124,15 +124,17 @@ _BROKEN: Final = (
 )
 # Busy: others are at work, or something does not answer for now.
 _BUSY: Final = (
-    Row(TooManySearches, 429, "too_many_searches"),
-    Row(TooManyWaiting, 429, "too_many_waiting"),
-    Row(Busy, 503, "busy"),
-    Row(StoreBehind, 503, "store_behind"),
-    Row(NotConfirmed, 503, "not_confirmed"),
-    Row(StreamUnavailable, 503, "stream_unavailable", "Redis does not answer; try again"),
-    Row(StoreUnavailable, 503, "store_unavailable", "the store cannot be read now; try again"),
-    Row(ApiUnavailable, 503, "api_unavailable", "the api does not answer; try again"),
-    Row(Retryable, 503, "unavailable", "this is not possible now; try again"),
+    ProblemRow(TooManySearches, 429, "too_many_searches"),
+    ProblemRow(TooManyWaiting, 429, "too_many_waiting"),
+    ProblemRow(Busy, 503, "busy"),
+    ProblemRow(StoreBehind, 503, "store_behind"),
+    ProblemRow(NotConfirmed, 503, "not_confirmed"),
+    ProblemRow(StreamUnavailable, 503, "stream_unavailable", "Redis does not answer; try again"),
+    ProblemRow(
+        StoreUnavailable, 503, "store_unavailable", "the store cannot be read now; try again"
+    ),
+    ProblemRow(ApiUnavailable, 503, "api_unavailable", "the api does not answer; try again"),
+    ProblemRow(Retryable, 503, "unavailable", "this is not possible now; try again"),
 )
 # The first match counts, so that a class stands before the one that it is derived from.
 TABLE: Final = (*_WRONG, *_FULL, *_BROKEN, *_BUSY)
@@ -191,7 +193,7 @@ def _listed(error: Exception) -> Problem:
     return _INTERNAL
 
 
-def _shown(error: Exception, row: Row) -> Problem:
+def _shown(error: Exception, row: ProblemRow) -> Problem:
     if row.text is not None:
         log.warning("answered %s: %s", row.code, error)
     return Problem(
@@ -205,7 +207,7 @@ def _details(error: Exception) -> dict[str, Any]:
     return {"id": error.event_id} if isinstance(error, NotConfirmed) else {}
 
 
-def _headers(error: Exception, row: Row) -> dict[str, str]:
+def _headers(error: Exception, row: ProblemRow) -> dict[str, str]:
     if isinstance(error, Unauthorized):
         return {"www-authenticate": "Bearer"}
     wait = error.retry_after if isinstance(error, Retryable) else row.retry_after

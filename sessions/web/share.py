@@ -18,7 +18,7 @@ from sessions.errors import Retryable, ShareFull
 from sessions.models import Event, Position
 from sessions.process.settings import OwnSettings
 from sessions.stream.turns import PUBLISH_PATIENCE, TurnStream
-from sessions.web.edge.refusals import Refusal, Refusals
+from sessions.web.edge.refusals import Limit, RefusalCounts
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class _Outstanding:
 class Share:
     """Publishes for agents within their shares. Safe for concurrent use in one event loop."""
 
-    def __init__(self, stream: TurnStream, settings: OwnSettings, refusals: Refusals) -> None:
+    def __init__(self, stream: TurnStream, settings: OwnSettings, refusals: RefusalCounts) -> None:
         self._stream = stream
         self._most_entries = settings.max_share_entries
         self._most_size = settings.max_share_bytes
@@ -110,7 +110,7 @@ class Share:
         await asyncio.sleep(_HOLD)
         await self._look()
         if not self._fits(agent, entries, size):
-            self._refusals.count(Refusal.SHARE)
+            self._refusals.count(Limit.SHARE)
             raise ShareFull(self._agents[agent].entries)
 
     def _fits(self, agent: str, entries: int, size: int) -> bool:

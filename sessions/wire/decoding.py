@@ -13,7 +13,7 @@ from sessions.wire.fields import DEFAULT_MAX_CONTENT, MAX_SESSION, VERSION, inva
 from sessions.wire.framing import frame
 from sessions.wire.needs import complete
 from sessions.wire.payloads import digest, payload_digests
-from sessions.wire.shapes import Shape, shape_of
+from sessions.wire.shapes import EntryShape, shape_of
 
 _VERSION: Final = VERSION.encode()
 # The values of an event that has no field at all, and a place for the ones that nobody keeps.
@@ -101,7 +101,7 @@ def parse(fields: Mapping[str, str], *, max_content: int = DEFAULT_MAX_CONTENT) 
     return event
 
 
-def _events(shape: Shape, columns: Sequence[Sequence[bytes]]) -> list[Event]:
+def _events(shape: EntryShape, columns: Sequence[Sequence[bytes]]) -> list[Event]:
     """The events of UTF-8 fields: the one validator behind every door.
 
     A column has the values that one field has in each of them. Raises InvalidEvent for the first

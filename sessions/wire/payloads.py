@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from sessions.models import Event, EventType
-from sessions.wire.shapes import Payload, Shape
+from sessions.wire.shapes import EntryShape, Payload
 
 # Found once: an attribute of an enumeration costs as much as a call.
 _DEAD_EVENT: Final = EventType.DEAD
 
 
 def payload_digests(
-    events: Sequence[Event], shape: Shape, columns: Sequence[Sequence[bytes]]
+    events: Sequence[Event], shape: EntryShape, columns: Sequence[Sequence[bytes]]
 ) -> list[bytes]:
     """For each event 16 bytes that two share exactly when rule 1 calls them the same payload."""
     digests = _digests(shape.payload, columns)

@@ -21,7 +21,7 @@ _DEAD_PAYLOAD: Final = tuple(name for name in _PAYLOAD if name != b"session")
 Payload = tuple[bytes, list[int]]
 
 
-class Shape(NamedTuple):
+class EntryShape(NamedTuple):
     """How entries with the same field names, in the same order, are read.
 
     `version` is the place of `v`; `fields` holds each other field's place, name, bounds, place
@@ -35,7 +35,7 @@ class Shape(NamedTuple):
     may_be_dead: bool
 
 
-def shape_of(names: tuple[bytes, ...], max_content: int) -> Shape:
+def shape_of(names: tuple[bytes, ...], max_content: int) -> EntryShape:
     """How entries with these names of fields are read; raises InvalidEvent if one comes twice."""
     try:
         return _known_shape(names, max_content)
@@ -46,16 +46,16 @@ def shape_of(names: tuple[bytes, ...], max_content: int) -> Shape:
 # A producer writes its fields in one order. Only names of the contract are kept: a stranger's may
 # have megabytes.
 @lru_cache(maxsize=64)
-def _known_shape(names: tuple[bytes, ...], max_content: int) -> Shape:
+def _known_shape(names: tuple[bytes, ...], max_content: int) -> EntryShape:
     for name in names:
         RULES[name]
     return _shape(names, max_content)
 
 
-def _shape(names: tuple[bytes, ...], max_content: int) -> Shape:
+def _shape(names: tuple[bytes, ...], max_content: int) -> EntryShape:
     if len({*names}) != len(names):
         raise InvalidEvent(Reason.UNDECODABLE, "a field is given twice")
-    return Shape(
+    return EntryShape(
         names.index(b"v") if b"v" in names else None,
         [
             (

@@ -18,7 +18,7 @@ from sessions.store.jsonl.backend import JsonlBackend
 from sessions.store.jsonl.rebuild import rebuild_index
 from sessions.store.sqlite.connection import WritingConnection
 from tests.events import delete, reset, rollback, user
-from tests.stores import Clock, Leader, lead
+from tests.stores import Clock, LeadingBackend, lead
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def store(workspace: Path, clock: Clock) -> AsyncIterator[Leader]:
+async def store(workspace: Path, clock: Clock) -> AsyncIterator[LeadingBackend]:
     """A leading jsonl backend on a new store."""
     async with JsonlBackend(workspace, mode="write", clock=clock) as backend:
         yield await lead(backend, clock)
@@ -43,14 +43,14 @@ def files(workspace: Path) -> dict[str, list[dict[str, object]]]:
 
 
 @asynccontextmanager
-async def again(store: Leader, workspace: Path) -> AsyncIterator[Leader]:
+async def again(store: LeadingBackend, workspace: Path) -> AsyncIterator[LeadingBackend]:
     """Another process that takes the lead after the first one died."""
     async with JsonlBackend(workspace, mode="write", clock=store.clock) as backend:
         yield await lead(backend, store.clock)
 
 
 async def test_a_line_begins_with_role_and_content_and_is_compact(
-    store: Leader, workspace: Path
+    store: LeadingBackend, workspace: Path
 ) -> None:
     await store.apply(user("e1", content="Grüße / 東京"))
     line = (workspace / "sessions" / "s.jsonl").read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ async def test_a_line_begins_with_role_and_content_and_is_compact(
     assert line.endswith("}\n")
 
 
-async def test_files_are_for_their_owner_alone(store: Leader, workspace: Path) -> None:
+async def test_files_are_for_their_owner_alone(store: LeadingBackend, workspace: Path) -> None:
     await store.apply(user("e1"))
     directory = workspace / "sessions"
     assert directory.stat().st_mode & 0o777 == 0o700
@@ -76,7 +76,7 @@ async def test_files_are_for_their_owner_alone(store: Leader, workspace: Path) -
     ],
 )
 async def test_keys_that_share_a_name_keep_files_of_their_own(
-    store: Leader, workspace: Path, first: str, second: str
+    store: LeadingBackend, workspace: Path, first: str, second: str
 ) -> None:
     await store.apply(
         user("e1", session=first, content="one"), user("e2", session=second, content="two")
@@ -88,7 +88,7 @@ async def test_keys_that_share_a_name_keep_files_of_their_own(
 
 
 async def test_a_long_key_gets_a_name_of_at_most_200_bytes_and_a_digest(
-    store: Leader, workspace: Path
+    store: LeadingBackend, workspace: Path
 ) -> None:
     await store.apply(user("e1", session="ж" * 150))
     [name] = files(workspace)
@@ -97,7 +97,9 @@ async def test_a_long_key_gets_a_name_of_at_most_200_bytes_and_a_digest(
     assert len(digest) == 16
 
 
-async def test_a_rollback_leaves_a_file_without_the_line(store: Leader, workspace: Path) -> None:
+async def test_a_rollback_leaves_a_file_without_the_line(
+    store: LeadingBackend, workspace: Path
+) -> None:
     await store.apply(user("e1", content="one"), user("e2", content="two"))
     await store.apply(rollback("r1", target="e1"))
     assert [line["content"] for line in files(workspace)["s.jsonl"]] == ["two"]
@@ -105,7 +107,7 @@ async def test_a_rollback_leaves_a_file_without_the_line(store: Leader, workspac
 
 
 async def test_a_reset_leaves_an_empty_file_and_a_delete_none(
-    store: Leader, workspace: Path
+    store: LeadingBackend, workspace: Path
 ) -> None:
     await store.apply(user("e1", session="kept"), user("e2", session="gone"))
     await store.apply(
@@ -116,7 +118,7 @@ async def test_a_reset_leaves_an_empty_file_and_a_delete_none(
 
 
 async def test_delete_and_append_in_one_batch_leave_only_the_new_text(
-    store: Leader, workspace: Path
+    store: LeadingBackend, workspace: Path
 ) -> None:
     await store.apply(user("e1", content="old"))
     await store.apply(delete("x1"), user("e2", content="new"))
@@ -125,7 +127,7 @@ async def test_delete_and_append_in_one_batch_leave_only_the_new_text(
 
 
 async def test_a_torn_tail_is_cut_by_the_next_leader_and_kept_beside(
-    store: Leader, workspace: Path
+    store: LeadingBackend, workspace: Path
 ) -> None:
     await store.apply(user("e1", content="one"))
     path = workspace / "sessions" / "s.jsonl"
@@ -140,7 +142,7 @@ async def test_a_torn_tail_is_cut_by_the_next_leader_and_kept_beside(
 
 
 async def test_a_file_shorter_than_its_committed_length_is_damage(
-    store: Leader, workspace: Path
+    store: LeadingBackend, workspace: Path
 ) -> None:
     await store.apply(user("e1", content="one"))
     os.truncate(workspace / "sessions" / "s.jsonl", 5)
@@ -150,7 +152,7 @@ async def test_a_file_shorter_than_its_committed_length_is_damage(
 
 
 async def test_a_crash_before_the_successor_took_its_place_loses_nothing(
-    store: Leader, workspace: Path, monkeypatch: pytest.MonkeyPatch
+    store: LeadingBackend, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.apply(user("e1", content="one"), user("e2", content="two"))
     path = workspace / "sessions" / "s.jsonl"
@@ -172,7 +174,7 @@ async def test_a_crash_before_the_successor_took_its_place_loses_nothing(
 
 
 async def test_a_successor_is_read_before_the_index_knows_that_it_took_its_place(
-    store: Leader, workspace: Path, monkeypatch: pytest.MonkeyPatch
+    store: LeadingBackend, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.apply(user("e1", content="one"), user("e2", content="two"))
     path = workspace / "sessions" / "s.jsonl"
@@ -195,7 +197,7 @@ async def test_a_successor_is_read_before_the_index_knows_that_it_took_its_place
 
 
 async def test_an_erasure_that_was_cancelled_as_it_committed_endangers_nothing_that_follows(
-    store: Leader, workspace: Path, monkeypatch: pytest.MonkeyPatch
+    store: LeadingBackend, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.apply(user("e1", content="one"))
     run = WritingConnection.run
@@ -225,7 +227,7 @@ async def test_an_erasure_that_was_cancelled_as_it_committed_endangers_nothing_t
 
 
 async def test_a_full_disk_in_the_middle_of_a_file_leaves_it_as_it_was(
-    store: Leader, workspace: Path, monkeypatch: pytest.MonkeyPatch
+    store: LeadingBackend, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.apply(user("e1", content="one"))
     write = os.pwrite
@@ -245,7 +247,7 @@ async def test_a_full_disk_in_the_middle_of_a_file_leaves_it_as_it_was(
     assert await store.texts() == ["one", "two"]
 
 
-async def test_a_strangers_file_is_not_written_to(store: Leader, workspace: Path) -> None:
+async def test_a_strangers_file_is_not_written_to(store: LeadingBackend, workspace: Path) -> None:
     path = workspace / "sessions" / "s.jsonl"
     path.write_text('{"role":"user","content":"of ZeroClaw"}\n', encoding="utf-8")
     await store.apply(user("e1", content="ours"))
@@ -263,7 +265,7 @@ async def test_files_without_an_index_are_not_taken_for_an_empty_store(
 
 
 async def test_a_rebuilt_index_shows_the_same_sessions_and_knows_the_ids(
-    store: Leader, workspace: Path, clock: Clock
+    store: LeadingBackend, workspace: Path, clock: Clock
 ) -> None:
     await store.apply(
         user("e1", session="telegram/42", content="東京 hello"),
@@ -306,7 +308,7 @@ async def test_an_index_is_rebuilt_from_files_that_another_program_wrote(
 
 
 async def test_a_file_that_a_dead_leader_did_not_commit_is_set_aside(
-    store: Leader, workspace: Path
+    store: LeadingBackend, workspace: Path
 ) -> None:
     await store.apply(user("e1", content="one"))
     path = workspace / "sessions" / "s.jsonl"

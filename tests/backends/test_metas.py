@@ -15,7 +15,7 @@ from sessions.errors import StoreUnavailable
 from sessions.store.jsonl.backend import JsonlBackend
 from sessions.store.jsonl.metas import Meta, MetaFiles
 from tests.events import context, delete, hand_over, rename, reset, user
-from tests.stores import Clock, Leader, lead
+from tests.stores import Clock, LeadingBackend, lead
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def store(workspace: Path, clock: Clock) -> AsyncIterator[Leader]:
+async def store(workspace: Path, clock: Clock) -> AsyncIterator[LeadingBackend]:
     """A leading jsonl backend on a new store."""
     async with JsonlBackend(workspace, mode="write", clock=clock) as backend:
         yield await lead(backend, clock)
@@ -51,7 +51,7 @@ def drafts(workspace: Path) -> list[str]:
 
 
 async def test_a_session_is_told_with_owner_name_and_routing(
-    store: Leader, workspace: Path, clock: Clock
+    store: LeadingBackend, workspace: Path, clock: Clock
 ) -> None:
     await store.apply(
         user("e1", agent="anna", channel="tg.1", room="r", sender="ada"), rename("n", "Größe")
@@ -67,7 +67,7 @@ async def test_a_session_is_told_with_owner_name_and_routing(
 
 
 async def test_a_session_without_messages_is_told_too(
-    store: Leader, workspace: Path, clock: Clock
+    store: LeadingBackend, workspace: Path, clock: Clock
 ) -> None:
     await store.apply(context("c", agent="anna"))
     await again(workspace, clock)
@@ -75,7 +75,7 @@ async def test_a_session_without_messages_is_told_too(
 
 
 async def test_a_new_leader_makes_right_what_is_wrong_missing_or_left_over(
-    store: Leader, workspace: Path, clock: Clock
+    store: LeadingBackend, workspace: Path, clock: Clock
 ) -> None:
     await store.apply(user("e1", session="a", agent="anna"), user("e2", session="b"))
     await again(workspace, clock)
@@ -91,7 +91,7 @@ async def test_a_new_leader_makes_right_what_is_wrong_missing_or_left_over(
 
 
 async def test_what_changes_is_told_once_the_next_transaction_is_through_at_the_latest(
-    store: Leader, workspace: Path
+    store: LeadingBackend, workspace: Path
 ) -> None:
     await store.apply(user("e1", agent="anna"))
     await store.apply(rename("n", "kettle"))
@@ -100,7 +100,7 @@ async def test_what_changes_is_told_once_the_next_transaction_is_through_at_the_
     assert told(workspace)["s.meta.json"]["name"] == "kettle"
 
 
-async def test_what_a_batch_takes_back_is_not_told(store: Leader, workspace: Path) -> None:
+async def test_what_a_batch_takes_back_is_not_told(store: LeadingBackend, workspace: Path) -> None:
     await store.apply(user("e1", agent="anna"))
     before = told(workspace)
     await store.apply(hand_over("h1", "anna", "ben"), hand_over("h2", "ben", "anna"))
@@ -110,7 +110,7 @@ async def test_what_a_batch_takes_back_is_not_told(store: Leader, workspace: Pat
 
 
 async def test_a_deleted_session_is_not_told_and_its_successor_never_as_its_owners(
-    store: Leader, workspace: Path
+    store: LeadingBackend, workspace: Path
 ) -> None:
     await store.apply(user("e1", agent="anna"))
     await store.apply(delete("d"))
@@ -123,7 +123,7 @@ async def test_a_deleted_session_is_not_told_and_its_successor_never_as_its_owne
 
 
 async def test_a_transaction_that_fails_tells_nothing(
-    store: Leader, workspace: Path, monkeypatch: pytest.MonkeyPatch
+    store: LeadingBackend, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.apply(user("e1", agent="anna"))
     await store.apply(reset("r"))
@@ -143,7 +143,7 @@ async def test_a_transaction_that_fails_tells_nothing(
 
 
 async def test_what_was_not_told_because_it_was_cut_short_is_told_later(
-    store: Leader, workspace: Path, monkeypatch: pytest.MonkeyPatch
+    store: LeadingBackend, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.apply(user("e1", agent="anna"))
     committed, cut_short = threading.Event(), threading.Event()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cli.stores.upkeep import check_store
-from harness.system import System
+from harness.system import SystemUnderTest
 from harness.waiting import wait_until
 from sessions.errors import ConfigError
 from sessions.models import Event, EventType
@@ -194,7 +194,7 @@ async def test_who_reads_meanwhile_reads_the_new_index_from_then_on(tmp_path: Pa
         assert told == ["one", "two"]
 
 
-async def verify(system: System, *, dies: bool) -> int:
+async def verify(system: SystemUnderTest, *, dies: bool) -> int:
     """Run `turnstream verify --rebuild-index`, to its end or half-way; how it ended."""
     process = system.start("cli", "verify", "--rebuild-index")
     if not dies:
@@ -209,7 +209,7 @@ async def verify(system: System, *, dies: bool) -> int:
 async def test_two_chats_and_a_bot_keep_all_they_say_while_the_index_is_rebuilt(
     tmp_path: Path, index: str
 ):
-    async with System.running(tmp_path) as system, outside() as beyond:
+    async with SystemUnderTest.running(tmp_path) as system, outside() as beyond:
         system.backend = "jsonl"
         config = settings_file(tmp_path, beyond)
         worker = await system.worker(config=config)

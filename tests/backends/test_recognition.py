@@ -17,8 +17,8 @@ from sessions.store.jsonl.backend import JsonlBackend
 from sessions.store.jsonl.rebuild import rebuild_index
 from tests.backends.test_rebuild import jsonl, listed, lose_index
 from tests.events import (
+    EntrySequence,
     Fields,
-    Stream,
     context,
     delete,
     hand_over,
@@ -88,7 +88,7 @@ async def rebuilt(workspace: Path, clock: Clock, retained: list[Entry]) -> None:
 
 async def compare(workspace: Path, seed: int) -> None:
     """One random history, of which a part was applied when the index was lost."""
-    dice, clock, stream = random.Random(seed), Clock(), Stream()
+    dice, clock, stream = random.Random(seed), Clock(), EntrySequence()
     entries = [stream.entry(fields) for fields in random_history(dice)]
     applied = dice.randint(0, len(entries))
     async with JsonlBackend(workspace, mode="write", clock=clock) as backend:
@@ -145,7 +145,7 @@ async def test_a_thousand_random_histories_end_as_if_it_had_not_been_lost(tmp_pa
 
 
 async def test_an_id_that_comes_again_proves_nothing_of_what_stands_before_it(tmp_path: Path):
-    clock, stream = Clock(), Stream()
+    clock, stream = Clock(), EntrySequence()
     entries = [stream.entry(fields) for fields in (user("e1"), user("e2"), user("e1"))]
     async with JsonlBackend(tmp_path, mode="write", clock=clock) as backend:
         await lead(backend, clock)
@@ -156,7 +156,7 @@ async def test_an_id_that_comes_again_proves_nothing_of_what_stands_before_it(tm
 
 
 async def test_what_is_left_of_a_trimmed_stream_erases_nothing_that_is_newer(tmp_path: Path):
-    clock, stream = Clock(), Stream()
+    clock, stream = Clock(), EntrySequence()
     history = [user("e1"), reset("e2"), user("e3"), rename("e4", "n"), delete("e5"), user("e6")]
     entries = [stream.entry(fields) for fields in history]
     for start in range(len(entries)):

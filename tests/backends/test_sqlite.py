@@ -20,9 +20,9 @@ from sessions.store.sqlite.backend import FILE, SqliteBackend
 from sessions.store.sqlite.connection import StoreDamaged
 from sessions.store.sqlite.drafting import Draft
 from sessions.store.sqlite.library import sqlite3
-from sessions.store.sqlite.store import Store
-from tests.events import Fields, Stream, dead, delete, poison, reply, reset, rollback, user
-from tests.stores import Clock, Leader, lead
+from sessions.store.sqlite.store import SqliteStore
+from tests.events import EntrySequence, Fields, dead, delete, poison, reply, reset, rollback, user
+from tests.stores import Clock, LeadingBackend, lead
 
 # No other text of a store contains it, in whatever form an index keeps it.
 NEEDLE = "xyzzyplugh"
@@ -66,7 +66,7 @@ async def in_another_process(path: Path, query: str) -> str:
     return output.decode().strip()
 
 
-async def tidied(store: Leader) -> None:
+async def tidied(store: LeadingBackend) -> None:
     """Do all the housekeeping that waits."""
     while await store.backend.tidy():
         pass
@@ -343,7 +343,7 @@ class BrokenAdapter(SqliteAdapter):
         return super().draft(changes)
 
 
-class BrokenBackend(Store):
+class BrokenBackend(SqliteStore):
     """A sqlite store with such an adapter."""
 
     name = "sqlite"
@@ -370,7 +370,7 @@ async def test_an_error_of_a_single_event_makes_it_a_dead_letter(
 async def test_what_failed_of_a_defect_can_be_replayed_when_it_is_mended(
     tmp_path: Path, clock: Clock
 ) -> None:
-    stream = Stream()
+    stream = EntrySequence()
     async with BrokenBackend(tmp_path) as backend:
         store = await lead(backend, clock, stream)
         await store.apply(user("e1", "boom"))

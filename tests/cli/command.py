@@ -55,7 +55,7 @@ def process(*arguments: object, workspace: Path, environ: dict[str, str] | None 
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-class Up(up.Up):
+class UpWithCommands(up.Up):
     """A `turnstream up` with the commands that are run on its workspace."""
 
     def run(self, *arguments: object) -> Result:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Up
+from tests.cli.command import UpWithCommands
 
 
 @pytest.fixture(scope="session")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpWithCommands]:
     """A running `turnstream up`, whose workspace has a path of 200 characters."""
     parent = tmp_path_factory.mktemp("up")
-    with Up.running(parent / ("w" * (199 - len(str(parent))))) as up:
+    with UpWithCommands.running(parent / ("w" * (199 - len(str(parent))))) as up:
         yield up
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ingest.failures import FAILED
-from tests.cli.command import Up
+from tests.cli.command import UpWithCommands
 
 
 @pytest.fixture
@@ -22,13 +22,13 @@ def room() -> str:
     return uuid.uuid4().hex
 
 
-def test_one_message_gets_its_answer(up: Up, room: str):
+def test_one_message_gets_its_answer(up: UpWithCommands, room: str):
     result = up.run("chat", "Is the kettle on?", "--room", room)
     assert (result.code, result.out) == (0, "Is the kettle on?\n")
 
 
 def test_lines_of_a_pipe_are_one_conversation_that_is_kept(
-    up: Up, room: str, monkeypatch: pytest.MonkeyPatch
+    up: UpWithCommands, room: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(sys, "stdin", io.StringIO("one\n\n two \n/quit\nthree\n"))
     assert up.run("chat", "--room", room).out == "one\ntwo\n"
@@ -40,7 +40,7 @@ def test_lines_of_a_pipe_are_one_conversation_that_is_kept(
     assert (row["agent_alias"], row["room_id"], row["sender_id"]) == ("main", room, "user")
 
 
-def test_new_forgets_what_was_said(up: Up, room: str):
+def test_new_forgets_what_was_said(up: UpWithCommands, room: str):
     up.run("chat", "one", "--room", room)
     assert up.run("chat", "/new", "--room", room).out == (
         "Conversation history cleared. Starting fresh.\n"
@@ -50,17 +50,17 @@ def test_new_forgets_what_was_said(up: Up, room: str):
     assert [message["content"] for message in shown["messages"]] == ["two", "two"]
 
 
-def test_stop_without_an_answer_to_stop_says_nothing(up: Up, room: str):
+def test_stop_without_an_answer_to_stop_says_nothing(up: UpWithCommands, room: str):
     result = up.run("chat", "/stop", "--room", room)
     assert (result.code, result.out) == (0, "")
 
 
-def test_json_tells_the_session(up: Up, room: str):
+def test_json_tells_the_session(up: UpWithCommands, room: str):
     answer = up.run("chat", "hello", "--room", room, "--json").json()
     assert (answer["session"], answer["reply"]) == (f"cli_main_{room}_user", "hello")
 
 
-def test_an_agent_that_is_not_there_is_said(up: Up):
+def test_an_agent_that_is_not_there_is_said(up: UpWithCommands):
     result = up.run("chat", "hello", "--agent", "zed")
     assert result.code == 1
     assert "there is no channel cli.zed" in result.err
@@ -101,7 +101,7 @@ def test_a_turn_that_failed_ends_with_1_and_says_where_to_look(
     url = f"http://127.0.0.1:{server.server_port}"
     config = tmp_path / "turnstream.toml"
     config.write_text(f'[agents.main]\nprovider = "openai"\nmodel = "m"\nbase_url = "{url}"\n')
-    with Up.running(tmp_path / "workspace", "--config", str(config)) as up:
+    with UpWithCommands.running(tmp_path / "workspace", "--config", str(config)) as up:
         result = up.run("chat", "hello", "--config", config)
         log = up.log
     server.shutdown()

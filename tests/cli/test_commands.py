@@ -13,10 +13,10 @@ import click
 import pytest
 
 from cli.__main__ import COMMANDS, main, root
-from cli.options import SETTINGS_FILE, Edge
+from cli.options import SETTINGS_FILE, CommandContext
 from cli.output import Output, counted, printable
-from cli.supervision.running import Running, WorkspaceLock
-from cli.system import System
+from cli.supervision.running import UpRecord, WorkspaceLock
+from cli.system import TargetSystem
 from harness.services import ROOT
 
 
@@ -109,14 +109,14 @@ def test_the_settings_file_of_the_workspace_is_read(tmp_path: Path) -> None:
     (tmp_path / SETTINGS_FILE).write_text("[gateway]\nport = 1234\n")
     other = tmp_path / "other.toml"
     other.write_text("[gateway]\nport = 4321\n")
-    assert Edge({}, workspace=tmp_path).settings.gateway.port == 1234
-    assert Edge({}, workspace=tmp_path, config=other).settings.gateway.port == 4321
-    assert Edge({"TURNSTREAM_PORT": "99"}, workspace=tmp_path).settings.gateway.port == 99
+    assert CommandContext({}, workspace=tmp_path).settings.gateway.port == 1234
+    assert CommandContext({}, workspace=tmp_path, config=other).settings.gateway.port == 4321
+    assert CommandContext({"TURNSTREAM_PORT": "99"}, workspace=tmp_path).settings.gateway.port == 99
 
 
-def record(workspace: Path, pid: int) -> Running:
+def record(workspace: Path, pid: int) -> UpRecord:
     """What `up` writes when it is ready."""
-    return Running(
+    return UpRecord(
         pid=pid,
         url="http://127.0.0.1:1",
         redis_url="redis://127.0.0.1:1/0",
@@ -131,7 +131,7 @@ def test_commands_take_backend_and_prefix_from_what_runs(tmp_path: Path) -> None
     """A user who looks need not know how it was started."""
     with held(tmp_path):
         record(tmp_path, os.getpid()).write()
-        settings = System.find(Edge({}, workspace=tmp_path).settings, {}).settings
+        settings = TargetSystem.find(CommandContext({}, workspace=tmp_path).settings, {}).settings
     assert (settings.channels.session_backend, settings.stream_key) == ("jsonl", "other:turns")
 
 
@@ -147,17 +147,17 @@ def test_the_record_of_a_process_without_the_lock_counts_for_nothing(tmp_path: P
     """A killed `up` leaves its record behind, and another process may have its id since."""
     written = record(tmp_path, os.getpid())
     written.write()
-    assert Running.find(tmp_path) is None
+    assert UpRecord.find(tmp_path) is None
     with held(tmp_path):
-        assert Running.find(tmp_path) == written
-    assert Running.find(tmp_path) is None
+        assert UpRecord.find(tmp_path) == written
+    assert UpRecord.find(tmp_path) is None
 
 
 def test_the_record_of_the_former_one_counts_for_nothing(tmp_path: Path) -> None:
     """While the next `up` starts, which has the lock but is not ready yet."""
     record(tmp_path, 4711).write()
     with held(tmp_path, pid=4712):
-        assert Running.find(tmp_path) is None
+        assert UpRecord.find(tmp_path) is None
 
 
 def test_a_look_at_the_lock_keeps_no_up_from_starting(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_look_at_the_lock_keeps_no_up_from_starting(tmp_path: Path) -> None:
 def test_a_record_that_is_none_counts_for_nothing(tmp_path: Path, text: str) -> None:
     """Whatever stands in the file."""
     (tmp_path / "up.json").write_text(text)
-    assert Running.find(tmp_path) is None
+    assert UpRecord.find(tmp_path) is None
 
 
 def test_rows_in_a_pipe_are_lines_of_fields(capsys: pytest.CaptureFixture[str]) -> None:

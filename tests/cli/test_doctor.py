@@ -7,20 +7,20 @@ import stat
 from pathlib import Path
 
 from cli.doctor import examine, writing_processes
-from cli.system import System
+from cli.system import TargetSystem
 from sessions.process.settings import load_settings
 from sessions.store.sqlite.library import ORIGIN, sqlite3
-from tests.cli.command import Up, turnstream, write_turns
+from tests.cli.command import UpWithCommands, turnstream, write_turns
 from tests.cli.planted import store_file
 
 
-def verdicts(up: Up) -> dict[str, str]:
+def verdicts(up: UpWithCommands) -> dict[str, str]:
     """The verdict of each check."""
     checks = up.run("doctor", "--json").json()["checks"]
     return {check["name"]: check["verdict"] for check in checks}
 
 
-def test_a_system_that_runs_is_well(up: Up) -> None:
+def test_a_system_that_runs_is_well(up: UpWithCommands) -> None:
     """Every part was looked at."""
     found = verdicts(up)
     assert set(found) == {
@@ -30,7 +30,7 @@ def test_a_system_that_runs_is_well(up: Up) -> None:
     assert set(found.values()) == {"ok"}
 
 
-def test_versions_and_digests_are_told(up: Up) -> None:
+def test_versions_and_digests_are_told(up: UpWithCommands) -> None:
     """What one would compare when two machines differ."""
     told = up.run("doctor").out
     assert "sha256" in told
@@ -58,7 +58,7 @@ def test_a_workspace_that_others_may_read_is_a_warning(workspace: Path) -> None:
 def test_a_redis_that_may_lose_events_is_a_warning(workspace: Path, redis_url: str) -> None:
     """The tests' Redis keeps nothing on its disk."""
     settings = load_settings(None, {"REDIS_URL": redis_url}).replace(workspace=workspace)
-    checks = asyncio.run(examine(System.find(settings, {}), {}))
+    checks = asyncio.run(examine(TargetSystem.find(settings, {}), {}))
     [found] = [check for check in checks if check.name == "redis settings"]
     assert found.verdict in ("ok", "warning")
 

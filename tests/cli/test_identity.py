@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from cli.identity import stores_of
-from cli.supervision.running import Running, WorkspaceLock
+from cli.supervision.running import UpRecord, WorkspaceLock
 from harness.services import environment
 from sessions.access.tokens import ensure_admin_token
-from tests.cli.command import Up, process, turnstream, write_turns
+from tests.cli.command import UpWithCommands, process, turnstream, write_turns
 from tests.cli.planted import store_file
 
 OTHER = "f" * 32
@@ -99,8 +99,8 @@ def stopped(tmp_path: Path, workspace: Path) -> Path:
     return workspace
 
 
-def record(workspace: Path, url: str) -> Running:
-    return Running(
+def record(workspace: Path, url: str) -> UpRecord:
+    return UpRecord(
         pid=os.getpid(),
         url=url,
         redis_url="redis://127.0.0.1:1/0",
@@ -185,7 +185,7 @@ def test_ingest_shows_the_workspace_s_token_to_no_other_store(stopped: Path):
         assert OTHER in found.err
 
 
-def test_nothing_is_published_whose_outcome_nobody_can_tell(up: Up, key: str):
+def test_nothing_is_published_whose_outcome_nobody_can_tell(up: UpWithCommands, key: str):
     url = up.run("redis-url").out.strip()
     with Stranger.listening() as stranger:
         environ = environment(TURNSTREAM_API_URL=stranger.url, REDIS_URL=url)
@@ -196,14 +196,14 @@ def test_nothing_is_published_whose_outcome_nobody_can_tell(up: Up, key: str):
         assert up.run("status", "--json").json()["stream"]["last_id"] == before
 
 
-def test_the_server_of_the_workspace_s_store_is_shown_its_token(up: Up):
+def test_the_server_of_the_workspace_s_store_is_shown_its_token(up: UpWithCommands):
     environ = environment(TURNSTREAM_API_URL=up.url or "")
     found = turnstream("sessions", "list", workspace=up.workspace, environ=environ)
     assert found.code == 0, found.err
 
 
 def test_an_address_with_a_token_of_its_own_is_meant_whatever_the_workspace_holds(
-    up: Up, stopped: Path
+    up: UpWithCommands, stopped: Path
 ):
     token = (up.workspace / "token").read_text().strip()
     environ = environment(TURNSTREAM_API_URL=up.url or "", TURNSTREAM_TOKEN=token)
@@ -221,7 +221,9 @@ def test_the_token_of_the_environment_is_not_shown_to_who_took_the_port(stopped:
 
 
 @pytest.mark.parametrize("command", [("status",), ("sessions", "list"), ("dead", "list")])
-def test_a_workspace_that_is_not_there_is_said(up: Up, tmp_path: Path, command: tuple[str, ...]):
+def test_a_workspace_that_is_not_there_is_said(
+    up: UpWithCommands, tmp_path: Path, command: tuple[str, ...]
+):
     nowhere = tmp_path / "nowhere"
     environ = environment(TURNSTREAM_PORT=(up.url or "").rpartition(":")[2])
     found = turnstream(*command, workspace=nowhere, environ=environ)

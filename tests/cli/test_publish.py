@@ -8,12 +8,12 @@ from pathlib import Path
 
 from cli.addresses import redis_cli_arguments
 from harness.services import environment
-from tests.cli.command import Up, turnstream
+from tests.cli.command import UpWithCommands, turnstream
 
 HELLO = ("role=user", "content=hello")
 
 
-def test_a_published_event_is_in_the_history_at_once(up: Up, key: str) -> None:
+def test_a_published_event_is_in_the_history_at_once(up: UpWithCommands, key: str) -> None:
     """It prints the id that it chose, and a position."""
     identity, position = up.run("publish", f"session={key}", *HELLO).out.split()
     data = up.run("sessions", "show", key, "--json").json()
@@ -21,13 +21,13 @@ def test_a_published_event_is_in_the_history_at_once(up: Up, key: str) -> None:
     assert position.endswith(identity)
 
 
-def test_ids_that_are_chosen_here_sort_by_time(up: Up, key: str) -> None:
+def test_ids_that_are_chosen_here_sort_by_time(up: UpWithCommands, key: str) -> None:
     """A later one is greater as text."""
     first, second = (up.run("publish", f"session={key}", *HELLO).out for _ in range(2))
     assert first < second
 
 
-def test_waiting_tells_the_outcome(up: Up, key: str) -> None:
+def test_waiting_tells_the_outcome(up: UpWithCommands, key: str) -> None:
     """The same id again has the same outcome and no second effect."""
     for _ in range(2):
         done = up.run("publish", "--wait", "--json", f"id={key}", f"session={key}", *HELLO)
@@ -35,7 +35,7 @@ def test_waiting_tells_the_outcome(up: Up, key: str) -> None:
     assert up.run("sessions", "show", key, "--json").json()["total"] == 1
 
 
-def test_an_event_that_contradicts_an_earlier_one_is_an_error(up: Up, key: str) -> None:
+def test_an_event_that_contradicts_an_earlier_one_is_an_error(up: UpWithCommands, key: str) -> None:
     """Its id has the outcome of the earlier one, and it has one of its own."""
     for content, ending in (("one", ["applied"]), ("two", ["dead", "id_conflict"])):
         fields = (f"id={key}", f"session={key}", "role=user", f"content={content}")
@@ -44,14 +44,14 @@ def test_an_event_that_contradicts_an_earlier_one_is_an_error(up: Up, key: str) 
         assert done.code == (1 if content == "two" else 0)
 
 
-def test_an_event_without_effect_says_why(up: Up, key: str) -> None:
+def test_an_event_without_effect_says_why(up: UpWithCommands, key: str) -> None:
     """A rename of nothing is no error, and no rename."""
     done = up.run("publish", "--wait", "type=rename", f"session={key}", "name=x")
     assert done.code == 0
     assert done.out.split()[-2:] == ["noop", "no_session"]
 
 
-def test_a_field_that_does_not_exist_is_refused(up: Up, key: str) -> None:
+def test_a_field_that_does_not_exist_is_refused(up: UpWithCommands, key: str) -> None:
     """A slip of the pen is not published; the error names the fields that there are."""
     refused = up.run("publish", f"session={key}", "role=user", "contnet=hello")
     assert refused.code == 1
@@ -59,7 +59,7 @@ def test_a_field_that_does_not_exist_is_refused(up: Up, key: str) -> None:
     assert "content" in refused.err
 
 
-def test_a_bad_event_is_refused_before_it_is_published(up: Up) -> None:
+def test_a_bad_event_is_refused_before_it_is_published(up: UpWithCommands) -> None:
     """By the same validator as everywhere."""
     refused = up.run("publish", f"session={'x' * 600}", *HELLO)
     assert refused.code == 1
@@ -67,7 +67,7 @@ def test_a_bad_event_is_refused_before_it_is_published(up: Up) -> None:
     assert "Traceback" not in refused.err
 
 
-def test_bytes_that_are_no_text_are_refused(up: Up, key: str) -> None:
+def test_bytes_that_are_no_text_are_refused(up: UpWithCommands, key: str) -> None:
     """What a shell may hand over is not always UTF-8."""
     refused = up.run("publish", f"session={key}", "role=user", "content=\udcff")
     assert refused.code == 1
@@ -90,14 +90,14 @@ def test_a_redis_that_is_away_is_an_error_to_try_again(workspace: Path) -> None:
     assert "secret" not in refused.err
 
 
-def test_the_url_is_printed_alone(up: Up) -> None:
+def test_the_url_is_printed_alone(up: UpWithCommands) -> None:
     """So that a script can take it as it is."""
     url = up.run("redis-url").out
     assert url.startswith("unix://")
     assert url.count("\n") == 1
 
 
-def test_redis_cli_is_told_the_socket(up: Up) -> None:
+def test_redis_cli_is_told_the_socket(up: UpWithCommands) -> None:
     """`-s` and a path on which somebody listens."""
     option, path = up.run("redis-url", "--cli").out.split()
     assert option == "-s"

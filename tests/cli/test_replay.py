@@ -18,11 +18,11 @@ from cli.progress import Meter, shown_progress
 from cli.stores.replay import Pace, replay
 from cli.stores.turnfile import TurnFile
 from harness.services import environment
-from harness.up import Command
+from harness.up import CommandProgram
 from harness.waiting import wait_until, wait_until_sync
 from sessions.stream.redis import RedisClient, connect
 from sessions.stream.turns import TurnStream
-from tests.cli.command import Up, turnstream, write_turns
+from tests.cli.command import UpWithCommands, turnstream, write_turns
 from tests.redis_server import Choice, redis_server
 
 
@@ -34,12 +34,12 @@ def file(tmp_path: Path, key: str) -> Path:
     return path
 
 
-def stored(up: Up) -> int:
+def stored(up: UpWithCommands) -> int:
     """How many messages the store holds."""
     return up.run("status", "--json").json()["store"]["messages"]
 
 
-def test_all_turns_come_into_the_store_once_and_in_order(up: Up, file: Path) -> None:
+def test_all_turns_come_into_the_store_once_and_in_order(up: UpWithCommands, file: Path) -> None:
     """A second replay of the same file changes nothing."""
     before = stored(up)
     summary = up.run("replay", file, "--wait", "--json").json()
@@ -50,14 +50,14 @@ def test_all_turns_come_into_the_store_once_and_in_order(up: Up, file: Path) -> 
     assert up.run("verify", "--against", file, "--json").json()["agrees"]
 
 
-def test_it_says_how_much_and_how_long(up: Up, file: Path) -> None:
+def test_it_says_how_much_and_how_long(up: UpWithCommands, file: Path) -> None:
     """For people, in a sentence."""
     done = up.run("replay", file, "--wait")
     assert done.out.startswith("published 200 turns of 20 sessions in ")
     assert "applied" in done.out
 
 
-def test_a_packed_copy_is_the_same_replay(up: Up, file: Path, tmp_path: Path) -> None:
+def test_a_packed_copy_is_the_same_replay(up: UpWithCommands, file: Path, tmp_path: Path) -> None:
     """The ids come from the content."""
     up.run("replay", file, "--wait")
     before = stored(up)
@@ -67,10 +67,10 @@ def test_a_packed_copy_is_the_same_replay(up: Up, file: Path, tmp_path: Path) ->
     assert stored(up) == before
 
 
-def test_an_interrupted_replay_goes_on_where_it_stopped(up: Up, file: Path) -> None:
+def test_an_interrupted_replay_goes_on_where_it_stopped(up: UpWithCommands, file: Path) -> None:
     """Ctrl-C leaves a part of the turns; the same command brings the others."""
     before = stored(up)
-    with Command(up.workspace, environment(), "replay", str(file), "--rate", "50") as slow:
+    with CommandProgram(up.workspace, environment(), "replay", str(file), "--rate", "50") as slow:
         wait_until_sync(lambda: stored(up) > before)
         assert slow.stop_sync(signal.SIGINT) == 130
     assert "the same command goes on" in slow.log
@@ -80,7 +80,7 @@ def test_an_interrupted_replay_goes_on_where_it_stopped(up: Up, file: Path) -> N
     assert up.run("verify", "--against", file).code == 0
 
 
-def test_sessions_may_come_one_after_another(up: Up, file: Path, key: str) -> None:
+def test_sessions_may_come_one_after_another(up: UpWithCommands, file: Path, key: str) -> None:
     """Without interleaving a single publisher keeps the file's own order."""
     done = up.run("replay", file, "--no-interleave", "--publishers", 1, "--wait")
     assert done.code == 0
@@ -89,7 +89,7 @@ def test_sessions_may_come_one_after_another(up: Up, file: Path, key: str) -> No
     assert own[::-1] == [f"{key}_{number}" for number in range(20)]
 
 
-def test_a_bad_line_keeps_everything_from_being_published(up: Up, file: Path) -> None:
+def test_a_bad_line_keeps_everything_from_being_published(up: UpWithCommands, file: Path) -> None:
     """The error has the line's number."""
     file.write_text(file.read_text() + '{"session": "x", "role": "user"}\n')
     before = up.run("status", "--json").json()["stream"]["last_id"]

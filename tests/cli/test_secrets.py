@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.services import environment
-from harness.up import Command
+from harness.up import CommandProgram
 from harness.waiting import wait_until_sync
 from tests.cli.command import process, turnstream
 
@@ -54,7 +54,7 @@ def test_a_service_prints_nothing_of_a_password(
     workspace: Path, command: tuple[str, ...], url: str
 ):
     variables = {"TURNSTREAM_API_URL": "http://127.0.0.1:1", "TURNSTREAM_TOKEN": "ts_x"}
-    with Command(workspace, environment(REDIS_URL=url, **variables), *command) as service:
+    with CommandProgram(workspace, environment(REDIS_URL=url, **variables), *command) as service:
         said = ("is not a Redis URL", "redis.sock?***", "listening on")
         wait_until_sync(lambda: any(text in service.log for text in said), within=30)
         service.stop_sync()

@@ -9,18 +9,18 @@ import httpx
 import pytest
 
 from harness.services import environment
-from harness.up import Command
-from tests.cli.command import Up, turnstream
+from harness.up import CommandProgram
+from tests.cli.command import UpWithCommands, turnstream
 
 
-def publish(up: Up, key: str, content: str, **fields: str) -> None:
+def publish(up: UpWithCommands, key: str, content: str, **fields: str) -> None:
     """Publish a user message and wait until it is stored."""
     pairs = [f"{name}={value}" for name, value in fields.items()]
     done = up.run("publish", "--wait", f"session={key}", "role=user", f"content={content}", *pairs)
     assert done.code in (0, 1), done.err
 
 
-def dead_letter(up: Up, key: str) -> str:
+def dead_letter(up: UpWithCommands, key: str) -> str:
     """The id of a dead letter that this test has made."""
     publish(up, key, "one", id=f"{key}-twice")
     publish(up, key, "two", id=f"{key}-twice")
@@ -29,7 +29,7 @@ def dead_letter(up: Up, key: str) -> str:
     return letter
 
 
-def test_a_list_shows_the_latest_first(up: Up, key: str) -> None:
+def test_a_list_shows_the_latest_first(up: UpWithCommands, key: str) -> None:
     """In a pipe each session is a line of fields between tabs."""
     publish(up, f"{key}_old", "hello", channel="telegram")
     publish(up, f"{key}_new", "hello", channel="telegram")
@@ -39,7 +39,7 @@ def test_a_list_shows_the_latest_first(up: Up, key: str) -> None:
     assert keys.index(f"{key}_new") < keys.index(f"{key}_old")
 
 
-def test_a_list_goes_on_over_pages(up: Up, key: str) -> None:
+def test_a_list_goes_on_over_pages(up: UpWithCommands, key: str) -> None:
     """`--limit` bounds it, `--all` does not."""
     for number in range(3):
         publish(up, f"{key}_{number}", "hello", agent=key)
@@ -48,7 +48,7 @@ def test_a_list_goes_on_over_pages(up: Up, key: str) -> None:
     assert (len(some["sessions"]), len(every["sessions"])) == (2, 3)
 
 
-def test_a_session_is_shown_with_its_last_messages(up: Up, key: str) -> None:
+def test_a_session_is_shown_with_its_last_messages(up: UpWithCommands, key: str) -> None:
     """The oldest of them first; how many there are is said beside it."""
     for number in range(3):
         publish(up, key, f"message {number}")
@@ -60,16 +60,16 @@ def test_a_session_is_shown_with_its_last_messages(up: Up, key: str) -> None:
     assert "2 of 3 messages" in shown.err
 
 
-def test_escape_codes_in_a_message_are_shown_and_not_obeyed(up: Up, key: str) -> None:
+def test_escape_codes_in_a_message_are_shown_and_not_obeyed(up: UpWithCommands, key: str) -> None:
     """A message cannot paint on the terminal of who reads it."""
     publish(up, key, "\x1b[2Jgone")
     assert "\\x1b[2Jgone" in up.run("sessions", "show", key).out
 
 
-def test_tail_shows_what_comes(up: Up, key: str) -> None:
+def test_tail_shows_what_comes(up: UpWithCommands, key: str) -> None:
     """First what is there, then each new message once."""
     publish(up, key, "first")
-    with Command(up.workspace, environment(), "sessions", "tail", key) as tail:
+    with CommandProgram(up.workspace, environment(), "sessions", "tail", key) as tail:
         tail.says_sync("first")
         publish(up, key, "second")
         publish(up, key, "third")
@@ -77,7 +77,7 @@ def test_tail_shows_what_comes(up: Up, key: str) -> None:
         assert [tail.log.count(word) for word in ("first", "second", "third")] == [1, 1, 1]
 
 
-def test_search_finds_words_in_any_order(up: Up, key: str) -> None:
+def test_search_finds_words_in_any_order(up: UpWithCommands, key: str) -> None:
     """In one session or in all."""
     publish(up, key, "The blue umbrella stands in the hall")
     found = up.run("sessions", "search", "umbrella", "blue", "--session", key, "--json").json()
@@ -85,7 +85,7 @@ def test_search_finds_words_in_any_order(up: Up, key: str) -> None:
     assert "blue umbrella" in up.run("sessions", "search", "umbrella blue").out
 
 
-def test_a_session_is_sent_to_renamed_reset_and_deleted(up: Up, key: str) -> None:
+def test_a_session_is_sent_to_renamed_reset_and_deleted(up: UpWithCommands, key: str) -> None:
     """Each takes effect before the command ends."""
     publish(up, key, "hello")
     assert up.run("sessions", "send", key, "from here").code == 0
@@ -99,7 +99,7 @@ def test_a_session_is_sent_to_renamed_reset_and_deleted(up: Up, key: str) -> Non
     assert key not in up.run("sessions", "list", "--all").out
 
 
-def test_owners_are_listed_and_changed(up: Up, key: str) -> None:
+def test_owners_are_listed_and_changed(up: UpWithCommands, key: str) -> None:
     """One session, and all sessions of an agent at once."""
     old, new = f"{key}_old", f"{key}_new"
     for number in range(2):
@@ -114,7 +114,7 @@ def test_owners_are_listed_and_changed(up: Up, key: str) -> None:
     assert {"agent": new, "sessions": 1} in owners
 
 
-def test_a_new_owner_that_has_no_settings_is_remarked_on(up: Up, key: str) -> None:
+def test_a_new_owner_that_has_no_settings_is_remarked_on(up: UpWithCommands, key: str) -> None:
     """It may be a slip of the pen; the session is given all the same."""
     publish(up, key, "hello")
     assert f"[agents.{key}]" in up.run("sessions", "owner", key, key).err
@@ -134,12 +134,14 @@ def test_a_new_owner_that_has_no_settings_is_remarked_on(up: Up, key: str) -> No
         ("--from", "anna", "--to", "bert"),
     ],
 )
-def test_a_half_said_change_of_owners_is_wrong_usage(up: Up, arguments: tuple[str, ...]) -> None:
+def test_a_half_said_change_of_owners_is_wrong_usage(
+    up: UpWithCommands, arguments: tuple[str, ...]
+) -> None:
     """The last one is whole, but there is nobody who could be asked."""
     assert up.run("sessions", "owner", *arguments).code == 2
 
 
-def test_an_unknown_session_or_agent_has_no_owner_to_change(up: Up, key: str) -> None:
+def test_an_unknown_session_or_agent_has_no_owner_to_change(up: UpWithCommands, key: str) -> None:
     """One line that says what is not there."""
     for arguments in ((key, "anna"), ("--from", key, "--to", "anna", "--yes")):
         refused = up.run("sessions", "owner", *arguments)
@@ -147,7 +149,7 @@ def test_an_unknown_session_or_agent_has_no_owner_to_change(up: Up, key: str) ->
         assert refused.err.count("\n") == 1
 
 
-def test_nothing_is_lost_by_a_command_that_cannot_ask(up: Up, key: str) -> None:
+def test_nothing_is_lost_by_a_command_that_cannot_ask(up: UpWithCommands, key: str) -> None:
     """Without a terminal --yes is needed."""
     publish(up, key, "hello")
     refused = up.run("sessions", "delete", key)
@@ -156,7 +158,7 @@ def test_nothing_is_lost_by_a_command_that_cannot_ask(up: Up, key: str) -> None:
     assert up.run("sessions", "show", key, "--json").json()["total"] == 1
 
 
-def test_an_unknown_session_is_an_error_of_one_line(up: Up, key: str) -> None:
+def test_an_unknown_session_is_an_error_of_one_line(up: UpWithCommands, key: str) -> None:
     """In the words of the tool."""
     refused = up.run("sessions", "send", key, "hello")
     assert refused.code == 1
@@ -164,7 +166,7 @@ def test_an_unknown_session_is_an_error_of_one_line(up: Up, key: str) -> None:
     assert refused.err.count("\n") == 1
 
 
-def test_a_dead_letter_is_shown_with_its_fields(up: Up, key: str) -> None:
+def test_a_dead_letter_is_shown_with_its_fields(up: UpWithCommands, key: str) -> None:
     """As the producer wrote them."""
     letter = dead_letter(up, key)
     shown = up.run("dead", "show", letter).out
@@ -172,7 +174,7 @@ def test_a_dead_letter_is_shown_with_its_fields(up: Up, key: str) -> None:
     assert "content = two" in shown
 
 
-def test_a_dead_letter_that_cannot_be_replayed_stays(up: Up, key: str) -> None:
+def test_a_dead_letter_that_cannot_be_replayed_stays(up: UpWithCommands, key: str) -> None:
     """The reason is told, and the exit code is 1."""
     letter = dead_letter(up, key)
     refused = up.run("dead", "replay", letter)
@@ -181,7 +183,7 @@ def test_a_dead_letter_that_cannot_be_replayed_stays(up: Up, key: str) -> None:
     assert letter in up.run("dead", "list", "-n", 1000).out
 
 
-def test_a_purged_dead_letter_is_gone(up: Up, key: str) -> None:
+def test_a_purged_dead_letter_is_gone(up: UpWithCommands, key: str) -> None:
     """Purging it again is an error."""
     letter = dead_letter(up, key)
     assert up.run("dead", "purge", letter).code == 2
@@ -190,13 +192,13 @@ def test_a_purged_dead_letter_is_gone(up: Up, key: str) -> None:
     assert letter not in up.run("dead", "list", "-n", 1000).out
 
 
-def test_which_dead_letters_must_be_said(up: Up) -> None:
+def test_which_dead_letters_must_be_said(up: UpWithCommands) -> None:
     """Neither none nor both."""
     assert up.run("dead", "replay").code == 2
     assert up.run("dead", "purge", "--all", "x", "--yes").code == 2
 
 
-def test_a_token_works_until_it_is_revoked(up: Up, key: str) -> None:
+def test_a_token_works_until_it_is_revoked(up: UpWithCommands, key: str) -> None:
     """Both take effect at once, without a restart."""
     wanted = ("--agent", key, "--scope", "read", "--print", "--json")
     made = up.run("token", "create", *wanted).json()
@@ -211,7 +213,7 @@ def test_a_token_works_until_it_is_revoked(up: Up, key: str) -> None:
 
 
 @pytest.mark.parametrize("scope", ["metrics", "serve"])
-def test_a_token_of_a_service_says_its_scope(up: Up, scope: str) -> None:
+def test_a_token_of_a_service_says_its_scope(up: UpWithCommands, scope: str) -> None:
     """It belongs to no agent."""
     made = up.run("token", "create", "--scope", scope, "--print", "--json").json()
     headers = {"Authorization": f"Bearer {made['token']}"}
@@ -223,7 +225,7 @@ def test_a_token_of_a_service_says_its_scope(up: Up, scope: str) -> None:
     )
 
 
-def test_a_wrong_token_is_a_matter_of_configuration(up: Up) -> None:
+def test_a_wrong_token_is_a_matter_of_configuration(up: UpWithCommands) -> None:
     """The message says which variable to fix."""
     environ = environment(TURNSTREAM_TOKEN="ts_wrong")
     refused = turnstream("sessions", "list", workspace=up.workspace, environ=environ)
@@ -231,7 +233,7 @@ def test_a_wrong_token_is_a_matter_of_configuration(up: Up) -> None:
     assert "TURNSTREAM_TOKEN" in refused.err
 
 
-def test_status_tells_how_far_the_worker_is(up: Up, key: str) -> None:
+def test_status_tells_how_far_the_worker_is(up: UpWithCommands, key: str) -> None:
     """With the leader, the position and the backlog."""
     publish(up, key, "hello")
     found = up.run("status", "--json").json()
@@ -269,7 +271,9 @@ def test_a_wrong_address_is_told_in_a_line(workspace: Path, url: str, code: int)
     assert refused.err.count("\n") == 1
 
 
-def test_another_system_is_used_where_it_is_named(up: Up, key: str, workspace: Path) -> None:
+def test_another_system_is_used_where_it_is_named(
+    up: UpWithCommands, key: str, workspace: Path
+) -> None:
     """By its URL and a token, from any workspace."""
     publish(up, key, "hello")
     token = (up.workspace / "token").read_text().strip()

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from sessions.store.backend import SessionBackend
-from tests.stores import MAKERS, VARIANTS, Clock, Leader, Open, lead
+from tests.stores import MAKERS, VARIANTS, Clock, LeadingBackend, Open, lead
 
 # Modules whose tests are quick and come by all of what differs between two SQLite libraries.
 _VARIED: Final = frozenset(
@@ -45,6 +45,6 @@ async def backend(open_store: Open) -> AsyncIterator[SessionBackend]:
 
 
 @pytest.fixture
-async def store(backend: SessionBackend, clock: Clock) -> Leader:
+async def store(backend: SessionBackend, clock: Clock) -> LeadingBackend:
     """The same, leading."""
     return await lead(backend, clock)

@@ -18,10 +18,10 @@ from tests.events import (
     state,
     user,
 )
-from tests.stores import Leader
+from tests.stores import LeadingBackend
 
 
-async def forget(store: Leader) -> int:
+async def forget(store: LeadingBackend) -> int:
     """Forget everything whose time is up now, in small steps."""
     forgotten = 0
     while step := await store.backend.forget_ids(before=store.clock.now, limit=2):
@@ -30,7 +30,7 @@ async def forget(store: Leader) -> int:
     return forgotten
 
 
-async def test_the_id_of_a_message_is_known_as_long_as_the_message(store: Leader) -> None:
+async def test_the_id_of_a_message_is_known_as_long_as_the_message(store: LeadingBackend) -> None:
     await store.apply(user("u1"), reply("a1"))
     store.clock.pass_days(10_000)
     assert await forget(store) == 0
@@ -48,7 +48,7 @@ GONE = {
 
 @pytest.mark.parametrize("end", GONE.values(), ids=GONE)
 async def test_an_id_is_known_for_30_days_after_its_message_went(
-    store: Leader, end: list[Fields]
+    store: LeadingBackend, end: list[Fields]
 ) -> None:
     await store.apply(user("u1"))
     store.clock.pass_days(100)
@@ -61,7 +61,7 @@ async def test_an_id_is_known_for_30_days_after_its_message_went(
 
 
 @pytest.mark.parametrize("end", GONE.values(), ids=GONE)
-async def test_then_it_is_an_id_like_any_other(store: Leader, end: list[Fields]) -> None:
+async def test_then_it_is_an_id_like_any_other(store: LeadingBackend, end: list[Fields]) -> None:
     await store.apply(user("u1"), *end)
     store.clock.pass_days(30.1)
     await forget(store)
@@ -70,13 +70,13 @@ async def test_then_it_is_an_id_like_any_other(store: Leader, end: list[Fields])
     assert await store.texts() == ["new"]
 
 
-async def test_forgetting_waits_for_the_moment_that_it_is_told(store: Leader) -> None:
+async def test_forgetting_waits_for_the_moment_that_it_is_told(store: LeadingBackend) -> None:
     await store.apply(user("u1"), rollback("r", target="u1"))
     assert await store.backend.forget_ids(before=store.clock.now + 30 * DAY, limit=10) == 0
     assert await store.backend.forget_ids(before=store.clock.now + 30 * DAY + 1, limit=10) == 2
 
 
-async def test_not_more_is_forgotten_than_asked(store: Leader) -> None:
+async def test_not_more_is_forgotten_than_asked(store: LeadingBackend) -> None:
     await store.apply(context("c"), *(rename(f"n{n}", "x") for n in range(5)))
     store.clock.pass_days(31)
     counts = [await store.backend.forget_ids(before=store.clock.now, limit=4) for _ in range(3)]
@@ -96,7 +96,7 @@ async def test_not_more_is_forgotten_than_asked(store: Leader) -> None:
     ids=["rename", "state", "context", "without effect", "poison", "dead"],
 )
 async def test_an_id_that_made_no_message_is_known_for_30_days(
-    store: Leader, fields: Fields
+    store: LeadingBackend, fields: Fields
 ) -> None:
     await store.apply(user("u1"), fields)
     store.clock.pass_days(29.9)
@@ -108,7 +108,7 @@ async def test_an_id_that_made_no_message_is_known_for_30_days(
 
 
 async def test_the_id_of_a_rollback_that_closed_is_known_as_long_as_its_message(
-    store: Leader,
+    store: LeadingBackend,
 ) -> None:
     closing = rollback("r", target="u1", close_with="closed")
     await store.apply(user("u1"), reply("a1", turn="u1"), closing)
@@ -118,7 +118,7 @@ async def test_the_id_of_a_rollback_that_closed_is_known_as_long_as_its_message(
     assert await store.texts() == ["hello", "hi", "closed"]
 
 
-async def test_a_suppressed_target_is_awaited_for_30_days(store: Leader) -> None:
+async def test_a_suppressed_target_is_awaited_for_30_days(store: LeadingBackend) -> None:
     await store.apply(rollback("r1", target="u1"), rollback("r2", target="u2"))
     store.clock.pass_days(29.9)
     await forget(store)
@@ -130,7 +130,7 @@ async def test_a_suppressed_target_is_awaited_for_30_days(store: Leader) -> None
     assert await store.result("u2") == "applied"
 
 
-async def test_a_conflict_can_be_replayed_once_its_id_is_forgotten(store: Leader) -> None:
+async def test_a_conflict_can_be_replayed_once_its_id_is_forgotten(store: LeadingBackend) -> None:
     await store.apply(context("c"), rename("e1", "first"), user("e1", "second"))
     [letter] = await store.letters()
     store.clock.pass_days(31)
@@ -140,7 +140,7 @@ async def test_a_conflict_can_be_replayed_once_its_id_is_forgotten(store: Leader
     assert await store.result("e1") == "applied"
 
 
-async def test_a_tombstone_lasts_as_long_as_the_ids(store: Leader) -> None:
+async def test_a_tombstone_lasts_as_long_as_the_ids(store: LeadingBackend) -> None:
     await store.apply(user("u1"), delete("x"))
     store.clock.pass_days(29.9)
     await forget(store)
@@ -152,7 +152,7 @@ async def test_a_tombstone_lasts_as_long_as_the_ids(store: Leader) -> None:
     assert await store.result("later") == "no_session"
 
 
-async def test_a_session_after_its_tombstone_is_a_new_one(store: Leader) -> None:
+async def test_a_session_after_its_tombstone_is_a_new_one(store: LeadingBackend) -> None:
     await store.apply(user("u1"), user("t1", session="t"), reset("y"), delete("x"))
     store.clock.pass_days(31)
     await forget(store)
@@ -166,40 +166,40 @@ async def test_a_session_after_its_tombstone_is_a_new_one(store: Leader) -> None
 # -- retention -----------------------------------------------------------------------------------
 
 
-async def aged(store: Leader) -> None:
+async def aged(store: LeadingBackend) -> None:
     """Sessions that were last active 1, 2, 3 and 4 days ago."""
     await store.apply(
         *(user(f"e{n}", session=f"s{n}", at=store.clock.text(days=-n)) for n in range(1, 5))
     )
 
 
-async def expire(store: Leader, *, days: float, limit: int = 10) -> int:
+async def expire(store: LeadingBackend, *, days: float, limit: int = 10) -> int:
     """Delete what was last active longer ago than so many days."""
     older_than = store.clock.now - int(days * DAY)
     return await store.backend.expire_sessions(older_than=older_than, limit=limit)
 
 
-async def test_retention_deletes_what_was_last_active_before(store: Leader) -> None:
+async def test_retention_deletes_what_was_last_active_before(store: LeadingBackend) -> None:
     await aged(store)
     assert await expire(store, days=2) == 2
     assert await store.keys() == {"s1", "s2"}
     assert await expire(store, days=2) == 0
 
 
-async def test_retention_deletes_no_more_than_asked_oldest_first(store: Leader) -> None:
+async def test_retention_deletes_no_more_than_asked_oldest_first(store: LeadingBackend) -> None:
     await aged(store)
     assert await expire(store, days=0, limit=3) == 3
     assert await store.keys() == {"s1"}
 
 
-async def test_retention_spares_what_runs(store: Leader) -> None:
+async def test_retention_spares_what_runs(store: LeadingBackend) -> None:
     await aged(store)
     await store.apply(state("x", "running", session="s4"), state("y", "error", session="s3"))
     assert await expire(store, days=0) == 3
     assert await store.keys() == {"s4"}
 
 
-async def test_retention_leaves_a_tombstone_like_delete(store: Leader) -> None:
+async def test_retention_leaves_a_tombstone_like_delete(store: LeadingBackend) -> None:
     await store.apply(user("u1"))
     store.clock.pass_days(2)
     await expire(store, days=1)
@@ -212,7 +212,7 @@ async def test_retention_leaves_a_tombstone_like_delete(store: Leader) -> None:
     assert await store.result("r") == "deleted"
 
 
-async def test_retention_forgets_ids_30_days_later(store: Leader) -> None:
+async def test_retention_forgets_ids_30_days_later(store: LeadingBackend) -> None:
     await store.apply(user("u1"))
     store.clock.pass_days(2)
     await expire(store, days=1)
@@ -224,5 +224,5 @@ async def test_retention_forgets_ids_30_days_later(store: Leader) -> None:
     assert await store.backend.outcome("u1") is None
 
 
-async def test_retention_of_nothing_is_nothing(store: Leader) -> None:
+async def test_retention_of_nothing_is_nothing(store: LeadingBackend) -> None:
     assert await expire(store, days=0) == 0

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from sessions.errors import StreamUnavailable
 from sessions.models import Entry
 from sessions.store.backend import SessionBackend
-from tests.events import Fields, Stream, reply, user
+from tests.events import EntrySequence, Fields, reply, user
 from tests.scripts import KEYS, WORDS, scripts
-from tests.stores import MAKERS, Clock, Leader, lead, telling
+from tests.stores import MAKERS, Clock, LeadingBackend, lead, telling
 from tests.visible import visible
 
 NewPlace = Callable[[], Path]
@@ -49,7 +49,7 @@ async def outcome_of_script(backend: str, place: Path, script: list[Fields], siz
     """What is visible after the script was applied in batches of that size."""
     clock = Clock()
     async with MAKERS[backend](place, clock)("write") as opened:
-        store = await lead(opened, clock, Stream())
+        store = await lead(opened, clock, EntrySequence())
         for start in range(0, len(script), size):
             await store.apply(*script[start : start + size])
         return await shown(opened, script)
@@ -73,7 +73,7 @@ TOLD = ("nothing", "what follows", "something else")
 BETWEEN = ("nothing", "renew", "tidy", "begin an epoch", "expire")
 
 
-async def do(store: Leader, what: str) -> None:
+async def do(store: LeadingBackend, what: str) -> None:
     """What a leader does between two batches."""
     if what == "renew":
         await store.backend.renew()
@@ -89,7 +89,7 @@ async def outcome_of_course(
     backend: str, place: Path, script: list[Fields], course: Sequence[tuple[str, str]]
 ) -> Any:
     """What is visible after the script was applied in batches of three, in that course."""
-    clock, stream = Clock(), Stream()
+    clock, stream = Clock(), EntrySequence()
     async with MAKERS[backend](place, clock)("write") as opened:
         store = await lead(opened, clock, stream)
         entries = [stream.entry(fields) for fields in script]
@@ -119,7 +119,7 @@ async def test_looking_at_the_batch_that_follows_changes_nothing(
     assert ahead == plain
 
 
-async def test_a_batch_that_cannot_be_read_in_advance_harms_none(store: Leader) -> None:
+async def test_a_batch_that_cannot_be_read_in_advance_harms_none(store: LeadingBackend) -> None:
     async def away() -> Sequence[Entry]:
         raise StreamUnavailable("Redis is away")
 
@@ -130,7 +130,7 @@ async def test_a_batch_that_cannot_be_read_in_advance_harms_none(store: Leader) 
 
 
 async def test_what_was_decided_in_advance_is_decided_again_if_the_batch_before_was_cancelled(
-    store: Leader,
+    store: LeadingBackend,
 ) -> None:
     first = [store.stream.entry(user(f"u{n}")) for n in range(300)]
     second = [store.stream.entry(reply(f"a{n}", turn=f"u{n}")) for n in range(300)]

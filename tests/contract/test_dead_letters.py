@@ -21,7 +21,7 @@ from tests.events import (
     rollback,
     user,
 )
-from tests.stores import Leader
+from tests.stores import LeadingBackend
 
 BAD: dict[str, tuple[Fields, str]] = {
     "not UTF-8": (user("e1") | {"content": b"\xff\xfe"}, "undecodable"),
@@ -49,7 +49,7 @@ BAD: dict[str, tuple[Fields, str]] = {
 
 @pytest.mark.parametrize(("fields", "reason"), BAD.values(), ids=BAD)
 async def test_bad_input_is_a_dead_letter_and_the_stream_goes_on(
-    store: Leader, fields: Fields, reason: str
+    store: LeadingBackend, fields: Fields, reason: str
 ) -> None:
     cursor = await store.apply(user("before"), fields, user("after"))
     assert [letter.reason for letter in await store.letters()] == [reason]
@@ -59,7 +59,7 @@ async def test_bad_input_is_a_dead_letter_and_the_stream_goes_on(
 
 @pytest.mark.parametrize(("fields", "reason"), BAD.values(), ids=BAD)
 async def test_a_legible_id_gets_the_outcome_dead(
-    store: Leader, fields: Fields, reason: str
+    store: LeadingBackend, fields: Fields, reason: str
 ) -> None:
     await store.apply(fields)
     outcome = await store.outcome("e1")
@@ -70,7 +70,7 @@ async def test_a_legible_id_gets_the_outcome_dead(
 @pytest.mark.parametrize(
     "event_id", [b"", b"a b", b"x" * 129, b"\xff", "\u00e9".encode()], ids=repr
 )
-async def test_an_illegible_id_gets_none(store: Leader, event_id: bytes) -> None:
+async def test_an_illegible_id_gets_none(store: LeadingBackend, event_id: bytes) -> None:
     await store.apply(user("e1") | {"id": event_id})
     [letter] = await store.letters()
     assert letter.event_id is None
@@ -78,13 +78,13 @@ async def test_an_illegible_id_gets_none(store: Leader, event_id: bytes) -> None
     assert (await store.backend.counts())["events"] == 0
 
 
-async def test_a_session_key_may_have_512_bytes_and_no_more(store: Leader) -> None:
+async def test_a_session_key_may_have_512_bytes_and_no_more(store: LeadingBackend) -> None:
     await store.apply(user("e1", session="k" * 512), user("e2", session="k" * 513))
     assert await store.result("e1") == "applied"
     assert await store.result("e2") == "invalid_field"
 
 
-async def test_a_dead_letter_shows_where_it_comes_from(store: Leader) -> None:
+async def test_a_dead_letter_shows_where_it_comes_from(store: LeadingBackend) -> None:
     entry = store.stream.entry(poison("e1", content="secret", session="home"))
     await store.apply_entries([entry])
     [letter] = await store.letters()
@@ -98,7 +98,7 @@ async def test_a_dead_letter_shows_where_it_comes_from(store: Leader) -> None:
     assert await store.backend.dead_letter(letter.id) == letter
 
 
-async def test_of_a_large_entry_the_first_64_kib_are_kept(store: Leader) -> None:
+async def test_of_a_large_entry_the_first_64_kib_are_kept(store: LeadingBackend) -> None:
     entry = store.stream.entry(user("e1", "x" * (300 * 1024)))
     await store.apply_entries([entry])
     [letter] = await store.letters()
@@ -107,31 +107,33 @@ async def test_of_a_large_entry_the_first_64_kib_are_kept(store: Leader) -> None
     assert letter.sha256 == hashlib.sha256(wire.frame(entry.raw.fields)).hexdigest()
 
 
-async def test_an_entry_of_an_unknown_version_is_kept_whole(store: Leader) -> None:
+async def test_an_entry_of_an_unknown_version_is_kept_whole(store: LeadingBackend) -> None:
     await store.apply(user("e1", "x" * (200 * 1024)) | {"v": "2"})
     [letter] = await store.letters()
     assert b"x" * (200 * 1024) in wire.unframe(letter.payload)
 
 
-async def test_an_entry_of_ten_mebibytes_stops_nothing(store: Leader) -> None:
+async def test_an_entry_of_ten_mebibytes_stops_nothing(store: LeadingBackend) -> None:
     await store.apply(user("e1") | {"content": b"\xff" * (10 * 1024 * 1024)}, user("e2"))
     assert await store.result("e1") == "too_large"
     assert await store.result("e2") == "applied"
 
 
-async def test_the_same_poison_again_is_a_duplicate(store: Leader) -> None:
+async def test_the_same_poison_again_is_a_duplicate(store: LeadingBackend) -> None:
     await store.apply(poison("e1"), poison("e1"))
     assert len(await store.letters()) == 1
     assert (await store.outcome("e1")).duplicates == 1
 
 
-async def test_the_same_poison_without_an_id_is_another_dead_letter(store: Leader) -> None:
+async def test_the_same_poison_without_an_id_is_another_dead_letter(store: LeadingBackend) -> None:
     nameless: Fields = {"v": "1", "type": "append"}
     await store.apply(nameless, nameless)
     assert len({letter.id for letter in await store.letters()}) == 2
 
 
-async def test_poison_read_again_under_a_new_epoch_is_the_same_dead_letter(store: Leader) -> None:
+async def test_poison_read_again_under_a_new_epoch_is_the_same_dead_letter(
+    store: LeadingBackend,
+) -> None:
     entries = [store.stream.entry(poison("e1")), store.stream.entry({"v": "1"})]
     await store.apply_entries(entries)
     before = await store.letters()
@@ -141,14 +143,14 @@ async def test_poison_read_again_under_a_new_epoch_is_the_same_dead_letter(store
     assert (await store.outcome("e1")).duplicates == 0
 
 
-async def test_poison_with_a_known_id_is_a_conflict(store: Leader) -> None:
+async def test_poison_with_a_known_id_is_a_conflict(store: LeadingBackend) -> None:
     await store.apply(user("e1"), poison("e1"))
     [letter] = await store.letters()
     assert letter.reason == "id_conflict"
     assert await store.result("e1") == "applied"
 
 
-async def test_a_dead_letters_id_can_be_the_target_of_an_event(store: Leader) -> None:
+async def test_a_dead_letters_id_can_be_the_target_of_an_event(store: LeadingBackend) -> None:
     await store.apply(poison("e1"))
     assert wire.is_id((await letter_of(store)).id)
 
@@ -156,25 +158,25 @@ async def test_a_dead_letters_id_can_be_the_target_of_an_event(store: Leader) ->
 # -- replay --------------------------------------------------------------------------------------
 
 
-async def letter_of(store: Leader) -> DeadLetter:
+async def letter_of(store: LeadingBackend) -> DeadLetter:
     """The newest dead letter."""
     return (await store.letters())[0]
 
 
-async def corrected(store: Leader, good: Fields) -> DeadLetter:
+async def corrected(store: LeadingBackend, good: Fields) -> DeadLetter:
     """The dead letter of a good event that came after a bad one with its id."""
     await store.apply(poison(str(good["id"])), good)
     return await letter_of(store)
 
 
-async def test_a_replayed_event_takes_effect_where_it_is_replayed(store: Leader) -> None:
+async def test_a_replayed_event_takes_effect_where_it_is_replayed(store: LeadingBackend) -> None:
     letter = await corrected(store, user("e1", "replayed"))
     await store.apply(user("e2", "between"), dead("d", "replay", letter.id))
     assert await store.texts() == ["between", "replayed"]
     assert await store.result("d") == "applied"
 
 
-async def test_a_replay_changes_the_outcome_from_dead(store: Leader) -> None:
+async def test_a_replay_changes_the_outcome_from_dead(store: LeadingBackend) -> None:
     letter = await corrected(store, user("e1"))
     await store.apply(dead("d", "replay", letter.id))
     outcome = await store.outcome("e1")
@@ -184,7 +186,7 @@ async def test_a_replay_changes_the_outcome_from_dead(store: Leader) -> None:
     assert outcome.duplicates == 1
 
 
-async def test_a_replayed_letter_is_gone(store: Leader) -> None:
+async def test_a_replayed_letter_is_gone(store: LeadingBackend) -> None:
     letter = await corrected(store, user("e1"))
     await store.apply(dead("d1", "replay", letter.id))
     assert letter.id not in [left.id for left in await store.letters()]
@@ -193,14 +195,14 @@ async def test_a_replayed_letter_is_gone(store: Leader) -> None:
     assert len(await store.texts()) == 1
 
 
-async def test_a_replay_redelivered_is_one_replay(store: Leader) -> None:
+async def test_a_replay_redelivered_is_one_replay(store: LeadingBackend) -> None:
     letter = await corrected(store, user("e1"))
     await store.apply(dead("d", "replay", letter.id), dead("d", "replay", letter.id))
     assert len(await store.texts()) == 1
     assert await store.result("d") == "applied"
 
 
-async def test_a_replayed_event_may_turn_out_to_have_no_effect(store: Leader) -> None:
+async def test_a_replayed_event_may_turn_out_to_have_no_effect(store: LeadingBackend) -> None:
     letter = await corrected(store, user("e1", if_exists="1"))
     await store.apply(dead("d", "replay", letter.id))
     assert await store.result("d") == "applied"
@@ -208,14 +210,14 @@ async def test_a_replayed_event_may_turn_out_to_have_no_effect(store: Leader) ->
     assert (outcome.outcome, outcome.reason) == ("noop", "no_session")
 
 
-async def test_a_replayed_rollback_rolls_back(store: Leader) -> None:
+async def test_a_replayed_rollback_rolls_back(store: LeadingBackend) -> None:
     await store.apply(user("u1"), user("u2", "kept"))
     letter = await corrected(store, rollback("r", target="u1"))
     await store.apply(dead("d", "replay", letter.id))
     assert await store.texts() == ["kept"]
 
 
-async def test_a_replayed_delete_deletes(store: Leader) -> None:
+async def test_a_replayed_delete_deletes(store: LeadingBackend) -> None:
     await store.apply(user("u1"))
     letter = await corrected(store, delete("x"))
     await store.apply(dead("d", "replay", letter.id))
@@ -225,7 +227,7 @@ async def test_a_replayed_delete_deletes(store: Leader) -> None:
 
 
 async def test_a_rollback_that_came_before_its_dead_target_holds_for_the_replay(
-    store: Leader,
+    store: LeadingBackend,
 ) -> None:
     await store.apply(rollback("r1", target="u1"), poison("u1"), rollback("r2", target="u1"))
     assert await store.result("u1") == "unknown_type"
@@ -236,7 +238,7 @@ async def test_a_rollback_that_came_before_its_dead_target_holds_for_the_replay(
     assert await store.texts() == []
 
 
-async def test_what_would_die_again_stays(store: Leader) -> None:
+async def test_what_would_die_again_stays(store: LeadingBackend) -> None:
     await store.apply(poison("e1"))
     letter = await letter_of(store)
     await store.apply(dead("d", "replay", letter.id))
@@ -245,7 +247,7 @@ async def test_what_would_die_again_stays(store: Leader) -> None:
     assert await store.result("e1") == "unknown_type"
 
 
-async def test_an_unknown_version_waits_for_a_later_turnstream(store: Leader) -> None:
+async def test_an_unknown_version_waits_for_a_later_turnstream(store: LeadingBackend) -> None:
     await store.apply(user("e1") | {"v": "2"})
     letter = await letter_of(store)
     await store.apply(dead("d", "replay", letter.id))
@@ -253,14 +255,14 @@ async def test_an_unknown_version_waits_for_a_later_turnstream(store: Leader) ->
     assert await store.letters() == [letter]
 
 
-async def test_a_conflict_whose_id_took_effect_stays_dead(store: Leader) -> None:
+async def test_a_conflict_whose_id_took_effect_stays_dead(store: LeadingBackend) -> None:
     await store.apply(user("e1", "first"), user("e1", "second"))
     await store.apply(dead("d", "replay", (await letter_of(store)).id))
     assert await store.result("d") == "still_dead"
     assert await store.texts() == ["first"]
 
 
-async def test_of_two_corrections_one_takes_effect(store: Leader) -> None:
+async def test_of_two_corrections_one_takes_effect(store: LeadingBackend) -> None:
     await store.apply(poison("e1"), user("e1", "one"), user("e1", "two"))
     two, one, _ = await store.letters()
     await store.apply(dead("d1", "replay", two.id), dead("d2", "replay", one.id))
@@ -268,14 +270,14 @@ async def test_of_two_corrections_one_takes_effect(store: Leader) -> None:
     assert await store.result("d2") == "still_dead"
 
 
-async def test_what_was_undecodable_cannot_be_replayed(store: Leader) -> None:
+async def test_what_was_undecodable_cannot_be_replayed(store: LeadingBackend) -> None:
     await store.apply(user("e1") | {"content": b"\xff"})
     await store.apply(dead("d", "replay", (await letter_of(store)).id))
     assert await store.result("d") == "not_replayable"
 
 
 @pytest.mark.parametrize("size", [70_000, 300_000])
-async def test_what_was_cut_cannot_be_replayed(store: Leader, size: int) -> None:
+async def test_what_was_cut_cannot_be_replayed(store: LeadingBackend, size: int) -> None:
     await store.apply(poison("e1"), user("e1", "x" * size))
     await store.apply(dead("d", "replay", (await letter_of(store)).id))
     assert await store.result("d") == "not_replayable"
@@ -290,7 +292,7 @@ def cut_between_fields() -> Fields:
     return {**user("e1", content), "at": "2026-01-01T00:00:00Z"}
 
 
-async def test_a_cut_between_two_fields_is_a_cut(store: Leader) -> None:
+async def test_a_cut_between_two_fields_is_a_cut(store: LeadingBackend) -> None:
     fields = cut_between_fields()
     await store.apply(poison("e1"), fields)
     letter = await letter_of(store)
@@ -300,7 +302,7 @@ async def test_a_cut_between_two_fields_is_a_cut(store: Leader) -> None:
     assert await store.result("d") == "not_replayable"
 
 
-async def test_a_dead_event_is_not_replayed_by_another(store: Leader) -> None:
+async def test_a_dead_event_is_not_replayed_by_another(store: LeadingBackend) -> None:
     letter = await corrected(store, user("e1"))
     await store.apply(poison("d1"), dead("d1", "replay", letter.id))
     await store.apply(dead("d2", "replay", (await letter_of(store)).id))
@@ -309,7 +311,7 @@ async def test_a_dead_event_is_not_replayed_by_another(store: Leader) -> None:
 
 
 @pytest.mark.parametrize("action", ["replay", "purge"])
-async def test_there_may_be_no_such_letter(store: Leader, action: str) -> None:
+async def test_there_may_be_no_such_letter(store: LeadingBackend, action: str) -> None:
     await store.apply(dead("d", action, "nothing"))
     assert await store.result("d") == "no_dead_letter"
     assert (await store.outcome("d")).session is None
@@ -318,7 +320,7 @@ async def test_there_may_be_no_such_letter(store: Leader, action: str) -> None:
 # -- purge ---------------------------------------------------------------------------------------
 
 
-async def test_a_purged_letter_is_gone_and_its_outcome_stays(store: Leader) -> None:
+async def test_a_purged_letter_is_gone_and_its_outcome_stays(store: LeadingBackend) -> None:
     await store.apply(poison("e1"), poison("e2"))
     newer, older = await store.letters()
     await store.apply(dead("d", "purge", older.id))
@@ -328,14 +330,14 @@ async def test_a_purged_letter_is_gone_and_its_outcome_stays(store: Leader) -> N
     assert await store.result("e1") == "unknown_type"
 
 
-async def test_a_letter_is_purged_once(store: Leader) -> None:
+async def test_a_letter_is_purged_once(store: LeadingBackend) -> None:
     await store.apply(poison("e1"))
     letter = await letter_of(store)
     await store.apply(dead("d1", "purge", letter.id), dead("d2", "purge", letter.id))
     assert await store.result("d2") == "no_dead_letter"
 
 
-async def test_letters_can_be_purged_in_the_batch_that_made_them(store: Leader) -> None:
+async def test_letters_can_be_purged_in_the_batch_that_made_them(store: LeadingBackend) -> None:
     entry = store.stream.entry(poison("e1"))
     framed = wire.frame(entry.raw.fields)
     letter_id = f"{entry.raw.stream_id}-{hashlib.sha256(framed).hexdigest()[:12]}"
@@ -349,18 +351,20 @@ async def test_letters_can_be_purged_in_the_batch_that_made_them(store: Leader) 
 
 
 @pytest.mark.parametrize("end", [reset("x"), delete("x")], ids=["reset", "delete"])
-async def test_a_sessions_letters_go_with_its_text(store: Leader, end: Fields) -> None:
+async def test_a_sessions_letters_go_with_its_text(store: LeadingBackend, end: Fields) -> None:
     await store.apply(context("c"), poison("e1"), poison("e2", session="t"), end)
     assert [letter.event_id for letter in await store.letters()] == ["e2"]
     assert await store.result("e1") == "unknown_type"
 
 
-async def test_a_conflicts_letter_belongs_to_the_session_that_it_names(store: Leader) -> None:
+async def test_a_conflicts_letter_belongs_to_the_session_that_it_names(
+    store: LeadingBackend,
+) -> None:
     await store.apply(context("c"), user("e1"), user("e1", session="t"), reset("x"))
     assert [letter.session for letter in await store.letters()] == ["t"]
 
 
-async def test_letters_are_shown_newest_first_and_page_by_page(store: Leader) -> None:
+async def test_letters_are_shown_newest_first_and_page_by_page(store: LeadingBackend) -> None:
     await store.apply(*(poison(f"e{n}") for n in range(7)))
     shown: list[str | None] = []
     cursor = None
@@ -374,11 +378,11 @@ async def test_letters_are_shown_newest_first_and_page_by_page(store: Leader) ->
     assert shown == [f"e{n}" for n in reversed(range(7))]
 
 
-async def test_there_is_no_letter_of_an_unknown_id(store: Leader) -> None:
+async def test_there_is_no_letter_of_an_unknown_id(store: LeadingBackend) -> None:
     assert await store.backend.dead_letter("nothing") is None
 
 
-async def test_a_stream_id_of_the_highest_numbers_is_kept(store: Leader) -> None:
+async def test_a_stream_id_of_the_highest_numbers_is_kept(store: LeadingBackend) -> None:
     top = 2**64 - 1
     entries = [
         entry_at(StreamId(top, top - 1), user("e1")),
@@ -393,7 +397,7 @@ async def test_a_stream_id_of_the_highest_numbers_is_kept(store: Leader) -> None
     assert (await store.outcome("e1")).duplicates == 0
 
 
-async def test_a_corrected_event_is_what_the_producer_meant(store: Leader) -> None:
+async def test_a_corrected_event_is_what_the_producer_meant(store: LeadingBackend) -> None:
     letter = await corrected(store, reply("e1", "answer", turn="u1"))
     body = wire.decode(RawEntry(letter.stream_id, wire.unframe(letter.payload))).body
     assert isinstance(body, Event)

@@ -9,14 +9,14 @@ import pytest
 from sessions.errors import Fenced
 from sessions.models import STREAM_START, Lease, StreamCursor
 from sessions.store.backend import SessionBackend
-from tests.events import Stream, context, rename, state, user
-from tests.stores import Clock, Leader, Open, lead
+from tests.events import EntrySequence, context, rename, state, user
+from tests.stores import Clock, LeadingBackend, Open, lead
 
 WRITES: dict[str, Callable[[SessionBackend], Awaitable[object]]] = {
     "renew": lambda backend: backend.renew(),
     "release": lambda backend: backend.release(),
     "begin_epoch": lambda backend: backend.begin_epoch(skipped=0),
-    "apply": lambda backend: backend.apply([Stream().entry(user("late"))]),
+    "apply": lambda backend: backend.apply([EntrySequence().entry(user("late"))]),
     "apply nothing": lambda backend: backend.apply([]),
     "expire_sessions": lambda backend: backend.expire_sessions(older_than=2**60, limit=10),
     "forget_ids": lambda backend: backend.forget_ids(before=2**60, limit=10),
@@ -73,7 +73,7 @@ async def test_of_two_that_saw_the_same_lease_one_gets_it(
         assert (await other.lease()).holder == "w2"
 
 
-async def test_the_beat_grows_with_every_renewal_and_every_batch(store: Leader) -> None:
+async def test_the_beat_grows_with_every_renewal_and_every_batch(store: LeadingBackend) -> None:
     beats = [(await store.backend.lease()).beat]
     for write in (WRITES["renew"], WRITES["apply"], WRITES["apply nothing"]):
         await write(store.backend)
@@ -81,14 +81,14 @@ async def test_the_beat_grows_with_every_renewal_and_every_batch(store: Leader) 
     assert beats == sorted(set(beats))
 
 
-async def test_a_clean_stop_leaves_the_lease_without_a_holder(store: Leader) -> None:
+async def test_a_clean_stop_leaves_the_lease_without_a_holder(store: LeadingBackend) -> None:
     epoch = (await store.backend.lease()).epoch
     await store.backend.release()
     lease = await store.backend.lease()
     assert (lease.epoch, lease.holder) == (epoch, None)
 
 
-async def test_a_released_lease_can_be_taken_again(store: Leader) -> None:
+async def test_a_released_lease_can_be_taken_again(store: LeadingBackend) -> None:
     await store.backend.release()
     lease = await store.backend.acquire("again", seen=await store.backend.lease())
     assert lease is not None
@@ -106,7 +106,7 @@ async def test_nothing_is_written_before_the_lease_is_taken(
 
 @EVERY_WRITE
 async def test_nothing_is_written_after_the_release(
-    store: Leader, write: Callable[[SessionBackend], Awaitable[object]]
+    store: LeadingBackend, write: Callable[[SessionBackend], Awaitable[object]]
 ) -> None:
     await store.backend.release()
     with pytest.raises(Fenced):
@@ -125,7 +125,7 @@ async def test_nothing_is_written_after_closing(
 
 @EVERY_WRITE
 async def test_a_leader_that_was_replaced_writes_nothing_more(
-    store: Leader,
+    store: LeadingBackend,
     open_store: Open,
     clock: Clock,
     write: Callable[[SessionBackend], Awaitable[object]],
@@ -143,7 +143,7 @@ async def test_a_leader_that_was_replaced_writes_nothing_more(
 
 
 async def test_a_leader_that_was_replaced_can_lead_again(
-    store: Leader, open_store: Open, clock: Clock
+    store: LeadingBackend, open_store: Open, clock: Clock
 ) -> None:
     await store.apply(user("e1", "one"))
     async with open_store("write") as opened:
@@ -157,7 +157,7 @@ async def test_a_leader_that_was_replaced_can_lead_again(
 
 
 async def test_a_leader_that_comes_back_remembers_nothing_of_its_own(
-    store: Leader, open_store: Open, clock: Clock
+    store: LeadingBackend, open_store: Open, clock: Clock
 ) -> None:
     await store.apply(user("e1"))
     async with open_store("write") as opened:
@@ -172,7 +172,7 @@ async def test_a_leader_that_comes_back_remembers_nothing_of_its_own(
 
 
 async def test_a_successor_goes_on_from_what_it_finds(
-    store: Leader, open_store: Open, clock: Clock
+    store: LeadingBackend, open_store: Open, clock: Clock
 ) -> None:
     await store.apply(user("e1", "one"), user("t1", session="t"))
     async with open_store("write") as opened:
@@ -191,7 +191,7 @@ async def test_a_backend_for_reading_cannot_lead(backend: SessionBackend, open_s
             await reader.renew()
 
 
-async def test_the_steps_grow_while_the_writer_works(store: Leader) -> None:
+async def test_the_steps_grow_while_the_writer_works(store: LeadingBackend) -> None:
     before = store.backend.steps
     await store.apply(user("e1"))
     between = store.backend.steps
@@ -206,24 +206,24 @@ async def test_at_first_nothing_is_applied(backend: SessionBackend) -> None:
     assert await backend.cursor() == StreamCursor(0, STREAM_START, 0, 0, 0)
 
 
-async def test_the_cursor_moves_with_the_rows(store: Leader) -> None:
+async def test_the_cursor_moves_with_the_rows(store: LeadingBackend) -> None:
     entries = [store.stream.entry(user(f"e{n}")) for n in range(3)]
     cursor = await store.apply_entries(entries)
     assert cursor == StreamCursor(1, entries[-1].raw.stream_id, 3, 0, 0)
     assert await store.backend.cursor() == cursor
 
 
-async def test_duplicates_and_poison_are_resolved_too(store: Leader) -> None:
+async def test_duplicates_and_poison_are_resolved_too(store: LeadingBackend) -> None:
     cursor = await store.apply(user("e1"), user("e1"), {"v": "1"}, user("e1", "other"))
     assert cursor.resolved == 4
 
 
-async def test_an_empty_batch_moves_nothing(store: Leader) -> None:
+async def test_an_empty_batch_moves_nothing(store: LeadingBackend) -> None:
     before = await store.apply(user("e1"))
     assert await store.backend.apply([]) == before
 
 
-async def test_entries_that_were_applied_before_have_no_effect(store: Leader) -> None:
+async def test_entries_that_were_applied_before_have_no_effect(store: LeadingBackend) -> None:
     entries = [store.stream.entry(user(f"e{n}", str(n))) for n in range(4)]
     await store.apply_entries([*entries[:2], store.stream.entry({"v": "1"})])
     cursor = await store.apply_entries([*entries[:2], *entries[2:]])
@@ -234,7 +234,7 @@ async def test_entries_that_were_applied_before_have_no_effect(store: Leader) ->
 
 
 async def test_an_entry_that_comes_too_late_takes_effect_and_moves_no_cursor(
-    store: Leader,
+    store: LeadingBackend,
 ) -> None:
     early, late = store.stream.entry(user("e1", "early")), store.stream.entry(user("e2", "late"))
     cursor = await store.apply_entries([late])
@@ -242,7 +242,7 @@ async def test_an_entry_that_comes_too_late_takes_effect_and_moves_no_cursor(
     assert await store.texts() == ["late", "early"]
 
 
-async def test_a_new_epoch_begins_at_the_streams_beginning(store: Leader) -> None:
+async def test_a_new_epoch_begins_at_the_streams_beginning(store: LeadingBackend) -> None:
     await store.apply(user("e1"))
     await store.backend.renew(added=7)
     cursor = await store.backend.begin_epoch(skipped=5)
@@ -251,12 +251,12 @@ async def test_a_new_epoch_begins_at_the_streams_beginning(store: Leader) -> Non
     assert (await store.apply(user("e2"))).skipped == 5
 
 
-async def test_a_new_epoch_is_above_the_streams_own(store: Leader) -> None:
+async def test_a_new_epoch_is_above_the_streams_own(store: LeadingBackend) -> None:
     assert (await store.backend.begin_epoch(skipped=0, above=7)).epoch == 8
     assert (await store.backend.begin_epoch(skipped=0, above=3)).epoch == 9
 
 
-async def test_the_count_of_redis_is_kept_until_it_is_renewed(store: Leader) -> None:
+async def test_the_count_of_redis_is_kept_until_it_is_renewed(store: LeadingBackend) -> None:
     await store.backend.renew(added=11)
     assert (await store.backend.cursor()).added == 11
     assert (await store.apply(user("e1"))).added == 11
@@ -266,7 +266,7 @@ async def test_the_count_of_redis_is_kept_until_it_is_renewed(store: Leader) -> 
     assert (await store.apply(user("e2"))).added == 12
 
 
-async def test_ids_that_go_back_are_applied_all_the_same(store: Leader) -> None:
+async def test_ids_that_go_back_are_applied_all_the_same(store: LeadingBackend) -> None:
     entries = [store.stream.entry(user(f"e{n}", str(n))) for n in range(4)]
     await store.apply_entries(entries[2:])
     await store.backend.begin_epoch(skipped=0)

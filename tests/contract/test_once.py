@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.events import (
+    EntrySequence,
     Fields,
-    Stream,
     context,
     dead,
     delete,
@@ -17,10 +17,10 @@ from tests.events import (
     state,
     user,
 )
-from tests.stores import Leader
+from tests.stores import LeadingBackend
 
 
-async def test_an_event_that_comes_twice_has_one_effect(store: Leader) -> None:
+async def test_an_event_that_comes_twice_has_one_effect(store: LeadingBackend) -> None:
     await store.apply(user("e1", "hello"), user("e1", "hello"))
     assert await store.texts() == ["hello"]
     assert await store.result("e1") == "applied"
@@ -28,14 +28,14 @@ async def test_an_event_that_comes_twice_has_one_effect(store: Leader) -> None:
     assert await store.letters() == []
 
 
-async def test_a_duplicate_in_a_later_batch_has_no_effect(store: Leader) -> None:
+async def test_a_duplicate_in_a_later_batch_has_no_effect(store: LeadingBackend) -> None:
     await store.apply(user("e1"))
     await store.apply(user("e1"), user("e2"), user("e1"))
     assert [message.id for message in await store.messages()] == ["e1", "e2"]
     assert (await store.outcome("e1")).duplicates == 2
 
 
-async def test_time_routing_owner_and_if_exists_are_not_compared(store: Leader) -> None:
+async def test_time_routing_owner_and_if_exists_are_not_compared(store: LeadingBackend) -> None:
     await store.apply(user("e1", channel="telegram.home", at=store.clock.text(days=-1)))
     again = {"agent": "main", "channel": "discord.x", "room": "r", "sender": "s"}
     await store.apply(user("e1", at=store.clock.text(), if_exists="1", **again))
@@ -43,7 +43,9 @@ async def test_time_routing_owner_and_if_exists_are_not_compared(store: Leader) 
     assert (await store.outcome("e1")).duplicates == 1
 
 
-async def test_a_duplicate_changes_neither_routing_nor_owner_nor_time(store: Leader) -> None:
+async def test_a_duplicate_changes_neither_routing_nor_owner_nor_time(
+    store: LeadingBackend,
+) -> None:
     await store.apply(user("e1", channel="telegram.home", at=store.clock.text(days=-1)))
     before = await store.session(), await store.messages()
     await store.apply(user("e1", agent="main", channel="discord.x", at=store.clock.text()))
@@ -68,7 +70,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-async def test_every_field_of_the_payload_is_compared(store: Leader, other: Fields) -> None:
+async def test_every_field_of_the_payload_is_compared(store: LeadingBackend, other: Fields) -> None:
     await store.apply(FIRST, other)
     [letter] = await store.letters()
     assert letter.reason == "id_conflict"
@@ -89,7 +91,7 @@ PAIRS = {
 
 @pytest.mark.parametrize(("first", "second"), PAIRS.values(), ids=PAIRS)
 async def test_a_conflict_is_a_dead_letter_for_every_type(
-    store: Leader, first: Fields, second: Fields
+    store: LeadingBackend, first: Fields, second: Fields
 ) -> None:
     await store.apply(first, first)
     outcome = await store.outcome("e1")
@@ -100,7 +102,9 @@ async def test_a_conflict_is_a_dead_letter_for_every_type(
     assert (await store.outcome("e1")).duplicates == 2
 
 
-async def test_a_conflict_leaves_the_first_effect_and_the_first_outcome(store: Leader) -> None:
+async def test_a_conflict_leaves_the_first_effect_and_the_first_outcome(
+    store: LeadingBackend,
+) -> None:
     await store.apply(user("e1", "first"))
     first = await store.outcome("e1")
     await store.apply(user("e1", "second", session="other"))
@@ -114,7 +118,7 @@ async def test_a_conflict_leaves_the_first_effect_and_the_first_outcome(store: L
     )
 
 
-async def test_a_conflicts_dead_letter_has_an_id_of_its_own(store: Leader) -> None:
+async def test_a_conflicts_dead_letter_has_an_id_of_its_own(store: LeadingBackend) -> None:
     await store.apply(user("e1", "first"), user("e1", "second"), user("e1", "third"))
     letters = await store.letters()
     assert len({letter.id for letter in letters} | {"e1"}) == 3
@@ -122,7 +126,7 @@ async def test_a_conflicts_dead_letter_has_an_id_of_its_own(store: Leader) -> No
     assert b"third" in letters[0].payload
 
 
-async def test_an_event_without_effect_stays_so_when_it_comes_again(store: Leader) -> None:
+async def test_an_event_without_effect_stays_so_when_it_comes_again(store: LeadingBackend) -> None:
     await store.apply(rename("e1", "early"), user("e2"), rename("e1", "early"))
     assert await store.result("e1") == "no_session"
     assert (await store.session()).name is None
@@ -133,7 +137,7 @@ async def test_an_event_without_effect_stays_so_when_it_comes_again(store: Leade
     [rollback("x", target="e1"), reset("x"), delete("x")],
     ids=["rollback", "reset", "delete"],
 )
-async def test_a_redelivery_brings_nothing_back(store: Leader, end: Fields) -> None:
+async def test_a_redelivery_brings_nothing_back(store: LeadingBackend, end: Fields) -> None:
     await store.apply(user("e1", "gone"), end)
     await store.apply(user("e1", "gone"))
     assert await store.texts() == []
@@ -141,15 +145,15 @@ async def test_a_redelivery_brings_nothing_back(store: Leader, end: Fields) -> N
     assert (await store.outcome("e1")).duplicates == 1
 
 
-async def test_a_redelivery_does_not_open_a_deleted_session_again(store: Leader) -> None:
+async def test_a_redelivery_does_not_open_a_deleted_session_again(store: LeadingBackend) -> None:
     await store.apply(user("e1"), delete("x"), user("e1"))
     assert await store.backend.session("s") is None
 
 
 async def test_an_entry_that_is_read_again_under_a_new_stream_epoch_is_no_duplicate(
-    store: Leader,
+    store: LeadingBackend,
 ) -> None:
-    entries = [Stream().entry(user("e1"))]
+    entries = [EntrySequence().entry(user("e1"))]
     await store.apply_entries(entries)
     await store.backend.begin_epoch(skipped=0)
     await store.apply_entries(entries)
@@ -158,7 +162,7 @@ async def test_an_entry_that_is_read_again_under_a_new_stream_epoch_is_no_duplic
 
 
 async def test_reading_the_whole_stream_again_changes_nothing_that_is_visible(
-    store: Leader,
+    store: LeadingBackend,
 ) -> None:
     events = [
         user("u1", "one"),

@@ -17,7 +17,7 @@ from tests.events import (
     state,
     user,
 )
-from tests.stores import Leader
+from tests.stores import LeadingBackend
 
 # What a door publishes for an agent's token.
 MINE: Fields = {"agent": "a", "by": "a"}
@@ -43,7 +43,7 @@ def every_type(event_id: str) -> list[Fields]:
 @pytest.mark.parametrize("number", range(len(every_type("x"))))
 @pytest.mark.parametrize("by", [{}, {"by": "b"}])
 async def test_an_event_of_another_agent_changes_nothing(
-    store: Leader, number: int, by: Fields
+    store: LeadingBackend, number: int, by: Fields
 ) -> None:
     await store.apply({**user("u1"), **MINE})
     before = await store.session(), await store.messages()
@@ -56,7 +56,9 @@ async def test_an_event_of_another_agent_changes_nothing(
 
 
 @pytest.mark.parametrize("number", range(len(every_type("x"))))
-async def test_a_deleted_session_of_another_agent_never_was(store: Leader, number: int) -> None:
+async def test_a_deleted_session_of_another_agent_never_was(
+    store: LeadingBackend, number: int
+) -> None:
     event = {**every_type("x")[number], **THEIRS}
     await store.apply(
         {**user("u1"), **MINE}, {**delete("d"), **MINE}, event, {**event, "session": "new"}
@@ -66,7 +68,9 @@ async def test_a_deleted_session_of_another_agent_never_was(store: Leader, numbe
     assert deleted == await store.result("y", by="b")
 
 
-async def test_the_next_owner_of_a_key_learns_nothing_of_the_one_before(store: Leader) -> None:
+async def test_the_next_owner_of_a_key_learns_nothing_of_the_one_before(
+    store: LeadingBackend,
+) -> None:
     routing: Fields = {"channel": "tg.1", "room": "r", "sender": "s"}
     await store.apply(
         {**user("u1"), **MINE, **routing},
@@ -81,12 +85,12 @@ async def test_the_next_owner_of_a_key_learns_nothing_of_the_one_before(store: L
     assert [message.seq for message in await store.messages()] == [1]
 
 
-async def test_the_same_owner_goes_on_counting(store: Leader) -> None:
+async def test_the_same_owner_goes_on_counting(store: LeadingBackend) -> None:
     await store.apply({**user("u1"), **MINE}, {**delete("d"), **MINE}, {**user("u2"), **MINE})
     assert [message.seq for message in await store.messages()] == [2]
 
 
-async def test_a_tombstone_keeps_owner_and_routing(store: Leader) -> None:
+async def test_a_tombstone_keeps_owner_and_routing(store: LeadingBackend) -> None:
     await store.apply({**user("u1"), **MINE, "channel": "tg.1", "room": "r", "sender": "s"})
     await store.apply(delete("d"))
     routing = await store.backend.routing_of("s")
@@ -96,12 +100,12 @@ async def test_a_tombstone_keeps_owner_and_routing(store: Leader) -> None:
     )
 
 
-async def test_a_channels_message_claims_a_session_without_owner(store: Leader) -> None:
+async def test_a_channels_message_claims_a_session_without_owner(store: LeadingBackend) -> None:
     await store.apply(user("u1", channel="tg.1"), user("u2", agent="a", channel="tg.1"))
     assert (await store.session()).agent == "a"
 
 
-async def test_a_token_claims_only_with_the_sessions_channel(store: Leader) -> None:
+async def test_a_token_claims_only_with_the_sessions_channel(store: LeadingBackend) -> None:
     await store.apply(user("u1", channel="tg.1"), user("v1", session="free"))
     await store.apply(
         {**user("x1"), **THEIRS},
@@ -118,13 +122,15 @@ async def test_a_token_claims_only_with_the_sessions_channel(store: Leader) -> N
     assert (await store.session()).agent == "a"
 
 
-async def test_an_operators_event_is_not_checked(store: Leader) -> None:
+async def test_an_operators_event_is_not_checked(store: LeadingBackend) -> None:
     await store.apply({**user("u1"), **MINE}, rename("n", "Kitchen"), reset("r"))
     assert (await store.session()).name == "Kitchen"
     assert await store.texts() == []
 
 
-async def test_a_send_to_another_agent_names_the_owner_and_never_answers(store: Leader) -> None:
+async def test_a_send_to_another_agent_names_the_owner_and_never_answers(
+    store: LeadingBackend,
+) -> None:
     sent: Fields = {"agent": "a", "by": "b"}
     await store.apply(
         {**user("u1"), "agent": "a"},
@@ -142,14 +148,14 @@ async def test_a_send_to_another_agent_names_the_owner_and_never_answers(store: 
 # -- owner events ------------------------------------------------------------------------------
 
 
-async def test_an_owner_event_gives_a_session_away(store: Leader) -> None:
+async def test_an_owner_event_gives_a_session_away(store: LeadingBackend) -> None:
     await store.apply({**user("u1"), **MINE}, owner("o", "b"))
     assert (await store.session()).agent == "b"
     await store.apply(owner("p", ""))
     assert (await store.session()).agent is None
 
 
-async def test_an_owner_event_may_expect_the_owner_so_far(store: Leader) -> None:
+async def test_an_owner_event_may_expect_the_owner_so_far(store: LeadingBackend) -> None:
     await store.apply({**user("u1"), **MINE})
     await store.apply(owner("o", "c", expect_agent="b"), owner("p", "c", expect_agent=""))
     assert [await store.result(one) for one in ("o", "p")] == ["not_owner", "not_owner"]
@@ -157,7 +163,7 @@ async def test_an_owner_event_may_expect_the_owner_so_far(store: Leader) -> None
     assert (await store.session()).agent == "c"
 
 
-async def test_all_sessions_of_an_agent_are_given_at_once(store: Leader) -> None:
+async def test_all_sessions_of_an_agent_are_given_at_once(store: LeadingBackend) -> None:
     await store.apply(
         *({**user(f"u{n}", session=f"s{n}"), **MINE} for n in range(5)),
         {**user("v", session="other"), **THEIRS},
@@ -178,18 +184,20 @@ async def test_all_sessions_of_an_agent_are_given_at_once(store: Leader) -> None
 @pytest.mark.parametrize(
     "event", [owner("o", "b", by="b"), {**hand_over("o", "a", "b"), "by": "b"}]
 )
-async def test_a_token_gives_nothing_away(store: Leader, event: Fields) -> None:
+async def test_a_token_gives_nothing_away(store: LeadingBackend, event: Fields) -> None:
     await store.apply({**user("u1"), **MINE}, event)
     assert await store.result("o", by="b") == "not_owner"
     assert (await store.session()).agent == "a"
 
 
-async def test_a_session_that_is_not_there_cannot_be_given(store: Leader) -> None:
+async def test_a_session_that_is_not_there_cannot_be_given(store: LeadingBackend) -> None:
     await store.apply(owner("o", "b"), user("u1"), delete("d"), owner("p", "b"))
     assert [await store.result(one) for one in ("o", "p")] == ["no_session", "session_deleted"]
 
 
-async def test_an_owner_event_without_agent_or_session_is_a_dead_letter(store: Leader) -> None:
+async def test_an_owner_event_without_agent_or_session_is_a_dead_letter(
+    store: LeadingBackend,
+) -> None:
     nobody = owner("o", "b")
     del nobody["agent"]
     await store.apply(nobody, {**hand_over("p", "a", "b"), "expect_agent": ""})

@@ -5,13 +5,13 @@ from __future__ import annotations
 from sessions.ids import stored_id
 from sessions.models import LetterBounds
 from tests.events import Fields, delete, poison, reply, reset, rollback, user
-from tests.stores import Clock, Leader, Open, lead
+from tests.stores import Clock, LeadingBackend, Open, lead
 
 A: Fields = {"agent": "a", "by": "a"}
 B: Fields = {"agent": "b", "by": "b"}
 
 
-async def test_the_same_id_of_two_publishers_is_two_events(store: Leader) -> None:
+async def test_the_same_id_of_two_publishers_is_two_events(store: LeadingBackend) -> None:
     await store.apply(
         {**user("e1", "of b", session="b"), **B},
         {**user("e1", "of a", session="a"), **A},
@@ -25,28 +25,28 @@ async def test_the_same_id_of_two_publishers_is_two_events(store: Leader) -> Non
     assert await store.letters() == []
 
 
-async def test_a_repeated_id_counts_in_its_own_space_only(store: Leader) -> None:
+async def test_a_repeated_id_counts_in_its_own_space_only(store: LeadingBackend) -> None:
     event = {**user("e1", session="a"), **A}
     await store.apply(event, {**user("e1", session="b"), **B}, event)
     assert (await store.outcome("e1", by="a")).duplicates == 1
     assert (await store.outcome("e1", by="b")).duplicates == 0
 
 
-async def test_a_conflict_is_its_publishers(store: Leader) -> None:
+async def test_a_conflict_is_its_publishers(store: LeadingBackend) -> None:
     await store.apply({**user("e1"), **A}, {**user("e1", "other"), **A})
     [letter] = await store.letters()
     assert (letter.reason, letter.event_id, letter.by) == ("id_conflict", "e1", "a")
     assert await store.backend.dead_letter_at(letter.stream_id) == letter
 
 
-async def test_history_says_who_published_a_message(store: Leader) -> None:
+async def test_history_says_who_published_a_message(store: LeadingBackend) -> None:
     await store.apply(user("u1", agent="a"), {**reply("r1", turn="u1"), **A})
     assert [(one.id, one.turn, one.by) for one in await store.messages()] == [
         *(("u1", None, None), ("r1", "u1", "a")),
     ]
 
 
-async def test_a_reply_of_a_token_answers_the_channels_message(store: Leader) -> None:
+async def test_a_reply_of_a_token_answers_the_channels_message(store: LeadingBackend) -> None:
     await store.apply(
         user("u1", agent="a", turn="u1"),
         {**reply("r1", turn="u1"), **A},
@@ -55,14 +55,14 @@ async def test_a_reply_of_a_token_answers_the_channels_message(store: Leader) ->
     assert await store.result("x") == "answered"
 
 
-async def test_a_reply_of_a_channel_answers_the_tokens_message(store: Leader) -> None:
+async def test_a_reply_of_a_channel_answers_the_tokens_message(store: LeadingBackend) -> None:
     await store.apply(
         {**user("u1", turn="u1"), **A}, reply("r1", turn="u1"), {**rollback("x", target="u1"), **A}
     )
     assert await store.result("x", by="a") == "answered"
 
 
-async def test_a_publisher_means_its_own_event_first(store: Leader) -> None:
+async def test_a_publisher_means_its_own_event_first(store: LeadingBackend) -> None:
     await store.apply(
         user("u1", "channel", agent="a"),
         {**user("u1", "token"), **A},
@@ -75,13 +75,13 @@ async def test_a_publisher_means_its_own_event_first(store: Leader) -> None:
     assert await store.texts() == []
 
 
-async def test_a_token_takes_back_its_channels_message(store: Leader) -> None:
+async def test_a_token_takes_back_its_channels_message(store: LeadingBackend) -> None:
     await store.apply(user("u1", agent="a"), {**rollback("x", target="u1"), **A})
     assert await store.texts() == []
     assert (await store.outcome("u1")).duplicates == 0
 
 
-async def test_a_rollback_suppresses_in_its_publishers_space_only(store: Leader) -> None:
+async def test_a_rollback_suppresses_in_its_publishers_space_only(store: LeadingBackend) -> None:
     await store.apply({**rollback("x", target="u1"), **B}, {**rollback("y", target="u1"), **A})
     assert await store.result("x", by="b") == "target_not_seen"
     await store.apply(user("u1", "of the channel", agent="a"), {**user("u1", "of a"), **A})
@@ -89,7 +89,7 @@ async def test_a_rollback_suppresses_in_its_publishers_space_only(store: Leader)
     assert await store.result("u1", by="a") == "already_rolled_back"
 
 
-async def test_a_target_in_another_agents_session_is_not_seen(store: Leader) -> None:
+async def test_a_target_in_another_agents_session_is_not_seen(store: LeadingBackend) -> None:
     await store.apply(
         {**user("u1", session="a"), **A},
         user("t1", session="a", agent="a"),
@@ -101,18 +101,18 @@ async def test_a_target_in_another_agents_session_is_not_seen(store: Leader) -> 
     assert await store.result("x", by="b") == await store.result("y", by="b")
 
 
-async def test_a_tokens_reply_to_a_turn_before_the_reset_is_stale(store: Leader) -> None:
+async def test_a_tokens_reply_to_a_turn_before_the_reset_is_stale(store: LeadingBackend) -> None:
     await store.apply(user("u1", agent="a", turn="u1"), reset("r"), {**reply("x", turn="u1"), **A})
     assert await store.result("x", by="a") == "stale_turn"
 
 
-async def test_what_was_deleted_is_not_taken_back_by_a_namesake(store: Leader) -> None:
+async def test_what_was_deleted_is_not_taken_back_by_a_namesake(store: LeadingBackend) -> None:
     await store.apply({**user("u1"), **A}, {**delete("d"), **A}, {**user("u2"), **A})
     await store.apply({**rollback("x", target="u1"), **A})
     assert await store.result("x", by="a") == "deleted"
 
 
-async def test_positions_carry_the_space(store: Leader) -> None:
+async def test_positions_carry_the_space(store: LeadingBackend) -> None:
     await store.apply({**user("e1"), **A})
     assert (await store.outcome("e1", by="a")).position.event_id == stored_id("e1", "a")
 

@@ -10,10 +10,10 @@ from sessions.errors import InvalidRequest
 from sessions.models import Scope, SessionFilter
 from sessions.store.backend import SessionBackend
 from tests.events import context, delete, rename, reply, reset, rollback, state, user
-from tests.stores import Leader
+from tests.stores import LeadingBackend
 
 
-async def listed(store: Leader, scope: Scope | None = None, **where: Any) -> list[str]:
+async def listed(store: LeadingBackend, scope: Scope | None = None, **where: Any) -> list[str]:
     """The keys of a list, in its order."""
     page = await store.backend.sessions(
         scope=scope, where=SessionFilter(**where) if where else None, limit=1000
@@ -39,7 +39,7 @@ async def test_a_new_store_is_empty(backend: SessionBackend) -> None:
     }
 
 
-async def test_everything_is_counted(store: Leader) -> None:
+async def test_everything_is_counted(store: LeadingBackend) -> None:
     await store.apply(user("u1"), reply("a1"), user("t1", session="t"), user("w1", session="w"))
     await store.apply(delete("x", session="w"), {"v": "1"})
     counts = await store.backend.counts()
@@ -49,7 +49,7 @@ async def test_everything_is_counted(store: Leader) -> None:
 # -- sessions ------------------------------------------------------------------------------------
 
 
-async def test_sessions_are_listed_by_last_activity_newest_first(store: Leader) -> None:
+async def test_sessions_are_listed_by_last_activity_newest_first(store: LeadingBackend) -> None:
     await store.apply(
         user("a", session="a", at=store.clock.text(days=-2)),
         user("b", session="b", at=store.clock.text(days=-1)),
@@ -60,12 +60,12 @@ async def test_sessions_are_listed_by_last_activity_newest_first(store: Leader) 
     assert await listed(store) == ["c", "b", "a"]
 
 
-async def test_sessions_of_one_moment_are_all_listed_over_the_pages(store: Leader) -> None:
+async def test_sessions_of_one_moment_are_all_listed_over_the_pages(store: LeadingBackend) -> None:
     await store.apply(*(user(f"e{n}", session=f"s{n}") for n in range(10)))
     assert sorted(await paged(store, limit=3)) == sorted(f"s{n}" for n in range(10))
 
 
-async def paged(store: Leader, *, limit: int) -> list[str]:
+async def paged(store: LeadingBackend, *, limit: int) -> list[str]:
     """All keys, page by page."""
     keys: list[str] = []
     cursor = None
@@ -78,7 +78,7 @@ async def paged(store: Leader, *, limit: int) -> list[str]:
             return keys
 
 
-async def spread(store: Leader, count: int) -> None:
+async def spread(store: LeadingBackend, count: int) -> None:
     """Sessions of which each was active a day before the one before."""
     await store.apply(
         *(user(f"e{n}", session=f"s{n}", at=store.clock.text(days=-n)) for n in range(count))
@@ -86,12 +86,14 @@ async def spread(store: Leader, count: int) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7])
-async def test_pages_show_every_session_once_and_in_order(store: Leader, limit: int) -> None:
+async def test_pages_show_every_session_once_and_in_order(
+    store: LeadingBackend, limit: int
+) -> None:
     await spread(store, 6)
     assert await paged(store, limit=limit) == [f"s{n}" for n in range(6)]
 
 
-async def test_the_last_page_says_that_it_is_the_last(store: Leader) -> None:
+async def test_the_last_page_says_that_it_is_the_last(store: LeadingBackend) -> None:
     await spread(store, 4)
     first = await store.backend.sessions(limit=2)
     second = await store.backend.sessions(limit=2, cursor=first.next_cursor)
@@ -100,7 +102,7 @@ async def test_the_last_page_says_that_it_is_the_last(store: Leader) -> None:
 
 
 async def test_a_session_that_becomes_active_between_pages_is_not_shown_again(
-    store: Leader,
+    store: LeadingBackend,
 ) -> None:
     await spread(store, 6)
     first = await store.backend.sessions(limit=3)
@@ -109,7 +111,9 @@ async def test_a_session_that_becomes_active_between_pages_is_not_shown_again(
     assert [session.key for session in rest.items] == ["s3", "s4", "s5"]
 
 
-async def test_a_session_that_goes_between_pages_takes_no_other_with_it(store: Leader) -> None:
+async def test_a_session_that_goes_between_pages_takes_no_other_with_it(
+    store: LeadingBackend,
+) -> None:
     await spread(store, 6)
     first = await store.backend.sessions(limit=3)
     await store.apply(delete("x", session="s2"), delete("y", session="s4"))
@@ -117,7 +121,7 @@ async def test_a_session_that_goes_between_pages_takes_no_other_with_it(store: L
     assert [session.key for session in rest.items] == ["s3", "s5"]
 
 
-async def test_times_before_1970_can_be_paged_over(store: Leader) -> None:
+async def test_times_before_1970_can_be_paged_over(store: LeadingBackend) -> None:
     await store.apply(
         *(user(f"e{n}", session=f"s{n}", at=f"19{n}0-01-01T00:00:00Z") for n in range(5))
     )
@@ -125,12 +129,12 @@ async def test_times_before_1970_can_be_paged_over(store: Leader) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "1", "1.x", "1.2.3", "1;2", "-", ".", "1." + "9" * 99])
-async def test_a_strange_cursor_of_sessions_is_refused(store: Leader, cursor: str) -> None:
+async def test_a_strange_cursor_of_sessions_is_refused(store: LeadingBackend, cursor: str) -> None:
     with pytest.raises(InvalidRequest):
         await store.backend.sessions(cursor=cursor)
 
 
-async def test_a_session_is_found_by_its_exact_key(store: Leader) -> None:
+async def test_a_session_is_found_by_its_exact_key(store: LeadingBackend) -> None:
     await store.apply(user("e1", session="gw_1"))
     assert await store.backend.session("1") is None
     assert await store.backend.session("GW_1") is None
@@ -140,7 +144,7 @@ async def test_a_session_is_found_by_its_exact_key(store: Leader) -> None:
 # -- filters -------------------------------------------------------------------------------------
 
 
-async def town(store: Leader) -> None:
+async def town(store: LeadingBackend) -> None:
     """Some sessions of several owners, channels and states."""
     await store.apply(
         context("e1", session="own", agent="a"),
@@ -154,30 +158,30 @@ async def town(store: Leader) -> None:
     )
 
 
-async def test_a_list_is_narrowed_to_an_agent(store: Leader) -> None:
+async def test_a_list_is_narrowed_to_an_agent(store: LeadingBackend) -> None:
     await town(store)
     assert set(await listed(store, agent="a")) == {"own", "both"}
 
 
-async def test_a_list_is_narrowed_to_a_channel(store: Leader) -> None:
+async def test_a_list_is_narrowed_to_a_channel(store: LeadingBackend) -> None:
     await town(store)
     assert set(await listed(store, channel="a.chan")) == {"owned elsewhere", "by channel", "both"}
 
 
-async def test_a_list_is_narrowed_to_a_state(store: Leader) -> None:
+async def test_a_list_is_narrowed_to_a_state(store: LeadingBackend) -> None:
     await town(store)
     assert await listed(store, state="running") == ["own"]
     assert await listed(store, state="error") == ["by channel"]
     assert len(await listed(store, state="idle")) == 4
 
 
-async def test_a_list_is_narrowed_to_recent_activity(store: Leader) -> None:
+async def test_a_list_is_narrowed_to_recent_activity(store: LeadingBackend) -> None:
     await spread(store, 4)
     [_, second, *_] = (await store.backend.sessions()).items
     assert await listed(store, since=second.last_activity) == ["s0", "s1"]
 
 
-async def test_a_list_is_narrowed_to_a_prefix(store: Leader) -> None:
+async def test_a_list_is_narrowed_to_a_prefix(store: LeadingBackend) -> None:
     keys = ["gw_1", "gw_2", "GW_3", "gwx", "g\0w", "gw\0", "g%w"]
     await store.apply(*(user(f"e{n}", session=key) for n, key in enumerate(keys)))
     assert set(await listed(store, prefix="gw_")) == {"gw_1", "gw_2"}
@@ -186,19 +190,19 @@ async def test_a_list_is_narrowed_to_a_prefix(store: Leader) -> None:
     assert set(await listed(store, prefix="")) == set(keys)
 
 
-async def test_a_prefix_is_made_of_characters(store: Leader) -> None:
+async def test_a_prefix_is_made_of_characters(store: LeadingBackend) -> None:
     await store.apply(user("e1", session="\u00e9t\u00e9"), user("e2", session="\u00e8re"))
     assert await listed(store, prefix="\u00e9") == ["\u00e9t\u00e9"]
 
 
-async def test_filters_together_narrow_further(store: Leader) -> None:
+async def test_filters_together_narrow_further(store: LeadingBackend) -> None:
     await town(store)
     assert await listed(store, agent="a", channel="a.chan") == ["both"]
     assert await listed(store, agent="a", state="running", prefix="o") == ["own"]
     assert await listed(store, agent="b", state="running") == []
 
 
-async def test_filtered_lists_are_paged_too(store: Leader) -> None:
+async def test_filtered_lists_are_paged_too(store: LeadingBackend) -> None:
     await spread(store, 9)
     await store.apply(*(state(f"x{n}", "running", session=f"s{n}") for n in range(0, 9, 2)))
     where = SessionFilter(state="running")
@@ -209,7 +213,7 @@ async def test_filtered_lists_are_paged_too(store: Leader) -> None:
     assert second.next_cursor is None
 
 
-async def test_a_deleted_session_passes_no_filter(store: Leader) -> None:
+async def test_a_deleted_session_passes_no_filter(store: LeadingBackend) -> None:
     await store.apply(context("e1", agent="a", channel="c"), delete("x"))
     assert await listed(store, agent="a") == []
     assert await listed(store, channel="c") == []
@@ -219,13 +223,13 @@ async def test_a_deleted_session_passes_no_filter(store: Leader) -> None:
 # -- scope ---------------------------------------------------------------------------------------
 
 
-async def test_without_an_agent_every_session_is_in_scope(store: Leader) -> None:
+async def test_without_an_agent_every_session_is_in_scope(store: LeadingBackend) -> None:
     await town(store)
     assert len(await listed(store)) == len(await listed(store, Scope())) == 6
 
 
 async def test_an_agent_sees_its_own_sessions_and_the_free_ones_of_its_channels(
-    store: Leader,
+    store: LeadingBackend,
 ) -> None:
     await town(store)
     assert set(await listed(store, Scope("a"))) == {"own", "both"}
@@ -235,13 +239,13 @@ async def test_an_agent_sees_its_own_sessions_and_the_free_ones_of_its_channels(
     assert await listed(store, Scope("nobody", ("none",))) == []
 
 
-async def test_a_channel_that_is_named_twice_counts_once(store: Leader) -> None:
+async def test_a_channel_that_is_named_twice_counts_once(store: LeadingBackend) -> None:
     await town(store)
     twice = Scope("a", ("a.chan", "a.chan"))
     assert sorted(await listed(store, twice)) == ["both", "by channel", "own"]
 
 
-async def test_scope_and_filter_both_hold(store: Leader) -> None:
+async def test_scope_and_filter_both_hold(store: LeadingBackend) -> None:
     await town(store)
     scope = Scope("a", ("a.chan",))
     assert await listed(store, scope, agent="b") == []
@@ -249,7 +253,7 @@ async def test_scope_and_filter_both_hold(store: Leader) -> None:
     assert await listed(store, scope, state="error") == ["by channel"]
 
 
-async def test_a_scoped_list_is_in_order_over_all_its_parts(store: Leader) -> None:
+async def test_a_scoped_list_is_in_order_over_all_its_parts(store: LeadingBackend) -> None:
     await store.apply(
         *(
             user(f"e{n}", session=f"s{n}", at=store.clock.text(days=-n), **owner)
@@ -271,7 +275,7 @@ async def test_a_scoped_list_is_in_order_over_all_its_parts(store: Leader) -> No
 # -- history -------------------------------------------------------------------------------------
 
 
-async def test_a_history_shows_the_newest_messages_oldest_first(store: Leader) -> None:
+async def test_a_history_shows_the_newest_messages_oldest_first(store: LeadingBackend) -> None:
     await store.apply(*(user(f"e{n}", str(n)) for n in range(10)))
     page = await store.backend.history("s", limit=3)
     assert [message.content for message in page.items] == ["7", "8", "9"]
@@ -279,7 +283,7 @@ async def test_a_history_shows_the_newest_messages_oldest_first(store: Leader) -
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 10, 11])
-async def test_the_cursor_goes_to_older_messages(store: Leader, limit: int) -> None:
+async def test_the_cursor_goes_to_older_messages(store: LeadingBackend, limit: int) -> None:
     await store.apply(*(user(f"e{n}", str(n)) for n in range(10)))
     shown: list[str] = []
     cursor = None
@@ -293,7 +297,7 @@ async def test_the_cursor_goes_to_older_messages(store: Leader, limit: int) -> N
 
 
 async def test_messages_that_arrive_between_pages_do_not_move_the_older_ones(
-    store: Leader,
+    store: LeadingBackend,
 ) -> None:
     await store.apply(*(user(f"e{n}", str(n)) for n in range(6)))
     first = await store.backend.history("s", limit=3)
@@ -302,7 +306,7 @@ async def test_messages_that_arrive_between_pages_do_not_move_the_older_ones(
     assert [message.content for message in second.items] == ["0", "1", "2"]
 
 
-async def test_a_cursor_from_before_a_reset_shows_nothing_old(store: Leader) -> None:
+async def test_a_cursor_from_before_a_reset_shows_nothing_old(store: LeadingBackend) -> None:
     await store.apply(*(user(f"e{n}", str(n)) for n in range(6)))
     first = await store.backend.history("s", limit=3)
     await store.apply(reset("x"), user("new", "new"))
@@ -310,35 +314,37 @@ async def test_a_cursor_from_before_a_reset_shows_nothing_old(store: Leader) -> 
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "1.2", " 1", "1 ", "\u0661", "1\n", "9" * 99])
-async def test_a_strange_cursor_of_a_history_is_refused(store: Leader, cursor: str) -> None:
+async def test_a_strange_cursor_of_a_history_is_refused(store: LeadingBackend, cursor: str) -> None:
     await store.apply(user("e1"))
     with pytest.raises(InvalidRequest):
         await store.backend.history("s", cursor=cursor)
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "1.2"])
-async def test_a_strange_cursor_of_other_lists_is_refused(store: Leader, cursor: str) -> None:
+async def test_a_strange_cursor_of_other_lists_is_refused(
+    store: LeadingBackend, cursor: str
+) -> None:
     with pytest.raises(InvalidRequest):
         await store.backend.dead_letters(cursor=cursor)
     with pytest.raises(InvalidRequest):
         await store.backend.search("word", cursor=cursor)
 
 
-async def test_the_history_of_no_session_is_empty(store: Leader) -> None:
+async def test_the_history_of_no_session_is_empty(store: LeadingBackend) -> None:
     await store.apply(user("e1"), delete("x"))
     for key in ("s", "never"):
         page = await store.backend.history(key)
         assert (page.items, page.next_cursor) == ([], None)
 
 
-async def test_names_and_counts_are_shown_in_lists_too(store: Leader) -> None:
+async def test_names_and_counts_are_shown_in_lists_too(store: LeadingBackend) -> None:
     await store.apply(user("e1"), rename("n", "Home"), reply("a1"))
     [session] = (await store.backend.sessions()).items
     assert session == await store.session()
     assert (session.name, session.message_count) == ("Home", 2)
 
 
-async def test_a_history_of_a_generation_that_is_over_is_empty(store: Leader) -> None:
+async def test_a_history_of_a_generation_that_is_over_is_empty(store: LeadingBackend) -> None:
     await store.apply(user("u1", "one"))
     seen = await store.session()
     assert len((await store.backend.history("s", generation=seen.generation)).items) == 1

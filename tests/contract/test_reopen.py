@@ -9,7 +9,7 @@ import pytest
 from sessions.models import STREAM_START, Lease, StreamCursor
 from sessions.store.backend import SessionBackend
 from tests.events import delete, poison, rename, reply, reset, rollback, state, user
-from tests.stores import Clock, Leader, Open, lead
+from tests.stores import Clock, LeadingBackend, Open, lead
 
 EVERYTHING = [
     user("u1", "one", agent="main", channel="telegram.home"),
@@ -40,7 +40,9 @@ async def seen(backend: SessionBackend) -> list[object]:
     ]
 
 
-async def test_a_reader_sees_what_the_writer_has_applied(store: Leader, open_store: Open) -> None:
+async def test_a_reader_sees_what_the_writer_has_applied(
+    store: LeadingBackend, open_store: Open
+) -> None:
     async with open_store("read") as reader:
         await store.apply(*EVERYTHING)
         assert await seen(reader) == await seen(store.backend)
@@ -84,7 +86,7 @@ async def test_rules_hold_over_closing_and_opening(open_store: Open, clock: Cloc
 
 
 async def test_a_crash_loses_nothing_that_was_applied(
-    store: Leader, open_store: Open, clock: Clock
+    store: LeadingBackend, open_store: Open, clock: Clock
 ) -> None:
     await store.apply(*EVERYTHING)
     before = (await seen(store.backend))[3:]
@@ -153,7 +155,7 @@ async def test_a_backend_says_its_name(backend: SessionBackend) -> None:
 
 @pytest.mark.parametrize("step", range(16))
 async def test_a_batch_that_was_broken_off_is_applied_whole_when_it_comes_again(
-    store: Leader, step: int
+    store: LeadingBackend, step: int
 ) -> None:
     await store.apply(user("e0", "zero"), user("gone", session="t"))
     batch = [user("e1", "one"), rollback("r", target="e0"), delete("x", session="t"), {"v": "1"}]

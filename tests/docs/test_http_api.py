@@ -16,18 +16,18 @@ from api.metrics import Metrics
 from api.tools import TOOLS, Tool
 from ingest import rest as ingest_rest
 from ingest.channels import push_route
-from ingest.channels.troubles import Troubles
+from ingest.channels.troubles import ChannelFailures
 from ingest.counters import Counters
 from ingest.metrics import IngestMetrics
 from ingest.turns.table import EndedTurns, TurnTable
-from ingest.turns.unavailable import Refusals
+from ingest.turns.unavailable import OwnerRefusals
 from sessions.access.tokens import TokenFile
 from sessions.process.settings import OwnSettings, Settings
 from sessions.store.memory.backend import MemoryBackend
 from sessions.stream.redis import connect
 from sessions.stream.turns import TurnStream
 from sessions.web.edge import Edge
-from sessions.web.problems import TABLE, Row
+from sessions.web.problems import TABLE, ProblemRow
 from tests.docs.pages import Pages, section
 from worker.metrics import WorkerCollector
 
@@ -79,7 +79,7 @@ def test_every_tool_is_documented_with_its_arguments(pages: Pages, tool: Tool[An
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.code)
-def test_every_error_code_is_documented_with_its_status(pages: Pages, row: Row) -> None:
+def test_every_error_code_is_documented_with_its_status(pages: Pages, row: ProblemRow) -> None:
     text = section(pages["http-api.md"], "## Errors")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     told = [line for line in rows if str(row.status) in line.split("|")[1]]
@@ -92,7 +92,7 @@ def _others() -> str:
     consumer = SimpleNamespace(leading=False, hindered=False, applied_entries=0)
     registry.register(WorkerCollector(cast("Any", consumer)))
     queue = SimpleNamespace(table=TurnTable(), ended=EndedTurns(), counters=Counters())
-    IngestMetrics(registry, cast("Any", queue), (), Refusals(), Troubles())
+    IngestMetrics(registry, cast("Any", queue), (), OwnerRefusals(), ChannelFailures())
     return generate_latest(registry).decode()
 
 

@@ -20,7 +20,7 @@ _LOOK: Final = 0.05
 
 
 @dataclass
-class System:
+class Installation:
     """One installation at work."""
 
     url: str
@@ -89,7 +89,7 @@ def _configured(folder: Path, settings: str) -> Path:
 
 
 @contextmanager
-def running(folder: Path, model: str, more: str = "") -> Iterator[System]:
+def running(folder: Path, model: str, more: str = "") -> Iterator[Installation]:
     """The installation, from ready to stopped. `model` is the address of mallory's model.
 
     `more` are settings of `[turnstream]`. On the same folder again, it goes on where it was.
@@ -100,7 +100,7 @@ def running(folder: Path, model: str, more: str = "") -> Iterator[System]:
         assert up.url is not None
         tokens = {a: create_token(workspace, scope=TokenScope.SEND, agent=a)[0] for a in AGENTS}
         tokens["admin"] = (workspace / "token").read_text().strip()
-        yield System(up.url, up.pid, tokens)
+        yield Installation(up.url, up.pid, tokens)
 
 
-__all__ = ["System", "running"]
+__all__ = ["Installation", "running"]

@@ -14,7 +14,7 @@ import pytest
 from api.view import View
 from ingest.gateway.chat import Chat
 from sessions.access.check import Access
-from sessions.access.seats import Seats
+from sessions.access.seats import ChannelAgents
 from sessions.access.tokens import Principal
 from sessions.models import Event, Position
 from sessions.store.engine import rules
@@ -121,7 +121,7 @@ HOLES: Final[Mapping[str, Plant]] = {
     "events name no publisher": published(by=None),
     "events name neither publisher nor agent": published(by=None, agent=None),
     "what must not make a session may": unhidden,
-    "no key is reserved": always(Seats, "agent_of_key", None),
+    "no key is reserved": always(ChannelAgents, "agent_of_key", None),
     "the store refuses nobody": always(rules, "_is_anothers", False),
     "what others deleted is there": exhumed,
     "numbers go on for a new owner": numbered_on,

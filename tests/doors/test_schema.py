@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
 
 from harness.waiting import wait_until
 from sessions.stream.redis import connect
-from tests.doors.system import System, running
+from tests.doors.system import Installation, running
 
 CASES: Final = 5000
 CHECKS: Final = [
@@ -47,7 +47,7 @@ SMALL_BOUND: Final = "max_content_bytes = 1000"
 class Callers:
     """An administrator's requests and an agent's, and how they were answered."""
 
-    system: System
+    system: Installation
     letters: dict[str, str]
     statuses: Counter[int] = field(default_factory=Counter[int])
     answered: dict[str, Counter[int]] = field(default_factory=dict[str, Counter[int]])
@@ -157,7 +157,7 @@ async def test_every_answer_is_as_described(tmp_path: Path, request: pytest.Fixt
     assert never == []
 
 
-def _try_all(system: System) -> Callers:
+def _try_all(system: Installation) -> Callers:
     admin = {"authorization": f"Bearer {system.tokens['admin']}"}
     schema = schemathesis.openapi.from_url(f"{system.url}/openapi.json", headers=admin)
     letters = requests.get(f"{system.url}/api/dead-letters", headers=admin, timeout=10).json()

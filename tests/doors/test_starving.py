@@ -17,7 +17,7 @@ from harness.services import free_port
 from harness.waiting import wait_until
 from tests.doors.attacks import ATTACKS
 from tests.doors.neighbour import Neighbour, Timed
-from tests.doors.system import System, running
+from tests.doors.system import Installation, running
 
 # Writes with a read right after each, under one attack: with ten attacks 10,000 reads.
 PAIRS: Final = 1000
@@ -27,7 +27,9 @@ BACK: Final = 60.0
 
 
 @asynccontextmanager
-async def attacked(name: str, system: System, model_port: int) -> AsyncIterator[dict[str, int]]:
+async def attacked(
+    name: str, system: Installation, model_port: int
+) -> AsyncIterator[dict[str, int]]:
     """The attack goes on within the block; afterwards, what the attacker was answered."""
     argv = ["-m", "tests.doors.attacks", name, system.url, system.tokens["mallory"]]
     found: dict[str, int] = {}
@@ -71,14 +73,14 @@ async def test_another_agent_is_answered_in_time_during(
     assert last <= rest * 1.2
 
 
-async def _settled(system: System, rest: int) -> int:
+async def _settled(system: Installation, rest: int) -> int:
     """The memory once it is back, or when the time for that is over."""
     with suppress(AssertionError):
         await wait_until(lambda: 0 < system.memory() <= rest * 1.2, within=BACK)
     return system.memory()
 
 
-def _check(idle: Timed, under: Timed, system: System, answers: dict[str, Any]) -> None:
+def _check(idle: Timed, under: Timed, system: Installation, answers: dict[str, Any]) -> None:
     assert len(system.webs) == 1, "the web process was started again"
     assert under.statuses.total() >= 2 * PAIRS
     assert under.answered >= 0.99

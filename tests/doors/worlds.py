@@ -17,7 +17,7 @@ import api.app
 from harness.waiting import wait_until
 from ingest.agents.base import Progress, Reply
 from ingest.app import client_within, joined
-from ingest.prompt import Line
+from ingest.prompt import PromptMessage
 from ingest.services import Services
 from sessions.access.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
 from sessions.models import Event
@@ -76,7 +76,9 @@ class World:
         """What ingest has open."""
         return self.app.state.ingest
 
-    async def script(self, session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+    async def script(
+        self, session: str, lines: Sequence[PromptMessage], progress: Progress
+    ) -> Reply:
         """How all agents answer: an echo, which may be held up."""
         text = lines[-1].written
         if HOLD in text:

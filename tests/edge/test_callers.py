@@ -16,7 +16,7 @@ import websockets
 from harness.waiting import wait_until
 from sessions.access.tokens import TokenFile, TokenScope, create_token
 from sessions.web.asgi import inside
-from sessions.web.edge import Refusal
+from sessions.web.edge import Limit
 from sessions.web.edge.accounts import Accounts
 from sessions.web.edge.limits import CallerLimits
 from tests.edge.served import App, Served, served
@@ -74,7 +74,7 @@ class TestRequestsAtATime:
             assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
             assert int(refused.headers["retry-after"]) >= 1
             assert [(await task).status_code for task in (*waiting, served_too)] == [200] * 3
-            assert server.edge.refusals.counts[Refusal.CONCURRENCY] == 1
+            assert server.edge.refusals.counts[Limit.CONCURRENCY] == 1
             assert (await anna.get("/x")).status_code == 200
 
     @pytest.mark.parametrize("who", ["admin", "serve"])
@@ -88,7 +88,7 @@ class TestRequestsAtATime:
         ):
             server.app.gate.clear()
             asked = asyncio.create_task(statuses(client, 21))
-            await wait_until(lambda: server.edge.refusals.counts[Refusal.CONCURRENCY] == 1)
+            await wait_until(lambda: server.edge.refusals.counts[Limit.CONCURRENCY] == 1)
             server.app.gate.set()
 
             assert await asked == [200] * 20 + [429]
@@ -120,7 +120,7 @@ class TestRequestsASecond:
         ):
             assert await statuses(first, 8) == [200] * 5 + [429] * 3
             assert await statuses(second, 5) == [200] * 5
-            assert server.edge.refusals.counts[Refusal.RATE] == 3
+            assert server.edge.refusals.counts[Limit.RATE] == 3
 
     async def test_a_large_body_costs_as_many_requests_as_it_is_long(self):
         async with (
@@ -218,7 +218,7 @@ class TestChats:
                 with pytest.raises(websockets.InvalidStatus) as refused:
                     await chat(server, tokens["anna"], way)
             assert refused.value.response.status_code == 429
-            assert server.edge.refusals.counts[Refusal.CHATS] == 1
+            assert server.edge.refusals.counts[Limit.CHATS] == 1
             await wait_until(lambda: server.edge.websockets.open == 0)
             async with chat(server, tokens["anna"], way):
                 pass

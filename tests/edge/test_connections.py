@@ -12,7 +12,7 @@ import websockets
 
 from harness.waiting import wait_until
 from sessions.web.asgi import AsgiScope, Receive, Send
-from sessions.web.edge import Refusal
+from sessions.web.edge import Limit
 from tests.edge.served import App, Peer, Served, served
 
 HEAD = b"POST /x HTTP/1.1\r\nhost: localhost\r\n"
@@ -64,7 +64,7 @@ class TestTheHeadOfARequest:
             assert await peer.closed()
             # What the sockets on both sides hold comes on top of what the server has read.
             assert await pouring < 16 * 1024 * 1024
-            assert server.edge.refusals.counts[Refusal.HEAD] == 1
+            assert server.edge.refusals.counts[Limit.HEAD] == 1
 
     async def test_a_whole_one_that_is_too_large_is_refused_before_the_app_sees_it(self):
         async with served(max_header_bytes=8192) as server:
@@ -112,7 +112,7 @@ class TestTheTimeOfARequest:
 
             assert await peer.status() == status
             assert await peer.closed()
-            assert server.edge.refusals.counts[Refusal.SLOW] == 1
+            assert server.edge.refusals.counts[Limit.SLOW] == 1
             await wait_until(lambda: server.app.at_work == 0 and server.edge.http.open == 0)
 
     @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ class TestTheNumberOfConnections:
             assert await refused.status() == 429
             assert await refused.closed()
             assert await other.status() == 200
-            assert server.edge.refusals.counts[Refusal.CONNECTION] == 1
+            assert server.edge.refusals.counts[Limit.CONNECTION] == 1
 
     async def test_a_place_is_free_again_when_its_connection_ends(self):
         async with served(max_connections_per_address=1) as server:

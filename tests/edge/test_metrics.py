@@ -16,7 +16,7 @@ import pytest
 import api.app
 import ingest.app
 from harness.services import free_port
-from harness.system import System
+from harness.system import SystemUnderTest
 from harness.waiting import wait_until
 from sessions.access.tokens import TokenScope, create_token
 from sessions.models import Event, EventType
@@ -123,7 +123,7 @@ async def test_the_api_shows_what_the_limits_refused(
 
 
 class TestTheWorker:
-    async def test_it_answers_on_its_port(self, system: System):
+    async def test_it_answers_on_its_port(self, system: SystemUnderTest):
         worker = await system.worker(worker_metrics_port=str(free_port()))
         tokens: dict[str, Any] = {
             "send": create_token(system.workspace, scope=TokenScope.SEND, agent="anna")[0],
@@ -142,7 +142,9 @@ class TestTheWorker:
         assert "turnstream_worker_applied_entries_total 1.0\n" in text
         assert 'turnstream_refused_total{limit="head"} 0.0\n' in text
 
-    async def test_a_port_that_is_taken_is_replaced_and_the_worker_works(self, system: System):
+    async def test_a_port_that_is_taken_is_replaced_and_the_worker_works(
+        self, system: SystemUnderTest
+    ):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             worker = await system.worker(worker_metrics_port=str(port))
@@ -153,7 +155,7 @@ class TestTheWorker:
             assert not url.endswith(f":{port}")
             assert (await page(url)).status_code == 200
 
-    async def test_an_address_that_is_not_ours_stops_no_worker(self, system: System):
+    async def test_an_address_that_is_not_ours_stops_no_worker(self, system: SystemUnderTest):
         worker = await system.worker(host="192.0.2.1")
         await system.append("e1")
         await system.outcome("e1")
@@ -161,14 +163,14 @@ class TestTheWorker:
         assert "cannot listen on 192.0.2.1:42618" in worker.log
         assert await worker.stop() == 0
 
-    async def test_0_turns_it_off(self, system: System):
+    async def test_0_turns_it_off(self, system: SystemUnderTest):
         worker = await system.worker(worker_metrics_port="0")
         await system.append("e1")
         await system.outcome("e1")
 
         assert "metrics on" not in worker.log
 
-    async def test_a_flood_on_it_does_not_hold_up_the_turns(self, system: System):
+    async def test_a_flood_on_it_does_not_hold_up_the_turns(self, system: SystemUnderTest):
         worker = await system.worker(worker_metrics_port=str(free_port()))
         url = _url(worker.log)
         async with httpx.AsyncClient(timeout=30) as client:

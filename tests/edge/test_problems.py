@@ -44,7 +44,7 @@ MIB: Final = 1024 * 1024
 
 
 @dataclass
-class Services:
+class SplitServices:
     """api and ingest, each served by itself, and the tokens of their callers."""
 
     urls: Mapping[str, str]
@@ -79,7 +79,7 @@ def _bytes(value: str | bytes) -> bytes:
 @pytest.fixture
 async def services(
     settings: Settings, workspace: Path, leading: Leading
-) -> AsyncIterator[Services]:
+) -> AsyncIterator[SplitServices]:
     """Both services on one store, in which anna has a session."""
     await leading.publish(HELLO)
     tokens = {
@@ -94,7 +94,7 @@ async def services(
         own = settings.replace(api_url=api_url)
         app = await stack.enter_async_context(ingest.app.opened(own, token=tokens["admin"]))
         ingest_url = await stack.enter_async_context(running(app))
-        yield Services({"api": api_url, "ingest": ingest_url}, tokens)
+        yield SplitServices({"api": api_url, "ingest": ingest_url}, tokens)
 
 
 def shown(answer: httpx.Response) -> tuple[Any, ...]:
@@ -134,7 +134,7 @@ CALLERS: Final[dict[str, tuple[int, str, dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("fault", CALLERS)
-async def test_what_a_caller_does_wrong(services: Services, fault: str):
+async def test_what_a_caller_does_wrong(services: SplitServices, fault: str):
     status, code, given = CALLERS[fault]
 
     first, second = await services.answers(**given)
@@ -163,7 +163,7 @@ FAULTS: Final[tuple[tuple[Exception, int, str, str | None], ...]] = (
     ("fault", "status", "code", "wait"), FAULTS, ids=[code for _, _, code, _ in FAULTS]
 )
 async def test_what_goes_wrong_behind_the_doors(
-    services: Services,
+    services: SplitServices,
     monkeypatch: pytest.MonkeyPatch,
     fault: Exception,
     status: int,
@@ -183,7 +183,7 @@ async def test_what_goes_wrong_behind_the_doors(
     assert first.headers.get("retry-after") == wait
 
 
-async def test_a_redis_that_is_full(services: Services, leading: Leading, redis_url: str):
+async def test_a_redis_that_is_full(services: SplitServices, leading: Leading, redis_url: str):
     await leading.pause()
     redis = connect(redis_url)
     async with WAYS["out of memory"](redis_url, redis):
@@ -195,7 +195,7 @@ async def test_a_redis_that_is_full(services: Services, leading: Leading, redis_
     assert int(first.headers["retry-after"]) > 0
 
 
-async def test_no_answer_is_kept_by_a_cache(services: Services):
+async def test_no_answer_is_kept_by_a_cache(services: SplitServices):
     for answer in [*await services.answers(), *await services.answers(who=None)]:
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["x-content-type-options"] == "nosniff"

@@ -11,7 +11,7 @@ from sessions.errors import InvalidEvent, ShareFull
 from sessions.ids import new_id
 from sessions.models import Event, EventType
 from sessions.process.settings import OwnSettings
-from sessions.web.edge import Refusal, Refusals
+from sessions.web.edge import Limit, RefusalCounts
 from sessions.web.share import Share
 from tests.leading import Leading
 
@@ -26,13 +26,13 @@ def appends(count: int, *, content: str = "x") -> list[Event]:
 
 def share_of(leading: Leading, **limits: Any) -> Share:
     """A share of the stream that `leading` applies."""
-    return Share(leading.stream, OwnSettings.model_validate(limits), Refusals())
+    return Share(leading.stream, OwnSettings.model_validate(limits), RefusalCounts())
 
 
 async def test_an_agent_whose_share_is_full_is_refused_and_the_others_are_not(leading: Leading):
     await leading.pause()
     await leading.announce()
-    refusals = Refusals()
+    refusals = RefusalCounts()
     share = Share(leading.stream, OwnSettings(max_share_entries=10), refusals)
     await share.publish(appends(10), agent="anna")
 
@@ -42,7 +42,7 @@ async def test_an_agent_whose_share_is_full_is_refused_and_the_others_are_not(le
     await share.publish(appends(10), agent="bert")
     await share.publish(appends(100), agent=None)
     assert (await leading.stream.facts()).length == 120
-    assert refusals.counts[Refusal.SHARE] == 1
+    assert refusals.counts[Limit.SHARE] == 1
 
 
 async def test_what_was_applied_makes_room_again(leading: Leading):

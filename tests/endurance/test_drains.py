@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from harness.program import Program
-from harness.system import System
+from harness.system import SystemUnderTest
 from harness.waiting import wait_until
 from proof.model.backend import ModelBackend
 from proof.model.rules import Model
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.endurance, pytest.mark.timeout(300)]
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_drain_through_kills_locks_and_full_disks_gives_what_the_model_gives(
-    system: System, seed: int
+    system: SystemUnderTest, seed: int
 ) -> None:
     chance = random.Random(seed)
     events = [*backlog(chance)]
@@ -50,13 +50,13 @@ async def test_a_drain_through_kills_locks_and_full_disks_gives_what_the_model_g
     assert await shown(store, events) == wanted
 
 
-async def killed(system: System, worker: Program) -> Program:
+async def killed(system: SystemUnderTest, worker: Program) -> Program:
     """The worker ends in the middle of a batch, and another one goes on."""
     await worker.stop(signal.SIGKILL)
     return await system.worker()
 
 
-async def locked_out(system: System, worker: Program) -> Program:
+async def locked_out(system: SystemUnderTest, worker: Program) -> Program:
     """Somebody's shell holds the store until the worker complains."""
     name = "turnstream.db" if system.backend == "sqlite" else "index.db"
     complaints = worker.log.count("waiting:")
@@ -66,7 +66,7 @@ async def locked_out(system: System, worker: Program) -> Program:
     return worker
 
 
-async def out_of_space(system: System, worker: Program) -> Program:
+async def out_of_space(system: SystemUnderTest, worker: Program) -> Program:
     """The disk is full until the worker complains."""
     complaints = worker.log.count("waiting:")
     worker.limit_file_size(FULL)
@@ -107,7 +107,7 @@ def backlog(chance: random.Random) -> Iterator[Event]:
             yield Event(f"x{number}", chance.choice((EventType.RESET, EventType.DELETE)), key)
 
 
-async def of_the_model(system: System, events: list[Event]) -> dict[str, Any]:
+async def of_the_model(system: SystemUnderTest, events: list[Event]) -> dict[str, Any]:
     """What is right: the stream, applied to the model without any accident."""
     async with ModelBackend(Model(), mode="write") as model:
         await model.acquire("model", seen=None)

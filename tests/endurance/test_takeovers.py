@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from harness.program import Program
-from harness.system import System
+from harness.system import SystemUnderTest
 from harness.waiting import wait_until
 from sessions.models import Event, EventType
 from sessions.store.factory import local_store
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.endurance, pytest.mark.timeout(900)]
 
 
 async def test_100_takeovers_in_a_row_take_less_than_10_s_each_and_lose_nothing(
-    system: System, capsys: pytest.CaptureFixture[str]
+    system: SystemUnderTest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     leader = await system.worker()
     took: list[float] = []
@@ -62,7 +62,9 @@ async def test_100_takeovers_in_a_row_take_less_than_10_s_each_and_lose_nothing(
         print(f"frozen: p50 {slow[len(slow) // 2]:.2f} s, longest {slow[-1]:.2f} s")
 
 
-async def test_a_leader_frozen_for_60_s_writes_nothing_when_it_is_woken(system: System) -> None:
+async def test_a_leader_frozen_for_60_s_writes_nothing_when_it_is_woken(
+    system: SystemUnderTest,
+) -> None:
     leader = await system.worker()
     standby = await system.worker(leads=False)
     await standby.says("standing by")
@@ -89,7 +91,7 @@ async def test_a_leader_frozen_for_60_s_writes_nothing_when_it_is_woken(system: 
     await _holds_all(system, number + 1)
 
 
-async def _publish(system: System, number: int) -> None:
+async def _publish(system: SystemUnderTest, number: int) -> None:
     await system.stream.publish(
         [
             Event(_id(number, turn), EventType.APPEND, f"s-{number}", "user", _id(number, turn))
@@ -98,7 +100,7 @@ async def _publish(system: System, number: int) -> None:
     )
 
 
-async def _holds_all(system: System, batches: int) -> None:
+async def _holds_all(system: SystemUnderTest, batches: int) -> None:
     """Every batch is there, whole and in order, and nothing else."""
     for number in range(batches):
         wanted = [_id(number, turn) for turn in range(BACKLOG)]
@@ -118,7 +120,7 @@ async def _let_go(leader: Program, *, frozen: bool) -> None:
         await leader.stop(signal.SIGKILL)
 
 
-def _is_locked(system: System) -> bool:
+def _is_locked(system: SystemUnderTest) -> bool:
     """Whether the leader has the lock that a standby watches; it gets it from who lost the lead."""
     lock = lock_of(local_store(system.workspace, system.backend))
     taken = lock.take()
@@ -126,6 +128,6 @@ def _is_locked(system: System) -> bool:
     return not taken
 
 
-async def _state(system: System) -> tuple[object, ...]:
+async def _state(system: SystemUnderTest) -> tuple[object, ...]:
     store = await system.store()
     return await store.cursor(), await store.counts(), (await store.lease()).epoch

@@ -31,7 +31,7 @@ SECRET: Final = "a secret of thirty-two characters"
 
 
 @dataclass
-class Site:
+class IngestSite:
     """One ingest process: its address, its services, and the agent that answers in it."""
 
     url: str
@@ -115,7 +115,7 @@ class ChannelFleet:
         ):
             yield cls(settings, admin, client, stack)
 
-    async def site(self, *, agent: str = "anna", settings: Settings | None = None) -> Site:
+    async def site(self, *, agent: str = "anna", settings: Settings | None = None) -> IngestSite:
         app = FastAPI()
         tokens = TokenFile(self.settings.workspace)
         await self.stack.enter_async_context(
@@ -127,7 +127,7 @@ class ChannelFleet:
         services: Services = app.state.ingest
         scripted = ScriptedAgent()
         put_agent(services, agent, scripted)
-        return Site(f"http://{address}", services, scripted, http)
+        return IngestSite(f"http://{address}", services, scripted, http)
 
     async def rows(self, session: str) -> list[dict[str, Any]]:
         answer = await self.admin.post(
@@ -156,7 +156,7 @@ def with_channels(settings: Settings, *, anna: tuple[str, ...] = (), **channels:
     return Settings.model_validate(document)
 
 
-async def free(site: Site, session: str) -> None:
+async def free(site: IngestSite, session: str) -> None:
     """Wait until nothing runs or waits in the session."""
 
     async def is_free() -> bool:
@@ -167,7 +167,7 @@ async def free(site: Site, session: str) -> None:
 
 
 @asynccontextmanager
-async def dispatching(fleet: ChannelFleet, site: Site) -> AsyncIterator[tuple[Dispatch, Any]]:
+async def dispatching(fleet: ChannelFleet, site: IngestSite) -> AsyncIterator[tuple[Dispatch, Any]]:
     """Another replica's dispatch to the same channels, and the Redis that it notes things in."""
     url, prefix = fleet.settings.redis_url, fleet.settings.turnstream.prefix
     assert url is not None

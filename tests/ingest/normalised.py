@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from ingest.agents.calls import MOST_CALLS
-from ingest.agents.normalise import Answer, Normaliser
+from ingest.agents.normalise import Completion, Normaliser
 
 ROOM: Final = 1000
 NAMES: Final = frozenset({"sessions_list", "sessions_current"})
@@ -21,13 +21,13 @@ def as_objects(value: Any) -> Any:
     return [*map(as_objects, value)] if isinstance(value, list) else value
 
 
-def read(chunks: list[Any], room: int = ROOM) -> tuple[Answer, str]:
+def read(chunks: list[Any], room: int = ROOM) -> tuple[Completion, str]:
     found = Normaliser(room, NAMES)
     shown = "".join(map(found.take, chunks)) + found.close()
     return found.answer(), shown
 
 
-def check_clean(answer: Answer, shown: str) -> None:
+def check_clean(answer: Completion, shown: str) -> None:
     assert answer.text == shown
     assert len(shown.encode()) <= ROOM
     assert len(answer.calls) <= MOST_CALLS

@@ -14,7 +14,7 @@ import api.app
 from ingest.agents.base import Agent, Progress, Reply
 from ingest.app import client_within
 from ingest.ids import new_id
-from ingest.prompt import Line
+from ingest.prompt import PromptMessage
 from ingest.reads import ApiReads
 from ingest.turns.inbound import Inbound
 from ingest.turns.live import LiveTurn, TurnEnd
@@ -32,7 +32,7 @@ from sessions.stream.redis import connect
 BEAT: Final = 0.05
 DEAD_AFTER: Final = 0.6
 
-Answer = Callable[[str, Sequence[Line], Progress], Awaitable[Reply]]
+Answer = Callable[[str, Sequence[PromptMessage], Progress], Awaitable[Reply]]
 
 
 @dataclass
@@ -44,14 +44,16 @@ class ScriptedAgent:
     provider: str = "script"
     model: str | None = None
 
-    async def answer(self, session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+    async def answer(
+        self, session: str, lines: Sequence[PromptMessage], progress: Progress
+    ) -> Reply:
         self.asked.append(lines[-1].written)
         if self.script is not None:
             return await self.script(session, lines, progress)
         return Reply(f"re: {lines[-1].written}")
 
 
-class Gate:
+class HeldScript:
     """An agent's script that waits until the test opens it."""
 
     def __init__(self) -> None:
@@ -61,7 +63,9 @@ class Gate:
     def open(self) -> None:
         self._open.set()
 
-    async def __call__(self, session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+    async def __call__(
+        self, session: str, lines: Sequence[PromptMessage], progress: Progress
+    ) -> Reply:
         self.waiting += 1
         await self._open.wait()
         return Reply(f"re: {lines[-1].written}")
@@ -157,4 +161,13 @@ async def ended(turn: LiveTurn) -> TurnEnd:
         return await turn.end
 
 
-__all__ = ["DEAD_AFTER", "Gate", "Message", "Replica", "ReplicaFleet", "ended", "message", "say"]
+__all__ = [
+    "DEAD_AFTER",
+    "HeldScript",
+    "Message",
+    "Replica",
+    "ReplicaFleet",
+    "ended",
+    "message",
+    "say",
+]

@@ -19,8 +19,8 @@ from ingest.turns.unavailable import NOTICE
 from sessions.access.tokens import TokenScope, create_token
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
-from tests.ingest.channel_fleet import SECRET, ChannelFleet, Shop, Site, free, with_channels
-from tests.ingest.replicas import Gate, ScriptedAgent
+from tests.ingest.channel_fleet import SECRET, ChannelFleet, IngestSite, Shop, free, with_channels
+from tests.ingest.replicas import HeldScript, ScriptedAgent
 from tests.ingest.serving import serving
 from tests.ingest.stand_ins import put_agent
 from tests.leading import Leading
@@ -48,7 +48,7 @@ async def fleet(settings: Settings, leading: Leading, shop: Shop) -> AsyncIterat
 
 
 @pytest.fixture
-async def site(fleet: ChannelFleet) -> Site:
+async def site(fleet: ChannelFleet) -> IngestSite:
     site = await fleet.site()
     put_agent(site.services, "bert", ScriptedAgent())
     return site
@@ -87,7 +87,7 @@ def token_of(fleet: ChannelFleet, agent: str) -> str:
 
 @asynccontextmanager
 async def talking(
-    fleet: ChannelFleet, site: Site, agent: str, session: str = "one", **query: str
+    fleet: ChannelFleet, site: IngestSite, agent: str, session: str = "one", **query: str
 ) -> AsyncIterator[Talker]:
     given = {"agent": agent, "session_id": session, **query}
     url = f"{site.url.replace('http', 'ws', 1)}/ws/chat?{httpx.QueryParams(given)}"
@@ -96,7 +96,9 @@ async def talking(
         yield Talker(socket, json.loads(await socket.recv()))
 
 
-async def publish(fleet: ChannelFleet, site: Site, agent: str, *events: Any) -> httpx.Response:
+async def publish(
+    fleet: ChannelFleet, site: IngestSite, agent: str, *events: Any
+) -> httpx.Response:
     headers = {"Authorization": f"Bearer {token_of(fleet, agent)}"}
     return await site.http.post("/api/events", json={"events": [*events]}, headers=headers)
 
@@ -109,9 +111,9 @@ def start_of(session: str, **more: Any) -> dict[str, Any]:
 
 class TestChat:
     async def test_nothing_of_a_running_turn_shows_to_another_agent(
-        self, fleet: ChannelFleet, site: Site
+        self, fleet: ChannelFleet, site: IngestSite
     ):
-        gate = Gate()
+        gate = HeldScript()
         site.agent.script = gate
         async with talking(fleet, site, "anna") as anna:
             await anna.say("hello", id="m1")
@@ -131,7 +133,7 @@ class TestChat:
         assert other.asked == []
 
     async def test_the_refusal_says_the_same_whatever_the_session_holds(
-        self, fleet: ChannelFleet, site: Site, leading: Leading
+        self, fleet: ChannelFleet, site: IngestSite, leading: Leading
     ):
         await leading.publish(
             Event("x", EventType.CONTEXT, "gw_one", agent="anna"),
@@ -151,7 +153,7 @@ class TestChat:
         assert (await fleet.row("gw_one"))["name"] == "Trip"
 
     async def test_a_name_makes_no_session_of_anothers_channel_ones_own(
-        self, fleet: ChannelFleet, site: Site, leading: Leading
+        self, fleet: ChannelFleet, site: IngestSite, leading: Leading
     ):
         await leading.publish(Event("x", EventType.CONTEXT, "gw_one", channel="webhook.shop"))
         async with talking(fleet, site, "bert", name="Mine") as bert:
@@ -162,9 +164,9 @@ class TestChat:
         assert (row["agent_alias"], row.get("name")) == ("anna", None)
 
     async def test_another_agents_messages_take_no_places_in_the_lane(
-        self, fleet: ChannelFleet, site: Site, leading: Leading
+        self, fleet: ChannelFleet, site: IngestSite, leading: Leading
     ):
-        gate = Gate()
+        gate = HeldScript()
         site.agent.script = gate
         async with talking(fleet, site, "anna") as anna, talking(fleet, site, "bert") as bert:
             # The session is nobody's yet: what bert sends goes into a lane, his own.
@@ -184,7 +186,7 @@ class TestChat:
         assert sorted(won) == [["done"] * 8, ["error"] * 8]
 
     async def test_of_two_agents_that_begin_a_session_at_once_one_is_refused(
-        self, fleet: ChannelFleet, site: Site, leading: Leading
+        self, fleet: ChannelFleet, site: IngestSite, leading: Leading
     ):
         async with talking(fleet, site, "anna") as anna, talking(fleet, site, "bert") as bert:
             await leading.pause()
@@ -199,7 +201,7 @@ class TestChat:
         assert len(await fleet.messages("gw_one")) == 2
 
     async def test_a_session_that_becomes_free_can_be_used_without_connecting_again(
-        self, fleet: ChannelFleet, site: Site, leading: Leading
+        self, fleet: ChannelFleet, site: IngestSite, leading: Leading
     ):
         await leading.publish(Event("x", EventType.CONTEXT, "gw_one", agent="anna"))
         async with talking(fleet, site, "bert") as bert:
@@ -213,7 +215,7 @@ class TestChat:
 class TestEvents:
     @pytest.mark.parametrize("kind", ["context", "append"])
     async def test_nobody_begins_a_session_under_another_agents_channel(
-        self, fleet: ChannelFleet, site: Site, kind: str
+        self, fleet: ChannelFleet, site: IngestSite, kind: str
     ):
         fine = {"id": "e0", "type": "context", "session": "berts"}
         taken = {"id": "e1", "type": kind, "session": KEY, "role": "user", "content": "planted"}
@@ -223,13 +225,13 @@ class TestEvents:
 
     @pytest.mark.parametrize("more", [{"channel": "webhook.shop"}, {"agent": "anna"}])
     async def test_nobody_publishes_under_anothers_name(
-        self, fleet: ChannelFleet, site: Site, more: dict[str, str]
+        self, fleet: ChannelFleet, site: IngestSite, more: dict[str, str]
     ):
         event = {"id": "e1", "type": "context", "session": "x", **more}
         answer = await publish(fleet, site, "bert", event)
         assert (answer.status_code, answer.json()["index"]) == (403, 0)
 
-    async def test_nobody_says_by_whom_an_event_is(self, fleet: ChannelFleet, site: Site):
+    async def test_nobody_says_by_whom_an_event_is(self, fleet: ChannelFleet, site: IngestSite):
         event = {"id": "e1", "type": "context", "session": "x", "by": "anna"}
         assert (await publish(fleet, site, "anna", event)).status_code == 403
         headers = {"Authorization": fleet.admin.headers["authorization"]}
@@ -237,7 +239,7 @@ class TestEvents:
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
     async def test_a_channels_session_cannot_be_claimed_changed_or_deleted(
-        self, fleet: ChannelFleet, site: Site
+        self, fleet: ChannelFleet, site: IngestSite
     ):
         said = (await site.post("my PIN is 1234")).json()["accepted"][0]["id"]
         await free(site, KEY)
@@ -258,7 +260,7 @@ class TestEvents:
         assert (row["agent_alias"], row.get("name")) == ("anna", None)
 
     async def test_a_session_that_had_no_owner_gets_the_channels_agent(
-        self, fleet: ChannelFleet, site: Site, leading: Leading
+        self, fleet: ChannelFleet, site: IngestSite, leading: Leading
     ):
         await leading.publish(
             Event("old", EventType.CONTEXT, KEY, channel="webhook.shop", room="ada", sender="ada")
@@ -275,7 +277,7 @@ class TestEvents:
         assert (await fleet.row(KEY))["agent_alias"] == "anna"
 
     async def test_ids_that_another_agent_uses_first_change_nothing(
-        self, fleet: ChannelFleet, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: IngestSite, shop: Shop
     ):
         # As everybody can make them who knows the formula.
         turn = derived_id("wh", "shop", "m1")
@@ -310,7 +312,7 @@ class TestPeople:
     async def test_no_two_people_share_a_session(
         self,
         fleet: ChannelFleet,
-        site: Site,
+        site: IngestSite,
         shop: Shop,
         one: tuple[str, str, str | None],
         two: tuple[str, str, str | None],
@@ -334,7 +336,7 @@ class TestPeople:
     async def test_a_person_whose_session_is_another_agents_is_told_so_and_the_log_helps(
         self,
         fleet: ChannelFleet,
-        site: Site,
+        site: IngestSite,
         leading: Leading,
         shop: Shop,
         caplog: pytest.LogCaptureFixture,
@@ -355,7 +357,7 @@ class TestPeople:
         assert len(lines) == 1
 
     async def test_starting_again_clears_nothing_of_another_agents_session(
-        self, fleet: ChannelFleet, site: Site, leading: Leading, shop: Shop
+        self, fleet: ChannelFleet, site: IngestSite, leading: Leading, shop: Shop
     ):
         await leading.publish(
             Event("x", EventType.APPEND, KEY, role="user", content="old", agent="bert")

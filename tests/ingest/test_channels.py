@@ -20,7 +20,7 @@ from ingest.channels.base import (
 )
 from ingest.channels.keys import session_key
 from ingest.ids import derived_id
-from sessions.access.seats import Seats
+from sessions.access.seats import ChannelAgents
 from sessions.access.tokens import TokenScope, create_token, ensure_admin_token
 from sessions.errors import ConfigError
 from sessions.models import Event, EventType
@@ -28,7 +28,7 @@ from sessions.process.settings import Settings
 from sessions.stream.lanes.values import lane_of
 from sessions.stream.redis import connect
 from sessions.web.rejections import WrongSignature
-from tests.ingest.channel_fleet import SECRET, ChannelFleet, Site, free, with_channels
+from tests.ingest.channel_fleet import SECRET, ChannelFleet, IngestSite, free, with_channels
 from tests.ingest.replicas import ReplicaFleet, say
 from tests.ingest.stand_ins import put_channel
 from tests.leading import Leading
@@ -42,13 +42,13 @@ async def fleet(settings: Settings, leading: Leading) -> AsyncIterator[ChannelFl
 
 
 @pytest.fixture
-async def site(fleet: ChannelFleet) -> Site:
+async def site(fleet: ChannelFleet) -> IngestSite:
     return await fleet.site()
 
 
 class TestRefusal:
     async def test_a_full_redis_is_503_with_retry_after_and_stores_nothing(
-        self, fleet: ChannelFleet, site: Site, redis_url: str
+        self, fleet: ChannelFleet, site: IngestSite, redis_url: str
     ):
         redis = connect(redis_url)
         await redis.execute_command("CONFIG", "SET", "maxmemory", "1")
@@ -114,7 +114,7 @@ class SlackLike:
 class TestSeam:
     """Another kind of channel needs no more than the methods of `Channel`."""
 
-    async def post(self, site: Site, body: dict[str, Any]) -> httpx.Response:
+    async def post(self, site: IngestSite, body: dict[str, Any]) -> httpx.Response:
         raw = json.dumps(body).encode()
         stamp = "1531420618"
         digest = hmac.new(SECRET.encode(), f"v0:{stamp}:".encode() + raw, "sha256").hexdigest()
@@ -166,12 +166,12 @@ class TestStop:
 
 
 class TestCommandLine:
-    async def post(self, site: Site, token: str | None, **body: Any) -> httpx.Response:
+    async def post(self, site: IngestSite, token: str | None, **body: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         given = {"id": "1", "content": "hello", **body}
         return await site.http.post("/channels/cli/anna", json=given, headers=headers)
 
-    async def test_it_wants_a_token_of_its_agent(self, fleet: ChannelFleet, site: Site):
+    async def test_it_wants_a_token_of_its_agent(self, fleet: ChannelFleet, site: IngestSite):
         workspace = fleet.settings.workspace
         read, _ = create_token(workspace, scope=TokenScope.READ, agent="anna")
         other, _ = create_token(workspace, scope=TokenScope.SEND, agent="bert")
@@ -183,7 +183,7 @@ class TestCommandLine:
         assert (await self.post(site, own)).status_code == 200
 
     async def test_a_line_that_is_sent_again_is_one_turn_and_owned_by_the_agent(
-        self, fleet: ChannelFleet, site: Site
+        self, fleet: ChannelFleet, site: IngestSite
     ):
         token = ensure_admin_token(fleet.settings.workspace)
         answers = [await self.post(site, token) for _ in range(3)]
@@ -198,7 +198,7 @@ class TestCommandLine:
 
     @pytest.mark.parametrize("body", [{"id": "a b"}, {"content": " "}, {"room": ""}, {"id": 7}])
     async def test_a_broken_line_is_400(
-        self, fleet: ChannelFleet, site: Site, body: dict[str, Any]
+        self, fleet: ChannelFleet, site: IngestSite, body: dict[str, Any]
     ):
         token = ensure_admin_token(fleet.settings.workspace)
         assert (await self.post(site, token, **body)).status_code == 400
@@ -230,9 +230,11 @@ class TestSeats:
     def test_the_agent_of_a_channel_has_its_name_or_its_type_or_is_the_only_one(
         self, settings: Settings
     ):
-        def seats(**channels: tuple[str, ...]) -> Seats:
+        def seats(**channels: tuple[str, ...]) -> ChannelAgents:
             agents = {alias: {"channels": listed} for alias, listed in channels.items()}
-            return Seats(Settings.model_validate({**settings.model_dump(), "agents": agents}))
+            return ChannelAgents(
+                Settings.model_validate({**settings.model_dump(), "agents": agents})
+            )
 
         several = seats(anna=("telegram",), bert=("telegram.club",))
         assert several.answering("telegram.club") == "bert"

@@ -27,7 +27,7 @@ from tests.ingest.serving import serving
 from tests.leading import Leading
 
 
-class Site:
+class CrowdSite:
     """A web process with a client, and another replica that has a message of the same session."""
 
     def __init__(self, socket: ClientConnection, lanes: Lanes, hold: Hold) -> None:
@@ -65,7 +65,7 @@ MESSAGE = Inbound("m1", "gw_one", "hello", "anna", times.now())
 
 
 @pytest.fixture
-async def site(settings: Settings, leading: Leading) -> AsyncIterator[Site]:
+async def site(settings: Settings, leading: Leading) -> AsyncIterator[CrowdSite]:
     token = ensure_admin_token(settings.workspace)
     url = settings.redis_url
     assert url is not None
@@ -85,18 +85,20 @@ async def site(settings: Settings, leading: Leading) -> AsyncIterator[Site]:
             f"ws://{address}/ws/chat?agent=anna&session_id=one",
             additional_headers={"Authorization": f"Bearer {token}"},
         ) as socket:
-            site = Site(socket, lanes, place.hold)
+            site = CrowdSite(socket, lanes, place.hold)
             assert (await site.next())["state"] == "running"
             site.watch(app.state.ingest)
             yield site
 
 
-async def test_a_client_that_waits_for_another_replicas_turn_asks_nothing_of_the_api(site: Site):
+async def test_a_client_that_waits_for_another_replicas_turn_asks_nothing_of_the_api(
+    site: CrowdSite,
+):
     await wait_until(lambda: site.looks >= 3)
     assert site.asked == []
 
 
-async def test_the_end_of_another_replicas_turn_is_told_when_it_left_its_lane(site: Site):
+async def test_the_end_of_another_replicas_turn_is_told_when_it_left_its_lane(site: CrowdSite):
     reply = MESSAGE.answer("reply", "assistant", "good day", at=times.now(), state="idle")
     await site.lanes.publish(site.hold, [reply], stage=Stage.ENDED)
     await site.lanes.finish(site.hold)

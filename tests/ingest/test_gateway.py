@@ -26,7 +26,7 @@ from ingest.failures import ABORTED, AgentError
 from ingest.gateway import outbox
 from ingest.gateway.chat import Allowance
 from ingest.gateway.outbox import Outbox, SlowReader
-from ingest.prompt import Line
+from ingest.prompt import PromptMessage
 from ingest.services import Services
 from sessions.access.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
 from sessions.models import Event, EventType
@@ -35,7 +35,7 @@ from sessions.stream.lanes.values import lane_of
 from sessions.stream.redis import connect as redis_client
 from sessions.web.serving import serve
 from tests.ingest.logged import logging_as_a_process_does
-from tests.ingest.replicas import Gate, ScriptedAgent
+from tests.ingest.replicas import HeldScript, ScriptedAgent
 from tests.ingest.serving import serving
 from tests.ingest.stand_ins import put_agent
 from tests.leading import Leading
@@ -53,13 +53,13 @@ class Gateway:
     app: FastAPI
 
     @asynccontextmanager
-    async def client(self, session: str | None = "one", **query: str) -> AsyncIterator[Client]:
+    async def client(self, session: str | None = "one", **query: str) -> AsyncIterator[ChatClient]:
         """A client that has got its session_start."""
         given = {"agent": "anna", **query} | ({} if session is None else {"session_id": session})
         text = "&".join(f"{name}={value}" for name, value in given.items())
         headers = {"Authorization": f"Bearer {self.token}"}
         async with connect(f"{self.url}/ws/chat?{text}", additional_headers=headers) as socket:
-            client = Client(socket, {})
+            client = ChatClient(socket, {})
             client.start = await client.next()
             yield client
 
@@ -72,7 +72,7 @@ class Gateway:
 
 
 @dataclass
-class Client:
+class ChatClient:
     """A connected client; `start` is its session_start."""
 
     socket: ClientConnection
@@ -113,7 +113,7 @@ async def gateway(settings: Settings, leading: Leading) -> AsyncIterator[Gateway
         yield Gateway(f"ws://{address}", token, services, agent, settings, app)
 
 
-async def never_answered(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+async def never_answered(session: str, lines: Sequence[PromptMessage], progress: Progress) -> Reply:
     """What the provider refuses for good, so that the message is taken back."""
     raise AgentError("no", status=400, reason="refused")
 
@@ -164,7 +164,7 @@ class TestHandshake:
             url = f"{gateway.url}/ws/chat?agent=anna&session_id=one&token={gateway.token}"
             async with connect(url) as socket:
                 await socket.send('{"type":"message","content":"a secret of ours"}')
-                await Client(socket, {}).until("done")
+                await ChatClient(socket, {}).until("done")
         # The client of this test logs too.
         ours = [record for record in caplog.records if record.name != "websockets.client"]
         text = "\n".join(record.getMessage() for record in ours)
@@ -502,7 +502,7 @@ class TestErrors:
     async def test_during_a_turn_wrong_frames_are_ignored_but_for_what_is_no_json(
         self, gateway: Gateway
     ):
-        gate = Gate()
+        gate = HeldScript()
         gateway.agent.script = gate
         async with gateway.client() as client:
             await client.say("hello")
@@ -542,7 +542,7 @@ class TestErrors:
         self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
     ):
         monkeypatch.setattr(gateway.services.queue.waiting, "_patience", 0.2)
-        gate = Gate()
+        gate = HeldScript()
         gateway.agent.script = gate
         async with gateway.client() as client:
             await client.say("first")
@@ -556,7 +556,7 @@ class TestErrors:
     async def test_the_ninth_message_at_once_gets_an_error_and_the_first_of_a_client_ends_it(
         self, gateway: Gateway
     ):
-        gate = Gate()
+        gate = HeldScript()
         gateway.agent.script = gate
         async with gateway.client() as client:
             for number in range(9):
@@ -588,7 +588,7 @@ class TestAllowance:
 
 class TestSurvival:
     async def test_a_turn_goes_on_when_its_client_leaves(self, gateway: Gateway):
-        gate = Gate()
+        gate = HeldScript()
         gateway.agent.script = gate
         async with gateway.client() as client:
             await client.say("hello")
@@ -601,7 +601,7 @@ class TestSurvival:
     async def test_a_client_that_comes_again_sees_the_end_of_its_running_turn(
         self, gateway: Gateway
     ):
-        gate = Gate()
+        gate = HeldScript()
         gateway.agent.script = gate
         async with gateway.client() as client:
             await client.say("hello")
@@ -612,7 +612,7 @@ class TestSurvival:
             assert (await client.until("done"))["full_response"] == "re: hello"
 
     async def test_an_abort_is_told_to_the_client(self, gateway: Gateway):
-        gate = Gate()
+        gate = HeldScript()
         gateway.agent.script = gate
         async with gateway.client() as client:
             await client.say("hello", id="m1")

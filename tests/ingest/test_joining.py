@@ -13,7 +13,7 @@ from ingest.turns.live import Ending
 from sessions import times
 from sessions.process.settings import Settings
 from sessions.stream.lanes.values import Stage, lane_of
-from tests.ingest.replicas import Gate, Replica, ReplicaFleet, ended, message, say
+from tests.ingest.replicas import HeldScript, Replica, ReplicaFleet, ended, message, say
 from tests.leading import Leading
 
 
@@ -63,7 +63,7 @@ async def test_joined_messages_are_not_answered_again_where_their_replica_died(f
 
 
 async def test_what_does_not_fit_into_one_text_is_a_turn_of_its_own(fleet: ReplicaFleet):
-    gate = Gate()
+    gate = HeldScript()
     replica = await fleet.replica(gate)
     running = await say(replica, "first")
     half = "x" * (128 * 1024)
@@ -77,7 +77,7 @@ async def test_what_does_not_fit_into_one_text_is_a_turn_of_its_own(fleet: Repli
 
 
 async def test_only_what_came_by_the_same_channel_is_joined(fleet: ReplicaFleet):
-    gate = Gate()
+    gate = HeldScript()
     replica = await fleet.replica(gate)
     running = await say(replica, "first")
     other = message("three", id="m3", due=1, channel="cli.y")
@@ -90,12 +90,12 @@ async def test_only_what_came_by_the_same_channel_is_joined(fleet: ReplicaFleet)
 
 
 async def test_joined_messages_free_their_places_in_the_lane(fleet: ReplicaFleet):
-    gate = Gate()
+    gate = HeldScript()
     replica = await fleet.replica(gate)
     running = await say(replica, "first")
     await put(replica, *(part(f"p{n}", f"m{n}") for n in range(7)))
     await wait_until(lambda: gate.waiting)
-    replica.agent.script = second = Gate()
+    replica.agent.script = second = HeldScript()
     gate.open()
     await ended(running)
     await wait_until(lambda: len(replica.agent.asked) == 2)

@@ -382,7 +382,7 @@ class TestTakeover:
         assert (await others.replicas.sweep({})).due == [(S, "b")]
 
 
-class Clock:
+class LoopClock:
     """The event loop's clock, moved by hand."""
 
     def __init__(self) -> None:
@@ -394,27 +394,27 @@ class Clock:
 
 
 @pytest.fixture
-async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+async def clock(monkeypatch: pytest.MonkeyPatch) -> LoopClock:
+    clock = LoopClock()
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock.now)
     return clock
 
 
 class TestWatch:
     async def test_a_beat_that_was_seen_unchanged_for_ten_seconds_is_a_dead_replicas(
-        self, clock: Clock
+        self, clock: LoopClock
     ):
         watch = Watch()
         for second in range(10):
             assert clock.look(watch, at=second, me=1, dead=1, living=second) == {}
         assert clock.look(watch, at=10, me=1, dead=1, living=10) == {"dead": 1}
 
-    async def test_a_sweeper_that_stood_still_itself_blames_nobody(self, clock: Clock):
+    async def test_a_sweeper_that_stood_still_itself_blames_nobody(self, clock: LoopClock):
         watch = Watch()
         clock.look(watch, at=0, other=1)
         assert clock.look(watch, at=60, other=1) == {}
 
-    async def test_silence_of_redis_is_nobodys_death(self, clock: Clock):
+    async def test_silence_of_redis_is_nobodys_death(self, clock: LoopClock):
         watch = Watch()
         for second in range(10):
             clock.look(watch, at=second, other=1)

@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as chat_with
 
 import api.app
-from harness.system import System
+from harness.system import SystemUnderTest
 from harness.waiting import wait_until
 from ingest.app import client_within, joined
 from ingest.turns.live import Ending
@@ -29,7 +29,7 @@ from sessions.stream.redis import connect
 from sessions.stream.turns import TurnStream
 from tests.ingest.botapi import bot_api
 from tests.ingest.channel_fleet import ChannelFleet
-from tests.ingest.replicas import Gate, ReplicaFleet, ended, say
+from tests.ingest.replicas import HeldScript, ReplicaFleet, ended, say
 from tests.redis_says import redis_that_says
 
 EVENT = Event("e1", EventType.APPEND, "s", "user", "a secret ) of pipeline caused error: (-OOM")
@@ -48,7 +48,7 @@ WRITES_ONLY = ("no replicas", "read only", "out of memory", "no snapshots")
 
 
 @pytest.fixture
-def settings(system: System) -> Settings:
+def settings(system: SystemUnderTest) -> Settings:
     own = {"workspace": str(system.workspace), "redis_url": system.redis.url}
     return Settings.model_validate({"turnstream": own, "agents": {"main": {}}})
 
@@ -56,10 +56,10 @@ def settings(system: System) -> Settings:
 class TestPassing:
     @pytest.mark.parametrize("way", _EVERY)
     async def test_an_answer_that_was_finished_meanwhile_is_stored_once_when_it_is_over(
-        self, system: System, settings: Settings, way: str
+        self, system: SystemUnderTest, settings: Settings, way: str
     ):
         await system.worker()
-        gate = Gate()
+        gate = HeldScript()
         async with ReplicaFleet.of(settings) as fleet:
             replica = await fleet.replica(gate)
             turns = [await say(replica, "hello", session=f"s{n}") for n in range(3)]
@@ -76,7 +76,7 @@ class TestPassing:
 
     @pytest.mark.parametrize("way", _EVERY)
     async def test_a_client_that_cannot_wait_is_told_to_try_again_and_succeeds_when_it_is_over(
-        self, system: System, settings: Settings, way: str
+        self, system: SystemUnderTest, settings: Settings, way: str
     ):
         await system.worker()
         async with AsyncExitStack() as stack:
@@ -93,7 +93,7 @@ class TestPassing:
 
     @pytest.mark.parametrize("way", WRITES_ONLY)
     async def test_what_is_stored_can_be_read_while_nothing_can_be_written(
-        self, system: System, settings: Settings, way: str
+        self, system: SystemUnderTest, settings: Settings, way: str
     ):
         await system.worker()
         await system.append("e1", "one")
@@ -107,7 +107,7 @@ class TestPassing:
 
     @pytest.mark.parametrize("way", [*map(_timed, ["no replicas", "paused"])])
     async def test_a_chat_is_told_so_in_a_frame_and_goes_on_over_the_same_socket(
-        self, system: System, settings: Settings, way: str
+        self, system: SystemUnderTest, settings: Settings, way: str
     ):
         await system.worker()
         async with ChannelFleet.of(settings) as fleet:
@@ -126,7 +126,11 @@ class TestPassing:
 
     @pytest.mark.parametrize("way", [*map(_timed, ["no replicas", "busy"])])
     async def test_a_bot_that_is_polled_answers_when_it_is_over(
-        self, system: System, settings: Settings, way: str, caplog: pytest.LogCaptureFixture
+        self,
+        system: SystemUnderTest,
+        settings: Settings,
+        way: str,
+        caplog: pytest.LogCaptureFixture,
     ):
         await system.worker()
         async with bot_api() as (bot, url):

@@ -14,7 +14,7 @@ import pytest
 from cli.stores.upkeep import check_store
 from sessions.process.settings import Settings
 from tests.cli.planted import changing
-from tests.ingest.channel_fleet import ChannelFleet, Site
+from tests.ingest.channel_fleet import ChannelFleet, IngestSite
 from tests.leading import Leading
 
 # A search through the night takes another seed and more of them.
@@ -58,7 +58,7 @@ async def fleet(settings: Settings, leading: Leading) -> AsyncIterator[ChannelFl
 
 
 @pytest.fixture
-async def site(fleet: ChannelFleet) -> Site:
+async def site(fleet: ChannelFleet) -> IngestSite:
     return await fleet.site()
 
 
@@ -75,7 +75,7 @@ def some_event(dice: random.Random, number: int) -> dict[str, Any]:
     return event
 
 
-async def publish(site: Site, admin: httpx.AsyncClient, event: dict[str, Any]) -> str | None:
+async def publish(site: IngestSite, admin: httpx.AsyncClient, event: dict[str, Any]) -> str | None:
     """The session that the event is stored in; None if it is refused."""
     token = {"authorization": admin.headers["authorization"], "content-type": "application/json"}
     # ASCII, so that half of a surrogate pair can be sent too.
@@ -96,7 +96,7 @@ async def show(admin: httpx.AsyncClient, session: str) -> None:
 
 
 async def test_whatever_is_accepted_can_be_listed_read_and_searched(
-    site: Site, fleet: ChannelFleet
+    site: IngestSite, fleet: ChannelFleet
 ) -> None:
     dice = random.Random(42)
     accepted: set[str] = set()
@@ -113,7 +113,7 @@ async def test_whatever_is_accepted_can_be_listed_read_and_searched(
 
 @pytest.mark.parametrize("micros", [2**63 - 1, -(2**63), 253402300799000000 + 86_340_000_000])
 async def test_a_bad_time_that_is_stored_already_hides_nothing_and_is_reported(
-    site: Site, fleet: ChannelFleet, settings: Settings, micros: int
+    site: IngestSite, fleet: ChannelFleet, settings: Settings, micros: int
 ) -> None:
     session = await publish(
         site,

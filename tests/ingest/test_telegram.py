@@ -19,9 +19,9 @@ from sessions.errors import ConfigError
 from sessions.process.settings import Settings
 from sessions.stream.redis import connect
 from tests.ingest.botapi import bot_api, push
-from tests.ingest.channel_fleet import ChannelFleet, Site, dispatching, free, with_channels
+from tests.ingest.channel_fleet import ChannelFleet, IngestSite, dispatching, free, with_channels
 from tests.ingest.logged import logging_as_a_process_does
-from tests.ingest.replicas import Gate
+from tests.ingest.replicas import HeldScript
 from tests.leading import Leading
 
 SECRET_TOKEN = "a-token-of-this-test"
@@ -54,13 +54,13 @@ async def fleet(
 
 
 @pytest.fixture
-async def site(fleet: ChannelFleet) -> Site:
+async def site(fleet: ChannelFleet) -> IngestSite:
     return await fleet.site()
 
 
 class TestWebhook:
     async def test_a_message_is_answered_in_its_chat(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
         answer = await push(site.http, update(), SECRET_TOKEN)
         assert answer.status_code == 200
@@ -77,18 +77,20 @@ class TestWebhook:
         assert row["created_at"].startswith("2015-09-07T17:05:32")
 
     @pytest.mark.parametrize("token", [None, "", "another", f"{SECRET_TOKEN} "[:-2]])
-    async def test_a_wrong_or_missing_secret_token_is_401(self, site: Site, token: str | None):
+    async def test_a_wrong_or_missing_secret_token_is_401(
+        self, site: IngestSite, token: str | None
+    ):
         answer = await push(site.http, update(), token)
         assert (answer.status_code, answer.json()["code"]) == (401, "wrong_signature")
 
     @pytest.mark.parametrize("raw", [b"{", b"[]", b"7", b"", b"\xff"])
-    async def test_a_body_that_is_no_update_is_400(self, site: Site, raw: bytes):
+    async def test_a_body_that_is_no_update_is_400(self, site: IngestSite, raw: bytes):
         headers = {"X-Telegram-Bot-Api-Secret-Token": SECRET_TOKEN}
         answer = await site.http.post("/channels/telegram/home", content=raw, headers=headers)
         assert answer.status_code == 400
 
     async def test_a_forum_topic_is_a_thread_with_a_session_of_its_own(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
         chat = {"id": -1001234567890, "type": "supergroup", "title": "Kitchen", "is_forum": True}
         said = update(chat=chat["id"], message_thread_id=17, is_topic_message=True)
@@ -101,7 +103,7 @@ class TestWebhook:
         assert len(await fleet.messages("telegram_home_-1001234567890_17_17_42")) == 2
 
     async def test_what_nobody_said_to_the_bot_is_taken_and_left_alone(
-        self, site: Site, bot: BotApi, caplog: pytest.LogCaptureFixture
+        self, site: IngestSite, bot: BotApi, caplog: pytest.LogCaptureFixture
     ):
         stranger = {"id": 7, "is_bot": False, "first_name": "Eve", "username": "eve"}
         robot = {"id": 42, "is_bot": True, "first_name": "Bot"}
@@ -119,16 +121,16 @@ class TestWebhook:
         assert "user 7 is not in allowed_users" in caplog.text
         assert "kettle" not in caplog.text
 
-    async def test_a_caption_is_a_message(self, site: Site, bot: BotApi):
+    async def test_a_caption_is_a_message(self, site: IngestSite, bot: BotApi):
         photo = [{"file_id": "x", "file_unique_id": "y", "width": 90, "height": 51}]
         await push(site.http, update(None, caption="my cat", photo=photo), SECRET_TOKEN)
         await wait_until(lambda: bot.texts == ["re: my cat"])
 
     async def test_an_update_that_is_delivered_again_is_one_turn_and_one_reply(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
         other = await fleet.site()
-        gate = Gate()
+        gate = HeldScript()
         site.agent.script = other.agent.script = gate
         for place in (site, site, other):
             assert (await push(place.http, update(), SECRET_TOKEN)).status_code == 200
@@ -158,7 +160,7 @@ class TestWebhook:
 
 
 class TestReply:
-    async def test_a_long_reply_is_sent_in_pieces_in_order(self, site: Site, bot: BotApi):
+    async def test_a_long_reply_is_sent_in_pieces_in_order(self, site: IngestSite, bot: BotApi):
         paragraphs = [f"{number} " + "word " * 300 for number in range(8)]
 
         async def script(*_: Any) -> Any:
@@ -173,8 +175,8 @@ class TestReply:
             ("".join(paragraphs) + "\U0001f600" * 3000).split()
         )
 
-    async def test_the_bot_is_typing_while_the_agent_works(self, site: Site, bot: BotApi):
-        gate = Gate()
+    async def test_the_bot_is_typing_while_the_agent_works(self, site: IngestSite, bot: BotApi):
+        gate = HeldScript()
         site.agent.script = gate
         await push(site.http, update(), SECRET_TOKEN)
         shown = ("sendChatAction", {"chat_id": str(CHAT), "action": "typing"})
@@ -183,7 +185,7 @@ class TestReply:
         gate.open()
         await wait_until(lambda: bot.sent)
 
-    async def test_a_pause_that_telegram_asks_for_is_kept(self, site: Site, bot: BotApi):
+    async def test_a_pause_that_telegram_asks_for_is_kept(self, site: IngestSite, bot: BotApi):
         bot.refusals = [flooded(1), failed(502, "Bad Gateway")]
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -192,7 +194,9 @@ class TestReply:
         assert loop.time() - began >= 1.0
         assert bot.texts == ["re: Is the kettle on?"]
 
-    async def test_a_reply_follows_a_group_that_became_a_supergroup(self, site: Site, bot: BotApi):
+    async def test_a_reply_follows_a_group_that_became_a_supergroup(
+        self, site: IngestSite, bot: BotApi
+    ):
         text = "Bad Request: group chat was upgraded to a supergroup chat"
         bot.refusals = [failed(400, text, migrate_to_chat_id=-1001234567890)]
         await push(site.http, update(), SECRET_TOKEN)
@@ -200,7 +204,7 @@ class TestReply:
         assert bot.sent[0]["chat_id"] == "-1001234567890"
 
     async def test_a_user_who_blocked_the_bot_does_not_stop_it(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi, caplog: pytest.LogCaptureFixture
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi, caplog: pytest.LogCaptureFixture
     ):
         bot.refusals = [failed(403, "Forbidden: bot was blocked by the user")]
         await push(site.http, update("one"), SECRET_TOKEN)
@@ -211,7 +215,7 @@ class TestReply:
         assert ("assistant", "re: one") in await fleet.messages(KEY)
 
     async def test_a_replica_that_takes_over_sends_only_the_pieces_that_were_not_sent(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
         async def script(*_: Any) -> Any:
             return Reply("a" * 4096 + "b" * 4096 + "c" * 10)
@@ -233,7 +237,7 @@ class TestReply:
 class TestCommands:
     @pytest.mark.parametrize("text", ["/new", "/clear", "/NEW@home_bot", "/new let us begin"])
     async def test_a_session_starts_again(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi, text: str
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi, text: str
     ):
         await push(site.http, update("hello", message=1), SECRET_TOKEN)
         answer = await push(site.http, update(text, message=2), SECRET_TOKEN)
@@ -247,13 +251,13 @@ class TestCommands:
 
     @pytest.mark.parametrize("text", ["/clear the table", "/newer", "please /new", "/stop it"])
     async def test_what_only_looks_like_a_command_is_a_message(
-        self, site: Site, bot: BotApi, text: str
+        self, site: IngestSite, bot: BotApi, text: str
     ):
         await push(site.http, update(text), SECRET_TOKEN)
         await wait_until(lambda: bot.texts == [f"re: {text}"])
 
     async def test_stop_ends_the_running_turn_at_whichever_replica_and_keeps_what_was_said(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
         other = await fleet.site()
 
@@ -273,9 +277,11 @@ class TestCommands:
             ("assistant", f"once upon\n\n{ABORTED}"),
         ]
 
-    async def test_a_stop_that_is_delivered_again_stops_nothing_else(self, site: Site, bot: BotApi):
+    async def test_a_stop_that_is_delivered_again_stops_nothing_else(
+        self, site: IngestSite, bot: BotApi
+    ):
         await push(site.http, update("/stop", message=1), SECRET_TOKEN)
-        gate = Gate()
+        gate = HeldScript()
         site.agent.script = gate
         await push(site.http, update("hello", message=2), SECRET_TOKEN)
         await wait_until(lambda: gate.waiting)
@@ -284,7 +290,7 @@ class TestCommands:
         await wait_until(lambda: bot.texts == ["re: hello"])
 
     async def test_a_new_that_is_delivered_again_takes_nothing_away(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
         for _ in range(2):
             await push(site.http, update("/new", message=1), SECRET_TOKEN)
@@ -295,12 +301,12 @@ class TestCommands:
         assert await fleet.messages(KEY) == [("user", "hello"), ("assistant", "re: hello")]
 
     async def test_a_new_that_is_delivered_again_stops_nothing(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
         other = await fleet.site()
         await push(site.http, update("/new", message=1), SECRET_TOKEN)
         await wait_until(lambda: bot.texts == [CLEARED])
-        gate = Gate()
+        gate = HeldScript()
         site.agent.script = gate
         await push(site.http, update("hello", message=2), SECRET_TOKEN)
         await wait_until(lambda: gate.waiting)
@@ -313,9 +319,9 @@ class TestCommands:
         assert len(await fleet.messages(KEY)) == 2
 
     async def test_a_session_that_is_stuck_and_full_can_start_again(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
-        gate = Gate()
+        gate = HeldScript()
         site.agent.script = gate
         for number in range(8):
             await push(site.http, update(f"m{number}", message=number + 1), SECRET_TOKEN)
@@ -342,7 +348,7 @@ class TestDebounce:
             yield fleet
 
     async def test_messages_that_follow_each_other_are_one_turn(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
         other = await fleet.site()
         for number, place in enumerate((site, other, site)):
@@ -356,7 +362,7 @@ class TestDebounce:
         ]
 
     async def test_each_of_the_joined_messages_is_known_when_it_is_delivered_again(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
         for number in (1, 2):
             await push(site.http, update(f"part {number}", message=number), SECRET_TOKEN)
@@ -372,7 +378,7 @@ class TestDebounce:
         assert await fleet.dead_letters() == []
 
     async def test_a_message_that_is_delivered_again_is_not_joined_to_a_new_one(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
         for number in (1, 2):
             await push(site.http, update(f"part {number}", message=number), SECRET_TOKEN)
@@ -385,9 +391,9 @@ class TestDebounce:
         assert bot.texts == ["re: part 1\npart 2", "re: part 3"]
 
     async def test_what_came_while_the_agent_was_busy_is_joined(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
-        gate = Gate()
+        gate = HeldScript()
         site.agent.script = gate
         await push(site.http, update("first", message=1), SECRET_TOKEN)
         await wait_until(lambda: gate.waiting)
@@ -398,7 +404,7 @@ class TestDebounce:
         assert bot.texts == ["re: first", "re: part 2\npart 3"]
 
     async def test_a_command_is_obeyed_at_once_and_joins_nothing(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
         await push(site.http, update("part 1", message=1), SECRET_TOKEN)
         await push(site.http, update("/new", message=2), SECRET_TOKEN)
@@ -427,7 +433,7 @@ class TestPolling:
             yield fleet
 
     async def test_messages_are_fetched_and_answered(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
         bot.webhook = {"url": "https://before.example"}
         said = bot.say("hello")
@@ -450,9 +456,9 @@ class TestPolling:
         assert bot.most_pollers == 1
 
     async def test_an_update_is_not_confirmed_before_redis_has_its_message(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
-        gate = Gate()
+        gate = HeldScript()
         site.agent.script = gate
         said = [bot.say(f"m{number}") for number in range(9)]
         elsewhere = {"id": 42, "is_bot": False, "first_name": "Bo"}
@@ -467,7 +473,7 @@ class TestPolling:
         ]
 
     async def test_an_update_that_is_fetched_again_is_one_turn(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
     ):
         bot.say("hello", message=1)
         bot.say("hello", message=1)
@@ -476,7 +482,7 @@ class TestPolling:
         assert bot.texts == ["re: hello", "re: other"]
 
     async def test_an_outage_is_logged_once_and_sat_out(
-        self, fleet: ChannelFleet, site: Site, bot: BotApi, caplog: pytest.LogCaptureFixture
+        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi, caplog: pytest.LogCaptureFixture
     ):
         await wait_until(lambda: bot.pollers)
         bot.outages = [failed(502, "Bad Gateway"), failed(502, "Bad Gateway")]
@@ -501,7 +507,7 @@ class TestPolling:
             await redis.execute_command("PEXPIRE", key, 1)
             await wait_until(lambda: bot.texts == ["re: hello"])
 
-    async def test_a_bot_that_polls_takes_no_posts(self, site: Site):
+    async def test_a_bot_that_polls_takes_no_posts(self, site: IngestSite):
         assert (await push(site.http, update(), SECRET_TOKEN)).status_code == 404
 
     async def test_no_log_line_shows_the_token_or_what_was_said(

@@ -13,13 +13,13 @@ import pytest
 from fastapi import Response
 
 from harness.waiting import wait_until
-from ingest.channels.troubles import Trouble
+from ingest.channels.troubles import ChannelFailure
 from ingest.failures import CLEARED
 from proof.botapi import CHAT, DEEP, TOKEN, BotApi, failed, update
 from sessions.process.settings import Settings
 from tests.ingest.botapi import bot_api, push
 from tests.ingest.channel_fleet import SECRET as SHOP_SECRET
-from tests.ingest.channel_fleet import ChannelFleet, Site, free, with_channels
+from tests.ingest.channel_fleet import ChannelFleet, IngestSite, free, with_channels
 from tests.ingest.logged import logging_as_a_process_does
 from tests.leading import Leading
 
@@ -129,8 +129,8 @@ class TestUnreadable:
             await wait_until(lambda: {*fine} <= {*bot.texts}, within=60)
             await wait_until(lambda: bot.confirmed == STRANGE + 1)
         troubles = site.services.troubles
-        assert troubles.of(Trouble.FAILED, channel="telegram.home") == 0
-        assert troubles.of(Trouble.UNREADABLE, channel="telegram.home") > STRANGE // 4
+        assert troubles.of(ChannelFailure.FAILED, channel="telegram.home") == 0
+        assert troubles.of(ChannelFailure.UNREADABLE, channel="telegram.home") > STRANGE // 4
         assert SECRET not in caplog.text
 
     async def test_whatever_object_is_posted_is_answered_with_200(
@@ -147,7 +147,10 @@ class TestUnreadable:
                 assert answer.status_code == 200, raw
             await push(site.http, update("fine", message=999_999), SECRET_TOKEN)
             await wait_until(lambda: "re: fine" in bot.texts)
-        assert site.services.troubles.of(Trouble.UNREADABLE, channel="telegram.home") > STRANGE // 4
+        assert (
+            site.services.troubles.of(ChannelFailure.UNREADABLE, channel="telegram.home")
+            > STRANGE // 4
+        )
         assert SECRET not in caplog.text
 
     @pytest.mark.parametrize(
@@ -161,7 +164,7 @@ class TestUnreadable:
         bot.bring(junk)
         bot.say("hello")
         await wait_until(lambda: bot.texts == ["re: hello"])
-        assert site.services.troubles.of(Trouble.UNREADABLE, channel="telegram.home") == 1
+        assert site.services.troubles.of(ChannelFailure.UNREADABLE, channel="telegram.home") == 1
 
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"ok": true}', b"\xff", b'"x"'])
     async def test_an_answer_that_is_none_is_an_outage_like_any_other(
@@ -171,7 +174,7 @@ class TestUnreadable:
         site = await polled.site()
         bot.say("hello")
         await wait_until(lambda: bot.texts == ["re: hello"], within=60)
-        assert site.services.troubles.of(Trouble.FAILED, channel="telegram.home") == 0
+        assert site.services.troubles.of(ChannelFailure.FAILED, channel="telegram.home") == 0
 
     async def test_a_name_that_cannot_be_stored_is_skipped_at_once(
         self, polled: ChannelFleet, bot: BotApi
@@ -180,8 +183,8 @@ class TestUnreadable:
         bot.say("hello", user={**BO, "username": "a\ud83d"})
         bot.say("hello")
         await wait_until(lambda: bot.confirmed == 10002)
-        assert site.services.troubles.of(Trouble.UNREADABLE, channel="telegram.home") == 1
-        assert site.services.troubles.of(Trouble.LEFT_OUT, channel="telegram.home") == 0
+        assert site.services.troubles.of(ChannelFailure.UNREADABLE, channel="telegram.home") == 1
+        assert site.services.troubles.of(ChannelFailure.LEFT_OUT, channel="telegram.home") == 0
 
     async def test_numbers_that_begin_anew_are_confirmed_like_others(
         self, polled: ChannelFleet, bot: BotApi
@@ -217,7 +220,7 @@ class TestUnreadable:
         await wait_until(lambda: bot.texts == ["re: hello"])
         await wait_until(lambda: bot.confirmed == 10002, within=60)
         assert tries == 5
-        assert site.services.troubles.of(Trouble.LEFT_OUT, channel="telegram.home") == 1
+        assert site.services.troubles.of(ChannelFailure.LEFT_OUT, channel="telegram.home") == 1
 
 
 class TestDefect:
@@ -243,17 +246,17 @@ class TestDefect:
         await wait_until(lambda: "re: hello" in bot.texts, within=60)
         told = [one for one in caplog.records if "begins again" in one.message]
         assert len(told) == 1
-        assert site.services.troubles.of(Trouble.FAILED, channel="telegram.home") == 2
+        assert site.services.troubles.of(ChannelFailure.FAILED, channel="telegram.home") == 2
 
 
 class TestAddressee:
     @pytest.fixture
-    async def site(self, posted: ChannelFleet) -> Site:
+    async def site(self, posted: ChannelFleet) -> IngestSite:
         return await posted.site()
 
     @pytest.mark.parametrize("command", ["/new", "/clear", "/stop", "/weather"])
     async def test_a_command_to_another_bot_in_a_group_is_none_of_our_business(
-        self, posted: ChannelFleet, site: Site, bot: BotApi, command: str
+        self, posted: ChannelFleet, site: IngestSite, bot: BotApi, command: str
     ):
         key = (await push(site.http, group("hello", message=1), SECRET_TOKEN)).json()["accepted"][
             0
@@ -266,13 +269,15 @@ class TestAddressee:
         assert bot.texts == ["re: hello"]
 
     @pytest.mark.parametrize("text", ["/new@home_bot", "/NEW@HOME_BOT now", "/new", " /clear"])
-    async def test_a_command_to_us_or_to_nobody_is_ours(self, site: Site, bot: BotApi, text: str):
+    async def test_a_command_to_us_or_to_nobody_is_ours(
+        self, site: IngestSite, bot: BotApi, text: str
+    ):
         answer = await push(site.http, group(text), SECRET_TOKEN)
         assert answer.json()["accepted"][0]["command"] == "new"
         await wait_until(lambda: bot.texts == [CLEARED])
 
     async def test_a_command_to_another_bot_in_a_private_chat_is_a_message(
-        self, site: Site, bot: BotApi
+        self, site: IngestSite, bot: BotApi
     ):
         await push(site.http, update("/new@another_bot"), SECRET_TOKEN)
         await wait_until(lambda: bot.texts == ["re: /new@another_bot"])
@@ -287,13 +292,13 @@ class TestAddressee:
         await wait_until(lambda: sorted(bot.texts) == sorted([CLEARED, "re: of another chat"]))
 
     async def test_a_bot_whose_name_is_refused_obeys_no_command_with_a_name(
-        self, site: Site, bot: BotApi
+        self, site: IngestSite, bot: BotApi
     ):
         bot.nameless = [failed(401, "Unauthorized")]
         answer = await push(site.http, group("/new@home_bot"), SECRET_TOKEN)
         assert answer.json() == {"accepted": []}
 
-    async def test_commands_elsewhere_have_no_addressee(self, site: Site):
+    async def test_commands_elsewhere_have_no_addressee(self, site: IngestSite):
         taken = (await site.post("/new@home_bot", sender="ada")).json()["accepted"][0]
         assert "command" not in taken
 

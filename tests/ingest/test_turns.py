@@ -15,7 +15,7 @@ from harness.waiting import wait_until
 from ingest.agents.base import Progress, Reply
 from ingest.counters import Count
 from ingest.failures import ABORTED, FAILED, INTERRUPTED, TIMED_OUT, AgentError
-from ingest.prompt import Line, ToolCall, dump_calls, dump_result
+from ingest.prompt import PromptMessage, ToolCall, dump_calls, dump_result
 from ingest.turns.inbound import Inbound
 from ingest.turns.live import Ending, TurnEnd
 from sessions.errors import LaneFull
@@ -23,7 +23,7 @@ from sessions.models import Event, EventType
 from sessions.process.settings import Settings
 from sessions.stream.lanes.values import Place, Stage, lane_of
 from sessions.stream.redis import connect
-from tests.ingest.replicas import Gate, Replica, ReplicaFleet, ended, message, say
+from tests.ingest.replicas import HeldScript, Replica, ReplicaFleet, ended, message, say
 from tests.leading import Leading
 
 
@@ -34,7 +34,7 @@ async def fleet(settings: Settings, leading: Leading) -> AsyncIterator[ReplicaFl
 
 
 def failing(error: Exception):
-    async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+    async def script(session: str, lines: Sequence[PromptMessage], progress: Progress) -> Reply:
         raise error
 
     return script
@@ -59,7 +59,7 @@ class TestReply:
         assert await fleet.state() == "idle"
 
     async def test_the_message_is_stored_before_the_agent_is_asked(self, fleet: ReplicaFleet):
-        gate = Gate()
+        gate = HeldScript()
         replica = await fleet.replica(gate)
         turn = await say(replica, "hello")
         await wait_until(lambda: gate.waiting)
@@ -71,7 +71,7 @@ class TestReply:
     async def test_the_agent_reads_what_the_session_held_before(self, fleet: ReplicaFleet):
         prompts: list[list[str]] = []
 
-        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+        async def script(session: str, lines: Sequence[PromptMessage], progress: Progress) -> Reply:
             prompts.append([line.written for line in lines])
             return Reply("ok")
 
@@ -85,7 +85,7 @@ class TestReply:
     ):
         read: list[str] = []
 
-        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+        async def script(session: str, lines: Sequence[PromptMessage], progress: Progress) -> Reply:
             read.extend(line.written for line in lines)
             return Reply("ok")
 
@@ -99,10 +99,10 @@ class TestReply:
     async def test_a_message_that_waited_is_answered_in_view_of_what_came_meanwhile(
         self, fleet: ReplicaFleet
     ):
-        gate = Gate()
+        gate = HeldScript()
         read: list[str] = []
 
-        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+        async def script(session: str, lines: Sequence[PromptMessage], progress: Progress) -> Reply:
             read.extend(line.written for line in lines)
             return Reply("ok")
 
@@ -121,7 +121,7 @@ class TestReply:
             ("tool", dump_result("c", "none")),
         ]
 
-        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+        async def script(session: str, lines: Sequence[PromptMessage], progress: Progress) -> Reply:
             return Reply("done", between)
 
         replica = await fleet.replica(script)
@@ -147,7 +147,7 @@ class TestOrder:
         ]
 
     async def test_the_ninth_message_at_once_is_refused_and_not_stored(self, fleet: ReplicaFleet):
-        gate = Gate()
+        gate = HeldScript()
         replica, other = await fleet.replica(gate), await fleet.replica()
         turns = [await say(replica, f"m{n}") for n in range(8)]
         with pytest.raises(LaneFull):
@@ -158,7 +158,7 @@ class TestOrder:
         assert ("user", "m8") not in await fleet.messages()
 
     async def test_a_message_that_waited_too_long_is_taken_back(self, fleet: ReplicaFleet):
-        gate = Gate()
+        gate = HeldScript()
         replica = await fleet.replica(gate, wait=0.1)
         first = await say(replica, "first")
         end = await ended(await say(replica, "second"))
@@ -172,7 +172,7 @@ class TestOrder:
     async def test_a_replica_beats_on_while_lanes_that_are_free_are_slow_to_take(
         self, fleet: ReplicaFleet
     ):
-        gate, slow = Gate(), asyncio.Event()
+        gate, slow = HeldScript(), asyncio.Event()
         replica, other = await fleet.replica(), await fleet.replica(gate)
         first = await say(other, "first")
         second = await say(replica, "second")
@@ -191,7 +191,7 @@ class TestOrder:
         assert (await ended(second)).ending is Ending.REPLIED
 
     async def test_an_acknowledged_message_waits_as_long_as_it_takes(self, fleet: ReplicaFleet):
-        gate = Gate()
+        gate = HeldScript()
         replica = await fleet.replica(gate, wait=0.05)
         first = await say(replica, "first")
         second = await say(replica, "second", attended=False)
@@ -204,7 +204,7 @@ class TestOrder:
 
 class TestOnce:
     async def test_a_redelivery_while_the_turn_runs_is_the_same_turn(self, fleet: ReplicaFleet):
-        gate = Gate()
+        gate = HeldScript()
         replica, other = await fleet.replica(gate), await fleet.replica()
         first = await say(replica, "hello", id="m1")
         assert await say(replica, "hello", id="m1") is first
@@ -266,7 +266,7 @@ class TestFailure:
     async def test_what_another_agent_wrote_meanwhile_stays(
         self, fleet: ReplicaFleet, leading: Leading
     ):
-        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+        async def script(session: str, lines: Sequence[PromptMessage], progress: Progress) -> Reply:
             await leading.publish(
                 Event("x", EventType.APPEND, session="s", role="user", content="from another")
             )
@@ -305,7 +305,7 @@ class TestFailure:
     async def test_what_was_shown_is_stored_above_the_marker_however_the_turn_fails(
         self, fleet: ReplicaFleet, error: Exception | None, marker: str
     ):
-        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+        async def script(session: str, lines: Sequence[PromptMessage], progress: Progress) -> Reply:
             progress.chunk("half a ")
             progress.chunk("word")
             if error is not None:
@@ -321,13 +321,13 @@ class TestFailure:
         assert (end.ending, end.stored) == (Ending.FAILED, kept)
 
     async def test_a_turn_that_takes_too_long_is_closed(self, fleet: ReplicaFleet):
-        replica = await fleet.replica(Gate(), limit=0.1)
+        replica = await fleet.replica(HeldScript(), limit=0.1)
         await ended(await say(replica, "hello"))
         assert await fleet.messages() == [("user", "hello"), ("assistant", TIMED_OUT)]
         assert await fleet.state() == "error"
 
     async def test_a_reply_that_cannot_be_stored_closes_the_turn(self, fleet: ReplicaFleet):
-        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+        async def script(session: str, lines: Sequence[PromptMessage], progress: Progress) -> Reply:
             return Reply("x" * (256 * 1024 + 1))
 
         replica = await fleet.replica(script)
@@ -353,7 +353,7 @@ class TestFailure:
     async def test_a_prompt_that_was_too_long_is_tried_once_more_and_shorter(
         self, fleet: ReplicaFleet
     ):
-        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+        async def script(session: str, lines: Sequence[PromptMessage], progress: Progress) -> Reply:
             if len(lines) > 12:
                 raise AgentError("maximum context length exceeded", status=400)
             return Reply("ok")
@@ -377,7 +377,7 @@ class TestFailure:
     async def test_a_turn_does_not_wait_for_the_backlog_of_other_sessions(
         self, fleet: ReplicaFleet, leading: Leading
     ):
-        gate = Gate()
+        gate = HeldScript()
         replica = await fleet.replica(gate)
         await leading.pause()
         await leading.publish(Event("x", EventType.APPEND, session="t", role="user", content="x"))
@@ -395,7 +395,7 @@ async def _is_on_stream(leading: Leading, count: int) -> bool:
 
 class TestAbort:
     async def test_an_abort_keeps_what_was_said_and_marks_it(self, fleet: ReplicaFleet):
-        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+        async def script(session: str, lines: Sequence[PromptMessage], progress: Progress) -> Reply:
             progress.chunk("once upon")
             progress.chunk(" a time")
             await asyncio.Event().wait()
@@ -417,7 +417,7 @@ class TestAbort:
     ):
         missed: list[bool] = []
 
-        async def script(session: str, lines: Sequence[Line], progress: Progress) -> Reply:
+        async def script(session: str, lines: Sequence[PromptMessage], progress: Progress) -> Reply:
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -435,7 +435,7 @@ class TestAbort:
         assert agents == []
 
     async def test_the_messages_behind_an_aborted_turn_run(self, fleet: ReplicaFleet):
-        replica = await fleet.replica(Gate())
+        replica = await fleet.replica(HeldScript())
         first = await say(replica, "one")
         await wait_until(lambda: replica.agent.asked)
         second = await say(replica, "two")
@@ -447,7 +447,7 @@ class TestAbort:
     async def test_after_a_reset_a_late_reply_is_not_stored(
         self, fleet: ReplicaFleet, leading: Leading
     ):
-        gate = Gate()
+        gate = HeldScript()
         replica = await fleet.replica(gate)
         turn = await say(replica, "hello")
         await wait_until(lambda: gate.waiting)
@@ -540,7 +540,7 @@ class TestDeath:
     async def test_a_dead_replicas_turn_is_closed_and_its_waiting_messages_run_elsewhere(
         self, fleet: ReplicaFleet
     ):
-        dead, living = await fleet.replica(Gate()), await fleet.replica()
+        dead, living = await fleet.replica(HeldScript()), await fleet.replica()
         await say(dead, "one")
         await wait_until(lambda: dead.agent.asked)
         await say(dead, "two")
@@ -559,7 +559,7 @@ class TestDeath:
     async def test_a_replica_that_wakes_publishes_nothing_into_a_turn_that_was_taken_over(
         self, fleet: ReplicaFleet
     ):
-        gate = Gate()
+        gate = HeldScript()
         frozen, living = await fleet.replica(gate), await fleet.replica()
         turn = await say(frozen, "hello")
         await wait_until(lambda: gate.waiting)
@@ -636,7 +636,7 @@ class TestDeath:
         self, fleet: ReplicaFleet, settings: Settings
     ):
         async with ReplicaFleet.of(settings) as closing:
-            leaving = await closing.replica(Gate())
+            leaving = await closing.replica(HeldScript())
             await say(leaving, "one")
             await wait_until(lambda: leaving.agent.asked)
             await say(leaving, "two", attended=False)
@@ -664,7 +664,7 @@ class TestLostRedis:
     async def test_a_turn_that_runs_then_is_closed_and_the_session_goes_on(
         self, fleet: ReplicaFleet, leading: Leading
     ):
-        gate = Gate()
+        gate = HeldScript()
         replica = await fleet.replica(gate)
         await fleet.replica()
         turn = await say(replica, "hello")
@@ -682,7 +682,7 @@ class TestLostRedis:
     async def test_a_turn_that_ends_before_anybody_noticed_is_closed_too(
         self, fleet: ReplicaFleet, leading: Leading
     ):
-        gate = Gate()
+        gate = HeldScript()
         replica = await fleet.replica(gate)
         await say(replica, "hello")
         await wait_until(lambda: gate.waiting)
@@ -698,7 +698,7 @@ class TestLostRedis:
     async def test_a_turn_whose_reply_was_lost_on_its_way_to_the_store_is_closed(
         self, fleet: ReplicaFleet, leading: Leading
     ):
-        gate = Gate()
+        gate = HeldScript()
         replica = await fleet.replica(gate)
         turn = await say(replica, "hello")
         await wait_until(lambda: gate.waiting)
@@ -736,7 +736,7 @@ class TestLostRedis:
     async def test_a_message_that_waited_is_answered_all_the_same(
         self, fleet: ReplicaFleet, leading: Leading
     ):
-        gate = Gate()
+        gate = HeldScript()
         replica = await fleet.replica(gate)
         await say(replica, "one", attended=False)
         await wait_until(lambda: gate.waiting)

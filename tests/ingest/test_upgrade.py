@@ -23,8 +23,8 @@ from sessions.process.settings import Settings
 from sessions.stream.redis import RedisClient
 from sessions.stream.redis import connect as redis_client
 from tests.ingest.botapi import bot_api, push
-from tests.ingest.channel_fleet import SECRET, ChannelFleet, Site, free, with_channels
-from tests.ingest.replicas import Gate
+from tests.ingest.channel_fleet import SECRET, ChannelFleet, IngestSite, free, with_channels
+from tests.ingest.replicas import HeldScript
 from tests.leading import Leading
 
 SECRET_TOKEN: Final = "a-token-of-this-test"
@@ -155,7 +155,7 @@ class TestLanes:
         await leading.pause()
         await leave(fleet.settings, KEY, ("old1", "one"))
         site = await fleet.site()
-        gate = Gate()
+        gate = HeldScript()
         site.agent.script = gate
         await leading.resume()
         await wait_until(lambda: gate.waiting)
@@ -230,7 +230,7 @@ class TestRedelivery:
                 "SET", f"{fleet.settings.turnstream.prefix}lane_once:{old}", "1"
             )
         site = await fleet.site()
-        gate = Gate()
+        gate = HeldScript()
         site.agent.script = gate
         await push(site.http, update("hello", message=1366), SECRET_TOKEN)
         await wait_until(lambda: gate.waiting)
@@ -258,7 +258,7 @@ class TestRedelivery:
 class TestKeys:
     OLD: Final = "webhook_shop_ada_l_ada_l"
 
-    async def key(self, site: Site, sender: str, text: str = "hello") -> str:
+    async def key(self, site: IngestSite, sender: str, text: str = "hello") -> str:
         answer = await site.post(text, sender=sender)
         return answer.json()["accepted"][0]["session"]
 

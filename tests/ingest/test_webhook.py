@@ -23,14 +23,14 @@ from sessions.process.settings import Settings
 from tests.ingest.channel_fleet import (
     SECRET,
     ChannelFleet,
+    IngestSite,
     Shop,
-    Site,
     dispatching,
     free,
     signed,
     with_channels,
 )
-from tests.ingest.replicas import Gate
+from tests.ingest.replicas import HeldScript
 from tests.ingest.serving import serving
 from tests.leading import Leading
 
@@ -54,13 +54,13 @@ async def fleet(settings: Settings, leading: Leading, shop: Shop) -> AsyncIterat
 
 
 @pytest.fixture
-async def site(fleet: ChannelFleet) -> Site:
+async def site(fleet: ChannelFleet) -> IngestSite:
     return await fleet.site()
 
 
 class TestMessage:
     async def test_a_signed_message_is_answered_and_the_reply_is_posted_back_signed(
-        self, fleet: ChannelFleet, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: IngestSite, shop: Shop
     ):
         answer = await site.post("Is the kettle on?", id="msg_1")
         assert answer.status_code == 200
@@ -88,7 +88,7 @@ class TestMessage:
         ]
 
     async def test_the_session_has_its_channel_room_and_sender_and_belongs_to_the_channels_agent(
-        self, fleet: ChannelFleet, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: IngestSite, shop: Shop
     ):
         await site.post(thread_id="t1")
         await wait_until(lambda: shop.replies)
@@ -99,9 +99,9 @@ class TestMessage:
         )
 
     async def test_the_answer_comes_when_redis_has_the_message_not_when_the_agent_is_done(
-        self, site: Site, shop: Shop
+        self, site: IngestSite, shop: Shop
     ):
-        gate = Gate()
+        gate = HeldScript()
         site.agent.script = gate
         assert (await site.post()).status_code == 200
         await wait_until(lambda: gate.waiting)
@@ -110,7 +110,7 @@ class TestMessage:
         await wait_until(lambda: shop.replies)
 
     async def test_what_the_model_wrote_before_it_failed_is_sent_as_the_session_keeps_it(
-        self, fleet: ChannelFleet, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: IngestSite, shop: Shop
     ):
         async def script(session: str, lines: Any, progress: Any) -> Any:
             progress.chunk("half an answer")
@@ -124,7 +124,7 @@ class TestMessage:
         assert await fleet.messages(KEY) == [("user", "hello"), ("assistant", kept)]
 
     async def test_a_failure_is_told_without_the_providers_words(
-        self, fleet: ChannelFleet, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: IngestSite, shop: Shop
     ):
         async def script(*_: Any) -> Any:
             raise AgentError("Incorrect API key provided: sk-secret", status=401)
@@ -139,7 +139,7 @@ class TestMessage:
 @pytest.mark.skipif(
     not (which("curl") and which("openssl")), reason="the example is for curl and openssl"
 )
-async def test_the_example_of_the_page_works_as_it_stands(fleet: ChannelFleet, site: Site):
+async def test_the_example_of_the_page_works_as_it_stands(fleet: ChannelFleet, site: IngestSite):
     page = (Path(__file__).parents[2] / "docs" / "channels.md").read_text(encoding="utf-8")
     script = page.partition("```sh\n")[2].partition("```")[0]
     process = await asyncio.create_subprocess_exec(
@@ -153,12 +153,12 @@ async def test_the_example_of_the_page_works_as_it_stands(fleet: ChannelFleet, s
 
 
 class TestRefusal:
-    async def test_an_unknown_type_or_alias_is_404(self, site: Site):
+    async def test_an_unknown_type_or_alias_is_404(self, site: IngestSite):
         assert (await site.post(alias="other")).status_code == 404
         assert (await site.http.post("/channels/pigeon/home")).status_code == 404
 
     async def test_a_wrong_or_missing_signature_is_401_and_stores_nothing(
-        self, fleet: ChannelFleet, site: Site
+        self, fleet: ChannelFleet, site: IngestSite
     ):
         wrong = await site.post(secret="some other secret of some length")
         assert (wrong.status_code, wrong.json()["code"]) == (401, "wrong_signature")
@@ -167,12 +167,12 @@ class TestRefusal:
         assert await fleet.messages(KEY) == []
 
     @pytest.mark.parametrize("seconds", [-301, 302])
-    async def test_a_timestamp_that_is_not_of_now_is_401(self, site: Site, seconds: int):
+    async def test_a_timestamp_that_is_not_of_now_is_401(self, site: IngestSite, seconds: int):
         answer = await site.post(at=time.time() + seconds)
         assert (answer.status_code, answer.json()["code"]) == (401, "old_timestamp")
 
     async def test_a_body_that_is_sent_again_under_another_signature_is_refused(
-        self, site: Site, shop: Shop
+        self, site: IngestSite, shop: Shop
     ):
         raw = json.dumps({"sender": "ada", "content": "pay 10"}).encode()
         headers = signed(raw, id="msg_1")
@@ -202,23 +202,23 @@ class TestRefusal:
             (b'{"sender": "ada", "content": "x", "thread_id": 7}', "broken_payload"),
         ],
     )
-    async def test_a_broken_body_is_400(self, site: Site, raw: bytes, code: str):
+    async def test_a_broken_body_is_400(self, site: IngestSite, raw: bytes, code: str):
         answer = await site.http.post(
             "/channels/webhook/shop", content=raw, headers=signed(raw, id="msg_1")
         )
         assert (answer.status_code, answer.json()["code"]) == (400, code)
 
-    async def test_a_body_of_more_than_a_mebibyte_is_413(self, site: Site):
+    async def test_a_body_of_more_than_a_mebibyte_is_413(self, site: IngestSite):
         raw = b" " * (1024 * 1024 + 1)
         answer = await site.http.post("/channels/webhook/shop", content=raw)
         assert answer.status_code == 413
 
-    async def test_a_text_that_no_turn_could_hold_is_422(self, site: Site):
+    async def test_a_text_that_no_turn_could_hold_is_422(self, site: IngestSite):
         answer = await site.post("x" * (256 * 1024 + 1))
         assert (answer.status_code, answer.json()["code"]) == (422, "too_large")
 
-    async def test_the_ninth_message_at_once_is_429_with_retry_after(self, site: Site):
-        gate = Gate()
+    async def test_the_ninth_message_at_once_is_429_with_retry_after(self, site: IngestSite):
+        gate = HeldScript()
         site.agent.script = gate
         answers = [await site.post(f"m{number}") for number in range(9)]
         assert [answer.status_code for answer in answers] == [200] * 8 + [429]
@@ -235,11 +235,11 @@ class TestRefusal:
 
 class TestRedelivery:
     async def test_a_message_that_is_delivered_again_is_one_turn_and_one_reply(
-        self, fleet: ChannelFleet, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: IngestSite, shop: Shop
     ):
         """Before the turn, while it runs, and after it; here, and at another replica."""
         other = await fleet.site()
-        gate = Gate()
+        gate = HeldScript()
         site.agent.script = other.agent.script = gate
         assert (await site.post("first", id="m0")).status_code == 200
         await wait_until(lambda: gate.waiting)
@@ -257,7 +257,7 @@ class TestRedelivery:
         assert await fleet.dead_letters() == []
 
     async def test_a_message_whose_turn_failed_is_not_answered_again(
-        self, fleet: ChannelFleet, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: IngestSite, shop: Shop
     ):
         async def script(*_: Any) -> Any:
             raise AgentError("not allowed", status=400)
@@ -275,7 +275,7 @@ class TestRedelivery:
 
 class TestReply:
     async def test_a_receiver_that_fails_is_tried_again_with_the_same_id(
-        self, site: Site, shop: Shop
+        self, site: IngestSite, shop: Shop
     ):
         shop.refusals = [503, 429]
         await site.post()
@@ -284,7 +284,7 @@ class TestReply:
         assert len(shop.tries) == 3
 
     async def test_a_receiver_that_refuses_is_not_asked_again_and_the_session_goes_on(
-        self, fleet: ChannelFleet, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: IngestSite, shop: Shop
     ):
         shop.refusals = [410]
         await site.post("one")
@@ -293,14 +293,14 @@ class TestReply:
         assert shop.texts == ["re: two"]
         assert ("assistant", "re: one") in await fleet.messages(KEY)
 
-    async def test_a_redirect_is_not_followed(self, site: Site, shop: Shop):
+    async def test_a_redirect_is_not_followed(self, site: IngestSite, shop: Shop):
         shop.refusals = [307]
         await site.post()
         await free(site, KEY)
         assert (len(shop.tries), shop.replies) == (1, [])
 
     async def test_a_reply_that_a_dead_replica_left_is_sent_from_the_store(
-        self, fleet: ChannelFleet, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: IngestSite, shop: Shop
     ):
         answer = await site.post(id="m1")
         await wait_until(lambda: shop.replies)
@@ -322,7 +322,7 @@ class TestReply:
         assert len({headers["webhook-id"] for headers, _ in shop.tries}) == 1
 
     async def test_a_failed_turn_that_a_dead_replica_left_is_sent_as_failed(
-        self, fleet: ChannelFleet, site: Site, shop: Shop
+        self, fleet: ChannelFleet, site: IngestSite, shop: Shop
     ):
         async def script(*_: Any) -> Any:
             raise AgentError("Incorrect API key provided: sk-secret", status=401)

@@ -21,7 +21,7 @@ from sessions.ids import stored_id
 from sessions.models import Entry
 from sessions.store.backend import SessionBackend
 from sessions.times import DAY
-from tests.events import Fields, Stream, dead
+from tests.events import EntrySequence, Fields, dead
 from tests.scripts import KEYS, WORDS, again, numbered, some_events
 from tests.stores import MAKERS, MODEL, Clock, Open, telling
 from tests.visible import visible
@@ -84,7 +84,7 @@ class StoresAgree(RuleBasedStateMachine):
             name: Copy(make(Path(self.directory.name) / name, self.clock))
             for name, make in MAKERS.items()
         }
-        self.stream = Stream()
+        self.stream = EntrySequence()
         self.count = 0
         self.events: list[Fields] = []
         self.waiting: list[Entry] = []

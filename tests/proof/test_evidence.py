@@ -22,7 +22,7 @@ async def published(workspace: Path, backend: str) -> list[Step]:
     """The steps of a scripted session, which a store of that backend has applied."""
     script = SessionScript("a.b", "t", random.Random(3), plain=False)
     steps = [script.next() for _ in range(60)]
-    stream = events.Stream()
+    stream = events.EntrySequence()
     async with make_session_backend(workspace, backend, mode="write") as opened:
         leader = await lead(opened, Clock(), stream)
         await leader.apply(*(events.Fields(step.fields) for step in steps))

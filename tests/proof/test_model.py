@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from proof.history import Step
-from proof.model.expected import Verdict, expected_of
+from proof.model.expected import ExpectedOutcome, expected_of
 from proof.script import SessionScript
 from sessions.store.factory import make_session_backend
 from tests.events import Fields
@@ -42,7 +42,7 @@ async def test_a_scripted_session_is_in_the_store_as_the_checker_expects_it(
         )
         for event_id, verdict in expected.outcomes.items():
             outcome = await store.outcome(event_id)
-            assert Verdict(outcome.outcome, outcome.reason) == verdict, event_id
+            assert ExpectedOutcome(outcome.outcome, outcome.reason) == verdict, event_id
 
 
 def _fields(step: Step) -> Fields:

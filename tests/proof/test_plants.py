@@ -18,9 +18,9 @@ import worker.app
 from harness.waiting import wait_until
 from proof.checker import Fault, check
 from proof.evidence import Leftovers, read_store
-from proof.history import Known, Operation, Step, Told
+from proof.history import Operation, OperationStatus, Step, Told
 from proof.job import Job, Kind
-from proof.plants import PLANTS
+from proof.plants import MUTANTS
 from proof.summary import Finished
 from proof.volatile import order_power_cut, power_on, watch
 from sessions import wire
@@ -45,21 +45,21 @@ def put_in(name: str | None) -> Iterator[None]:
     before = [(module, dict(vars(module))) for module in modules]
     try:
         if name is not None:
-            PLANTS[name].put_in()
+            MUTANTS[name].put_in()
         yield
     finally:
         for module, names in before:
             vars(module).update(names)
 
 
-class Place:
+class MutantStore:
     """A store of one backend, a stream beside it, and what publishers were told."""
 
     def __init__(self, folder: Path, backend: str) -> None:
         self.folder = folder
         self.workspace = folder / "w"
         self.backend = backend
-        self.stream = events.Stream()
+        self.stream = events.EntrySequence()
         self.steps: list[Step] = []
         self.entries: Counter[str] = Counter()
 
@@ -91,7 +91,7 @@ class Place:
 
     def found(self) -> set[Fault]:
         """What the checker finds."""
-        told = Told({"s": [Operation(step, Known.ACCEPTED) for step in self.steps]})
+        told = Told({"s": [Operation(step, OperationStatus.ACCEPTED) for step in self.steps]})
         left = Leftovers(self.entries.total(), True, self.entries)
         judgement = check(told, read_store(self.workspace, self.backend), left)
         return {*judgement.counts}
@@ -100,29 +100,29 @@ class Place:
 # -- what brings each of them to light ---------------------------------------------------------
 
 
-async def retry(place: Place, stream: TurnStream) -> None:
+async def retry(place: MutantStore, stream: TurnStream) -> None:
     await place.apply(place.said(USER, REPLY), place.again(USER))
 
 
-async def conflict(place: Place, stream: TurnStream) -> None:
+async def conflict(place: MutantStore, stream: TurnStream) -> None:
     await place.apply(place.said(USER), place.said(events.rename("u1", "conflict")))
 
 
-async def rollback_of_one_of_two_alike(place: Place, stream: TurnStream) -> None:
+async def rollback_of_one_of_two_alike(place: MutantStore, stream: TurnStream) -> None:
     talk = (USER, events.user("u2"), events.rollback("r", target="u1"))
     await place.apply(place.said(*talk))
 
 
-async def deletion(place: Place, stream: TurnStream) -> None:
+async def deletion(place: MutantStore, stream: TurnStream) -> None:
     await place.apply(place.said(USER), place.said(events.delete("d")))
 
 
-async def poison(place: Place, stream: TurnStream) -> None:
+async def poison(place: MutantStore, stream: TurnStream) -> None:
     sick = place.said(events.poison("p"), poison="unknown_type")
     await place.apply([*place.said(USER), *sick])
 
 
-async def two_writers(place: Place, stream: TurnStream) -> None:
+async def two_writers(place: MutantStore, stream: TurnStream) -> None:
     first, later = place.said(USER), place.again(USER)
     async with place.opened() as late, place.opened() as leader:
         await place.lead(late)
@@ -134,7 +134,7 @@ async def two_writers(place: Place, stream: TurnStream) -> None:
             return
 
 
-async def crash_between_file_and_index(place: Place, stream: TurnStream) -> None:
+async def crash_between_file_and_index(place: MutantStore, stream: TurnStream) -> None:
     await place.apply(place.said(USER))
     [file] = (place.workspace / "sessions").glob("*.jsonl")
     with file.open("ab") as tail:
@@ -142,7 +142,7 @@ async def crash_between_file_and_index(place: Place, stream: TurnStream) -> None
     await place.apply(place.said(events.user("u2")))
 
 
-async def power_cut(place: Place, stream: TurnStream) -> None:
+async def power_cut(place: MutantStore, stream: TurnStream) -> None:
     power_on(place.folder, place.workspace / "sessions")
     watch(place.folder)
     await place.apply(place.said(USER, REPLY))
@@ -150,7 +150,7 @@ async def power_cut(place: Place, stream: TurnStream) -> None:
     power_on(place.folder, place.workspace / "sessions")
 
 
-async def kill_before_the_commit(place: Place, stream: TurnStream) -> None:
+async def kill_before_the_commit(place: MutantStore, stream: TurnStream) -> None:
     """The worker is killed once the stream is shorter, or as soon as it would commit."""
     await published(place, stream, TALK)
     committing = asyncio.Event()
@@ -173,17 +173,17 @@ async def _is_shorter(stream: TurnStream, length: int, committing: asyncio.Event
     return committing.is_set() or (await stream.facts()).length < length
 
 
-async def backlog(place: Place, stream: TurnStream) -> None:
+async def backlog(place: MutantStore, stream: TurnStream) -> None:
     await published(place, stream, TALK)
     await place.apply(await stream.read(STREAM_START, count=100, size=2**20))
 
 
-async def published(place: Place, stream: TurnStream, said: Sequence[events.Fields]) -> None:
+async def published(place: MutantStore, stream: TurnStream, said: Sequence[events.Fields]) -> None:
     place.said(*said)
     await stream.publish([wire.parse({k: str(v) for k, v in one.items()}) for one in said])
 
 
-SCENES: Final[dict[str, Callable[[Place, TurnStream], Awaitable[None]]]] = {
+SCENES: Final[dict[str, Callable[[MutantStore, TurnStream], Awaitable[None]]]] = {
     "ack-before-commit": kill_before_the_commit,
     "trim-by-length": backlog,
     "dedupe-by-place": retry,
@@ -206,7 +206,7 @@ def _real_calls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def play(name: str, folder: Path, settings: Settings, *, planted: bool) -> set[Fault]:
     """What the checker finds after the scene of that bug."""
-    place, url = Place(folder, PLANTS[name].backend), settings.redis_url
+    place, url = MutantStore(folder, MUTANTS[name].backend), settings.redis_url
     assert url is not None
     with put_in(name if planted else None):
         async with aclosing(connect(url)) as redis:
@@ -216,15 +216,15 @@ async def play(name: str, folder: Path, settings: Settings, *, planted: bool) ->
 
 
 @pytest.mark.usefixtures("stream")
-@pytest.mark.parametrize("name", PLANTS)
+@pytest.mark.parametrize("name", MUTANTS)
 async def test_the_check_that_is_meant_for_a_planted_bug_finds_it(
     name: str, tmp_path: Path, settings: Settings
 ) -> None:
-    assert PLANTS[name].fault in await play(name, tmp_path, settings, planted=True)
+    assert MUTANTS[name].fault in await play(name, tmp_path, settings, planted=True)
 
 
 @pytest.mark.usefixtures("stream")
-@pytest.mark.parametrize("name", PLANTS)
+@pytest.mark.parametrize("name", MUTANTS)
 async def test_the_same_without_the_bug_breaks_no_promise(
     name: str, tmp_path: Path, settings: Settings
 ) -> None:
@@ -233,9 +233,9 @@ async def test_the_same_without_the_bug_breaks_no_promise(
 
 @pytest.mark.endurance
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", PLANTS)
+@pytest.mark.parametrize("name", MUTANTS)
 async def test_a_run_finds_a_planted_bug_as_what_it_is(name: str, tmp_path: Path) -> None:
-    plant = PLANTS[name]
+    plant = MUTANTS[name]
     job = Job(
         Kind.PLANTED, plant.backend, "plants", str(tmp_path / "run"), plant.seconds, what=name
     )

@@ -11,40 +11,40 @@ import pytest
 
 from ingest.failures import INTERRUPTED
 from proof.evidence import Stored, StoredSession
-from proof.model.expected import Row
+from proof.model.expected import VisibleMessage
 from proof.storm.faults import Casualty, Death
-from proof.storm.journal import Door, Journal, Message, Run
-from proof.storm.judge import Broken, Evidence, judge
-from proof.storm.outside import Outside
+from proof.storm.journal import AgentRun, Ingress, Journal, StormMessage
+from proof.storm.judge import Evidence, StormFault, judge
+from proof.storm.outside import ExternalServers
 
 
 class Aftermath:
     """What is left of a storm in one session, as it should be; tests then spoil it."""
 
-    def __init__(self, door: Door = Door.WEBHOOK) -> None:
-        self.messages = [Message("s1", place, door) for place in range(3)]
+    def __init__(self, door: Ingress = Ingress.WEBHOOK) -> None:
+        self.messages = [StormMessage("s1", place, door) for place in range(3)]
         self.journal = Journal()
-        self.rows: list[Row] = []
+        self.rows: list[VisibleMessage] = []
         for message in self.messages:
-            self.journal.runs.append(Run(message.name, len(self.rows) + 1, at=1.0))
+            self.journal.runs.append(AgentRun(message.name, len(self.rows) + 1, at=1.0))
             self.journal.ended[message.name] = message.answer
-            if door is not Door.SOCKET:
+            if door is not Ingress.SOCKET:
                 self.journal.replies[message.turn] = [message.answer]
             turn = message.turn
-            self.rows.append(Row(turn, "user", message.text, turn))
-            self.rows.append(Row(f"{turn}:reply", "assistant", message.answer, turn))
+            self.rows.append(VisibleMessage(turn, "user", message.text, turn))
+            self.rows.append(VisibleMessage(f"{turn}:reply", "assistant", message.answer, turn))
         self.key = self.messages[0].key
         self.stored = Stored(sessions={self.key: StoredSession(True, 1, None, 6, self.rows)})
         self.entries = Counter(row.id for row in self.rows)
         self.states = {self.key: "idle"}
         self.deaths: list[Death] = []
 
-    def interrupt(self, place: int) -> Message:
+    def interrupt(self, place: int) -> StormMessage:
         """Let the replica die that ran this turn, as it should look then."""
         message = self.messages[place]
         self.answer(place, INTERRUPTED)
         self.journal.ended[message.name] = INTERRUPTED
-        if message.door is not Door.SOCKET:
+        if message.door is not Ingress.SOCKET:
             self.journal.replies[message.turn] = [INTERRUPTED]
         casualty = Casualty(self.key, message.turn, True, (), followed=False, closed=11.0)
         self.deaths.append(Death(0.5, "r", [casualty]))
@@ -54,7 +54,7 @@ class Aftermath:
         """Put another reply into the store."""
         self.rows[2 * place + 1] = self.rows[2 * place + 1]._replace(content=text)
 
-    def broken(self) -> set[Broken]:
+    def broken(self) -> set[StormFault]:
         """What the judge finds."""
         evidence = Evidence(
             *(self.messages, self.journal, self.deaths, self.entries, self.stored, self.states)
@@ -62,7 +62,7 @@ class Aftermath:
         return {finding.broken for finding in judge(evidence)}
 
 
-@pytest.fixture(params=[*Door])
+@pytest.fixture(params=[*Ingress])
 def aftermath(request: pytest.FixtureRequest) -> Aftermath:
     return Aftermath(request.param)
 
@@ -80,76 +80,79 @@ def test_an_interrupted_turn_is_well_where_its_replica_died(aftermath: Aftermath
 
 def test_a_message_that_is_nowhere_is_lost(aftermath: Aftermath):
     del aftermath.rows[-2:]
-    assert Broken.LOST in aftermath.broken()
+    assert StormFault.LOST in aftermath.broken()
 
 
 def test_a_message_that_is_there_twice_is_doubled(aftermath: Aftermath):
     aftermath.rows += aftermath.rows[:2]
-    assert Broken.DOUBLED in aftermath.broken()
+    assert StormFault.DOUBLED in aftermath.broken()
 
 
 def test_a_message_that_nobody_sent_is_seen(aftermath: Aftermath):
-    aftermath.rows += [Row("x", "user", "x", "x"), Row("x:reply", "assistant", "y", "x")]
-    assert Broken.DOUBLED in aftermath.broken()
+    aftermath.rows += [
+        VisibleMessage("x", "user", "x", "x"),
+        VisibleMessage("x:reply", "assistant", "y", "x"),
+    ]
+    assert StormFault.DOUBLED in aftermath.broken()
 
 
 def test_two_user_messages_in_a_row_are_no_order(aftermath: Aftermath):
     aftermath.rows[1], aftermath.rows[2] = aftermath.rows[2], aftermath.rows[1]
-    assert Broken.ORDER in aftermath.broken()
+    assert StormFault.ORDER in aftermath.broken()
 
 
 def test_a_reply_to_another_message_is_seen(aftermath: Aftermath):
     aftermath.answer(0, aftermath.messages[1].answer)
-    assert Broken.DOUBLED in aftermath.broken()
+    assert StormFault.DOUBLED in aftermath.broken()
 
 
 def test_an_interruption_without_a_death_is_seen(aftermath: Aftermath):
     aftermath.interrupt(1)
     aftermath.deaths.clear()
-    assert aftermath.broken() == {Broken.INTERRUPTED}
+    assert aftermath.broken() == {StormFault.INTERRUPTED}
 
 
 def test_a_second_run_of_the_agent_is_seen(aftermath: Aftermath):
     aftermath.journal.runs.append(aftermath.journal.runs[-1])
-    assert aftermath.broken() == {Broken.AGENT}
+    assert aftermath.broken() == {StormFault.AGENT}
 
 
 def test_an_agent_that_was_not_told_all_is_seen(aftermath: Aftermath):
     aftermath.journal.runs[2] = replace(aftermath.journal.runs[2], lines=3)
-    assert aftermath.broken() == {Broken.AGENT}
+    assert aftermath.broken() == {StormFault.AGENT}
 
 
 def test_a_second_reply_at_the_platform_is_seen():
     aftermath = Aftermath()
     turn = aftermath.messages[0].turn
     aftermath.journal.replies[turn] *= 2
-    assert aftermath.broken() == {Broken.REPLY}
+    assert aftermath.broken() == {StormFault.REPLY}
 
 
 def test_what_a_woken_replica_published_is_seen(aftermath: Aftermath):
     message = aftermath.interrupt(1)
     aftermath.entries[f"{message.turn}:reply"] += 1
-    assert aftermath.broken() == {Broken.FENCE}
+    assert aftermath.broken() == {StormFault.FENCE}
 
 
 def test_a_session_that_stays_running_is_seen(aftermath: Aftermath):
     aftermath.states[aftermath.key] = "running"
-    assert aftermath.broken() == {Broken.STATE}
+    assert aftermath.broken() == {StormFault.STATE}
 
 
 def test_a_sender_that_was_told_something_else_is_seen(aftermath: Aftermath):
     aftermath.journal.ended[aftermath.messages[0].name] = "something else"
-    assert aftermath.broken() == {Broken.TOLD}
+    assert aftermath.broken() == {StormFault.TOLD}
 
 
 def test_a_session_that_is_usable_too_late_is_seen(aftermath: Aftermath):
     aftermath.interrupt(1)
     aftermath.deaths[0].casualties[0].closed = 15.5
-    assert aftermath.broken() == {Broken.LATE}
+    assert aftermath.broken() == {StormFault.LATE}
 
 
 async def test_the_model_of_storms_says_why_an_answer_ends():
-    outside = Outside(Journal(), seed="", longest=0.05)
+    outside = ExternalServers(Journal(), seed="", longest=0.05)
     said = [{"role": "user", "content": "message s1/0, please answer"}]
     async with outside.served(), httpx.AsyncClient(trust_env=False) as http:
         answer = await http.post(f"{outside.url}/v1/chat/completions", json={"messages": said})

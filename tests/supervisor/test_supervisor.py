@@ -366,7 +366,7 @@ os.execv(argv[0], argv)
 """
 
 
-class Outside:
+class SupervisorProcess:
     """A supervisor in a process of its own, with two children that hold a lock each."""
 
     def __init__(self, folder: Path, service: str = MORTAL, program: str = IGNORANT) -> None:
@@ -390,7 +390,7 @@ class Outside:
 
 def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     """SIGKILL leaves nobody behind: neither services nor programs that know nothing of it."""
-    outside = Outside(tmp_path)
+    outside = SupervisorProcess(tmp_path)
     outside.process.kill()
     outside.finish()
 
@@ -401,7 +401,7 @@ def test_stubborn_and_stuck_children_end_with_a_killed_supervisor_too(tmp_path: 
     deaf = IGNORANT.replace(
         "life =", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); life ="
     )
-    outside = Outside(tmp_path, stuck, deaf)
+    outside = SupervisorProcess(tmp_path, stuck, deaf)
     outside.process.kill()
     outside.finish()
 
@@ -410,7 +410,7 @@ def test_ctrl_c_reaches_the_supervisor_alone(tmp_path: Path) -> None:
     """A signal to the terminal's process group stops the children by SIGTERM, in order."""
     dying = "import sys; print('interrupted by the terminal')\n"
     service = f"try:\n{_indented(MORTAL)}\nexcept KeyboardInterrupt:\n{_indented(dying)}"
-    outside = Outside(tmp_path, service)
+    outside = SupervisorProcess(tmp_path, service)
     os.killpg(outside.process.pid, signal.SIGINT)
     output = outside.finish()
     assert outside.process.returncode == 0

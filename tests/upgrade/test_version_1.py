@@ -21,8 +21,8 @@ from sessions.store.jsonl.backend import INDEX
 from sessions.store.sqlite.backend import FILE
 from sessions.store.sqlite.library import sqlite3
 from sessions.store.sqlite.schema import VERSION
-from tests.events import Fields, Stream, reply, rollback, user
-from tests.stores import Clock, Leader, lead
+from tests.events import EntrySequence, Fields, reply, rollback, user
+from tests.stores import Clock, LeadingBackend, lead
 
 STORES: Final = Path(__file__).with_name("stores") / "version-1.tar.gz"
 FILES: Final = {"sqlite": FILE, "jsonl": INDEX}
@@ -58,8 +58,8 @@ def version(database: Path) -> int:
         return connection.execute("PRAGMA user_version").fetchone()[0]
 
 
-async def upgraded(backend: SessionBackend) -> Leader:
-    stream = Stream()
+async def upgraded(backend: SessionBackend) -> LeadingBackend:
+    stream = EntrySequence()
     for number in range(100):
         # What that version has read of the stream already.
         stream.entry(user(f"before{number}"))

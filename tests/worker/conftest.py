@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.system import System
+from harness.system import SystemUnderTest
 
 
 @pytest.fixture
-async def system(tmp_path: Path) -> AsyncIterator[System]:
+async def system(tmp_path: Path) -> AsyncIterator[SystemUnderTest]:
     """A Redis of this test's own, and room for workers."""
-    async with System.running(tmp_path) as system:
+    async with SystemUnderTest.running(tmp_path) as system:
         yield system

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from harness.system import System
+from harness.system import SystemUnderTest
 from harness.waiting import wait_until
 
 
-async def announced(system: System) -> bool:
+async def announced(system: SystemUnderTest) -> bool:
     """Whether all that is on the stream is announced as applied."""
     facts = await system.stream.facts()
     applied = await system.stream.applied()
@@ -16,7 +16,7 @@ async def announced(system: System) -> bool:
     )
 
 
-async def test_what_is_applied_is_announced_soon(system: System) -> None:
+async def test_what_is_applied_is_announced_soon(system: SystemUnderTest) -> None:
     await system.worker()
     for number in range(3):
         await system.append(f"e{number}")
@@ -25,7 +25,7 @@ async def test_what_is_applied_is_announced_soon(system: System) -> None:
         assert await wait_until(lambda: announced(system), within=5)
 
 
-async def test_a_redis_that_has_no_room_for_it_stops_nothing(system: System) -> None:
+async def test_a_redis_that_has_no_room_for_it_stops_nothing(system: SystemUnderTest) -> None:
     worker = await system.worker()
     worker.freeze()
     await system.append("e1")

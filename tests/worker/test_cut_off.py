@@ -11,7 +11,7 @@ import pytest
 
 from api.app import opened
 from harness.program import Program
-from harness.system import System
+from harness.system import SystemUnderTest
 from harness.waiting import wait_until
 from proof.proxy import Proxy
 from sessions.process.settings import Settings
@@ -19,7 +19,7 @@ from tests.company import company, outside, settings_file
 
 
 @asynccontextmanager
-async def ways(system: System, count: int) -> AsyncIterator[list[Proxy]]:
+async def ways(system: SystemUnderTest, count: int) -> AsyncIterator[list[Proxy]]:
     """Ways to Redis that can be cut off, one for each worker."""
     proxies = [Proxy(system.redis.socket_path) for _ in range(count)]
     for proxy in proxies:
@@ -31,19 +31,19 @@ async def ways(system: System, count: int) -> AsyncIterator[list[Proxy]]:
             await proxy.close()
 
 
-async def worker(system: System, way: Proxy, *, leads: bool, **settings: str) -> Program:
+async def worker(system: SystemUnderTest, way: Proxy, *, leads: bool, **settings: str) -> Program:
     url = f"redis://127.0.0.1:{way.port}/0"
     return await system.worker(leads=leads, redis_url=url, **settings)
 
 
-async def lead(system: System) -> tuple[str | None, int]:
+async def lead(system: SystemUnderTest) -> tuple[str | None, int]:
     lease = await (await system.store()).lease()
     return lease.holder and lease.holder.rpartition(":")[2], lease.epoch
 
 
 @pytest.mark.parametrize("silently", [True, False])
 async def test_a_leader_that_is_cut_off_from_redis_becomes_the_standby_within_ten_seconds(
-    system: System, silently: bool
+    system: SystemUnderTest, silently: bool
 ) -> None:
     async with outside() as beyond, ways(system, 2) as (one, other):
         config = settings_file(system.workspace.parent, beyond)
@@ -68,7 +68,9 @@ async def test_a_leader_that_is_cut_off_from_redis_becomes_the_standby_within_te
         assert [await process.stop() for process in (first, second)] == [0, 0]
 
 
-async def test_the_old_leader_leads_again_when_the_other_one_is_cut_off(system: System) -> None:
+async def test_the_old_leader_leads_again_when_the_other_one_is_cut_off(
+    system: SystemUnderTest,
+) -> None:
     async with ways(system, 2) as (one, other):
         first = await worker(system, one, leads=True)
         second = await worker(system, other, leads=False)
@@ -84,7 +86,7 @@ async def test_the_old_leader_leads_again_when_the_other_one_is_cut_off(system: 
 
 
 async def test_where_both_are_cut_off_nobody_leads_and_the_first_that_is_back_does(
-    system: System,
+    system: SystemUnderTest,
 ) -> None:
     async with ways(system, 2) as (one, other):
         first = await worker(system, one, leads=True)
@@ -109,7 +111,9 @@ async def test_where_both_are_cut_off_nobody_leads_and_the_first_that_is_back_do
         assert await lead(system) == (str(second.pid), 2)
 
 
-async def test_a_worker_without_redis_does_not_take_a_lead_that_nobody_has(system: System) -> None:
+async def test_a_worker_without_redis_does_not_take_a_lead_that_nobody_has(
+    system: SystemUnderTest,
+) -> None:
     async with ways(system, 2) as (one, other):
         first = await worker(system, one, leads=True)
         second = await worker(system, other, leads=False)

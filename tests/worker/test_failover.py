@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.redis import RedisServer
-from harness.system import System
+from harness.system import SystemUnderTest
 from harness.waiting import wait_until
 from proof.proxy import Proxy
 from sessions.models import Event, EventType
@@ -40,7 +40,7 @@ async def replica_of(way: Proxy, redis: RedisClient) -> None:
 
 
 async def test_who_had_connections_to_the_old_server_publishes_and_applies_on_the_new_one(
-    system: System, tmp_path: Path, stack: AsyncExitStack
+    system: SystemUnderTest, tmp_path: Path, stack: AsyncExitStack
 ) -> None:
     old = system.redis
     new = stack.enter_context(RedisServer.running(tmp_path / "new"))

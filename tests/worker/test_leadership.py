@@ -9,12 +9,12 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from harness.system import System
+from harness.system import SystemUnderTest
 from harness.waiting import wait_until
 from sessions.store.sqlite.library import sqlite3
 
 
-async def test_a_second_worker_stands_by_and_says_who_leads(system: System) -> None:
+async def test_a_second_worker_stands_by_and_says_who_leads(system: SystemUnderTest) -> None:
     leader = await system.worker()
     standby = await system.worker(leads=False)
     await standby.says(f":{leader.pid} leads under epoch 1")
@@ -22,7 +22,7 @@ async def test_a_second_worker_stands_by_and_says_who_leads(system: System) -> N
     assert shown.endswith(f":{standby.pid}")
 
 
-async def test_a_standby_leads_at_once_when_the_leader_is_killed(system: System) -> None:
+async def test_a_standby_leads_at_once_when_the_leader_is_killed(system: SystemUnderTest) -> None:
     leader = await system.worker()
     standby = await system.worker(leads=False)
     await standby.says("standing by")
@@ -32,7 +32,7 @@ async def test_a_standby_leads_at_once_when_the_leader_is_killed(system: System)
     assert time.monotonic() - began < 2
 
 
-async def test_a_standby_leads_when_the_leader_stops_cleanly(system: System) -> None:
+async def test_a_standby_leads_when_the_leader_stops_cleanly(system: SystemUnderTest) -> None:
     leader = await system.worker()
     standby = await system.worker(leads=False)
     await standby.says("standing by")
@@ -40,7 +40,9 @@ async def test_a_standby_leads_when_the_leader_stops_cleanly(system: System) -> 
     await standby.says("leading under epoch 2")
 
 
-async def test_a_leader_that_was_frozen_past_its_lease_writes_nothing_more(system: System) -> None:
+async def test_a_leader_that_was_frozen_past_its_lease_writes_nothing_more(
+    system: SystemUnderTest,
+) -> None:
     leader = await system.worker()
     standby = await system.worker(leads=False)
     await system.append("e1")
@@ -58,7 +60,7 @@ async def test_a_leader_that_was_frozen_past_its_lease_writes_nothing_more(syste
 
 
 async def test_a_worker_that_starts_again_after_a_kill_goes_on_where_the_store_stands(
-    system: System,
+    system: SystemUnderTest,
 ) -> None:
     worker = await system.worker()
     await system.append("e1", "one")
@@ -71,20 +73,24 @@ async def test_a_worker_that_starts_again_after_a_kill_goes_on_where_the_store_s
     assert (await (await system.store()).cursor()).resolved == 2
 
 
-async def test_sigterm_ends_a_worker_with_exit_code_0_and_frees_the_lease(system: System) -> None:
+async def test_sigterm_ends_a_worker_with_exit_code_0_and_frees_the_lease(
+    system: SystemUnderTest,
+) -> None:
     worker = await system.worker()
     assert await worker.stop(signal.SIGTERM) == 0
     assert (await (await system.store()).lease()).holder is None
 
 
-async def test_a_worker_that_waits_for_redis_can_be_stopped(system: System) -> None:
+async def test_a_worker_that_waits_for_redis_can_be_stopped(system: SystemUnderTest) -> None:
     await system.redis.kill()
     worker = await system.worker(leads=False)
     await worker.says("is it running, and is the URL right?")
     assert await worker.stop(signal.SIGINT) == 0
 
 
-async def test_a_worker_with_another_store_refuses_and_says_what_is_where(system: System) -> None:
+async def test_a_worker_with_another_store_refuses_and_says_what_is_where(
+    system: SystemUnderTest,
+) -> None:
     await system.worker()
     await wait_until(lambda: system.redis_says("EXISTS", "turnstream:store"))
     ours = system.workspace
@@ -96,7 +102,9 @@ async def test_a_worker_with_another_store_refuses_and_says_what_is_where(system
     assert "--adopt-stream" in other.log
 
 
-async def test_a_worker_that_is_told_to_adopts_the_stream_of_another_store(system: System) -> None:
+async def test_a_worker_that_is_told_to_adopts_the_stream_of_another_store(
+    system: SystemUnderTest,
+) -> None:
     first = await system.worker()
     await system.append("e1", "one")
     await system.outcome("e1")
@@ -110,7 +118,7 @@ async def test_a_worker_that_is_told_to_adopts_the_stream_of_another_store(syste
 
 @pytest.mark.parametrize("name", ["sqlite", "jsonl"])
 async def test_a_worker_that_comes_while_another_makes_the_store_waits_and_leads_or_stands_by(
-    system: System, name: str
+    system: SystemUnderTest, name: str
 ) -> None:
     system.backend = name
     with store_in_the_making(system):
@@ -122,7 +130,9 @@ async def test_a_worker_that_comes_while_another_makes_the_store_waits_and_leads
     assert [await worker.stop() for worker in workers] == [0, 0]
 
 
-async def test_a_worker_that_waits_for_a_store_in_the_making_can_be_stopped(system: System) -> None:
+async def test_a_worker_that_waits_for_a_store_in_the_making_can_be_stopped(
+    system: SystemUnderTest,
+) -> None:
     with store_in_the_making(system):
         worker = await system.worker(leads=False)
         await worker.says("waiting: ")
@@ -130,7 +140,7 @@ async def test_a_worker_that_waits_for_a_store_in_the_making_can_be_stopped(syst
 
 
 @contextmanager
-def store_in_the_making(system: System) -> Iterator[None]:
+def store_in_the_making(system: SystemUnderTest) -> Iterator[None]:
     """Hold the lock that a worker holds while it makes a new store, for longer than they do."""
     folder = system.workspace / "sessions"
     folder.mkdir(parents=True)

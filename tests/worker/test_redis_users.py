@@ -16,7 +16,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from harness.program import Program
-from harness.system import STREAM, System
+from harness.system import STREAM, SystemUnderTest
 from harness.waiting import wait_until
 from proof.botapi import TOKEN
 from proof.proxy import Proxy
@@ -39,10 +39,10 @@ def name_of(service: str) -> str:
 
 
 @dataclass
-class Plan:
+class RestrictedSystem:
     """A system behind a port, whose services are users of their own."""
 
-    system: System
+    system: SystemUnderTest
     port: int
     stack: AsyncExitStack
 
@@ -73,12 +73,12 @@ def _text(value: Any) -> str:
 
 
 @pytest.fixture
-async def plan(tmp_path: Path) -> AsyncIterator[Plan]:
-    async with System.running(tmp_path) as system, AsyncExitStack() as stack:
+async def plan(tmp_path: Path) -> AsyncIterator[RestrictedSystem]:
+    async with SystemUnderTest.running(tmp_path) as system, AsyncExitStack() as stack:
         way = Proxy(system.redis.socket_path)
         await way.start()
         stack.push_async_callback(way.close)
-        plan = Plan(system, way.port, stack)
+        plan = RestrictedSystem(system, way.port, stack)
         for service in SERVICES:
             await plan.allow(service)
         yield plan
@@ -95,7 +95,7 @@ async def next_of(chat: ClientConnection, *kinds: str) -> dict[str, Any]:
 class Everyday:
     """Two workers, an api and two ingests with such users, and what they do on any day."""
 
-    plan: Plan
+    plan: RestrictedSystem
     worker: Program
     standby: Program
     api: Program
@@ -105,7 +105,7 @@ class Everyday:
     http: httpx.AsyncClient
 
     @classmethod
-    async def started(cls, plan: Plan) -> Everyday:
+    async def started(cls, plan: RestrictedSystem) -> Everyday:
         """All of them, ready."""
         worker = plan.start("worker")
         await worker.says("leading under epoch")
@@ -194,7 +194,9 @@ class Everyday:
         return [await process.stop() for process in (self.ingests[1], self.api, self.standby)]
 
 
-async def test_a_system_of_such_users_does_everything_and_is_refused_nothing(plan: Plan) -> None:
+async def test_a_system_of_such_users_does_everything_and_is_refused_nothing(
+    plan: RestrictedSystem,
+) -> None:
     system = await Everyday.started(plan)
     one, other = [await system.chat(url) for url in system.urls]
     await system.talk_and_call_tools(one, other)
@@ -234,7 +236,7 @@ _EVENT: Final = {
     ],
 )
 async def test_a_service_that_lacks_a_permission_ends_with_78_and_names_it(
-    plan: Plan, service: str, rule: str, names: str
+    plan: RestrictedSystem, service: str, rule: str, names: str
 ) -> None:
     more = ("resetpass", rule) if rule.startswith(">") else (rule,)
     await plan.allow(service, *more)
@@ -246,7 +248,7 @@ async def test_a_service_that_lacks_a_permission_ends_with_78_and_names_it(
 
 
 async def test_an_ingest_that_may_not_publish_ends_with_78_at_the_first_message(
-    plan: Plan,
+    plan: RestrictedSystem,
 ) -> None:
     worker, api = plan.start("worker"), plan.start("api")
     await worker.says("leading under epoch")
@@ -273,7 +275,7 @@ KEYS_OF_INGEST: Final = ("turns", "store", "lane[^_]*", "lane_[^o]*", "queue:*",
     ids=["the lease of a bot's poller", "what a message that is polled needs"],
 )
 async def test_an_ingest_that_lacks_what_only_a_poller_needs_ends_with_78_and_names_it(
-    plan: Plan, tmp_path: Path, keys: tuple[str, ...], message: str | None
+    plan: RestrictedSystem, tmp_path: Path, keys: tuple[str, ...], message: str | None
 ) -> None:
     worker, api = plan.start("worker"), plan.start("api")
     await worker.says("leading under epoch")

@@ -7,14 +7,14 @@ import signal
 
 import pytest
 
-from harness.system import STREAM, System
+from harness.system import STREAM, SystemUnderTest
 from harness.waiting import wait_until
 from sessions.models import Event, EventType, StreamId
 from sessions.store.jsonl.rebuild import rebuild_index
 
 
 async def test_turns_published_after_flushall_are_applied_under_a_new_stream_epoch(
-    system: System,
+    system: SystemUnderTest,
 ) -> None:
     worker = await system.worker()
     await system.append("e1", "one")
@@ -28,7 +28,7 @@ async def test_turns_published_after_flushall_are_applied_under_a_new_stream_epo
     assert (await system.stream.facts()).store["regressed"].endswith("without its data")
 
 
-async def test_ids_that_go_back_are_applied_all_the_same(system: System) -> None:
+async def test_ids_that_go_back_are_applied_all_the_same(system: SystemUnderTest) -> None:
     worker = await system.worker()
     await system.append("e1", "one")
     await system.outcome("e1")
@@ -42,7 +42,7 @@ async def test_ids_that_go_back_are_applied_all_the_same(system: System) -> None
 
 
 async def test_a_stream_that_is_emptied_under_a_backlog_is_read_from_its_new_beginning(
-    system: System,
+    system: SystemUnderTest,
 ) -> None:
     worker = await system.worker()
     worker.freeze()
@@ -69,7 +69,7 @@ async def test_a_stream_that_is_emptied_under_a_backlog_is_read_from_its_new_beg
 
 
 async def test_what_a_restored_older_stream_still_holds_is_not_applied_twice(
-    system: System,
+    system: SystemUnderTest,
 ) -> None:
     worker = await system.worker()
     await system.append("e1", "one")
@@ -86,7 +86,9 @@ async def test_what_a_restored_older_stream_still_holds_is_not_applied_twice(
     assert (await system.outcome("e1")).duplicates == 0
 
 
-async def test_a_restored_older_stream_is_noticed_though_it_has_grown_since(system: System) -> None:
+async def test_a_restored_older_stream_is_noticed_though_it_has_grown_since(
+    system: SystemUnderTest,
+) -> None:
     worker = await system.worker()
     await system.append("e1", "one")
     await system.outcome("e1")
@@ -102,7 +104,7 @@ async def test_a_restored_older_stream_is_noticed_though_it_has_grown_since(syst
 
 
 async def test_a_store_that_comes_back_older_than_its_stream_catches_up_from_it(
-    system: System,
+    system: SystemUnderTest,
 ) -> None:
     worker = await system.worker()
     await system.append("e1", "one")
@@ -122,7 +124,7 @@ async def test_a_store_that_comes_back_older_than_its_stream_catches_up_from_it(
     await wait_until(lambda: _has(system, ["one", "two"]))
 
 
-async def test_entries_that_vanish_unread_are_counted_and_reported(system: System) -> None:
+async def test_entries_that_vanish_unread_are_counted_and_reported(system: SystemUnderTest) -> None:
     worker = await system.worker()
     await system.append("e1")
     await system.outcome("e1")
@@ -135,7 +137,7 @@ async def test_entries_that_vanish_unread_are_counted_and_reported(system: Syste
     await wait_until(lambda: _shows(system, "vanished", "3"))
 
 
-async def test_our_own_trimming_is_not_taken_for_a_loss(system: System) -> None:
+async def test_our_own_trimming_is_not_taken_for_a_loss(system: SystemUnderTest) -> None:
     worker = await system.worker()
     for number in range(5):
         await system.append(f"e{number}")
@@ -150,7 +152,7 @@ async def test_our_own_trimming_is_not_taken_for_a_loss(system: System) -> None:
 
 @pytest.mark.parametrize("last", ["5-1", f"{2**64 - 2}-5", f"{2**64 - 1}-4"])
 async def test_a_stream_that_is_younger_than_what_was_applied_is_not_trimmed(
-    system: System, last: str
+    system: SystemUnderTest, last: str
 ) -> None:
     await system.redis_says("XADD", STREAM, last, "v", "1")
     applied = StreamId(2**64 - 1, 5)
@@ -158,26 +160,28 @@ async def test_a_stream_that_is_younger_than_what_was_applied_is_not_trimmed(
     assert await system.redis_says("XLEN", STREAM) == 1
 
 
-async def test_a_stream_that_goes_beyond_what_was_applied_is_trimmed(system: System) -> None:
+async def test_a_stream_that_goes_beyond_what_was_applied_is_trimmed(
+    system: SystemUnderTest,
+) -> None:
     for last in ("9-5", "10-1", "10-2"):
         await system.redis_says("XADD", STREAM, last, "v", "1")
     assert await system.stream.trim(StreamId(10, 2), applied=StreamId(10, 1)) == 2
 
 
-async def _shows(system: System, name: str, value: str) -> bool:
+async def _shows(system: SystemUnderTest, name: str, value: str) -> bool:
     return (await system.stream.facts()).store.get(name) == value
 
 
-async def _noted(system: System, added: int) -> bool:
+async def _noted(system: SystemUnderTest, added: int) -> bool:
     return (await (await system.store()).cursor()).added == added
 
 
-async def _has(system: System, texts: list[str]) -> bool:
+async def _has(system: SystemUnderTest, texts: list[str]) -> bool:
     return await system.texts() == texts
 
 
 async def test_a_rebuilt_index_does_not_apply_again_what_its_files_show_as_applied(
-    system: System,
+    system: SystemUnderTest,
 ) -> None:
     system.backend = "jsonl"
     worker = await system.worker()

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from api.app import opened
-from harness.system import STREAM, System
+from harness.system import STREAM, SystemUnderTest
 from harness.waiting import wait_until
 from sessions.access.tokens import ensure_admin_token
 from sessions.ids import new_id
@@ -19,7 +19,7 @@ from sessions.process.settings import Settings
 
 
 @asynccontextmanager
-async def api_of(system: System) -> AsyncIterator[httpx.AsyncClient]:
+async def api_of(system: SystemUnderTest) -> AsyncIterator[httpx.AsyncClient]:
     own = {"workspace": str(system.workspace), "redis_url": system.redis.url}
     headers = {"Authorization": f"Bearer {ensure_admin_token(system.workspace)}"}
     async with opened(Settings.model_validate({"turnstream": own})) as app:
@@ -30,7 +30,7 @@ async def api_of(system: System) -> AsyncIterator[httpx.AsyncClient]:
             yield http
 
 
-async def is_fresh(system: System, *texts: str) -> None:
+async def is_fresh(system: SystemUnderTest, *texts: str) -> None:
     """Everything says that nothing waits, and fresh reads show what is stored."""
     async with api_of(system) as http:
         await wait_until(lambda: _is_ready(http))
@@ -47,12 +47,12 @@ async def _is_ready(http: httpx.AsyncClient) -> bool:
     return (await http.get("/readyz")).status_code == 200
 
 
-async def publish(system: System, *contents: str) -> Position:
+async def publish(system: SystemUnderTest, *contents: str) -> Position:
     events = [Event(new_id(), EventType.APPEND, "s", "user", content) for content in contents]
     return (await system.stream.publish(events))[-1]
 
 
-async def store_that_went_back(system: System) -> Position:
+async def store_that_went_back(system: SystemUnderTest) -> Position:
     """One message is stored; two more were published, which neither store nor stream has."""
     worker = await system.worker()
     await system.append("e1", "one")
@@ -64,7 +64,7 @@ async def store_that_went_back(system: System) -> Position:
 
 
 async def test_a_restored_store_on_a_stream_that_was_trimmed_to_nothing_is_fresh(
-    system: System,
+    system: SystemUnderTest,
 ) -> None:
     await store_that_went_back(system)
     worker = await system.worker()
@@ -73,7 +73,7 @@ async def test_a_restored_store_on_a_stream_that_was_trimmed_to_nothing_is_fresh
 
 
 async def test_a_new_store_that_adopts_a_stream_that_was_trimmed_to_nothing_is_fresh(
-    system: System,
+    system: SystemUnderTest,
 ) -> None:
     await store_that_went_back(system)
     system.workspace = system.workspace.with_name("elsewhere")
@@ -83,7 +83,7 @@ async def test_a_new_store_that_adopts_a_stream_that_was_trimmed_to_nothing_is_f
 
 
 async def test_a_store_is_fresh_when_the_last_entries_were_deleted_before_they_were_read(
-    system: System,
+    system: SystemUnderTest,
 ) -> None:
     worker = await system.worker()
     await system.append("e1", "one")
@@ -95,7 +95,9 @@ async def test_a_store_is_fresh_when_the_last_entries_were_deleted_before_they_w
     await is_fresh(system, "one")
 
 
-async def test_who_waits_for_an_entry_that_is_gone_is_shown_what_there_is(system: System) -> None:
+async def test_who_waits_for_an_entry_that_is_gone_is_shown_what_there_is(
+    system: SystemUnderTest,
+) -> None:
     last = await store_that_went_back(system)
     await system.worker()
     async with api_of(system) as http:
@@ -106,7 +108,7 @@ async def test_who_waits_for_an_entry_that_is_gone_is_shown_what_there_is(system
 
 @pytest.mark.parametrize("behind", [0, 1])
 async def test_what_comes_behind_entries_that_are_gone_is_waited_for(
-    system: System, behind: int
+    system: SystemUnderTest, behind: int
 ) -> None:
     await store_that_went_back(system)
     worker = await system.worker()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.system import System
+from harness.system import SystemUnderTest
 from harness.waiting import wait_until
 from sessions.errors import StreamFull
 from sessions.models import Event, EventType, OutcomeKind
@@ -15,7 +15,9 @@ from sessions.models import Event, EventType, OutcomeKind
 LARGE = 256 * 1024
 
 
-async def test_turns_go_on_after_redis_was_killed_and_started_again(system: System) -> None:
+async def test_turns_go_on_after_redis_was_killed_and_started_again(
+    system: SystemUnderTest,
+) -> None:
     worker = await system.worker()
     await system.append("e1", "one")
     await system.redis.kill()
@@ -28,7 +30,7 @@ async def test_turns_go_on_after_redis_was_killed_and_started_again(system: Syst
 
 
 async def test_a_full_redis_refuses_publishers_and_the_worker_drains_and_makes_room(
-    system: System,
+    system: SystemUnderTest,
 ) -> None:
     worker = await system.worker()
     worker.freeze()
@@ -43,7 +45,9 @@ async def test_a_full_redis_refuses_publishers_and_the_worker_drains_and_makes_r
     assert await worker.stop() == 0
 
 
-async def test_a_full_disk_is_waited_out_without_losing_or_repeating_a_turn(system: System) -> None:
+async def test_a_full_disk_is_waited_out_without_losing_or_repeating_a_turn(
+    system: SystemUnderTest,
+) -> None:
     worker = await system.worker()
     await system.append("e0")
     await system.outcome("e0")
@@ -68,7 +72,7 @@ async def test_a_full_disk_is_waited_out_without_losing_or_repeating_a_turn(syst
     ],
 )
 async def test_an_entry_that_cannot_be_applied_becomes_a_dead_letter_and_the_next_is_applied(
-    system: System, fields: tuple[str | bytes, ...], reason: str
+    system: SystemUnderTest, fields: tuple[str | bytes, ...], reason: str
 ) -> None:
     await system.worker()
     await system.xadd(*fields)
@@ -81,7 +85,7 @@ async def test_an_entry_that_cannot_be_applied_becomes_a_dead_letter_and_the_nex
 
 
 async def test_an_entry_of_ten_mebibytes_is_set_aside_with_its_size_and_its_beginning(
-    system: System,
+    system: SystemUnderTest,
 ) -> None:
     worker = await system.worker()
     size = 10 * 1024 * 1024
@@ -96,7 +100,7 @@ async def test_an_entry_of_ten_mebibytes_is_set_aside_with_its_size_and_its_begi
     assert worker.peak_mb() < 150
 
 
-async def test_a_replay_is_bound_by_the_same_size_as_the_entry_was(system: System) -> None:
+async def test_a_replay_is_bound_by_the_same_size_as_the_entry_was(system: SystemUnderTest) -> None:
     fields = ("v", "1", "type", "append", "session", "s", "role", "user", "content", "x" * 200)
     worker = await system.worker(max_content_bytes="100")
     await system.xadd(*fields, "id", "long")
@@ -113,7 +117,7 @@ async def test_a_replay_is_bound_by_the_same_size_as_the_entry_was(system: Syste
 
 
 async def test_the_largest_entries_stream_through_without_filling_the_workers_memory(
-    system: System,
+    system: SystemUnderTest,
 ) -> None:
     await system.redis_says("CONFIG", "SET", "maxmemory", 512 * 1024 * 1024)
     worker = await system.worker()
@@ -125,7 +129,9 @@ async def test_the_largest_entries_stream_through_without_filling_the_workers_me
     assert worker.peak_mb() < 150
 
 
-async def test_a_workspace_that_is_a_file_is_an_error_that_names_it(system: System) -> None:
+async def test_a_workspace_that_is_a_file_is_an_error_that_names_it(
+    system: SystemUnderTest,
+) -> None:
     system.workspace.parent.mkdir(exist_ok=True)
     system.workspace.write_text("not a directory")
     worker = await system.worker(leads=False)
@@ -134,14 +140,18 @@ async def test_a_workspace_that_is_a_file_is_an_error_that_names_it(system: Syst
     assert "Traceback" not in worker.log
 
 
-async def test_an_unknown_backend_is_an_error_that_names_the_valid_ones(system: System) -> None:
+async def test_an_unknown_backend_is_an_error_that_names_the_valid_ones(
+    system: SystemUnderTest,
+) -> None:
     worker = await system.worker(leads=False, session_backend="mysql")
     assert await worker.ended() == 78
     assert "'mysql' does not exist" in worker.log
     assert "sqlite, jsonl" in worker.log
 
 
-async def test_a_worker_whose_store_is_damaged_ends_and_says_what_to_do(system: System) -> None:
+async def test_a_worker_whose_store_is_damaged_ends_and_says_what_to_do(
+    system: SystemUnderTest,
+) -> None:
     worker = await system.worker()
     await system.append("e1")
     await system.outcome("e1")
@@ -154,7 +164,7 @@ async def test_a_worker_whose_store_is_damaged_ends_and_says_what_to_do(system: 
     assert "Traceback" not in worker.log
 
 
-async def _fill(system: System) -> None:
+async def _fill(system: SystemUnderTest) -> None:
     for number in range(10_000):
         await system.append(f"e{number:05d}", "x" * LARGE)
 
@@ -165,11 +175,11 @@ def _damage(database: Path) -> None:
     database.write_bytes(content)
 
 
-async def _resolved(system: System, count: int) -> bool:
+async def _resolved(system: SystemUnderTest, count: int) -> bool:
     return (await (await system.store()).cursor()).resolved >= count
 
 
-async def _accepts(system: System, event_id: str) -> bool:
+async def _accepts(system: SystemUnderTest, event_id: str) -> bool:
     try:
         await system.stream.publish([Event(event_id, EventType.APPEND, "s", "user", "hello")])
     except StreamFull:

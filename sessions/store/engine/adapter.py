@@ -23,7 +23,7 @@ from sessions.store.engine.changes import Changes, Found, Needs
 from sessions.store.engine.rows import MessageRow, SessionRow
 
 
-class Taken(NamedTuple):
+class LeaseGrant(NamedTuple):
     """The lead, just taken. `publishers` are those that have a message in the store."""
 
     lease: Lease
@@ -124,7 +124,7 @@ class StoreAdapter(Protocol):
         """Grows with everything that the store does."""
         ...
 
-    async def take_lead(self, holder: str, seen: Lease | None) -> Taken | None:
+    async def take_lead(self, holder: str, seen: Lease | None) -> LeaseGrant | None:
         """Take the lease under the next epoch, and bring the schema to this version, as one.
 
         None, and nothing done, if the lease is not the one that was `seen` (None: any will do).

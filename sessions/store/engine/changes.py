@@ -76,7 +76,7 @@ class Ended(NamedTuple):
     deleted: bool
 
 
-class Handover(NamedTuple):
+class OwnerTransfer(NamedTuple):
     """All sessions of one owner, tombstones too, become another's or nobody's."""
 
     before: str
@@ -94,7 +94,7 @@ class Changes:
     gone: list[Gone] = field(default_factory=list[Gone])
     ended: list[Ended] = field(default_factory=list[Ended])
     purged: list[str] = field(default_factory=list[str])
-    handovers: list[Handover] = field(default_factory=list[Handover])
+    handovers: list[OwnerTransfer] = field(default_factory=list[OwnerTransfer])
     opened: list[SessionRow] = field(default_factory=list[SessionRow])
     changed: dict[int, SessionRow] = field(default_factory=dict[int, SessionRow])
     active: dict[int, SessionRow] = field(default_factory=dict[int, SessionRow])

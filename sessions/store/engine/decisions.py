@@ -14,7 +14,7 @@ from sessions.store.backend import Following
 from sessions.store.engine.adapter import Foreseeing, StoreAdapter
 from sessions.store.engine.changes import Changes
 from sessions.store.engine.decider import Decider
-from sessions.store.engine.workset import Memory, Workset
+from sessions.store.engine.workset import Workset, WriterCache
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 _KEPT_SESSIONS: Final = 10_000
 
 
-class Decided(NamedTuple):
+class DecidedBatch(NamedTuple):
     """A batch as far as it is decided, and the drafts of what that changes."""
 
     decider: Decider
     drafts: list[Any]
 
 
-class Decisions:
+class PendingDecisions:
     """The batches of one leader, and what it remembers between them.
 
     At most one batch is decided ahead, upon what the one before it leaves behind. Nobody else
@@ -43,8 +43,8 @@ class Decisions:
         self._adapter = adapter
         self._max_content = max_content
         self._clock = clock
-        self._memory = Memory()
-        self._ahead: asyncio.Task[Decided | None] | None = None
+        self._memory = WriterCache()
+        self._ahead: asyncio.Task[DecidedBatch | None] | None = None
 
     def begin_term(self, publishers: Iterable[str]) -> None:
         """Begin to lead a store in which these publishers have messages."""
@@ -57,13 +57,13 @@ class Decisions:
             self._memory.sessions = {}
         return Workset(self._memory, now=self._clock())
 
-    async def begin(self, entries: Sequence[Entry]) -> tuple[Decided, bool]:
+    async def begin(self, entries: Sequence[Entry]) -> tuple[DecidedBatch, bool]:
         """The batch of these entries, and whether it is the one that was decided ahead."""
         decided = await self._taken(entries)
         self.drop_ahead()
-        return decided or Decided(self._batch(entries), []), decided is not None
+        return decided or DecidedBatch(self._batch(entries), []), decided is not None
 
-    async def _taken(self, entries: Sequence[Entry]) -> Decided | None:
+    async def _taken(self, entries: Sequence[Entry]) -> DecidedBatch | None:
         """The batch that was decided ahead, if it is that of these entries."""
         if self._ahead is None:
             return None
@@ -81,7 +81,7 @@ class Decisions:
             deciding = self._decide_ahead(self._adapter, following)
             self._ahead = asyncio.create_task(deciding, name="look-ahead")
 
-    async def _decide_ahead(self, store: Foreseeing, following: Following) -> Decided | None:
+    async def _decide_ahead(self, store: Foreseeing, following: Following) -> DecidedBatch | None:
         """Decide the batch behind the one in hand, as far as that goes without a transaction."""
         try:
             entries = await following()
@@ -90,7 +90,7 @@ class Decisions:
             batch = self._batch(entries)
             batch.work.take(await store.foresee(batch.needs()))
             batch.decide()
-            return Decided(batch, drafts_of(batch.work.taken_changes(), self._adapter))
+            return DecidedBatch(batch, drafts_of(batch.work.taken_changes(), self._adapter))
         except Retryable:
             # In its turn it is tried again.
             return None
@@ -106,7 +106,7 @@ class Decisions:
     def forget(self) -> None:
         """Forget what was decided in memory and is not committed, sessions and all."""
         # A new dictionary, which nothing that is still at work can change.
-        self._memory = Memory(spaces=self._memory.spaces)
+        self._memory = WriterCache(spaces=self._memory.spaces)
         if self._ahead is not None:
             self._ahead.cancel()
             self._ahead = None

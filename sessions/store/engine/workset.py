@@ -19,9 +19,9 @@ from sessions.store.engine.changes import (
     Ended,
     Found,
     Gone,
-    Handover,
     LetterRow,
     Needs,
+    OwnerTransfer,
 )
 from sessions.store.engine.rows import OUTCOME_CODES, EventRow, MessageRow, SessionRow, packed
 from sessions.times import DAY
@@ -35,7 +35,7 @@ _APPLIED: Final = OutcomeKind.APPLIED
 
 
 @dataclass(slots=True)
-class Memory:
+class WriterCache:
     """What a leader remembers from batch to batch; nobody else changes the store meanwhile.
 
     `sessions` are rows as the last batch left them. `spaces` are the publishers that the store has
@@ -49,7 +49,7 @@ class Memory:
 class Workset:
     """Rows of one batch: `take` before deciding; `taken_changes` gives what is to be written."""
 
-    def __init__(self, memory: Memory, *, now: int) -> None:
+    def __init__(self, memory: WriterCache, *, now: int) -> None:
         self.now = now
         self.sessions = memory.sessions
         self.events: dict[str, EventRow] = {}
@@ -196,7 +196,7 @@ class Workset:
 
     def hand_over(self, before: str, after: str | None) -> None:
         """Make the sessions of one owner another's, tombstones too [10]."""
-        self._changes.handovers.append(Handover(before, after))
+        self._changes.handovers.append(OwnerTransfer(before, after))
         for session in self.sessions.values():
             if session.agent == before:
                 session.agent = after

@@ -19,7 +19,7 @@ from sessions.store.backend import Following
 from sessions.store.engine.adapter import Settling, StoreAdapter, Tidying, Transaction
 from sessions.store.engine.asking import Deciding
 from sessions.store.engine.changes import Needs
-from sessions.store.engine.decisions import Decisions, drafts_of
+from sessions.store.engine.decisions import PendingDecisions, drafts_of
 from sessions.store.engine.removal import Remover
 from sessions.store.engine.workset import ID_RETENTION, Workset
 from sessions.wire import DEFAULT_MAX_CONTENT
@@ -40,7 +40,7 @@ class Writer:
         self._adapter = adapter
         self._clock = clock
         self._epoch: int | None = None
-        self._decisions = Decisions(adapter, max_content=max_content, clock=clock)
+        self._decisions = PendingDecisions(adapter, max_content=max_content, clock=clock)
         # Whether a transaction left an erasure that has to be settled before the next one.
         self._unsettled = False
 

@@ -12,8 +12,8 @@ from typing import ClassVar, Final, Literal
 from sessions import times
 from sessions.errors import ConfigError
 from sessions.models import Lease, LetterBounds, StreamCursor
-from sessions.store.engine.adapter import Taken
-from sessions.store.engine.changes import Changes, Found, Handover, Needs
+from sessions.store.engine.adapter import LeaseGrant
+from sessions.store.engine.changes import Changes, Found, Needs, OwnerTransfer
 from sessions.store.engine.rows import MessageRow, SessionRow, columns
 from sessions.store.jsonl.files import SUFFIX
 from sessions.store.jsonl.metas import MetaFiles
@@ -60,7 +60,7 @@ class JsonlAdapter(SqliteAdapter):
             )
         await super()._found()
 
-    async def _take(self, holder: str, seen: Lease | None) -> Taken | None:
+    async def _take(self, holder: str, seen: Lease | None) -> LeaseGrant | None:
         taken = await super()._take(holder, seen)
         if taken is not None:
             await self._files.recover()
@@ -145,7 +145,7 @@ class JsonlTransaction(SqliteTransaction):
         for ended in changes.ended:
             await self._files.end(ended.session, deleted=ended.deleted)
 
-    async def _handed_over(self, handover: Handover) -> list[SessionRow]:
+    async def _handed_over(self, handover: OwnerTransfer) -> list[SessionRow]:
         """The sessions as they will be."""
         rows = [SessionRow(*row) for row in await self._run(_OWNED, (handover.before,))]
         for row in rows:

@@ -17,7 +17,7 @@ from sessions.store.jsonl.files import SessionFiles, TextMoved
 from sessions.store.jsonl.texts import TextsInFiles
 from sessions.store.jsonl.threads import FileThreads
 from sessions.store.sqlite.rows import TextRow
-from sessions.store.sqlite.store import Store
+from sessions.store.sqlite.store import SqliteStore
 
 R = TypeVar("R")
 
@@ -27,7 +27,7 @@ INDEX: Final = "index.db"
 _READ_TRIES: Final = 10
 
 
-class JsonlBackend(Store):
+class JsonlBackend(SqliteStore):
     """Sessions as files that people, `jq` and ZeroClaw read."""
 
     name = "jsonl"

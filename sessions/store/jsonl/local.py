@@ -22,10 +22,10 @@ from sessions.store.jsonl.files import (
 )
 from sessions.store.jsonl.rebuild import rebuild_index
 from sessions.store.sqlite.library import sqlite3
-from sessions.store.sqlite.local import SqliteStore
+from sessions.store.sqlite.local import LocalSqliteStore
 
 
-class JsonlStore(SqliteStore):
+class LocalJsonlStore(LocalSqliteStore):
     """A `LocalStore` with every ability that there is.
 
     Session files are read after the index: one that is rewritten meanwhile may be told to lack

@@ -22,7 +22,7 @@ from sessions.process.durable import sync
 from sessions.store.capabilities import Rebuilt
 from sessions.store.jsonl.backend import INDEX
 from sessions.store.jsonl.refill import Filler, names_in
-from sessions.store.jsonl.salvage import Memory, remember
+from sessions.store.jsonl.salvage import SalvagedIndex, remember
 from sessions.store.sqlite.adapter import SqliteAdapter
 from sessions.store.sqlite.library import sqlite3
 from sessions.store.sqlite.store import make_private
@@ -45,12 +45,12 @@ async def rebuild_index(workspace: Path) -> Rebuilt:
         result = await _build(directory, memory)
     except sqlite3.DatabaseError:
         # The old index was not as good as it looked.
-        result = await _build(directory, Memory())
+        result = await _build(directory, SalvagedIndex())
     _take_place(directory)
     return result
 
 
-async def _build(directory: Path, memory: Memory) -> Rebuilt:
+async def _build(directory: Path, memory: SalvagedIndex) -> Rebuilt:
     """Make the new index beside the old one."""
     for suffix in _PARTS:
         # A rebuild that failed or was killed left them.
@@ -71,7 +71,7 @@ class _NewIndex(SqliteAdapter):
 
     texts = "files"
 
-    async def fill(self, memory: Memory, result: Rebuilt) -> None:
+    async def fill(self, memory: SalvagedIndex, result: Rebuilt) -> None:
         """Take everything in, in one transaction."""
         filler = Filler(self.path.parent, memory, result)
         async with self.connection.transaction():

@@ -25,8 +25,8 @@ from sessions.store.jsonl.files import (
 from sessions.store.jsonl.metas import Meta, MetaFiles
 from sessions.store.jsonl.salvage import (
     Content,
-    Line,
-    Memory,
+    SalvagedIndex,
+    SalvagedLine,
     agreed,
     first_session,
     read_content,
@@ -70,7 +70,7 @@ def names_in(directory: Path) -> list[str]:
 class Filler:
     """Fills one index, in a transaction of its own."""
 
-    def __init__(self, directory: Path, memory: Memory, result: Rebuilt) -> None:
+    def __init__(self, directory: Path, memory: SalvagedIndex, result: Rebuilt) -> None:
         self._directory = directory
         self._memory = memory
         self._result = result
@@ -167,7 +167,7 @@ class Filler:
 
     def _own(self, path: Path, key: str, content: Content) -> Content:
         """The content without lines of other sessions, and without ids that came before."""
-        lines: list[Line] = []
+        lines: list[SalvagedLine] = []
         numbers = {line.place: number for number, line in _numbered(content)}
         for line in content.lines:
             if line.session in (None, key) and line.id not in self._ids:
@@ -212,7 +212,7 @@ class Filler:
         self._result.sessions += 1
         self._result.messages += len(lines)
 
-    def _row(self, line: Line) -> int:
+    def _row(self, line: SalvagedLine) -> int:
         """The number of a message's row: the old one's, or the next one."""
         if line.id in self._rows:
             return self._rows[line.id]
@@ -274,7 +274,7 @@ class Filler:
             await _insert(connection, "events", columns(EventRow), gone)
 
 
-def _numbered(content: Content) -> Iterator[tuple[int, Line]]:
+def _numbered(content: Content) -> Iterator[tuple[int, SalvagedLine]]:
     """The lines with their numbers, which count the foreign ones too."""
     foreign = {*content.foreign}
     number = 0
@@ -288,7 +288,7 @@ def _numbered(content: Content) -> Iterator[tuple[int, Line]]:
 class _Turns:
     """Which message a line's turn names: ids are kept with their publisher's space."""
 
-    def __init__(self, lines: Sequence[Line]) -> None:
+    def __init__(self, lines: Sequence[SalvagedLine]) -> None:
         self._ids = {line.id for line in lines}
         self._spaces: dict[str, str] = {}
         for line in lines:
@@ -296,7 +296,7 @@ class _Turns:
             if mark:
                 self._spaces.setdefault(shown, line.id)
 
-    def of(self, line: Line) -> str | None:
+    def of(self, line: SalvagedLine) -> str | None:
         """The publisher's own message, else the message of that id in this session."""
         if line.turn is None:
             return None
@@ -306,7 +306,7 @@ class _Turns:
         return self._spaces.get(line.turn, own)
 
 
-def _message(row_id: int, session_id: int, line: Line, turns: _Turns) -> tuple[Any, ...]:
+def _message(row_id: int, session_id: int, line: SalvagedLine, turns: _Turns) -> tuple[Any, ...]:
     """A row of `messages`; which columns there are is the schema's."""
     given = {
         **{"id": row_id, "session_id": session_id, "seq": line.seq, "event_id": line.id},
@@ -327,7 +327,7 @@ def _without_message(row: EventRow, expiry: int) -> EventRow:
     return row._replace(gone=Reason.DELETED, expires_at=expiry)
 
 
-def _event(session: SessionRow, line: Line) -> tuple[Any, ...]:
+def _event(session: SessionRow, line: SalvagedLine) -> tuple[Any, ...]:
     """A row of `events`; where it stood in the stream only the old index may know."""
     given = {
         **{"event_id": line.id, "digest": _UNKNOWN_DIGEST, "outcome": rules.APPLIED},

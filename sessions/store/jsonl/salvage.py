@@ -26,7 +26,7 @@ _PORTION: Final = 1000
 
 
 @dataclass(frozen=True)
-class Line:
+class SalvagedLine:
     """A line that holds a message; `by` published it, `session` is the key that it names."""
 
     id: str
@@ -45,14 +45,14 @@ class Line:
 class Content:
     """The lines of a file up to its last line break, which is `length` bytes from its beginning."""
 
-    lines: list[Line] = field(default_factory=list[Line])
+    lines: list[SalvagedLine] = field(default_factory=list[SalvagedLine])
     foreign: list[int] = field(default_factory=list[int])
     """The numbers of lines that hold no message."""
     length: int = 0
 
 
 @dataclass(frozen=True)
-class Memory:
+class SalvagedIndex:
     """What could still be read of the old index, which is at `path`."""
 
     store_id: str | None = None
@@ -94,7 +94,9 @@ def _opened(path: Path) -> BinaryIO:
     raise OSError(errno.EINVAL, "no plain file")
 
 
-def _line(raw: bytes, name: str, number: int, content: Content, modified: int) -> Line | None:
+def _line(
+    raw: bytes, name: str, number: int, content: Content, modified: int
+) -> SalvagedLine | None:
     """The message of a line; one of another program gets an id from its place."""
     fields = parsed(raw)
     if fields is None or not _is_message(fields):
@@ -102,7 +104,7 @@ def _line(raw: bytes, name: str, number: int, content: Content, modified: int) -
     origin = hashlib.sha256(name.encode()).hexdigest()[:16]
     last = content.lines[-1].seq if content.lines else 0
     seq = fields.get("seq")
-    return Line(
+    return SalvagedLine(
         id=event_id_of(fields) or f"import:{origin}:{number}",
         by=fields.get("by"),
         session=fields.get("session"),
@@ -138,10 +140,10 @@ def _time(fields: dict[str, Any], modified: int) -> int:
         return modified
 
 
-def remember(index: Path) -> Memory:
+def remember(index: Path) -> SalvagedIndex:
     """Read the old index: all of it or nothing. Raises StoreTooNew for one of a newer version."""
     if not index.exists():
-        return Memory()
+        return SalvagedIndex()
     try:
         with closing(sqlite3.connect(f"{index.as_uri()}?mode=ro", uri=True)) as old:
             old.row_factory = sqlite3.Row
@@ -151,9 +153,9 @@ def remember(index: Path) -> Memory:
                 raise StoreTooNew(f"{index} is a newer Turnstream's; rebuild it with that one")
             [(store_id, created_at)] = old.execute("SELECT store_id, created_at FROM store")
             sessions = {row["key"]: dict(row) for row in old.execute("SELECT * FROM sessions")}
-            return Memory(store_id, index, created_at, sessions, dict(_files(old)))
+            return SalvagedIndex(store_id, index, created_at, sessions, dict(_files(old)))
     except (sqlite3.Error, ValueError, KeyError):
-        return Memory()
+        return SalvagedIndex()
 
 
 def _files(old: sqlite3.Connection) -> Iterator[tuple[str, tuple[str | None, FileRow]]]:

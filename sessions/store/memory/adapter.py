@@ -10,7 +10,7 @@ from typing import Final
 from sessions.errors import Fenced
 from sessions.ids import shown_id
 from sessions.models import Lease, LetterBounds, OutcomeKind, StreamCursor
-from sessions.store.engine.adapter import KeptLetter, Taken
+from sessions.store.engine.adapter import KeptLetter, LeaseGrant
 from sessions.store.engine.changes import Changes, Found, LetterRow, Needs
 from sessions.store.engine.rows import OUTCOME_CODES, MessageRow, SessionRow
 from sessions.store.memory.store import MemoryStore
@@ -27,7 +27,7 @@ class MemoryAdapter:
         self._writes = writes
         self.steps = 0
 
-    async def take_lead(self, holder: str, seen: Lease | None) -> Taken | None:
+    async def take_lead(self, holder: str, seen: Lease | None) -> LeaseGrant | None:
         """Take the lease unless it has moved."""
         if not self._writes:
             raise RuntimeError("this backend was not opened in write mode")
@@ -36,7 +36,7 @@ class MemoryAdapter:
             return None
         self._store.lease = Lease(current.epoch + 1, holder, current.beat + 1)
         publishers = {row.by for row in self._store.messages.values() if row.by is not None}
-        return Taken(self._store.lease, [*publishers])
+        return LeaseGrant(self._store.lease, [*publishers])
 
     async def check_lead(self, epoch: int) -> None:
         """Raise Fenced unless the lease has this epoch."""

@@ -12,7 +12,7 @@ from typing import ClassVar, Final, Literal
 from sessions import times
 from sessions.errors import Fenced
 from sessions.models import Lease, LetterBounds
-from sessions.store.engine.adapter import Taken
+from sessions.store.engine.adapter import LeaseGrant
 from sessions.store.engine.changes import Changes, Found, Needs
 from sessions.store.engine.rows import MessageRow
 from sessions.store.sqlite import search
@@ -114,12 +114,12 @@ class SqliteAdapter:
 
     # -- the lease ---------------------------------------------------------------------------
 
-    async def take_lead(self, holder: str, seen: Lease | None) -> Taken | None:
+    async def take_lead(self, holder: str, seen: Lease | None) -> LeaseGrant | None:
         """Take the lease unless it has moved, and upgrade the store in the same transaction."""
         async with self.connection.transaction():
             return await self._take(holder, seen)
 
-    async def _take(self, holder: str, seen: Lease | None) -> Taken | None:
+    async def _take(self, holder: str, seen: Lease | None) -> LeaseGrant | None:
         current = await self._lease()
         if seen is not None and current != seen:
             return None
@@ -130,7 +130,7 @@ class SqliteAdapter:
         publishers = await self.connection.run(_PUBLISHERS)
         # What the leader before left to be done.
         self._untidy, self._merging = bool(untidy), False
-        return Taken(lease, [by for (by,) in publishers])
+        return LeaseGrant(lease, [by for (by,) in publishers])
 
     async def check_lead(self, epoch: int) -> None:
         """Raise Fenced unless the lease has this epoch."""

@@ -10,12 +10,12 @@ from sessions import times, wire
 from sessions.models import LetterBounds
 from sessions.store.sqlite.adapter import SqliteAdapter
 from sessions.store.sqlite.library import Connect, sqlite3
-from sessions.store.sqlite.store import Store
+from sessions.store.sqlite.store import SqliteStore
 
 FILE: Final = "turnstream.db"
 
 
-class SqliteBackend(Store):
+class SqliteBackend(SqliteStore):
     """Sessions, ids, cursor and text in one SQLite file."""
 
     name = "sqlite"

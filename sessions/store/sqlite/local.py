@@ -22,7 +22,7 @@ _PATIENCE: Final = 5.0
 _FIXED: Final = (3, 51, 3)
 
 
-class SqliteStore:
+class LocalSqliteStore:
     """A `LocalStore` that is `Embedded`, `SelfChecking` and `Lockable`."""
 
     def __init__(self, workspace: Path, file: str = FILE) -> None:

@@ -19,7 +19,7 @@ from sessions.store.sqlite.readers import Readers
 from sessions.wire import DEFAULT_MAX_CONTENT
 
 
-class Store(ReadingStore, Writer):
+class SqliteStore(ReadingStore, Writer):
     """One store, opened with `async with`; see `SessionBackend` for what it promises."""
 
     def __init__(

@@ -14,7 +14,7 @@ from sessions.stream.lanes.scripts import DEAD, PATIENCE, LaneScripts, to_bytes,
 from sessions.stream.lanes.values import (
     Hold,
     Place,
-    Running,
+    RunningTurn,
     Stage,
     Withdrawal,
     former_lane_of,
@@ -151,13 +151,13 @@ class Lanes:
         key = to_bytes(f"{self._prefix}lane:{lane}")
         return bool(await self._scripts.execute("HEXISTS", key, f"+{id}"))
 
-    async def at_work(self, lane: str) -> Running | None:
+    async def at_work(self, lane: str) -> RunningTurn | None:
         """The turn that is at work in the lane now; None where there is none."""
         return _running(await self._scripts.run("at_work", lane))
 
     async def request_abort(
         self, session: str, agent: str | None, *, once: str = "", former: str = ""
-    ) -> Running | None:
+    ) -> RunningTurn | None:
         """Ask for the agent's turn in a session to be aborted, wherever it runs; None without one.
 
         `once` is the id of the message that asks: delivered again it asks for nothing. `former` is
@@ -187,7 +187,7 @@ class Lanes:
             await asyncio.sleep(_ABORT_LOOK)
         return running is not None
 
-    async def _is_at_work(self, running: Running, lanes: Sequence[str]) -> bool:
+    async def _is_at_work(self, running: RunningTurn, lanes: Sequence[str]) -> bool:
         for lane in lanes:
             if await self.at_work(lane) == running:
                 return True
@@ -215,8 +215,8 @@ class Lanes:
         return Position(after.epoch, StreamId.parse(found)) if found else None
 
 
-def _running(found: list[bytes]) -> Running | None:
-    return Running(found[0].decode(), found[1].decode()) if found else None
+def _running(found: list[bytes]) -> RunningTurn | None:
+    return RunningTurn(found[0].decode(), found[1].decode()) if found else None
 
 
 def _place(word: bytes, rest: list[Any]) -> Place:

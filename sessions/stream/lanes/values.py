@@ -93,7 +93,7 @@ class Sweep(NamedTuple):
     former: frozenset[str] = frozenset()
 
 
-class Running(NamedTuple):
+class RunningTurn(NamedTuple):
     """A turn at work. Its end is published under the id `{turn}:reply`."""
 
     turn: str

@@ -15,7 +15,7 @@ from sessions.access.tokens import TokenVerifier
 from sessions.process.settings import OwnSettings
 from sessions.web.edge.addresses import Proxies
 from sessions.web.edge.connections import Connections
-from sessions.web.edge.refusals import Refusal, Refusals
+from sessions.web.edge.refusals import Limit, RefusalCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Edge:
 
     settings: OwnSettings
     proxies: Proxies
-    refusals: Refusals
+    refusals: RefusalCounts
     http: Connections
     websockets: Connections
     tokens: TokenVerifier | None = None
@@ -39,11 +39,11 @@ class Edge:
         return cls(
             settings,
             proxies,
-            Refusals(),
+            RefusalCounts(),
             Connections(proxies, most=settings.max_connections_per_address),
             Connections(proxies, most=settings.max_websockets_per_address),
             tokens,
         )
 
 
-__all__ = ["Edge", "Refusal", "Refusals"]
+__all__ = ["Edge", "Limit", "RefusalCounts"]

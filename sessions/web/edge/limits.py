@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from sessions.web.asgi import AsgiApp, AsgiMessage, AsgiScope, Receive, Send, is_inside
-from sessions.web.edge import Edge, Refusal
+from sessions.web.edge import Edge, Limit
 from sessions.web.edge.accounts import Account, Accounts
 from sessions.web.problems import closing, send_problem, too_many_requests
 
@@ -63,7 +63,7 @@ class CallerLimits:
             await self._app(scope, _charged(account, scope, receive), send)
 
     async def _refuse(self, account: Account, wait: float, send: Send) -> None:
-        self._refusals.count(Refusal.RATE if wait else Refusal.CONCURRENCY)
+        self._refusals.count(Limit.RATE if wait else Limit.CONCURRENCY)
         crowded = account.held >= MOST_HELD
         if not crowded:
             account.held += 1
@@ -78,7 +78,7 @@ class CallerLimits:
     async def _chat(self, account: Account, scope: AsgiScope, receive: Receive, send: Send) -> None:
         wait = account.overdrawn()
         if wait or account.chats >= account.most_chats:
-            self._refusals.count(Refusal.RATE if wait else Refusal.CHATS)
+            self._refusals.count(Limit.RATE if wait else Limit.CHATS)
             await _deny(wait, scope, receive, send)
             return
         account.spend(_HANDSHAKE)

@@ -13,7 +13,7 @@ from sessions.access.tokens import TokenScope
 from sessions.errors import AccessRefused, SessionError
 from sessions.web.asgi import AsgiScope, Receive, Send, answer_json, headers_of
 from sessions.web.authentication import authenticate
-from sessions.web.edge import Edge, Refusal
+from sessions.web.edge import Edge, Limit
 from sessions.web.problems import problem_of, send_problem
 from sessions.web.rejections import NotFound
 
@@ -31,7 +31,7 @@ class EdgeCollector(Collector):
         refused = CounterMetricFamily(
             "turnstream_refused", "Requests that a limit has refused.", labels=["limit"]
         )
-        for kind in Refusal:
+        for kind in Limit:
             refused.add_metric([kind], self._edge.refusals.counts[kind])
         yield refused
         connections = GaugeMetricFamily(

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from sessions.web.edge import Edge, Refusal
+from sessions.web.edge import Edge, Limit
 from sessions.web.edge.heads import HeadTooLarge, RequestHead
 from sessions.web.edge.joined import JoinedWrites
 from sessions.web.edge.leaving import turn_away
@@ -49,7 +49,7 @@ class GuardedHttp(HttpToolsProtocol):
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if peer else ""
         if not self._edge.http.has_room(self._address):
-            self._edge.refusals.count(Refusal.CONNECTION)
+            self._edge.refusals.count(Limit.CONNECTION)
             turn_away(transport, _FULL, self._edge.http, self.loop)
             return
         self._edge.http.opened(self._address)
@@ -77,7 +77,7 @@ class GuardedHttp(HttpToolsProtocol):
         """Hand over to the WebSocket, or close it if its address has too many."""
         self._timer.stop()
         if not self._edge.websockets.has_room(self._address):
-            self._edge.refusals.count(Refusal.WEBSOCKET)
+            self._edge.refusals.count(Limit.WEBSOCKET)
             self._end(_FULL)
             return
         self._release()
@@ -144,7 +144,7 @@ class GuardedHttp(HttpToolsProtocol):
         if self._waits_for_us():
             self._timer.start(self._on_timeout)
             return
-        self._edge.refusals.count(Refusal.SLOW)
+        self._edge.refusals.count(Limit.SLOW)
         self._end(_LATE)
 
     def _waits_for_us(self) -> bool:
@@ -155,7 +155,7 @@ class GuardedHttp(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete and not cycle.more_body
 
     def _refuse_head(self) -> None:
-        self._edge.refusals.count(Refusal.HEAD)
+        self._edge.refusals.count(Limit.HEAD)
         self._end(_LARGE)
 
     def _end(self, answer: bytes) -> None:

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 _REPEAT: Final = 60.0
 
 
-class Refusal(StrEnum):
+class Limit(StrEnum):
     """The limits that refuse."""
 
     CONNECTION = "connection"
@@ -28,14 +28,14 @@ class Refusal(StrEnum):
     WAITING = "waiting"
 
 
-class Refusals:
+class RefusalCounts:
     """How often each limit has refused, in this process."""
 
     def __init__(self) -> None:
-        self.counts: Counter[Refusal] = Counter()
-        self._told: dict[Refusal, float] = {}
+        self.counts: Counter[Limit] = Counter()
+        self._told: dict[Limit, float] = {}
 
-    def count(self, kind: Refusal) -> None:
+    def count(self, kind: Limit) -> None:
         """Count one; the log gets a line at most once a minute for each limit."""
         self.counts[kind] += 1
         now = time.monotonic()
