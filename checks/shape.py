@@ -1,14 +1,15 @@
 """make shape: how long functions, how large classes and files are, and whether imports go round.
 
-A line of the answer is a package. Below it stands each limit that is broken, with the place; the
-exit code is then 1.
+It also finds classes that share a name. A line of the answer is a package. Below it stands each
+limit that is broken, with the place; the exit code is then 1.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -19,6 +20,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = ("sessions", "worker", "ingest", "api", "routing", "cli")
+# Tools, whose classes have names of their own too. Their size is not bounded.
+TOOLS: Final = ("harness", "proof", "bench", "checks")
 
 # Lines of a function, without its docstring: half of them fit at a glance, none needs scrolling.
 MEDIAN: Final = 7
@@ -165,6 +168,19 @@ def import_cycle(modules: Sequence[Module]) -> list[str] | None:
     return None
 
 
+def shared_names(modules: Iterable[Module]) -> dict[str, list[str]]:
+    """The files of each name that several classes have, at the top level of different files.
+
+    Private names do not count: nobody meets them outside of their file.
+    """
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for module in modules:
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(module.path)
+    return {name: paths for name, paths in found.items() if len(paths) > 1}
+
+
 def _imported(node: ast.AST, known: set[str]) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names if alias.name in known)
@@ -250,9 +266,13 @@ def main() -> int:
     shapes = [Shape(package, read_package(package)) for package in PACKAGES]
     print(_HEAD, *(shape.row() for shape in shapes), sep="\n")
     broken = [sentence for shape in shapes for sentence in shape.broken()]
-    cycle = import_cycle([module for shape in shapes for module in shape.modules])
+    modules = [module for shape in shapes for module in shape.modules]
+    cycle = import_cycle(modules)
     if cycle is not None:
         broken.append(f"import cycle: {' -> '.join(cycle)}")
+    modules += [module for tool in TOOLS for module in read_package(tool)]
+    for name, paths in shared_names(modules).items():
+        broken.append(f"{len(paths)} classes are called {name}: {', '.join(paths)}")
     print("", *broken, sep="\n", end="\n" if broken else "")
     return 1 if broken else 0
 

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from checks.shape import Module, Shape, attributes, import_cycle, methods, read_package
+from checks.shape import (
+    Module,
+    Shape,
+    attributes,
+    import_cycle,
+    methods,
+    read_package,
+    shared_names,
+)
 
 
 def planted(text: str) -> Module:
@@ -100,3 +108,15 @@ def test_imports_that_go_round_are_found(tmp_path: Path) -> None:
 def test_imports_for_the_type_checker_do_not_count(tmp_path: Path) -> None:
     guarded = "if TYPE_CHECKING:\n    from kernel.one import x"
     assert cycle(tmp_path, one="from kernel import two", two=guarded) is None
+
+
+def test_classes_that_share_a_name_are_found() -> None:
+    one, two = Module("kernel/one.py", "class A: ..."), Module("shell/two.py", "class A: ...")
+    assert shared_names([one, two]) == {"A": ["kernel/one.py", "shell/two.py"]}
+    assert shared_names([one, Module("shell/two.py", "class B: ...")]) == {}
+
+
+def test_private_and_inner_classes_may_share_a_name() -> None:
+    text = "class _A: ...\nclass {}:\n    class B: ..."
+    modules = [Module("kernel/one.py", text.format("C")), Module("kernel/two.py", text.format("D"))]
+    assert shared_names(modules) == {}
