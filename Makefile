@@ -13,10 +13,10 @@ COMPILE = .venv/bin/uv pip compile -q pyproject.toml --universal --python-versio
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-doors endure coverage check shape bench proof storm lock clean
+.PHONY: help run test test-security endure coverage check shape bench proof storm lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: .venv/.run ## start everything on this machine (turnstream up); Ctrl-C stops it
 	@.venv/bin/turnstream up $(ARGS)
@@ -24,9 +24,9 @@ run: .venv/.run ## start everything on this machine (turnstream up); Ctrl-C stop
 test: .venv/.dev ## run the tests
 	@.venv/bin/pytest -n 3 $(ARGS)
 
-test-doors: .venv/.dev ## agents kept apart in 30,000 cases, attacks on a running installation; about 10 minutes
-	@.venv/bin/pytest -n 2 -m "doors and not alone" tests/doors $(ARGS)
-	@.venv/bin/pytest -n 0 -m "doors and alone" tests/doors $(ARGS)
+test-security: .venv/.dev ## agents kept apart in 30,000 cases, attacks on a running installation; about 10 minutes
+	@.venv/bin/pytest -n 2 -m "security and not alone" tests/security $(ARGS)
+	@.venv/bin/pytest -n 0 -m "security and alone" tests/security $(ARGS)
 
 endure: .venv/.dev ## the tests that take minutes: 100 takeovers, a minute frozen, drains, streams of models
 	@.venv/bin/pytest -m endurance tests $(ARGS)

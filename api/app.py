@@ -1,4 +1,4 @@
-"""The composition root of the api: what is opened, and how the doors are put together.
+"""The composition root of the api: what is opened, and how the entry points are put together.
 
     async with opened(settings) as app:        # store, stream and tokens of these settings
         await serve(app, ...)

@@ -1,4 +1,4 @@
-"""The MCP door: the same tools by streamable HTTP at `/mcp`.
+"""The MCP entry point: the same tools by streamable HTTP at `/mcp`.
 
 Each request stands for itself, so that any replica can answer it. The SDK is known here only.
 """
@@ -54,7 +54,7 @@ class McpEndpoint:
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
         )
-        # Host and Origin are checked for all doors alike, in front of them.
+        # Host and Origin are checked for all entry points alike, in front of them.
         self._manager = StreamableHTTPSessionManager(
             server, json_response=True, stateless=True, max_request_body_size=MAX_BODY
         )
@@ -71,7 +71,7 @@ class McpEndpoint:
             yield
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let in who has a token, and answer with the headers of every door."""
+        """Let in who has a token, and answer with the headers of every entry point."""
         request = Request(scope, receive)
         try:
             principal = await authenticate(self._api.tokens, request.headers)

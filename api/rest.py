@@ -1,4 +1,4 @@
-"""The REST door: tools, outcomes, dead letters, and the documents that describe it all."""
+"""The REST entry point: tools, outcomes, dead letters, and the documents that describe it all."""
 
 from __future__ import annotations
 

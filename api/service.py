@@ -1,4 +1,4 @@
-"""What the doors share: reading the store as a caller may see it, and changing it by the stream.
+"""What entry points share: reading the store as a caller may see it, changing it by the stream.
 
 Nothing here writes to the store. A change is an event that is published, and whose outcome is
 waited for; the worker is the one that applies it.
@@ -60,7 +60,7 @@ class NoticeSender(Protocol):
 
 @dataclass(slots=True)
 class Caller:
-    """Who calls, and what was said beside the arguments; the same at every door.
+    """Who calls, and what was said beside the arguments; the same at every entry point.
 
     `current` is the session that the caller says it runs in, `key` the id that a change gets.
     `position` is set by the service: what the answer stands on.

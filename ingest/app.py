@@ -29,11 +29,11 @@ from ingest.channels import push_route
 from ingest.channels.base import Channel
 from ingest.channels.dispatch import Dispatch
 from ingest.channels.factory import opened_channels
+from ingest.channels.failure_counts import ChannelFailures
 from ingest.channels.keys import SessionKeys
 from ingest.channels.listening import listening
 from ingest.channels.presence import Presence
 from ingest.channels.receiver import MessageReceiver
-from ingest.channels.troubles import ChannelFailures
 from ingest.gateway import chat_route
 from ingest.gateway.chat import Chat
 from ingest.gateway.notices import showing
@@ -209,7 +209,7 @@ def _services(app: FastAPI, parts: _Opened, queue: TurnQueue, presence: Presence
         reads=reads,
         agents=parts.agents,
         channels=parts.channels,
-        receiver=MessageReceiver(queue, settings, access.seats, keys, presence),
+        receiver=MessageReceiver(queue, settings, access.channel_agents, keys, presence),
         refusals=refusals,
         troubles=troubles,
         metrics=IngestMetrics(_registry_of(app), queue, clients, refusals, troubles),

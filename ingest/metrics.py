@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ingest.channels.troubles import ChannelFailure, ChannelFailures
+from ingest.channels.failure_counts import ChannelFailure, ChannelFailures
 from ingest.counters import Count
 from ingest.turns.live import Ending
 from ingest.turns.queue import TurnQueue

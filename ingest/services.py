@@ -9,8 +9,8 @@ import httpx
 
 from ingest.agents.base import Agent
 from ingest.channels.base import Channel
+from ingest.channels.failure_counts import ChannelFailures
 from ingest.channels.receiver import MessageReceiver
-from ingest.channels.troubles import ChannelFailures
 from ingest.gateway.chat import Chat
 from ingest.metrics import IngestMetrics
 from ingest.reads import SessionReads
@@ -26,7 +26,7 @@ from sessions.web.share import Share
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts that the doors use."""
+    """The parts that the entry points use."""
 
     settings: Settings
     access: Access

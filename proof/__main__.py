@@ -24,7 +24,7 @@ from rich.console import Console
 
 from proof.accidents import ACCIDENTS
 from proof.job import Job, Kind
-from proof.plants import MUTANTS
+from proof.mutants import MUTANTS
 from proof.refusals import LIMIT
 from proof.report import RunReport
 from proof.summary import Finished, Summary
@@ -153,13 +153,13 @@ def _planted(given: argparse.Namespace, folder: Path) -> list[Job]:
     return [
         Job(
             Kind.PLANTED,
-            plant.backend,
+            mutant.backend,
             given.seed,
             str(folder / f"planted-{name}"),
-            seconds=plant.seconds,
+            seconds=mutant.seconds,
             what=name,
         )
-        for name, plant in MUTANTS.items()
+        for name, mutant in MUTANTS.items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""The nursery as a run sees it: which processes live, and how they ended."""
+"""The fork server as a run sees it: which processes live, and how they ended."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ class End:
 class Children:
     """The processes of a run, by name."""
 
-    def __init__(self, nursery: asyncio.subprocess.Process, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, fork_server: asyncio.subprocess.Process, writer: asyncio.StreamWriter
+    ) -> None:
         self.pids: dict[str, int] = {}
         self.ends: list[End] = []
         self._killed: set[int] = set()
-        self._nursery = nursery
+        self._fork_server = fork_server
         self._writer = writer
         self._changed = asyncio.Condition()
         self._gone = False
@@ -47,21 +49,21 @@ class Children:
     @classmethod
     @asynccontextmanager
     async def running(cls) -> AsyncGenerator[Self]:
-        """A nursery without children; all it has by then are killed at the end of the block."""
+        """A fork server without children; all it has by then are killed at the end of the block."""
         ours, theirs = socket.socketpair()
         with theirs:
-            nursery = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "proof.nursery", str(theirs.fileno())),
+            fork_server = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "proof.fork_server", str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
             )
         reader, writer = await asyncio.open_connection(sock=ours)
-        children = cls(nursery, writer)
-        listening = asyncio.create_task(children._listen(reader), name="nursery")
+        children = cls(fork_server, writer)
+        listening = asyncio.create_task(children._listen(reader), name="fork_server")
         try:
             yield children
         finally:
             writer.close()
-            await nursery.wait()
+            await fork_server.wait()
             listening.cancel()
 
     async def keep(
@@ -115,7 +117,7 @@ class Children:
         except TimeoutError:
             raise Stuck(f"not within {_PATIENCE:g} s: {what}") from None
         if self._gone:
-            raise Stuck("the nursery has ended")
+            raise Stuck("the fork server has ended")
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():

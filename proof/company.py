@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Final
 
 from harness.waiting import Stuck, wait_until
+from proof.storm.external import ExternalServers
 from proof.storm.journal import Ingress, StormMessage
 from proof.storm.judge import Evidence, StormFinding, judge
-from proof.storm.outside import ExternalServers
 from proof.storm.senders import BotTransport, Sender, SocketTransport, Transport
 
 PEOPLE: Final = {"ada": Ingress.SOCKET, "ben": Ingress.SOCKET, "eve": Ingress.BOT}
@@ -84,7 +84,7 @@ class Company:
 
     def note_excess(self) -> None:
         """Note as a surprise what the bot said without having been asked."""
-        asked = [message for message in self.messages if message.door is Ingress.BOT]
+        asked = [message for message in self.messages if message.ingress is Ingress.BOT]
         for chat in {message.chat for message in asked}:
             for text in self._outside.bot.texts_in(chat)[len(asked) :]:
                 self._outside.journal.surprises.append(f"the bot said {text!r} unasked")
@@ -97,8 +97,8 @@ class Company:
         return [*PEOPLE]
 
     async def _talk(self, person: str) -> None:
-        line, journal = self._line(PEOPLE[person]), self._outside.journal
-        sender = Sender(line, journal, random.Random(person), len(self._urls))
+        transport, journal = self._transport(PEOPLE[person]), self._outside.journal
+        sender = Sender(transport, journal, random.Random(person), len(self._urls))
         try:
             for number in itertools.count():
                 if self._over:
@@ -109,10 +109,10 @@ class Company:
                 await sender.send(message)
                 self._answered[person] += 1
         finally:
-            await line.close()
+            await transport.close()
 
-    def _line(self, door: Ingress) -> Transport:
-        if door is Ingress.BOT:
+    def _transport(self, ingress: Ingress) -> Transport:
+        if ingress is Ingress.BOT:
             return BotTransport(self._outside)
         return SocketTransport(self._urls, self._token, self._outside.journal)
 

@@ -24,7 +24,7 @@ _LOADED_WITHIN: Final = 60.0
 
 @dataclass(frozen=True)
 class Ground:
-    """A workspace with a Redis of its own and the children of a nursery. Made by `opened`."""
+    """A workspace with a Redis of its own and the children of a fork server. Made by `opened`."""
 
     folder: Path
     backend: str

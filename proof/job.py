@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from harness.waiting import Stuck
 from proof.accidents import run_accident
+from proof.mutants import MUTANTS
 from proof.nemesis import EVERYTHING, POWER_CUTS
-from proof.plants import MUTANTS
 from proof.refusals import run_refusals
 from proof.report import RunReport
 from proof.scenario import chaos
@@ -64,9 +64,9 @@ class Job:
             return await run_refusals(setup)
         if self.kind is Kind.ACCIDENT:
             return await run_accident(setup, self.what)
-        plant = MUTANTS[self.what]
-        planted = replace(setup, plant=self.what, forgetful_disk=plant.schedule.cuts_power)
-        return await chaos(planted, plant.seconds, plant.schedule)
+        mutant = MUTANTS[self.what]
+        planted = replace(setup, mutant=self.what, forgetful_disk=mutant.schedule.cuts_power)
+        return await chaos(planted, mutant.seconds, mutant.schedule)
 
     async def run_apart(self) -> RunReport:
         """Run it in a process of its own."""

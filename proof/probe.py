@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from proof.doors import PREFIX
+from proof.entry_points import PREFIX
 from proof.evidence import Leftovers
 from sessions.models import STREAM_START, StreamId
 from sessions.store.sqlite.library import sqlite3

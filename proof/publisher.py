@@ -1,9 +1,9 @@
 """`publisher`: a process that publishes seeded sessions and keeps a history of what it was told.
 
-Each of its tasks has a door of its own and sessions of its own, and publishes at a rate; SIGUSR1
-calls for a burst at once. A session never has more than one
-burst unconfirmed: the same ids are sent again until somebody confirms them, and only at a stop, or
-when the process is killed, is a burst left in doubt.
+Each of its tasks has an entry point of its own and sessions of its own, and publishes at a rate;
+SIGUSR1 calls for a burst at once. A session never has more than one burst unconfirmed: the same ids
+are sent again until somebody confirms them, and only at a stop, or when the process is killed, is a
+burst left in doubt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
 
-from proof.doors import (
+from proof.entry_points import (
     ClientEntryPoint,
     EntryPoint,
     HttpEntryPoint,
@@ -76,11 +76,11 @@ class Signs:
 
 
 class Publisher:
-    """One task: a door, some sessions, a rate in events a second."""
+    """One task: an entry point, some sessions, a rate in events a second."""
 
     def __init__(
         self,
-        door: EntryPoint,
+        entry_point: EntryPoint,
         history: HistoryWriter,
         signs: Signs,
         *,
@@ -88,7 +88,7 @@ class Publisher:
         seed: str,
         rate: float,
     ) -> None:
-        self._door = door
+        self._entry_point = entry_point
         self._history = history
         self._signs = signs
         self._tag = tag
@@ -104,14 +104,14 @@ class Publisher:
             [most] = self._chance.choices(sizes, weights)
             size = self._chance.randint(1, most)
             await self._deliver(self._burst(size))
-            if self._door.atomic and self._chance.random() < 0.05:
+            if self._entry_point.atomic and self._chance.random() < 0.05:
                 await self._deliver([self._script().invalid()])
             while await self._signs.called(within=size / self._rate):
                 await self._deliver(self._burst(self._chance.randint(1, _CALLED)))
 
     def _burst(self, size: int) -> list[Step]:
-        """The next steps: of atomic doors several of a session, else one of each at most."""
-        if self._door.atomic:
+        """The next steps: of atomic entry points several of a session, else one of each at most."""
+        if self._entry_point.atomic:
             return [self._script().next() for _ in range(size)]
         scripts = {id(script): script for script in (self._script() for _ in range(size))}
         return [script.next() for script in scripts.values()]
@@ -129,14 +129,14 @@ class Publisher:
     def _new_script(self) -> SessionScript:
         self._made += 1
         key, tag = session_key(self._tag, self._made), f"{self._tag}:{self._made}"
-        return SessionScript(key, tag, self._chance, plain=not self._door.atomic)
+        return SessionScript(key, tag, self._chance, plain=not self._entry_point.atomic)
 
     async def _deliver(self, steps: Sequence[Step]) -> None:
         """Send the steps until it is known what became of them, or too late to go on."""
         numbers = self._history.invoke(steps)
         while True:
             try:
-                stream_ids = await self._door.publish(steps)
+                stream_ids = await self._entry_point.publish(steps)
             except PublishRefused as error:
                 self._history.refused(numbers, str(error))
                 return
@@ -151,7 +151,7 @@ class Publisher:
     async def _read_back(self, step: Step) -> None:
         """Now and then, look whether what was just confirmed can be read."""
         if self._chance.random() < _READ_BACK:
-            shown = await self._door.shows(step.id)
+            shown = await self._entry_point.shows(step.id)
             if shown is not None:
                 self._history.read(step.id, shown=shown)
 
@@ -167,21 +167,26 @@ async def run(arguments: argparse.Namespace) -> None:
     life = len([*arguments.folder.glob(f"{arguments.name}-*")])
     name = f"{arguments.name}-{life}"
     history = HistoryWriter.create(arguments.folder / f"{name}.jsonl")
-    doors = _doors(arguments)
-    rate = arguments.rate / len(doors)
-    seeds = [f"{arguments.seed}/{name}/{number}" for number in range(len(doors))]
+    entry_points = _entry_points(arguments)
+    rate = arguments.rate / len(entry_points)
+    seeds = [f"{arguments.seed}/{name}/{number}" for number in range(len(entry_points))]
     tasks = [
-        asyncio.create_task(_publish(door, history, signs, f"{name}.{number}", seed, rate))
-        for number, (door, seed) in enumerate(zip(doors, seeds, strict=True))
+        asyncio.create_task(_publish(entry_point, history, signs, f"{name}.{number}", seed, rate))
+        for number, (entry_point, seed) in enumerate(zip(entry_points, seeds, strict=True))
     ]
     await _finish(tasks, signs)
 
 
-def _doors(arguments: argparse.Namespace) -> Sequence[AbstractAsyncContextManager[EntryPoint]]:
-    doors = [ClientEntryPoint.opened(arguments.redis), XaddEntryPoint.opened(arguments.redis)]
+def _entry_points(
+    arguments: argparse.Namespace,
+) -> Sequence[AbstractAsyncContextManager[EntryPoint]]:
+    entry_points = [
+        ClientEntryPoint.opened(arguments.redis),
+        XaddEntryPoint.opened(arguments.redis),
+    ]
     if arguments.web:
-        doors.append(HttpEntryPoint.opened(arguments.web, os.environ["TURNSTREAM_TOKEN"]))
-    return doors
+        entry_points.append(HttpEntryPoint.opened(arguments.web, os.environ["TURNSTREAM_TOKEN"]))
+    return entry_points
 
 
 async def _publish(
@@ -192,8 +197,8 @@ async def _publish(
     seed: str,
     rate: float,
 ) -> None:
-    async with opened as door:
-        await Publisher(door, history, signs, tag=tag, seed=seed, rate=rate).run()
+    async with opened as entry_point:
+        await Publisher(entry_point, history, signs, tag=tag, seed=seed, rate=rate).run()
 
 
 async def _finish(tasks: Sequence[asyncio.Task[None]], signs: Signs) -> None:

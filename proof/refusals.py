@@ -20,9 +20,9 @@ from proof.company import Company
 from proof.refusing import WAYS
 from proof.report import RunReport
 from proof.stack import Setup
+from proof.storm.external import ExternalServers
 from proof.storm.journal import Ingress, Journal, StormMessage
 from proof.storm.judge import Evidence, judge
-from proof.storm.outside import ExternalServers
 from proof.storm.senders import Sender, SocketTransport, Transport, WebhookClient, WebhookTransport
 from proof.storm.system import REPLICAS, StormSystem
 
@@ -70,11 +70,11 @@ class _Talk:
     async def _send(self, number: int) -> None:
         messages = _conversation(number)
         chance = random.Random(f"{self.seed}/{number}")
-        line = self._line(messages[0].door)
-        await Sender(line, self.journal, chance, len(REPLICAS)).send_all(messages)
+        transport = self._transport(messages[0].ingress)
+        await Sender(transport, self.journal, chance, len(REPLICAS)).send_all(messages)
 
-    def _line(self, door: Ingress) -> Transport:
-        if door is Ingress.WEBHOOK:
+    def _transport(self, ingress: Ingress) -> Transport:
+        if ingress is Ingress.WEBHOOK:
             return WebhookTransport(self.gates, self.outside, self.journal)
         return SocketTransport(self.system.urls, self.system.token, self.journal)
 
@@ -96,8 +96,8 @@ class _Talk:
 
 def _conversation(number: int) -> list[StormMessage]:
     """Every second session is one of the webhook's."""
-    door = Ingress.WEBHOOK if number % 2 else Ingress.SOCKET
-    return [StormMessage(f"r{number}", place, door) for place in range(_MESSAGES)]
+    ingress = Ingress.WEBHOOK if number % 2 else Ingress.SOCKET
+    return [StormMessage(f"r{number}", place, ingress) for place in range(_MESSAGES)]
 
 
 async def run_refusals(setup: Setup) -> RunReport:

@@ -1,4 +1,4 @@
-"""What a child of the nursery can be. Everything that takes long to import is imported here."""
+"""What a child of the fork server can be. Everything that takes long to import is imported here."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Final, NoReturn
 import cli.supervision.web
 import worker.__main__
 from proof import publisher, volatile
-from proof.plants import MUTANTS
+from proof.mutants import MUTANTS
 from sessions.process.settings import load_settings
 
-# Variables of the nursery's own: a bug to put in, and the folder of a disk that forgets.
-PLANT_VARIABLE: Final = "PROOF_PLANT"
+# Variables of the fork server's own: a bug to put in, and the folder of a disk that forgets.
+MUTANT_VARIABLE: Final = "PROOF_MUTANT"
 DISK_VARIABLE: Final = "PROOF_DISK"
 
 
 def _worker() -> int:
     """`python -m worker`, after what a run puts into it."""
-    if plant := os.environ.get(PLANT_VARIABLE):
-        MUTANTS[plant].put_in()
+    if mutant := os.environ.get(MUTANT_VARIABLE):
+        MUTANTS[mutant].activate()
     if disk := os.environ.get(DISK_VARIABLE):
         workspace = load_settings(None, os.environ).workspace
         volatile.power_on(Path(disk), workspace / "sessions")

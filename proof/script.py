@@ -67,7 +67,7 @@ class SessionScript:
         return step
 
     def invalid(self) -> Step:
-        """A step that every door must refuse; not part of the script."""
+        """A step that every entry point must refuse; not part of the script."""
         return Step(self._fields("append", role="user", content="x" * 20, at="yesterday"))
 
     def _fields(self, event_type: str, **fields: str) -> Fields:

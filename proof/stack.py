@@ -28,7 +28,7 @@ LOOK: Final = 0.01
 class Setup:
     """What a stack is made of. `rate` is in events a second, over all publishers.
 
-    `plant` names a bug of `plants`; with a `forgetful_disk` power cuts are possible.
+    `mutant` names a bug of `mutants`; with a `forgetful_disk` power cuts are possible.
     """
 
     folder: Path
@@ -37,7 +37,7 @@ class Setup:
     rate: float = 150.0
     publishers: int = 2
     web: bool = False
-    plant: str | None = None
+    mutant: str | None = None
     forgetful_disk: bool = False
 
     @property
@@ -94,8 +94,8 @@ class Stack:
     async def _keep(self, name: str, role: str, *argv: str) -> None:
         url = f"redis://127.0.0.1:{self.worker_proxy.port}"
         variables = self._ground.variables(url, **self._web_settings())
-        if self.setup.plant is not None:
-            variables["PROOF_PLANT"] = self.setup.plant
+        if self.setup.mutant is not None:
+            variables["PROOF_MUTANT"] = self.setup.mutant
         if self.setup.forgetful_disk:
             variables["PROOF_DISK"] = str(self.setup.folder)
         log = self._ground.log_of(name)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from proof.checker import Fault
 from proof.job import Job, Kind
-from proof.plants import MUTANTS
+from proof.mutants import MUTANTS
 from proof.report import RunReport
 
 # What is counted by name; the rest is told as `other`.

@@ -1,4 +1,4 @@
-"""JSON from outside, read so that everything behind the door can store and show it again."""
+"""JSON from outside, read so that everything behind the entry point can store and show it again."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ import httpx
 
 from harness.waiting import wait_until
 from proof.company import Company
+from proof.storm.external import ExternalServers
 from proof.storm.journal import Journal
-from proof.storm.outside import ExternalServers
 from sessions.access.tokens import ensure_admin_token
 from sessions.process.settings import Settings
 

@@ -67,7 +67,7 @@ _ONE_IN_TWENTY: Final = st.sampled_from((*[False] * 19, True))
 _KEYS: Final = st.sampled_from((*KEYS[:1] * 6, *KEYS))
 _SIDES: Final = st.one_of(
     st.fixed_dictionaries({"agent": st.sampled_from(("x", "x", "x", "y"))}),
-    # What a door publishes for an agent, in its own session or in another one's.
+    # What an entry point publishes for an agent, in its own session or in another one's.
     st.sampled_from(
         (
             {"by": "x", "agent": "x"},

@@ -1,4 +1,4 @@
-"""The session tools: each defined once, for every door.
+"""The session tools: each defined once, for every entry point.
 
 A tool is a name, a description and a schema for the model, and a function that answers. Names,
 descriptions and texts are upstream's, which agents know; search and rename follow their manner.

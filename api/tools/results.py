@@ -34,7 +34,7 @@ class ToolResult:
     pending: bool = False
 
     def body(self, caller: Caller) -> dict[str, Any]:
-        """The answer as every door gives it."""
+        """The answer as every entry point gives it."""
         body: dict[str, Any] = {
             "success": self.error is None,
             "output": self.output,

@@ -14,10 +14,10 @@ from pydantic import SecretStr
 
 from ingest.channels.base import Channel, name_of
 from ingest.channels.cli import CliChannel
+from ingest.channels.failure_counts import ChannelFailures
 from ingest.channels.lease import PollingLease
-from ingest.channels.troubles import ChannelFailures
 from ingest.channels.webhook import SEND_TIMEOUT, WebhookChannel, key_of
-from sessions.access.seats import ChannelAgents
+from sessions.access.channel_agents import ChannelAgents
 from sessions.access.tokens import TokenVerifier
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings, TelegramSettings
@@ -57,10 +57,10 @@ async def opened_channels(
     async with AsyncExitStack() as stack:
         parts = Parts(settings, environ, tokens, redis, url, troubles, stack)
         found = [channel for make in _TYPES.values() for channel in make(parts)]
-        seats = ChannelAgents(settings)
+        channel_agents = ChannelAgents(settings)
         for channel in found:
-            seats.answering(name_of(channel))
-        for name in seats.contested():
+            channel_agents.answering(name_of(channel))
+        for name in channel_agents.contested():
             log.warning(
                 "several agents list the channel %s; the first one in the settings has it", name
             )

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from ingest.channels.base import Channel, ChannelMessage, name_of
+from ingest.channels.failure_counts import ChannelFailure, ChannelFailures
 from ingest.channels.receiver import MessageReceiver
-from ingest.channels.troubles import ChannelFailure, ChannelFailures
 from sessions.process.retry import Pauses, retry, unless_refused
 from sessions.process.tasks import ProcessEnd, TaskWatcher
 

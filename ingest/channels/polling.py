@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn, Protocol, cast
 
 from ingest.channels.base import ChannelMessage, Take, Undeliverable, Unreadable
+from ingest.channels.failure_counts import ChannelFailure
 from ingest.channels.lease import PollingLease
-from ingest.channels.troubles import ChannelFailure
 from sessions.errors import InvalidEvent, RedisRefused, Retryable
 from sessions.process.retry import OutageLog, Pauses, retry
 

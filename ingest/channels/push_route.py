@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 
 from ingest.answers import refusals
 from ingest.channels.base import Channel, ChannelMessage, PushedMessages, PushRequest, name_of
+from ingest.channels.failure_counts import ChannelFailure
 from ingest.channels.receiver import AcceptedMessage
-from ingest.channels.troubles import ChannelFailure
 from ingest.routes import IngestRoute, services_of
 from ingest.services import Services
 from routing.answers import Json

@@ -11,7 +11,7 @@ from ingest.channels.presence import Presence
 from ingest.turns.inbound import Inbound
 from ingest.turns.queue import TurnQueue
 from sessions import times, wire
-from sessions.access.seats import ChannelAgents
+from sessions.access.channel_agents import ChannelAgents
 from sessions.errors import RedisRefused
 from sessions.process.settings import Settings
 
@@ -32,13 +32,13 @@ class MessageReceiver:
         self,
         queue: TurnQueue,
         settings: Settings,
-        seats: ChannelAgents,
+        channel_agents: ChannelAgents,
         keys: SessionKeys,
         presence: Presence,
     ) -> None:
         self._queue = queue
         self._settings = settings
-        self._seats = seats
+        self._channel_agents = channel_agents
         self._keys = keys
         self._presence = presence
 
@@ -77,7 +77,7 @@ class MessageReceiver:
             id=incoming.id,
             session=key,
             text=incoming.text,
-            agent=self._seats.answering(name),
+            agent=self._channel_agents.answering(name),
             at=incoming.at,
             channel=name,
             room=room_of(incoming),

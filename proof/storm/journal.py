@@ -32,7 +32,7 @@ class StormMessage:
 
     session: str
     number: int
-    door: Ingress
+    ingress: Ingress
 
     @property
     def name(self) -> str:
@@ -52,7 +52,7 @@ class StormMessage:
     @property
     def key(self) -> str:
         """The session's key."""
-        match self.door:
+        match self.ingress:
             case Ingress.WEBHOOK:
                 return f"webhook_{ALIAS}_{self.session}_{self.session}"
             case Ingress.BOT:
@@ -63,7 +63,7 @@ class StormMessage:
     @property
     def turn(self) -> str:
         """The id of its turn."""
-        match self.door:
+        match self.ingress:
             case Ingress.WEBHOOK:
                 return derived_id("wh", ALIAS, self.name)
             case Ingress.BOT:

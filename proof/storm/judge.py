@@ -144,7 +144,7 @@ def _check_reply(
         yield StormFinding(
             StormFault.TOLD, f"{message.name}: told {told!r}, stored {reply.content!r}"
         )
-    if message.door is not Ingress.SOCKET:
+    if message.ingress is not Ingress.SOCKET:
         yield from _check_delivery(evidence, message, reply)
 
 

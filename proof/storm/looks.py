@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from proof.doors import PREFIX
+from proof.entry_points import PREFIX
 from proof.storm.journal import AGENT
 from sessions.stream.lanes.values import lane_of, session_of
 from sessions.stream.redis import RedisClient

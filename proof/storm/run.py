@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.waiting import Stuck
+from proof.storm.external import ExternalServers
 from proof.storm.faults import Death, freeze, kill, send_redis_away
 from proof.storm.journal import Ingress, Journal, StormMessage
 from proof.storm.judge import Evidence, StormFault, StormFinding, judge
-from proof.storm.outside import ExternalServers
 from proof.storm.report import StormReport
 from proof.storm.senders import (
     Sender,
@@ -68,7 +68,9 @@ class Storm:
 
     async def rage(self) -> None:
         """All of it; returns when every message has its answer."""
-        await asyncio.gather(*(self._send_nine(door) for door in (Ingress.SOCKET, Ingress.WEBHOOK)))
+        await asyncio.gather(
+            *(self._send_nine(ingress) for ingress in (Ingress.SOCKET, Ingress.WEBHOOK))
+        )
         conversations = [self._messages_of(number) for number in range(self.plan.sessions)]
         async with asyncio.TaskGroup() as tasks:
             for messages in conversations:
@@ -85,28 +87,28 @@ class Storm:
         self.messages += found
         return found
 
-    def _line(self, door: Ingress) -> Transport:
-        if door is Ingress.WEBHOOK:
+    def _transport(self, ingress: Ingress) -> Transport:
+        if ingress is Ingress.WEBHOOK:
             return WebhookTransport(self.gates, self.outside, self.journal)
         return SocketTransport(self.system.urls, self.system.token, self.journal)
 
     async def _send(self, messages: Sequence[StormMessage]) -> None:
         first = messages[0]
         chance = random.Random(f"{self.plan.seed}/{first.session}")
-        line = self._line(first.door)
+        transport = self._transport(first.ingress)
         await asyncio.sleep(chance.uniform(0.0, _ARRIVAL))
-        await Sender(line, self.journal, chance, len(REPLICAS)).send_all(messages)
+        await Sender(transport, self.journal, chance, len(REPLICAS)).send_all(messages)
 
     # -- nine at once ------------------------------------------------------------------------
 
-    async def _send_nine(self, door: Ingress) -> None:
+    async def _send_nine(self, ingress: Ingress) -> None:
         """One session gets nine messages at once while its agent thinks: one has no place."""
-        session = "hooknine" if door is Ingress.WEBHOOK else "webnine"
-        line = self._line(door)
-        messages = [StormMessage(session, place, door) for place in range(9)]
+        session = "hooknine" if ingress is Ingress.WEBHOOK else "webnine"
+        transport = self._transport(ingress)
+        messages = [StormMessage(session, place, ingress) for place in range(9)]
         held = self.outside.held[session] = asyncio.Event()
         tasks = {
-            asyncio.create_task(line.deliver(message, message.number % len(REPLICAS))): message
+            asyncio.create_task(transport.deliver(message, message.number % len(REPLICAS))): message
             for message in messages
         }
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -118,7 +120,7 @@ class Storm:
                 self.messages.append(message)
             except SendRefused as refusal:
                 self.refused.append(str(refusal))
-        await line.close()
+        await transport.close()
 
     # -- harm --------------------------------------------------------------------------------
 
@@ -156,11 +158,11 @@ class Storm:
         await asyncio.gather(*(self._again(message, chance.randrange(3)) for message in chosen))
 
     async def _again(self, message: StormMessage, replica: int) -> None:
-        line = self._line(message.door)
+        transport = self._transport(message.ingress)
         self.journal.redelivered += 1
         with suppress(SendRefused):
-            self.journal.note_end(message, await line.deliver(message, replica))
-        await line.close()
+            self.journal.note_end(message, await transport.deliver(message, replica))
+        await transport.close()
 
 
 async def run(plan: Plan) -> StormReport:

@@ -22,8 +22,8 @@ from websockets.exceptions import WebSocketException
 
 from ingest.channels.webhook import sign
 from ingest.failures import INTERRUPTED
+from proof.storm.external import SECRET, ExternalServers
 from proof.storm.journal import ALIAS, Journal, StormMessage
-from proof.storm.outside import SECRET, ExternalServers
 
 # Messages of a session that are on their way at once: by webhook more than a lane takes, by
 # WebSocket as many as a person might have windows open.
@@ -173,7 +173,7 @@ class _Socket:
 
 
 class WebhookTransport:
-    """The platform's door: posts, and waits for the reply to be posted back."""
+    """The platform's way in: posts, and waits for the reply to be posted back."""
 
     at_once = _AT_ONCE_BY_WEBHOOK
 
@@ -261,13 +261,13 @@ class Sender:
     """Sends the messages of one session, as many at once as it may, and some of them twice."""
 
     def __init__(
-        self, line: Transport, journal: Journal, chance: random.Random, replicas: int
+        self, transport: Transport, journal: Journal, chance: random.Random, replicas: int
     ) -> None:
-        self._line = line
+        self._transport = transport
         self._journal = journal
         self._chance = chance
         self._replicas = replicas
-        self._slots = asyncio.Semaphore(line.at_once)
+        self._slots = asyncio.Semaphore(transport.at_once)
 
     async def send_all(self, messages: Sequence[StormMessage]) -> None:
         """Return when every message, and every second try of one, has its answer."""
@@ -278,7 +278,7 @@ class Sender:
                     if self._chance.random() < _AGAIN:
                         tasks.create_task(self._send_again(message))
         finally:
-            await self._line.close()
+            await self._transport.close()
 
     async def _send(self, message: StormMessage) -> None:
         async with self._slots:
@@ -298,7 +298,7 @@ class Sender:
         while True:
             try:
                 replica = self._chance.randrange(self._replicas)
-                return await self._line.deliver(message, replica)
+                return await self._transport.deliver(message, replica)
             except SendRefused as refusal:
                 self._journal.refusals[str(refusal)] += 1
             await asyncio.sleep(self._chance.uniform(*_PAUSE))

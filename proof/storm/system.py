@@ -13,8 +13,8 @@ import httpx
 from harness.services import free_port, module_argv
 from harness.waiting import Stuck, wait_until
 from proof.ground import Ground, workspace_in
+from proof.storm.external import ExternalServers
 from proof.storm.looks import LaneProbe
-from proof.storm.outside import ExternalServers
 from sessions.access.tokens import ensure_admin_token
 from sessions.process.lifeline import LIFELINE_VARIABLE
 from sessions.process.progress import PROGRESS_VARIABLE
@@ -68,7 +68,7 @@ class StormSystem:
             settings["port"] = port.rpartition(":")[2]
         variables = self._ground.variables(self.redis.url, **settings)
         config = f"--config={self._config}"
-        # Pipes to the nursery do not outlive the exec: a replica that is frozen stays frozen.
+        # Pipes to the fork server do not outlive the exec: a replica that is frozen stays frozen.
         words = ("/usr/bin/env", "-u", PROGRESS_VARIABLE, "-u", LIFELINE_VARIABLE)
         argv = (*words, *module_argv(module, config))
         log = self._ground.log_of(name)

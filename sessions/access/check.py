@@ -1,4 +1,4 @@
-"""Who may see and change what. Every door asks this one component before it does anything.
+"""Who may see and change what. Every entry point asks this one component before it does anything.
 
 A session belongs to its owner; one without an owner to the agent that has its channel. What a
 caller may not see does not exist for it. The store decides again when it applies an event (rule 10
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from sessions.access.seats import ChannelAgents
+from sessions.access.channel_agents import ChannelAgents
 from sessions.access.tokens import Principal
 from sessions.errors import AccessRefused
 from sessions.ids import space_in, space_of, stored_id
@@ -25,7 +25,7 @@ class Access:
     """The rules for one settings object."""
 
     def __init__(self, settings: Settings) -> None:
-        self.seats = ChannelAgents(settings)
+        self.channel_agents = ChannelAgents(settings)
         self._agents = settings.agents
 
     # -- sessions ----------------------------------------------------------------------------
@@ -36,7 +36,7 @@ class Access:
 
     def scope_of(self, agent: str) -> Scope:
         """The sessions of an agent; one that is not configured has those that it owns."""
-        return self.seats.scope_of(agent)
+        return self.channel_agents.scope_of(agent)
 
     def sees(self, principal: Principal, session: Session) -> bool:
         """Whether the session exists for this caller."""
@@ -53,7 +53,9 @@ class Access:
         """The agent that a session belongs to; None for one that is nobody's."""
         if session.agent is not None:
             return session.agent
-        return self.seats.agent_of(session.channel) if session.channel is not None else None
+        return (
+            self.channel_agents.agent_of(session.channel) if session.channel is not None else None
+        )
 
     def has(self, agent: str, session: Session) -> bool:
         """Whether the session is the agent's."""
@@ -67,7 +69,7 @@ class Access:
         """
         if session is not None:
             return self.has(agent, session)
-        return self.seats.agent_of_key(key) in (None, agent)
+        return self.channel_agents.agent_of_key(key) in (None, agent)
 
     # -- events ------------------------------------------------------------------------------
 
@@ -101,13 +103,13 @@ class Access:
             raise AccessRefused(f"events of type {event.type} need a token with the scope admin")
         if event.agent not in (None, agent):
             raise AccessRefused(f"agent {event.agent!r} is not this token's agent")
-        if event.channel is not None and not self.seats.may_name(agent, event.channel):
+        if event.channel is not None and not self.channel_agents.may_name(agent, event.channel):
             raise AccessRefused(
                 f"channel {event.channel!r} is not one of this agent's; leave it out, or add it to "
                 f"the channels of [agents.{agent}]"
             )
         creates = event.type in _CREATING
-        if creates and self.seats.agent_of_key(event.session) not in (None, agent):
+        if creates and self.channel_agents.agent_of_key(event.session) not in (None, agent):
             raise AccessRefused(
                 "session keys that begin like this belong to a channel of another agent; choose "
                 "another key",

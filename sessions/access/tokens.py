@@ -1,4 +1,4 @@
-"""Bearer tokens: who may call the HTTP doors, and how far.
+"""Bearer tokens: who may call the HTTP entry points, and how far.
 
 `{workspace}/tokens.json` holds the hashes, never a token; it is written whole and at once, and
 read again when it has changed. Whatever is wrong with it lets nobody in.

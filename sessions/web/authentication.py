@@ -3,8 +3,8 @@
     principal = await authenticate(tokens, request.headers)     # 401, or 403 for another agent
     require(principal, TokenScope.SEND)                         # 403
 
-The same for every door. What knows tokens is a `TokenVerifier`: the file of the workspace or, for
-an ingest process of its own, the api.
+The same for every entry point. What knows tokens is a `TokenVerifier`: the file of the workspace
+or, for an ingest process of its own, the api.
 """
 
 from __future__ import annotations

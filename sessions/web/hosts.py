@@ -1,4 +1,4 @@
-"""Under which names a process may be called: Host and Origin, checked in front of every door."""
+"""Under which names a process may be called: Host and Origin, checked before every entry point."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""One table for every door: which status, code and text an error is answered with.
+"""One table for every entry point: which status, code and text an error is answered with.
 
 The body is `{"error": text, "code": code}` with what else a program can use. A text that could
 hold a path, SQL or an address is replaced by ours; what was replaced goes to the log.
 
-    raise Busy(...)            in a door, or below it
+    raise Busy(...)            in an entry point, or below it
     problem_of(error)          503 `busy`, with Retry-After
 
 docs/http-api.md lists the codes, which programs rely on.
@@ -60,7 +60,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error as a door shows it."""
+    """An error as an entry point shows it."""
 
     status: int
     text: str
@@ -171,7 +171,7 @@ def too_many_requests(wait: float) -> Problem:
 
 
 def problem_of(error: Exception) -> Problem:
-    """How a door shows the error; an unforeseen one is logged and shown as a bare 500."""
+    """How an entry point shows the error; an unforeseen one is logged and shown as a bare 500."""
     match error:
         case Refused():
             return Problem(error.status, str(error), error.code, error.details)

@@ -1,4 +1,4 @@
-"""Why a request is turned down: the errors that only doors raise.
+"""Why a request is turned down: the errors that only entry points raise.
 
     SessionError
     ├── Unauthorized            no token, or one that is nobody's

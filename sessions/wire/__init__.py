@@ -1,8 +1,8 @@
 """The one codec of the stream contract, version 1: stream fields <-> Event.
 
-Every door uses it: the publisher before it sends, the HTTP doors before they publish, the worker
-when it reads. So what one of them accepts, none of the others refuses. The contract itself is
-docs/stream-contract.md.
+Every entry point uses it: the publisher before it sends, the HTTP routes before they publish, the
+worker when it reads. So what one of them accepts, none of the others refuses. The contract itself
+is docs/stream-contract.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The events of stream entries and of text fields: the one validator behind every door."""
+"""The events of stream entries and of text fields: the one validator behind every entry point."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def parse(fields: Mapping[str, str], *, max_content: int = DEFAULT_MAX_CONTENT) 
 
 
 def _events(shape: EntryShape, columns: Sequence[Sequence[bytes]]) -> list[Event]:
-    """The events of UTF-8 fields: the one validator behind every door.
+    """The events of UTF-8 fields: the one validator behind every entry point.
 
     A column has the values that one field has in each of them. Raises InvalidEvent for the first
     field that is wrong in any.

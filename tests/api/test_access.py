@@ -37,8 +37,8 @@ class TestTokens:
     async def test_without_one_every_door_is_closed_before_the_body_is_looked_at(
         self, running_api: RunningApi, body: bytes
     ):
-        doors = [(method, path) for method, path in ROUTE_CALLS if path not in OPEN]
-        for method, path in [*doors, ("GET", "/openapi.json"), ("POST", "/mcp")]:
+        routes = [(method, path) for method, path in ROUTE_CALLS if path not in OPEN]
+        for method, path in [*routes, ("GET", "/openapi.json"), ("POST", "/mcp")]:
             response = await running_api.call(method, path, who=None, content=body)
 
             assert response.status_code == 401, path
@@ -147,12 +147,12 @@ class TestScopes:
         self, running_api: RunningApi, who: str, allowed: set[str]
     ):
         turns = "/api/turns" if who == "serve" else "none"
-        doors = [
+        routes = [
             (method, path)
             for method, path in ROUTE_CALLS
             if path not in (*OPEN, *allowed) and not path.startswith(turns)
         ]
-        for method, path in [*doors, ("GET", "/openapi.json"), ("POST", "/mcp")]:
+        for method, path in [*routes, ("GET", "/openapi.json"), ("POST", "/mcp")]:
             response = await running_api.call(method, path, who=who, json={})
 
             assert (response.status_code, response.json()["code"]) == (403, "forbidden"), path

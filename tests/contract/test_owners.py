@@ -19,7 +19,7 @@ from tests.events import (
 )
 from tests.stores import LeadingBackend
 
-# What a door publishes for an agent's token.
+# What an entry point publishes for an agent's token.
 MINE: Fields = {"agent": "a", "by": "a"}
 THEIRS: Fields = {"agent": "b", "by": "b"}
 

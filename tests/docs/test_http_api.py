@@ -16,7 +16,7 @@ from api.metrics import Metrics
 from api.tools import TOOLS, Tool
 from ingest import rest as ingest_rest
 from ingest.channels import push_route
-from ingest.channels.troubles import ChannelFailures
+from ingest.channels.failure_counts import ChannelFailures
 from ingest.counters import Counters
 from ingest.metrics import IngestMetrics
 from ingest.turns.table import EndedTurns, TurnTable

@@ -143,7 +143,7 @@ async def test_what_a_caller_does_wrong(services: SplitServices, fault: str):
     assert (first.status_code, first.json()["code"]) == (status, code)
 
 
-# What goes wrong behind the doors: its status, its code, and the seconds of Retry-After.
+# What goes wrong behind the entry points: its status, its code, and the seconds of Retry-After.
 FAULTS: Final[tuple[tuple[Exception, int, str, str | None], ...]] = (
     (ShareFull(3), 429, "agent_share_full", "1"),
     (StreamFull("Redis has no room"), 503, "stream_full", "1"),

@@ -1,4 +1,4 @@
-"""Generated answers of a model, taken through the chat's door."""
+"""Generated answers of a model, taken through the chat's entry point."""
 
 from __future__ import annotations
 

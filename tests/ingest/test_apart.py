@@ -1,4 +1,4 @@
-"""Two agents on one installation: at no door of ingest does one reach what is the other's."""
+"""Two agents on one installation: by no entry point of ingest does one reach the other."""
 
 from __future__ import annotations
 

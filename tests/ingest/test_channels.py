@@ -1,4 +1,4 @@
-"""What holds for every channel: refusals that pass, the command line's door, a stop in between."""
+"""What holds for every channel: refusals that pass, the command line, a stop in between."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ingest.channels.base import (
 )
 from ingest.channels.keys import session_key
 from ingest.ids import derived_id
-from sessions.access.seats import ChannelAgents
+from sessions.access.channel_agents import ChannelAgents
 from sessions.access.tokens import TokenScope, create_token, ensure_admin_token
 from sessions.errors import ConfigError
 from sessions.models import Event, EventType
@@ -230,16 +230,16 @@ class TestSeats:
     def test_the_agent_of_a_channel_has_its_name_or_its_type_or_is_the_only_one(
         self, settings: Settings
     ):
-        def seats(**channels: tuple[str, ...]) -> ChannelAgents:
+        def channel_agents(**channels: tuple[str, ...]) -> ChannelAgents:
             agents = {alias: {"channels": listed} for alias, listed in channels.items()}
             return ChannelAgents(
                 Settings.model_validate({**settings.model_dump(), "agents": agents})
             )
 
-        several = seats(anna=("telegram",), bert=("telegram.club",))
+        several = channel_agents(anna=("telegram",), bert=("telegram.club",))
         assert several.answering("telegram.club") == "bert"
         assert several.answering("telegram.home") == "anna"
-        assert seats(main=()).answering("webhook.x") == "main"
+        assert channel_agents(main=()).answering("webhook.x") == "main"
         with pytest.raises(ConfigError, match=r"no agent has webhook\.x"):
             several.answering("webhook.x")
 

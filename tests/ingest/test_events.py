@@ -38,7 +38,7 @@ async def redis(redis_url: str) -> AsyncGenerator[RedisClient]:
 
 
 @asynccontextmanager
-async def door(
+async def ingest_client(
     settings: Settings, *, scope: TokenScope = TokenScope.ADMIN, agent: str | None = None
 ):
     """A client with a token of that scope, on the routes of ingest."""
@@ -54,7 +54,7 @@ async def door(
 
 @pytest.fixture
 async def client(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
-    async with door(settings) as client:
+    async with ingest_client(settings) as client:
         yield client
 
 
@@ -69,7 +69,7 @@ def numbered(count: int, **changes: Any) -> dict[str, Any]:
 
 
 class TestTheShareOfAnAgent:
-    """What an agent published and the worker has not applied, at both doors together."""
+    """What an agent published and the worker has not applied, at both entry points together."""
 
     async def test_beyond_it_the_agent_gets_429_and_the_others_are_served(
         self, settings: Settings, leading: Leading
@@ -255,12 +255,12 @@ class TestAccess:
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
 
     async def test_a_token_that_may_only_read_publishes_nothing(self, settings: Settings):
-        async with door(settings, scope=TokenScope.READ, agent="main") as client:
+        async with ingest_client(settings, scope=TokenScope.READ, agent="main") as client:
             answer = await client.post("/api/events", json=HELLO)
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
     async def test_an_agents_events_are_its_own(self, settings: Settings, redis: RedisClient):
-        async with door(settings, scope=TokenScope.SEND, agent="main") as client:
+        async with ingest_client(settings, scope=TokenScope.SEND, agent="main") as client:
             answer = await client.post("/api/events", json=HELLO)
         assert answer.status_code == 202
         assert (await entries(redis, settings))[0]["agent"] == "main"
@@ -268,7 +268,7 @@ class TestAccess:
     async def test_an_agent_cannot_publish_as_another(self, settings: Settings, redis: RedisClient):
         body = numbered(2)
         body["events"][1]["agent"] = "other"
-        async with door(settings, scope=TokenScope.SEND, agent="main") as client:
+        async with ingest_client(settings, scope=TokenScope.SEND, agent="main") as client:
             answer = await client.post("/api/events", json=body)
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
         assert await entries(redis, settings) == []
@@ -284,14 +284,14 @@ class TestAccess:
         assert [entry["agent"] for entry in await entries(redis, settings)] == ["main"]
 
     async def test_an_agent_does_not_become_another_one_by_a_header(self, settings: Settings):
-        async with door(settings, scope=TokenScope.SEND, agent="main") as client:
+        async with ingest_client(settings, scope=TokenScope.SEND, agent="main") as client:
             headers = {"X-Turnstream-Agent": "other"}
             answer = await client.post("/api/events", json=HELLO, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
     async def test_dead_letters_are_no_agents_business(self, settings: Settings):
         event = {"type": "dead", "target": "1-1-abc", "action": "purge"}
-        async with door(settings, scope=TokenScope.SEND, agent="main") as client:
+        async with ingest_client(settings, scope=TokenScope.SEND, agent="main") as client:
             answer = await client.post("/api/events", json=event)
         assert answer.status_code == 403
 
@@ -314,7 +314,7 @@ class TestUnavailable:
     ):
         monkeypatch.setattr(TurnStream.publish, "__kwdefaults__", {"patience": 0})
         gone = settings.replace(redis_url="redis://:secret@127.0.0.1:1/0")
-        async with door(gone) as client:
+        async with ingest_client(gone) as client:
             answer = await client.post("/api/events", json=HELLO)
         assert (answer.status_code, answer.json()["code"]) == (503, "stream_unavailable")
         assert "127.0.0.1" not in answer.text

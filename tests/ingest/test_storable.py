@@ -1,4 +1,4 @@
-"""What a door accepts can be stored, listed, searched and shown, on every backend."""
+"""What an entry point accepts can be stored, listed, searched and shown, on every backend."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def publish(site: IngestSite, admin: httpx.AsyncClient, event: dict[str, A
 
 
 async def show(admin: httpx.AsyncClient, session: str) -> None:
-    """Ask every door that reads; each must answer."""
+    """Ask every entry point that reads; each must answer."""
     for name, arguments in (("sessions_list", {}), ("sessions_search", {"query": "kettle"})):
         answer = await admin.post(f"/api/tools/{name}", json=arguments)
         assert (answer.status_code, answer.json()["success"]) == (200, True), answer.text

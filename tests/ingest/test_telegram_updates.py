@@ -13,7 +13,7 @@ import pytest
 from fastapi import Response
 
 from harness.waiting import wait_until
-from ingest.channels.troubles import ChannelFailure
+from ingest.channels.failure_counts import ChannelFailure
 from ingest.failures import CLEARED
 from proof.botapi import CHAT, DEEP, TOKEN, BotApi, failed, update
 from sessions.process.settings import Settings

@@ -12,23 +12,23 @@ import pytest
 from ingest.failures import INTERRUPTED
 from proof.evidence import Stored, StoredSession
 from proof.model.expected import VisibleMessage
+from proof.storm.external import ExternalServers
 from proof.storm.faults import Casualty, Death
 from proof.storm.journal import AgentRun, Ingress, Journal, StormMessage
 from proof.storm.judge import Evidence, StormFault, judge
-from proof.storm.outside import ExternalServers
 
 
 class Aftermath:
     """What is left of a storm in one session, as it should be; tests then spoil it."""
 
-    def __init__(self, door: Ingress = Ingress.WEBHOOK) -> None:
-        self.messages = [StormMessage("s1", place, door) for place in range(3)]
+    def __init__(self, ingress: Ingress = Ingress.WEBHOOK) -> None:
+        self.messages = [StormMessage("s1", place, ingress) for place in range(3)]
         self.journal = Journal()
         self.rows: list[VisibleMessage] = []
         for message in self.messages:
             self.journal.runs.append(AgentRun(message.name, len(self.rows) + 1, at=1.0))
             self.journal.ended[message.name] = message.answer
-            if door is not Ingress.SOCKET:
+            if ingress is not Ingress.SOCKET:
                 self.journal.replies[message.turn] = [message.answer]
             turn = message.turn
             self.rows.append(VisibleMessage(turn, "user", message.text, turn))
@@ -44,7 +44,7 @@ class Aftermath:
         message = self.messages[place]
         self.answer(place, INTERRUPTED)
         self.journal.ended[message.name] = INTERRUPTED
-        if message.door is not Ingress.SOCKET:
+        if message.ingress is not Ingress.SOCKET:
             self.journal.replies[message.turn] = [INTERRUPTED]
         casualty = Casualty(self.key, message.turn, True, (), followed=False, closed=11.0)
         self.deaths.append(Death(0.5, "r", [casualty]))

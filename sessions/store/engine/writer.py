@@ -19,7 +19,7 @@ from sessions.store.backend import Following
 from sessions.store.engine.adapter import Settling, StoreAdapter, Tidying, Transaction
 from sessions.store.engine.asking import Deciding
 from sessions.store.engine.changes import Needs
-from sessions.store.engine.decisions import PendingDecisions, drafts_of
+from sessions.store.engine.pending import PendingDecisions, drafts_of
 from sessions.store.engine.removal import Remover
 from sessions.store.engine.workset import ID_RETENTION, Workset
 from sessions.wire import DEFAULT_MAX_CONTENT

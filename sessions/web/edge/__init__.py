@@ -1,4 +1,4 @@
-"""The outer edge of a web process: what is refused before any door sees it.
+"""The outer edge of a web process: what is refused before any entry point sees it.
 
     edge = Edge.of(settings.turnstream, tokens)
     await serve(app, settings.gateway, environ=..., edge=edge)

@@ -18,7 +18,7 @@ from sessions.web.edge.addresses import group_of
 
 log = logging.getLogger(__name__)
 
-# Seconds for which it is believed whose a token is; a revoked one is refused at its door.
+# Seconds for which it is believed whose a token is; a revoked one is refused at its entry point.
 _BELIEVED: Final = 10.0
 # Accounts that are kept; some 200 bytes each. The one that was idle for longest goes first.
 _MOST_ACCOUNTS: Final = 10_000

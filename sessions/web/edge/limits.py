@@ -1,4 +1,4 @@
-"""Limits for each caller, in front of every door: requests at a time, requests a second, chats.
+"""Limits for each caller, before every entry point: requests at a time and a second, chats.
 
 Plain ASGI. Calls within the process are not limited (`sessions.web.asgi.inside`).
 """

@@ -43,7 +43,7 @@ class EdgeCollector(Collector):
 
 
 class MetricsApp:
-    """`GET /metrics` and `GET /healthz` as an app of its own, for a process with no other door.
+    """`GET /metrics` and `GET /healthz` as an app of its own, for a process without other routes.
 
     Callers on this machine need no token, others one of the scope metrics or admin.
     """

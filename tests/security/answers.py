@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import httpx
 
-from tests.doors.cases import Call, Case, Talk
-from tests.doors.sockets import LAST, Socket
-from tests.doors.worlds import World
+from tests.security.cases import Call, Case, Talk
+from tests.security.sockets import LAST, Socket
+from tests.security.worlds import World
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _POSITION: Final = re.compile(r"\b\d+\.\d+-\d+\.(?P<id>[A-Za-z0-9._:@-]*)")

@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
 
 from harness.waiting import wait_until
 from sessions.stream.redis import connect
-from tests.doors.system import Installation, running
+from tests.security.system import Installation, running
 
 CASES: Final = 5000
 CHECKS: Final = [
@@ -143,7 +143,7 @@ def _flat(fields: dict[str, str]) -> list[str]:
     return [part for pair in fields.items() for part in pair]
 
 
-@pytest.mark.doors
+@pytest.mark.security
 @pytest.mark.timeout(600)
 async def test_every_answer_is_as_described(tmp_path: Path, request: pytest.FixtureRequest):
     await letter_to_replay(tmp_path)

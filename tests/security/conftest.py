@@ -14,7 +14,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     kinds, lines = Counter[str](), list[str]()
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
         for name, value in report.user_properties:
-            if name == "doors" and isinstance(value, dict):
+            if name == "security" and isinstance(value, dict):
                 kinds.update(value)
             elif name == "attack":
                 lines.append(str(value))

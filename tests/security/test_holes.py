@@ -13,16 +13,16 @@ import pytest
 
 from api.view import View
 from ingest.gateway.chat import Chat
+from sessions.access.channel_agents import ChannelAgents
 from sessions.access.check import Access
-from sessions.access.seats import ChannelAgents
 from sessions.access.tokens import Principal
 from sessions.models import Event, Position
 from sessions.store.engine import rules
 from sessions.store.engine.rows import SessionRow
 from sessions.stream.lanes import values as lanes
-from tests.doors.differ import Leak, Twins, try_batch
-from tests.doors.races import try_changing_hands, try_during_turns
-from tests.doors.test_apart import within_twins
+from tests.security.differ import Leak, Twins, try_batch
+from tests.security.races import try_changing_hands, try_during_turns
+from tests.security.test_apart import within_twins
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -48,7 +48,7 @@ def everywhere(name: str, value: Any) -> Plant:
 
 
 def published(**changes: Any) -> Plant:
-    """The doors publish events that lack something."""
+    """The entry points publish events that lack something."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
         original = Access.published
@@ -139,7 +139,7 @@ async def search(twins: Twins) -> None:
         await try_batch(twins, f"b{start}", 300, serial)
 
 
-@pytest.mark.doors
+@pytest.mark.security
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("hole", HOLES)
 async def test_a_planted_hole_is_found(

@@ -14,12 +14,12 @@ from urllib.parse import quote
 from harness.waiting import wait_until
 from sessions.ids import new_id
 from sessions.models import Event, EventType
-from tests.doors.answers import answers, plain
-from tests.doors.cases import Call, Case, Talk, make_case
-from tests.doors.differ import Leak, Twins
-from tests.doors.scenes import Pair, Spot, scene
-from tests.doors.sockets import Frame, Socket
-from tests.doors.worlds import HOLD, World
+from tests.security.answers import answers, plain
+from tests.security.cases import Call, Case, Talk, make_case
+from tests.security.differ import Leak, Twins
+from tests.security.scenes import Pair, Spot, scene
+from tests.security.sockets import Frame, Socket
+from tests.security.worlds import HOLD, World
 
 # Sessions in which the owner's turns run at a time.
 RUNNING: Final = 8

@@ -15,10 +15,10 @@ from typing import Any, Final
 import pytest
 
 from sessions.models import Event, EventType
-from tests.doors.answers import answers
-from tests.doors.cases import Aim, Case, Talk, make_case
-from tests.doors.scenes import WORDS, Pair, Spot, make_spot, scene
-from tests.doors.worlds import World, opened_world
+from tests.security.answers import answers
+from tests.security.cases import Aim, Case, Talk, make_case
+from tests.security.scenes import WORDS, Pair, Spot, make_spot, scene
+from tests.security.worlds import World, opened_world
 
 # Keys that are set up together, and cases that aim at each of them.
 SPOTS: Final = 40
@@ -52,8 +52,8 @@ class Tally:
 
     def report(self, node: pytest.Item) -> None:
         """Let the summary of the run add these (see conftest)."""
-        node.user_properties.append(("doors", {**self.kinds, "all": self.cases}))
-        node.user_properties.append(("doors", {"chats": self.chats, "races": self.races}))
+        node.user_properties.append(("security", {**self.kinds, "all": self.cases}))
+        node.user_properties.append(("security", {"chats": self.chats, "races": self.races}))
 
 
 @dataclass

@@ -23,10 +23,10 @@ from sessions.access.tokens import TokenFile, TokenScope, create_token, ensure_a
 from sessions.models import Event
 from sessions.process.settings import OwnSettings, Settings
 from sessions.stream.lanes.values import lane_of
-from tests.doors.sockets import Socket
 from tests.ingest.replicas import ScriptedAgent
 from tests.ingest.stand_ins import put_agent
 from tests.leading import Leading, opened_stream
+from tests.security.sockets import Socket
 
 AGENTS: Final = ("anna", "bert", "carl")
 SECRET: Final = "a secret of thirty-two characters"
@@ -48,7 +48,7 @@ _WIDE: Final = {
 def settings_of(workspace: Path, redis_url: str) -> Settings:
     """Three agents, each with a webhook of its own; carl may send to bert."""
     own = {"workspace": str(workspace), "redis_url": redis_url}
-    own["prefix"] = f"doors-{uuid.uuid4().hex[:12]}:"
+    own["prefix"] = f"security-{uuid.uuid4().hex[:12]}:"
     wide = {name: most for name, most in _WIDE.items() if name in OwnSettings.model_fields}
     agents = {name: {"channels": [f"webhook.{name}"]} for name in AGENTS}
     agents["carl"]["may_send_to"] = ["bert"]

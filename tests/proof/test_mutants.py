@@ -20,7 +20,7 @@ from proof.checker import Fault, check
 from proof.evidence import Leftovers, read_store
 from proof.history import Operation, OperationStatus, Step, Told
 from proof.job import Job, Kind
-from proof.plants import MUTANTS
+from proof.mutants import MUTANTS
 from proof.summary import Finished
 from proof.volatile import order_power_cut, power_on, watch
 from sessions import wire
@@ -39,13 +39,13 @@ TALK: Final = tuple(events.user(f"u{number}") for number in range(50))
 
 
 @contextmanager
-def put_in(name: str | None) -> Iterator[None]:
+def activated(name: str | None) -> Iterator[None]:
     """The planted bug within the block; no name plants nothing."""
     modules = [module for key, module in sys.modules.items() if key.startswith(("sess", "work"))]
     before = [(module, dict(vars(module))) for module in modules]
     try:
         if name is not None:
-            MUTANTS[name].put_in()
+            MUTANTS[name].activate()
         yield
     finally:
         for module, names in before:
@@ -208,7 +208,7 @@ async def play(name: str, folder: Path, settings: Settings, *, planted: bool) ->
     """What the checker finds after the scene of that bug."""
     place, url = MutantStore(folder, MUTANTS[name].backend), settings.redis_url
     assert url is not None
-    with put_in(name if planted else None):
+    with activated(name if planted else None):
         async with aclosing(connect(url)) as redis:
             prefix = settings.turnstream.prefix
             await SCENES[name](place, worker.app.TurnStream(redis, url=url, prefix=prefix))
@@ -235,9 +235,9 @@ async def test_the_same_without_the_bug_breaks_no_promise(
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", MUTANTS)
 async def test_a_run_finds_a_planted_bug_as_what_it_is(name: str, tmp_path: Path) -> None:
-    plant = MUTANTS[name]
+    mutant = MUTANTS[name]
     job = Job(
-        Kind.PLANTED, plant.backend, "plants", str(tmp_path / "run"), plant.seconds, what=name
+        Kind.PLANTED, mutant.backend, "plants", str(tmp_path / "run"), mutant.seconds, what=name
     )
     finished = Finished(job, await job.run_apart())
     assert finished.caught, finished.line()

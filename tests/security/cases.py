@@ -1,4 +1,4 @@
-"""What one agent's programs may send to the doors, as generated: requests and chats, as plain data.
+"""What one agent's programs may send, as generated: requests and chats, as plain data.
 
 A case aims at a key, at ids and at words of another agent; now and then at the caller's own, so
 that what is compared is not only refusals.
@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 
 from sessions.ids import space_of
 from sessions.models import EventType
-from tests.doors.scenes import WORDS, Spot
+from tests.security.scenes import WORDS, Spot
 
 MCP: Final = {"accept": "application/json, text/event-stream"}
 

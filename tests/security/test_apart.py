@@ -1,4 +1,4 @@
-"""No answer, at any door, shows one agent what another one has, and nothing of it changes."""
+"""No answer, at any entry point, shows one agent what another has, and nothing of it changes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Final
 import pytest
 
 from sessions.models import Event, EventType
-from tests.doors.cases import Call
-from tests.doors.differ import ROLES, Leak, Tally, Twins, opened_twins, try_batch
-from tests.doors.races import try_changing_hands, try_during_turns
+from tests.security.cases import Call
+from tests.security.differ import ROLES, Leak, Tally, Twins, opened_twins, try_batch
+from tests.security.races import try_changing_hands, try_during_turns
 
 Roles = tuple[str, str]
 
 # Cases upon one set of keys.
 BATCH: Final = 480
-# `make test` tries the quick numbers with each pair of agents, `make test-doors` the others in
+# `make test` tries the quick numbers with each pair of agents, `make test-security` the others in
 # each of so many rounds.
 QUICK: Final = 500
 WHOLE: Final = 2000
@@ -85,7 +85,7 @@ async def test_answers_do_not_depend_on_what_another_agent_has(
     assert tally.cases >= QUICK
 
 
-@pytest.mark.doors
+@pytest.mark.security
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("turn", range(ROUNDS))
 @pytest.mark.parametrize("roles", ROLES, ids="-".join)

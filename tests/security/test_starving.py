@@ -15,9 +15,9 @@ import pytest
 
 from harness.services import free_port
 from harness.waiting import wait_until
-from tests.doors.attacks import ATTACKS
-from tests.doors.neighbour import Neighbour, Timed
-from tests.doors.system import Installation, running
+from tests.security.attacks import ATTACKS
+from tests.security.neighbour import Neighbour, Timed
+from tests.security.system import Installation, running
 
 # Writes with a read right after each, under one attack: with ten attacks 10,000 reads.
 PAIRS: Final = 1000
@@ -31,7 +31,7 @@ async def attacked(
     name: str, system: Installation, model_port: int
 ) -> AsyncIterator[dict[str, int]]:
     """The attack goes on within the block; afterwards, what the attacker was answered."""
-    argv = ["-m", "tests.doors.attacks", name, system.url, system.tokens["mallory"]]
+    argv = ["-m", "tests.security.attacks", name, system.url, system.tokens["mallory"]]
     found: dict[str, int] = {}
     attacker = await asyncio.create_subprocess_exec(
         sys.executable, *argv, str(model_port), stdout=PIPE, stderr=DEVNULL
@@ -45,7 +45,7 @@ async def attacked(
         found |= json.loads(out or b"{}")
 
 
-@pytest.mark.doors
+@pytest.mark.security
 @pytest.mark.alone
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ATTACKS)

@@ -1,6 +1,6 @@
 """What one caller can do to starve the others, each as a program that goes on until it is ended.
 
-    python -m tests.doors.attacks NAME URL TOKEN MODEL_PORT
+    python -m tests.security.attacks NAME URL TOKEN MODEL_PORT
 
 At its end it prints, as JSON, how often it was answered how.
 """

@@ -15,7 +15,7 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from tests.doors.cases import MCP
+from tests.security.cases import MCP
 
 # A write of a text into a session and the read after it: whether it was written, and the answer.
 Way = Callable[[str, str], Awaitable[tuple[bool, httpx.Response]]]

@@ -1,4 +1,4 @@
-"""`python -m proof.nursery FD`: the small parent of all processes of a run.
+"""`python -m proof.fork_server FD`: the small parent of all processes of a run.
 
 It imports what they need once and forks them, so that a killed worker is back in 20 ms instead of
 half a second: a run of minutes then holds a thousand faults. A child that ends is started again at
@@ -208,7 +208,7 @@ class ForkServer:
 
 
 def _die_with_parent() -> None:
-    """A nursery that is killed leaves nobody behind (Linux)."""
+    """A fork server that is killed leaves nobody behind (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

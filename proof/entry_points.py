@@ -55,7 +55,7 @@ class ClientEntryPoint:
     @classmethod
     @asynccontextmanager
     async def opened(cls, url: str) -> AsyncGenerator[EntryPoint]:
-        """The door, with its own connections."""
+        """The entry point, with its own connections."""
         async with aclosing(connect(url)) as redis:
             yield cls(TurnStream(redis, url=url, prefix=PREFIX))
 
@@ -87,7 +87,7 @@ class XaddEntryPoint:
     @classmethod
     @asynccontextmanager
     async def opened(cls, url: str) -> AsyncGenerator[EntryPoint]:
-        """The door, with its own connections."""
+        """The entry point, with its own connections."""
         async with aclosing(connect(url)) as redis:
             yield cls(redis)
 
@@ -117,7 +117,7 @@ class HttpEntryPoint:
     @classmethod
     @asynccontextmanager
     async def opened(cls, url: str, token: str) -> AsyncGenerator[EntryPoint]:
-        """The door, with its own connections."""
+        """The entry point, with its own connections."""
         headers = {"Authorization": f"Bearer {token}"}
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=15.0) as client:
             yield cls(client)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from proof.checker import Fault
+from proof.mutants import files, store, stream
 from proof.nemesis import POWER_CUTS, Schedule
-from proof.plants import files, store, stream
 from proof.proxy import ProxyFault
 
 # Some of these bugs leave a worker that cannot start any more.
@@ -30,7 +30,7 @@ class Mutant:
     """A bug: what it does, where, what the checker must find, and what brings that to light."""
 
     about: str
-    put_in: Callable[[], None]
+    activate: Callable[[], None]
     fault: Fault
     schedule: Schedule = _KILLS
     backend: str = "sqlite"

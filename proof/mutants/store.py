@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sessions.models import Entry, Event, Poison, Reason, StreamCursor
 from sessions.store.backend import Following
-from sessions.store.engine import decider, decisions, writer
+from sessions.store.engine import decider, pending, writer
 from sessions.store.engine.asking import Deciding
 from sessions.store.engine.changes import Gone
 from sessions.store.engine.decider import Decider
@@ -31,7 +31,7 @@ class _ByPlace(Decider):
 
 def dedupe_by_place() -> None:
     """What lies behind the cursor is new, whatever its event id says."""
-    decisions.Decider = _ByPlace
+    pending.Decider = _ByPlace
 
 
 class _ByContent(SqliteTransaction):
@@ -67,7 +67,7 @@ class _Ignoring(Decider):
 
 def or_ignore() -> None:
     """INSERT OR IGNORE: whatever violates a constraint counts as a duplicate."""
-    decisions.Decider = _Ignoring
+    pending.Decider = _Ignoring
     for name in ("_INSERT_EVENTS", "_INSERT_MESSAGES"):
         form = getattr(drafting, name)
         ignoring = replace(form, head=form.head.replace("INSERT", "INSERT OR IGNORE"))
