@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -77,8 +78,17 @@ def wrong(root: Path) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("backend", ["sqlite", "jsonl"])
-@pytest.mark.parametrize("mask", UMASKS, ids=oct)
+@pytest.mark.parametrize(
+    ("mask", "backend"),
+    # Each mask and each store; every pair of them in make endure.
+    [
+        *zip(UMASKS, cycle(["sqlite", "jsonl"]), strict=False),
+        *(
+            pytest.param(mask, backend, marks=pytest.mark.endurance)
+            for mask, backend in zip(UMASKS, cycle(["jsonl", "sqlite"]), strict=False)
+        ),
+    ],
+)
 def test_all_that_up_makes_is_for_this_user_alone(tmp_path: Path, mask: int, backend: str):
     workspace = tmp_path / "workspace"
     with umask(mask), UpWithCommands.running(workspace, TURNSTREAM_SESSION_BACKEND=backend) as up:

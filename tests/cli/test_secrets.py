@@ -46,9 +46,21 @@ def test_a_command_prints_nothing_of_a_password(
     assert "Redis" in found.out + found.err
 
 
-@pytest.mark.parametrize("url", [URLS[0], URLS[3], URLS[8]])
+SERVICES = (("worker",), ("api", "--port", "0"), ("ingest", "--port", "0"))
+FORMS = (URLS[0], URLS[3], URLS[8])
+
+
 @pytest.mark.parametrize(
-    "command", [("worker",), ("api", "--port", "0"), ("ingest", "--port", "0")], ids=" ".join
+    ("command", "url"),
+    # Each service and each form; every pair of them in make endure.
+    [
+        *zip(SERVICES, FORMS, strict=True),
+        *(
+            pytest.param(*pair, marks=pytest.mark.endurance)
+            for pair in product(SERVICES, FORMS)
+            if SERVICES.index(pair[0]) != FORMS.index(pair[1])
+        ),
+    ],
 )
 def test_a_service_prints_nothing_of_a_password(
     workspace: Path, command: tuple[str, ...], url: str

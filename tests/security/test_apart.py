@@ -23,7 +23,7 @@ Roles = tuple[str, str]
 BATCH: Final = 480
 # `make test` tries the quick numbers with each pair of agents, `make test-security` the others in
 # each of so many rounds.
-QUICK: Final = 500
+QUICK: Final = 200
 WHOLE: Final = 2000
 ROUNDS: Final = 4
 

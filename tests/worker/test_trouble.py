@@ -29,6 +29,7 @@ async def test_turns_go_on_after_redis_was_killed_and_started_again(
     assert await worker.stop() == 0
 
 
+@pytest.mark.timeout(300)
 async def test_a_full_redis_refuses_publishers_and_the_worker_drains_and_makes_room(
     system: SystemUnderTest,
 ) -> None:
@@ -38,8 +39,8 @@ async def test_a_full_redis_refuses_publishers_and_the_worker_drains_and_makes_r
         await _fill(system)
     worker.thaw()
     accepted = await system.redis_says("XLEN", "turnstream:turns")
-    await wait_until(lambda: _resolved(system, accepted), within=60)
-    await wait_until(lambda: _accepts(system, "again"), within=60)
+    await wait_until(lambda: _resolved(system, accepted), within=120)
+    await wait_until(lambda: _accepts(system, "again"), within=120)
     assert (await system.outcome("again")).outcome is OutcomeKind.APPLIED
     assert worker.peak_mb() < 150
     assert await worker.stop() == 0
