@@ -70,7 +70,7 @@ class Handover(BaseModel):
 @router.get("/api/owners", responses=ok(OwnersBody))
 async def list_owners(api: Here, caller: Administrator) -> Json:
     """Who owns how many sessions, most sessions first; null has those without an owner."""
-    await api.service.look(caller)
+    await api.service.view_for(caller)
     owners = await api.service.backend.owners()
     return Json({"owners": [{"agent": agent, "sessions": count} for agent, count in owners]})
 

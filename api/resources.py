@@ -147,7 +147,7 @@ async def list_sessions(request: Request) -> Json:
     where = SessionFilter(
         channel=_CHANNEL.of(request), state=_STATE.of(request), since=_time(_SINCE.of(request))
     )
-    view = await service.look(caller)
+    view = await service.view_for(caller)
     if query is None:
         page = await view.sessions(agent=agent, where=where, limit=limit, cursor=cursor)
     else:
@@ -163,7 +163,7 @@ async def list_running(
     api: Here, caller: Reader, limit: Limit = _ALL, cursor: Cursor = None
 ) -> Json:
     """The gateway's sessions in which a turn is running."""
-    view = await api.service.look(caller)
+    view = await api.service.view_for(caller)
     page = await view.sessions(where=_RUNNING, limit=limit, cursor=cursor)
     rows = [running_row(session) for session in page.items]
     return Json({"sessions": rows, "next_cursor": page.next_cursor})
@@ -178,7 +178,7 @@ async def read_messages(request: Request) -> Json:
     """The newest messages, oldest first; an unknown session has none."""
     caller, session_id = called(request, TokenScope.READ), id_in_path(request, "messages")
     limit, cursor = _LIMIT.of(request), _CURSOR.of(request)
-    view = await api_of(request).service.look(caller)
+    view = await api_of(request).service.view_for(caller)
     session = await view.find(session_id)
     page = await view.history(session, limit=limit, cursor=cursor)
     return Json(
@@ -260,7 +260,7 @@ async def read_state(request: Request) -> Json:
 @router.post("/{session_id:path}/abort", responses={**ok(AbortedBody), **errors(400, 404)})
 async def abort_turn(session_id: SessionIdOfAbort, api: Here, caller: Sender) -> Json:
     """Stop the turn that is running in the session; there need not be one, nor a session."""
-    view = await api.service.look(caller)
+    view = await api.service.view_for(caller)
     session = await view.find(session_id)
     running = session is not None and session.state == "running"
     aborted = running and session is not None and await api.service.abort(session)
@@ -274,12 +274,12 @@ async def _tell(service: Service, session: Session, content: str) -> None:
         return
     # A client that misses it reads it in the history, also if Redis permits no notices.
     with contextlib.suppress(Retryable, RedisRefused):
-        await service.notices.tell(Notice(session.key, agent, "assistant", content, times.now()))
+        await service.notices.publish(Notice(session.key, agent, "assistant", content, times.now()))
 
 
 async def existing(service: Service, caller: Caller, session_id: str) -> Session:
     """The session of an id in a path; raises NotFound."""
-    view = await service.look(caller)
+    view = await service.view_for(caller)
     session = await view.find(session_id)
     if session is None:
         raise NotFound("Session not found")

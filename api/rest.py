@@ -128,7 +128,7 @@ async def list_dead_letters(
     api: Here, caller: Administrator, limit: Limit = 50, cursor: Cursor = None
 ) -> Json:
     """Events that could not be applied, newest first."""
-    view = await api.service.look(caller)
+    view = await api.service.view_for(caller)
     page = await view.dead_letters(limit=limit, cursor=cursor)
     rows = [letter_row(letter) for letter in page.items]
     return Json({"dead_letters": rows, "next_cursor": page.next_cursor})
@@ -137,7 +137,7 @@ async def list_dead_letters(
 @router.get("/api/dead-letters/{letter_id}", responses={**ok(WholeLetterBody), **errors(404)})
 async def read_dead_letter(letter_id: str, api: Here, caller: Administrator) -> Json:
     """One dead letter with its payload."""
-    view = await api.service.look(caller)
+    view = await api.service.view_for(caller)
     letter = await view.dead_letter(letter_id)
     if letter is None:
         raise NotFound("there is no such dead letter")
@@ -157,7 +157,7 @@ async def purge_dead_letter(letter_id: str, api: Here, caller: Administrator) ->
 
 
 async def _act_on_letter(service: Service, caller: Caller, letter_id: str, action: str) -> Json:
-    view = await service.look(caller)
+    view = await service.view_for(caller)
     letter = await view.dead_letter(letter_id)
     if letter is None:
         raise NotFound("there is no such dead letter")

@@ -52,7 +52,7 @@ class Searches:
         )
 
     @asynccontextmanager
-    async def turn(self, principal: Principal) -> AsyncGenerator[Callable[[], float]]:
+    async def slot(self, principal: Principal) -> AsyncGenerator[Callable[[], float]]:
         """Search inside; gives a function that tells how many seconds are left for it.
 
         It raises SearchInterrupted when none are. TooManySearches comes instead of a turn if that

@@ -53,7 +53,7 @@ class NoAborter:
 class NoticeSender(Protocol):
     """Tells the pages that are open on a session what was added to it."""
 
-    async def tell(self, notice: Notice) -> None:
+    async def publish(self, notice: Notice) -> None:
         """Tell the clients that look now; raises Retryable if that is not possible."""
         ...
 
@@ -149,7 +149,7 @@ class Service:
         """Stop the turn that runs in a session; False where none runs. Raises LaneTimeout."""
         return await self.aborter.abort(session.key, self.access.agent_of(session))
 
-    async def look(self, caller: Caller) -> View:
+    async def view_for(self, caller: Caller) -> View:
         """The store as the caller may see it, once it is as fresh as the caller wants.
 
         Raises what `Freshness.latest` and `Freshness.reached` raise, and TooManyWaiting.
@@ -203,9 +203,9 @@ class Service:
         """The outcome of an event that the caller may know, None while it has none.
 
         With `entry` it is what became of the entry at that position: also None if that is one of
-        another id. Raises PositionLost if it cannot be told any more, and what `look` raises.
+        another id. Raises PositionLost if it cannot be told any more, and what `view_for` raises.
         """
-        view = await self.look(caller)
+        view = await self.view_for(caller)
         if entry is None:
             return await view.outcome(event_id, by=by)
         ours = entry.event_id in self.access.outcome_ids(caller.principal, event_id, by)

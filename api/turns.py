@@ -68,7 +68,7 @@ async def read_history(request: Request, api: Here, caller: Server) -> Json:
     If not, because the key is another agent's, nothing of the session is told.
     """
     asked = TurnSession.model_validate(await read_json(request))
-    view = await api.service.look(caller)
+    view = await api.service.view_for(caller)
     session = await api.service.backend.session(asked.session)
     available = api.service.access.available(asked.agent, asked.session, session)
     shown = session if available else None
@@ -90,7 +90,7 @@ async def read_outcome(event_id: str, api: Here, caller: Server) -> Json:
     """The outcome of an event that no agent's token published, such as a turn's own."""
     outcome = None
     if wire.is_id(event_id):
-        outcome = await (await api.service.look(caller)).outcome(event_id)
+        outcome = await (await api.service.view_for(caller)).outcome(event_id)
     if outcome is None:
         raise NotFound("no event with this id has been applied")
     return Json(outcome_body(outcome))
@@ -107,6 +107,6 @@ async def read_former_key(request: Request, api: Here, caller: Server) -> Json:
     `keep` is false if there is none.
     """
     asked = KeyQuestion.model_validate(await read_json(request))
-    await api.service.look(caller)
+    await api.service.view_for(caller)
     routing = await api.service.backend.routing_of(asked.former)
     return Json({"keep": routing is not None and asked.is_of(routing)})

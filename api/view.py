@@ -101,7 +101,7 @@ class View:
         """
         self._searches.check(query)
         scope = self._access.scope(self._principal)
-        async with self._searches.turn(self._principal) as left:
+        async with self._searches.slot(self._principal) as left:
             pages, more = await _bounded(
                 lambda count, at: self._backend.search(
                     query, scope=scope, key=key, limit=count, cursor=at, seconds=left()

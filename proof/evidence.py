@@ -118,8 +118,8 @@ def _read_files(store: sqlite3.Connection, folder: Path, stored: Stored) -> None
             stored.damage.append(f"{path.name} has other messages than its index")
         session.rows = found
     known = {f"{name}.jsonl" for name in names.values()}
-    strangers = {path.name for path in folder.glob("*.jsonl")} - known
-    stored.damage += [f"{name} belongs to no session" for name in sorted(strangers)]
+    foreign = {path.name for path in folder.glob("*.jsonl")} - known
+    stored.damage += [f"{name} belongs to no session" for name in sorted(foreign)]
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -28,7 +28,7 @@ from worker.leadership import holder_name, lock_of
 from worker.metrics import metrics_served
 from worker.opening import entered
 from worker.patience import Patience
-from worker.standby import Hearing, Standby
+from worker.standby import RedisReachability, Standby
 from worker.status import WorkerStatus
 from worker.upkeep import Upkeep
 from worker.watch import StreamWatch
@@ -101,7 +101,7 @@ def _consumer(
     status = WorkerStatus(stream, holder=holder_name())
     patience = Patience(status, stopping)
     lock = lock_of(local_store(settings.workspace, backend.name))
-    hearing = Hearing(stream, patience.trouble)
+    hearing = RedisReachability(stream, patience.trouble)
     claim = Claim(backend, stream, place=str(settings.workspace), adopt=adopt)
     upkeep = Upkeep(backend, stream, ttl_hours=settings.channels.session_ttl_hours)
     batches = Batches(backend, stream, upkeep)

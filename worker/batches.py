@@ -62,7 +62,7 @@ class Batches:
         self.cursor = await self._backend.apply(batch, following=following)
         self.applied_entries += len(batch)
         if any(map(_erases, batch)):
-            self._upkeep.ask(Chore.TIDY)
+            self._upkeep.request(Chore.TIDY)
         return self.cursor
 
 

@@ -37,7 +37,7 @@ class Claim:
             adopt=self._adopt,
         )
 
-    async def settle(self, epoch: int, *, registered: int) -> None:
+    async def announce_epoch(self, epoch: int, *, registered: int) -> None:
         """Tell publishers and readers the epoch, where Redis has another one `registered`.
 
         A Redis that takes no writes now may delay it, but what can be read is applied all the same.

@@ -81,14 +81,14 @@ class Consumer:
         """End after the batch in hand."""
         self._stopping.set()
 
-    def ask(self, chore: Chore) -> None:
+    def request(self, chore: Chore) -> None:
         """Have a chore done between two batches; a standby forgets it."""
         if self._leading:
-            self._upkeep.ask(chore)
+            self._upkeep.request(chore)
 
     async def run(self) -> None:
         """Stand by, lead, and stand by again after the lead was lost, until stopped."""
-        await self._patience.do(self._claim.check)
+        await self._patience.run_until_done(self._claim.check)
         fenced = False
         while not self._stopping.is_set():
             lease = await self._standby.wait(self._stopping, fenced=fenced)

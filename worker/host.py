@@ -144,12 +144,12 @@ def _consumer(ctx: dict[Any, Any]) -> Consumer:
 
 
 async def _trim(ctx: dict[Any, Any]) -> None:
-    _consumer(ctx).ask(Chore.TRIM)
+    _consumer(ctx).request(Chore.TRIM)
 
 
 async def _retention(ctx: dict[Any, Any]) -> None:
-    _consumer(ctx).ask(Chore.RETENTION)
+    _consumer(ctx).request(Chore.RETENTION)
 
 
 async def _tidy(ctx: dict[Any, Any]) -> None:
-    _consumer(ctx).ask(Chore.TIDY)
+    _consumer(ctx).request(Chore.TIDY)

@@ -55,7 +55,7 @@ class Leader:
                     # It has failed. Unseen, agents would be refused once their share is full.
                     announcement.result()
                 try:
-                    await self._patience.do(self._step, check=self._check_hearing)
+                    await self._patience.run_until_done(self._step, check=self._check_hearing)
                 except _Deaf as error:
                     log.warning("the lead is given up: %s", error)
                     return
@@ -63,7 +63,7 @@ class Leader:
     async def _step(self) -> None:
         """One round: look after the stream if it is time, then do a chore, then a batch."""
         # A worker that took the lead from one that hangs gets the lock only when that one goes.
-        self._lock.take()
+        self._lock.try_acquire()
         cursor = await self._checked()
         self._progress.ready()
         if self._upkeep.waiting:

@@ -30,7 +30,7 @@ def lock_of(store: LocalStore | None) -> LeaderLock:
 
 
 class _NoLock:
-    def take(self) -> bool:
+    def try_acquire(self) -> bool:
         return False
 
     def close(self) -> None:

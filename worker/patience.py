@@ -43,7 +43,7 @@ class Patience:
         self._status = status
         self._stopping = stopping
 
-    async def do(
+    async def run_until_done(
         self,
         step: Callable[[], Awaitable[None]],
         *,
@@ -78,7 +78,7 @@ class Patience:
         except Retryable as error:
             self.trouble.text = str(error)
             if outage.failed(error) and isinstance(error, StoreUnavailable):
-                await self._status.show(trouble=str(error))
+                await self._status.announce(trouble=str(error))
             raise
         finally:
             self.tries += 1
@@ -87,4 +87,4 @@ class Patience:
         if self.trouble.text is not None:
             log.info("going on after %.1f s", asyncio.get_running_loop().time() - began)
             self.trouble.text = None
-            await self._status.show(trouble="")
+            await self._status.announce(trouble="")

@@ -31,11 +31,11 @@ async def recognise(backend: SessionBackend, read: Read) -> int:
         return 0
     proof = _Proof()
     async for batch in _batches(backend, read):
-        proof.take(batch, await backend.shown(batch))
+        proof.add_batch(batch, await backend.shown(batch))
     for key in proof.in_question:
         session = await backend.session(key)
         if session is not None and session.message_count == 0:
-            proof.settle(key)
+            proof.begin_early(key)
     count, end = 0, max(proof.places.values(), default=STREAM_START)
     if end > STREAM_START:
         async for batch in _batches(backend, read):
@@ -70,7 +70,7 @@ class _Proof:
     # The last delete of each session that stands before all that could make the session.
     _early: dict[str, StreamId] = field(default_factory=dict[str, StreamId])
 
-    def take(self, batch: list[Entry], shown: Mapping[str, str]) -> None:
+    def add_batch(self, batch: list[Entry], shown: Mapping[str, str]) -> None:
         """Take in the next entries, and which of them made messages that are there."""
         for entry in batch:
             event, place = entry.body, entry.raw.stream_id
@@ -94,7 +94,7 @@ class _Proof:
         """Sessions without proof, of which the stream has a delete and later their beginning."""
         return (self._early.keys() & self._begun) - self.places.keys()
 
-    def settle(self, key: str) -> None:
+    def begin_early(self, key: str) -> None:
         """Take such a session as begun after that delete: it is there, and has no message."""
         self.places[key] = self._early[key]
 

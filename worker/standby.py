@@ -48,7 +48,7 @@ class LeaseWatch:
         self._lease: Lease | None = None
         self._since = 0.0
 
-    def look(self, lease: Lease) -> None:
+    def observe(self, lease: Lease) -> None:
         """Take one look at the lease as it is now."""
         if lease != self._lease:
             self._lease = lease
@@ -69,7 +69,7 @@ class LeaseWatch:
         return time.monotonic() - self._since
 
 
-class Hearing:
+class RedisReachability:
     """Whether Redis answers this worker: one that cannot read the stream must not lead."""
 
     def __init__(self, stream: TurnStream, trouble: BlockedReason) -> None:
@@ -97,7 +97,7 @@ class Standby:
         self,
         backend: SessionBackend,
         lock: LeaderLock,
-        hearing: Hearing,
+        hearing: RedisReachability,
         status: WorkerStatus,
         *,
         holder: str,
@@ -121,9 +121,9 @@ class Standby:
         pause = cut_short_by(stopping)
         self._shown.reset()
         while not stopping.is_set():
-            lease = await self._look()
+            lease = await self._read_lease()
             if lease is not None:
-                watch.look(lease)
+                watch.observe(lease)
                 taken = await self._take(lease, watch)
                 if taken is not None:
                     return taken
@@ -134,7 +134,7 @@ class Standby:
             await pause(_LOOK)
         return None
 
-    async def _look(self) -> Lease | None:
+    async def _read_lease(self) -> Lease | None:
         """The lease as it is now; None where the store cannot be read, which is said once."""
         try:
             lease = await self._backend.lease()
@@ -151,14 +151,14 @@ class Standby:
 
     async def _take(self, lease: Lease, watch: LeaseWatch) -> Lease | None:
         """Take the lead if it is our turn, and Redis answers us; None where it is not, or fails."""
-        if not watch.is_free and not (watch.trusts_lock and self._lock.take()):
+        if not watch.is_free and not (watch.trusts_lock and self._lock.try_acquire()):
             return None
         taken = await self._acquire(lease) if await self._hearing.hears() else None
         if taken is None:
             # Kept, it would tell us that the next leader has died.
             self._lock.close()
         else:
-            self._lock.take()
+            self._lock.try_acquire()
         return taken
 
     async def _acquire(self, seen: Lease) -> Lease | None:

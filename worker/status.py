@@ -19,7 +19,7 @@ class WorkerStatus:
         self._stream = stream
         self._holder = holder
 
-    async def show(self, **facts: str | int) -> None:
+    async def announce(self, **facts: str | int) -> None:
         """Show facts about the leader under these names; a later one replaces its former one."""
         try:
             await self._stream.announce(**facts)

@@ -46,7 +46,7 @@ class Upkeep:
         self._ttl = ttl_hours * times.HOUR
         self._asked: set[Chore] = set()
 
-    def ask(self, chore: Chore) -> None:
+    def request(self, chore: Chore) -> None:
         """Remember a chore; asking twice is asking once."""
         self._asked.add(chore)
 

@@ -47,7 +47,7 @@ class StreamWatch:
             cursor = await self._begin_epoch(cursor, facts, reason)
         elif facts.added is not None and facts.added != cursor.added:
             await self._backend.renew(added=facts.added)
-        await self._claim.settle(cursor.epoch, registered=facts.epoch)
+        await self._claim.announce_epoch(cursor.epoch, registered=facts.epoch)
         await self._report_gaps(cursor, facts)
         return cursor
 
@@ -66,7 +66,7 @@ class StreamWatch:
         log.log(level, "stream epoch %d begins: %s", fresh.epoch, reason)
         self._missing = 0
         if cursor.epoch != 0:
-            await self._status.show(regressed=f"{times.render(times.now())} {reason}")
+            await self._status.announce(regressed=f"{times.render(times.now())} {reason}")
         return fresh
 
     async def _report_gaps(self, cursor: StreamCursor, facts: StreamFacts) -> None:
@@ -80,4 +80,4 @@ class StreamWatch:
             )
         self._missing = max(self._missing, missing)
         if facts.store.get("vanished", "0") != str(self._missing):
-            await self._status.show(vanished=self._missing)
+            await self._status.announce(vanished=self._missing)

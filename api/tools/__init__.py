@@ -59,7 +59,7 @@ class Tool(Generic[A]):
         """Answer these arguments, as they came in.
 
         Raises AccessRefused where the caller's scope is too small, what `read_arguments` raises for
-        arguments that do not fit, and what `Service.look` and `Service.change` raise.
+        arguments that do not fit, and what `Service.view_for` and `Service.change` raise.
         """
         caller.require(self.scope)
         wanted = read_arguments(self.arguments, arguments)

@@ -13,7 +13,7 @@ async def send_message(service: Service, caller: Caller, wanted: SendArguments) 
     asked = checked_id(wanted.session_id)
     if not wanted.message.strip():
         raise ToolFailure("Message content must not be empty.")
-    view = await service.look(caller)
+    view = await service.view_for(caller)
     session = await view.find_to_send(asked)
     if session is None:
         raise not_found(asked)
@@ -87,7 +87,7 @@ async def rename_session(service: Service, caller: Caller, wanted: RenameArgumen
 async def _find(service: Service, caller: Caller, session_id: str) -> tuple[str, Session | None]:
     """The id that is meant, and its session, None if there is none for this caller."""
     asked = checked_id(session_id)
-    view = await service.look(caller)
+    view = await service.view_for(caller)
     return asked, await view.find(asked)
 
 

@@ -17,7 +17,7 @@ EXCERPT: Final = 200
 
 async def list_sessions(service: Service, caller: Caller, wanted: ListArguments) -> ToolResult:
     """Answer `sessions_list`."""
-    view = await service.look(caller)
+    view = await service.view_for(caller)
     page = await view.sessions(limit=wanted.limit, cursor=wanted.cursor)
     lines = [_session_line(session) for session in page.items]
     found = f"Found {len(lines)} session(s):\n" + "".join(lines)
@@ -33,7 +33,7 @@ async def list_sessions(service: Service, caller: Caller, wanted: ListArguments)
 async def read_history(service: Service, caller: Caller, wanted: HistoryArguments) -> ToolResult:
     """Answer `sessions_history`."""
     asked = checked_id(wanted.session_id)
-    view = await service.look(caller)
+    view = await service.view_for(caller)
     session = await view.find(asked)
     page = await view.history(session, limit=wanted.limit, cursor=wanted.cursor)
     if session is None or not page.items:
@@ -66,7 +66,7 @@ async def show_current(service: Service, caller: Caller, wanted: NoArguments) ->
         raise ToolFailure(
             "No active session context. This tool is only available during a gateway session."
         )
-    view = await service.look(caller)
+    view = await service.view_for(caller)
     session = await view.find(caller.current)
     if session is None:
         return ToolResult(
@@ -85,7 +85,7 @@ async def search_messages(service: Service, caller: Caller, wanted: SearchArgume
     """Answer `sessions_search`."""
     asked = checked_id(wanted.session_id) if wanted.session_id is not None else None
     service.searches.check(wanted.query)
-    view = await service.look(caller)
+    view = await service.view_for(caller)
     session = await view.find(asked) if asked is not None else None
     if asked is not None and session is None:
         return _found(wanted.query, Page([], None))

@@ -58,7 +58,7 @@ class Stop:
         self.asked = asyncio.Event()
         self.now = asyncio.Event()
 
-    def ask(self) -> None:
+    def request(self) -> None:
         """Ask for the end; from the second time on, for an end without grace."""
         (self.now if self.asked.is_set() else self.asked).set()
 
@@ -70,7 +70,7 @@ class Stop:
         SIGHUP stays ignored where it was (nohup).
         """
         loop = asyncio.get_running_loop()
-        handlers = {signal.SIGINT: self.ask, signal.SIGTERM: self.asked.set}
+        handlers = {signal.SIGINT: self.request, signal.SIGTERM: self.asked.set}
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             handlers[signal.SIGHUP] = self.asked.set
         for number, handler in handlers.items():
@@ -193,7 +193,7 @@ async def _run(
     async with asyncio.TaskGroup() as group:
         group.create_task(_raise_when_asked(stop), name="stop")
         for runner in runners:
-            group.create_task(runner.keep(), name=runner.child.name)
+            group.create_task(runner.keep_running(), name=runner.child.name)
             await runner.first_ready()
         if on_ready is not None:
             await on_ready()
@@ -222,7 +222,7 @@ class _ChildRunner:
         self._was_ready = asyncio.Event()
         self._pauses = Pauses(shared.limits.first_pause, shared.limits.longest_pause)
 
-    async def keep(self) -> None:
+    async def keep_running(self) -> None:
         """Start the child again and again; raises _Stopped. Cancelling leaves the child running."""
         while True:
             life = self._life = Life(self.child, self._shared.log)

@@ -190,7 +190,7 @@ class PostgresTransaction:
 
     # -- questions ---------------------------------------------------------------------------
 
-    async def known(self, needs: Needs) -> Found:
+    async def find(self, needs: Needs) -> Found:
         return (await self._known(needs))[1]
 
     async def _known(self, needs: Needs) -> tuple[int, Found]:
@@ -253,7 +253,7 @@ class PostgresTransaction:
         await self._stay_open()
         return len(await self._fetch(_FORGET_TOMBSTONES, before, limit))
 
-    async def leave(self) -> None:
+    async def release_lease(self) -> None:
         await self._stay_open()
         await self._fetch("UPDATE lease SET holder = NULL")
 

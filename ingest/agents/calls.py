@@ -84,7 +84,7 @@ class Calls:
         """How many calls there are beyond those that one step may have."""
         return max(0, len(self._calls) - MOST_CALLS)
 
-    def take(self, pieces: Sequence[Any]) -> None:
+    def add_pieces(self, pieces: Sequence[Any]) -> None:
         """Add the pieces of one chunk, whatever they are."""
         earlier = [self._last] if len(pieces) == 1 and self._last is not None else self._calls[:]
         for place, item in enumerate(pieces):
@@ -139,7 +139,7 @@ class Calls:
             self._calls.append(call)
         return call
 
-    def done(self, *, cut: bool) -> list[tuple[ToolCall, str | None]]:
+    def finished(self, *, cut: bool) -> list[tuple[ToolCall, str | None]]:
         """Each call as it may be shown, stored and sent back, with what is wrong with it.
 
         `cut` says that the answer reached its length limit, perhaps within the last call.

@@ -109,7 +109,7 @@ class Normaliser:
         """Whether the provider said that the answer has ended."""
         return self._finish is not None
 
-    def take(self, chunk: Any) -> str:
+    def add_chunk(self, chunk: Any) -> str:
         """Add a chunk; the text that a reader may be shown now."""
         said = ""
         for part in items(chunk) or [chunk]:
@@ -128,7 +128,7 @@ class Normaliser:
     def answer(self) -> Completion:
         """What was said."""
         finish = next(iter(LENGTH)) if self._full and self._error is None else self._finish
-        calls = [] if finish in FILTERED else self._calls.done(cut=finish in LENGTH)
+        calls = [] if finish in FILTERED else self._calls.finished(cut=finish in LENGTH)
         return Completion(
             "".join(self._text), calls, self._calls.left_out, finish, self._error, *self._tokens
         )
@@ -168,7 +168,7 @@ class Normaliser:
     def _take_message(self, message: Any) -> str:
         pieces = items(get(message, "tool_calls"))
         old = get(message, "function_call")
-        self._calls.take([*pieces, old] if old is not None else pieces)
+        self._calls.add_pieces([*pieces, old] if old is not None else pieces)
         text = self._half + text_of(get(message, "content")) + text_of(get(message, "refusal"))
         self._half = ""
         if ends_within_character(text):

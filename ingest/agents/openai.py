@@ -147,7 +147,7 @@ class OpenAiAgent:
             data = _chunks(response.iter_bytes(), events, lambda: found.is_whole)
             async with aclosing(data) as chunks:
                 async for chunk in chunks:
-                    turn.say(found.take(chunk))
+                    turn.say(found.add_chunk(chunk))
                     if found.ended:
                         break
         turn.say(found.close())

@@ -131,7 +131,7 @@ class Channel(Protocol):
     async def listen(self, take: Take) -> None:
         """Fetch messages for ever where the platform does not push them; else return at once.
 
-        `take` returns when Redis has the message, and raises as `MessageReceiver.take` does.
+        `take` returns when Redis has the message, and raises as `MessageReceiver.accept` does.
         """
         ...
 

@@ -25,7 +25,7 @@ class PollingLease:
         folder = resources.files("sessions.stream.lua")
         self._script = redis.register_script(folder.joinpath("lease.lua").read_text("utf-8"))
 
-    async def take(self) -> bool:
+    async def acquire(self) -> bool:
         """Take or renew it; False where another one has it. Raises Retryable."""
         return bool(await self._run(int(LEASE * 1000)))
 

@@ -44,7 +44,7 @@ async def listening(
 
 async def _listen(channel: Channel, receiver: MessageReceiver, troubles: ChannelFailures) -> None:
     async def take(incoming: ChannelMessage) -> None:
-        await receiver.take(channel, incoming)
+        await receiver.accept(channel, incoming)
 
     def report(error: Exception) -> None:
         troubles.add(ChannelFailure.FAILED, channel=name)

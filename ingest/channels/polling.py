@@ -83,7 +83,7 @@ async def _poll_in_turn(
 ) -> NoReturn:
     """Poll whenever the lease is ours. Raises what the source raises."""
     while True:
-        if await lease.take():
+        if await lease.acquire():
             await _poll_on(source, lease, take, is_over)
         await asyncio.sleep(_LOOK)
 
@@ -94,7 +94,7 @@ async def _poll_on(
     """Poll until the lease is another one's; `is_over` is told of each answer of Telegram."""
     await source.begin_polling()
     intake = Intake(source, take)
-    while await lease.take():
+    while await lease.acquire():
         updates = await source.updates(intake.offset)
         is_over()
         if not await intake.accept(updates):

@@ -53,7 +53,7 @@ async def _taken(
     services: Services, channel: Channel, pushed: PushedMessages, incoming: ChannelMessage
 ) -> AcceptedMessage | None:
     try:
-        return await services.receiver.take(channel, incoming)
+        return await services.receiver.accept(channel, incoming)
     except InvalidEvent as error:
         if not pushed.leave_out:
             raise

@@ -42,7 +42,7 @@ class MessageReceiver:
         self._keys = keys
         self._presence = presence
 
-    async def take(self, channel: Channel, incoming: ChannelMessage) -> AcceptedMessage:
+    async def accept(self, channel: Channel, incoming: ChannelMessage) -> AcceptedMessage:
         """Return when Redis has the message, or what it asked for was done.
 
         Taken again, it has no second effect. Raises InvalidEvent where no turn could hold it,

@@ -79,7 +79,7 @@ class Chat:
         self._queue = queue
         self._reads = reads
         self._agents = agents
-        self._allowance = Allowance()
+        self._allowance = RateLimiter()
         self._welcomed = False
         self._following = TaskWatcher(self._lost)
 
@@ -174,7 +174,7 @@ class Chat:
         if isinstance(heard, MessageFrame):
             if not heard.content:
                 self.outbox.put(frames.error(frames.EMPTY, "EMPTY_CONTENT"))
-            elif not self._allowance.take():
+            elif not self._allowance.try_acquire():
                 self.outbox.put(frames.error("Too many messages; slow down", "RATE_LIMITED"))
             else:
                 await self._take(heard)
@@ -299,14 +299,14 @@ def _code(error: Retryable | RedisRefused) -> str:
     return "SESSION_QUEUE_FULL" if isinstance(error, LaneFull) else refusal_code(error)
 
 
-class Allowance:
+class RateLimiter:
     """How many messages a client may still send now."""
 
     def __init__(self) -> None:
         self._left = BURST
         self._at = asyncio.get_running_loop().time()
 
-    def take(self) -> bool:
+    def try_acquire(self) -> bool:
         """Use one up; False where none is left."""
         now = asyncio.get_running_loop().time()
         self._left = min(BURST, self._left + (now - self._at) * RATE)

@@ -34,7 +34,7 @@ async def showing(
 
 async def _show(notices: Notices, clients: Collection[Chat]) -> None:
     async def hear() -> None:
-        async for notice in notices.hear():
+        async for notice in notices.subscribe():
             for client in clients:
                 client.show(notice)
 

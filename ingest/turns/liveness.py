@@ -14,7 +14,7 @@ from sessions.errors import DeclaredDead, RedisRefused, SessionError
 from sessions.process.retry import OutageLog, Pauses, retry, unless_refused
 from sessions.process.tasks import TaskWatcher
 from sessions.stream.lanes.values import Signal
-from sessions.stream.lanes.watch import DEAD_AFTER, Watch
+from sessions.stream.lanes.watch import DEAD_AFTER, ReplicaWatch
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Liveness:
         self._executor = queue.executor
         self._waiting = queue.waiting
         self._membership = queue.membership
-        self._watch = Watch(dead_after)
+        self._watch = ReplicaWatch(dead_after)
         self._unknown: set[str] = set()
 
     async def beat(self) -> None:
@@ -76,7 +76,7 @@ class Liveness:
     async def sweep(self) -> None:
         """Take over what dead replicas left, and find what this one has lost sight of."""
         try:
-            dead = self._watch.look(await self.replicas.beats(), ignore=self.replicas.name)
+            dead = self._watch.observe(await self.replicas.beats(), ignore=self.replicas.name)
             sweep = await self.replicas.sweep(dead)
         except RedisRefused:
             raise

@@ -210,7 +210,7 @@ class TurnRunner:
 
     def _refused_owner(self, turn: LiveTurn) -> TurnEnd:
         """The end of a turn in a session that is another agent's."""
-        self._refusals.note(turn.inbound)
+        self._refusals.record(turn.inbound)
         return TurnEnd(Ending.REFUSED, refusal_text(display_id(turn.inbound.session)), CODE)
 
     def _closed(self, turn: LiveTurn, closing: Closing) -> Conclusion:

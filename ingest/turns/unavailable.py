@@ -34,7 +34,7 @@ class OwnerRefusals:
         self.count = 0
         self._told: dict[str, float] = {}
 
-    def note(self, inbound: Inbound) -> None:
+    def record(self, inbound: Inbound) -> None:
         """Count a message; log it, for each session once an hour, with what can be done."""
         self.count += 1
         now = asyncio.get_running_loop().time()

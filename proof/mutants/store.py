@@ -48,7 +48,7 @@ def content_rollback() -> None:
 
 
 class _Unfenced(SqliteAdapter):
-    def _mind_fence(self, renewed: Rows, epoch: int) -> None:
+    def _check_fence(self, renewed: Rows, epoch: int) -> None:
         del renewed, epoch
 
     async def check_lead(self, epoch: int) -> None:

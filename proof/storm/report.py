@@ -33,7 +33,7 @@ class StormReport:
         """Whether no promise was broken."""
         return not self.findings
 
-    def tell(self, evidence: Evidence, *, refused: Sequence[str], goes_on: float) -> None:
+    def add_evidence(self, evidence: Evidence, *, refused: Sequence[str], goes_on: float) -> None:
         """Take the figures over; of nine messages at once one must have been refused, twice."""
         if [*refused] != [_FULL, _FULL]:
             text = f"nine messages at once, by socket and by webhook: refused {[*refused]}"

@@ -189,7 +189,7 @@ async def run(plan: Plan) -> StormReport:
     report.findings += [StormFinding(StormFault.SURPRISE, text) for text in ends]
     evidence = Evidence.gathered(system.workspace, storm.messages, journal, storm.deaths, entries)
     report.findings += judge(evidence)
-    report.tell(evidence, refused=storm.refused, goes_on=storm.goes_on)
+    report.add_evidence(evidence, refused=storm.refused, goes_on=storm.goes_on)
     report.seconds = time.monotonic() - began
     return report
 

@@ -117,7 +117,7 @@ class Rebuildable(Protocol):
 class LeaderLock(Protocol):
     """A lock that its holder keeps for life: a process that gets it knows that the holder died."""
 
-    def take(self) -> bool:
+    def try_acquire(self) -> bool:
         """Try to get it, without waiting; True also if it is ours already."""
         ...
 

@@ -17,7 +17,7 @@ class FileLock:
         self._path = path
         self._fd: int | None = None
 
-    def take(self) -> bool:
+    def try_acquire(self) -> bool:
         """Try to get the lock, without waiting; True also if it is ours already."""
         if self._fd is not None:
             return True

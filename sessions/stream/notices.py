@@ -49,14 +49,14 @@ class Notices:
         self._url = url
         self._channel = f"{prefix}notices"
 
-    async def tell(self, notice: Notice) -> None:
+    async def publish(self, notice: Notice) -> None:
         """Tell all who listen now. Tried once; raises StreamUnavailable."""
         text = json.dumps(asdict(notice), ensure_ascii=False)
         await patiently(
             lambda: self._redis.execute_command("PUBLISH", self._channel, text), self._url, 0.0
         )
 
-    async def hear(self) -> AsyncGenerator[Notice]:
+    async def subscribe(self) -> AsyncGenerator[Notice]:
         """Notices as they come; raises StreamUnavailable where the connection breaks."""
         pubsub = cast("Any", self._redis).pubsub(ignore_subscribe_messages=True)
         try:

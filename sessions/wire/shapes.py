@@ -43,7 +43,7 @@ def shape_of(names: tuple[bytes, ...], max_content: int) -> EntryShape:
         return _shape(names, max_content)
 
 
-# A producer writes its fields in one order. Only names of the contract are kept: a stranger's may
+# A producer writes its fields in one order. Only names of the contract are kept: an unknown one may
 # have megabytes.
 @lru_cache(maxsize=64)
 def _known_shape(names: tuple[bytes, ...], max_content: int) -> EntryShape:

@@ -45,16 +45,16 @@ COMMANDS = (
 )
 
 
-class Stranger:
+class ForeignServer:
     """A server that is none of ours, and what it was asked."""
 
     def __init__(self, answer: tuple[int, Any]) -> None:
         self.requests: list[tuple[str, str | None]] = []
-        stranger = self
+        foreign = self
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
-                stranger.requests.append((self.path, self.headers.get("Authorization")))
+                foreign.requests.append((self.path, self.headers.get("Authorization")))
                 body = json.dumps(answer[1]).encode()
                 self.send_response(answer[0])
                 self.send_header("Content-Length", str(len(body)))
@@ -72,17 +72,17 @@ class Stranger:
 
     @classmethod
     @contextmanager
-    def listening(cls, status: int = 200, answer: Any = None) -> Iterator[Stranger]:
+    def listening(cls, status: int = 200, answer: Any = None) -> Iterator[ForeignServer]:
         """One that answers everything with that."""
-        stranger = cls((status, {"ready": True, "store_id": OTHER} if answer is None else answer))
-        thread = threading.Thread(target=stranger._server.serve_forever, args=(0.01,))
+        foreign = cls((status, {"ready": True, "store_id": OTHER} if answer is None else answer))
+        thread = threading.Thread(target=foreign._server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield stranger
+            yield foreign
         finally:
-            stranger._server.shutdown()
+            foreign._server.shutdown()
             thread.join()
-            stranger._server.server_close()
+            foreign._server.server_close()
 
     @property
     def tokens(self) -> list[str]:
@@ -120,10 +120,10 @@ def arguments(command: tuple[str, ...], workspace: Path) -> list[str]:
 def test_what_listens_on_the_port_of_a_stopped_system_is_not_asked(
     stopped: Path, command: tuple[str, ...]
 ):
-    with Stranger.listening() as stranger:
-        environ = environment(TURNSTREAM_PORT=str(stranger.port), REDIS_URL="redis://127.0.0.1:1")
+    with ForeignServer.listening() as foreign:
+        environ = environment(TURNSTREAM_PORT=str(foreign.port), REDIS_URL="redis://127.0.0.1:1")
         found = turnstream(*arguments(command, stopped), workspace=stopped, environ=environ)
-        assert stranger.requests == []
+        assert foreign.requests == []
     if command != ("doctor",):
         assert found.code == os.EX_TEMPFAIL
         assert f"no turnstream runs in {stopped}" in found.out + found.err
@@ -133,22 +133,22 @@ def test_what_listens_on_the_port_of_a_stopped_system_is_not_asked(
 def test_a_process_with_the_id_of_a_killed_up_is_not_taken_for_it(
     stopped: Path, command: tuple[str, ...]
 ):
-    with Stranger.listening() as stranger:
-        record(stopped, stranger.url).write()
+    with ForeignServer.listening() as foreign:
+        record(stopped, foreign.url).write()
         turnstream(*arguments(command, stopped), workspace=stopped)
-        assert stranger.requests == []
+        assert foreign.requests == []
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_who_took_the_port_of_a_running_system_is_shown_no_token(
     stopped: Path, command: tuple[str, ...]
 ):
-    with Stranger.listening() as stranger, WorkspaceLock.held(stopped) as lock:
+    with ForeignServer.listening() as foreign, WorkspaceLock.held(stopped) as lock:
         lock.describe(pid=os.getpid())
-        record(stopped, stranger.url).write()
+        record(stopped, foreign.url).write()
         found = turnstream(*arguments(command, stopped), workspace=stopped)
-        assert stranger.tokens == []
-        assert {path for path, _ in stranger.requests} <= {"/readyz"}
+        assert foreign.tokens == []
+        assert {path for path, _ in foreign.requests} <= {"/readyz"}
     if command != ("doctor",):
         assert OTHER in found.out + found.err
         assert stores_of(stopped)["sqlite"] in found.out + found.err
@@ -169,30 +169,30 @@ def test_who_took_the_port_of_a_running_system_is_shown_no_token(
 def test_an_address_that_serves_another_store_is_not_shown_the_workspace_s_token(
     stopped: Path, status: int, answer: Any, code: int, text: str
 ):
-    with Stranger.listening(status, answer) as stranger:
-        environ = environment(TURNSTREAM_API_URL=stranger.url)
+    with ForeignServer.listening(status, answer) as foreign:
+        environ = environment(TURNSTREAM_API_URL=foreign.url)
         found = turnstream("sessions", "list", workspace=stopped, environ=environ)
-        assert (found.code, stranger.tokens) == (code, [])
+        assert (found.code, foreign.tokens) == (code, [])
         assert text in found.err
-        assert stranger.url in found.err
+        assert foreign.url in found.err
 
 
 def test_ingest_shows_the_workspace_s_token_to_no_other_store(stopped: Path):
-    with Stranger.listening() as stranger:
-        environ = environment(TURNSTREAM_API_URL=stranger.url, REDIS_URL="redis://127.0.0.1:1")
+    with ForeignServer.listening() as foreign:
+        environ = environment(TURNSTREAM_API_URL=foreign.url, REDIS_URL="redis://127.0.0.1:1")
         found = process("ingest", "--port", "0", workspace=stopped, environ=environ)
-        assert (found.code, stranger.tokens) == (os.EX_CONFIG, [])
+        assert (found.code, foreign.tokens) == (os.EX_CONFIG, [])
         assert OTHER in found.err
 
 
 def test_nothing_is_published_whose_outcome_nobody_can_tell(up: UpWithCommands, key: str):
     url = up.run("redis-url").out.strip()
-    with Stranger.listening() as stranger:
-        environ = environment(TURNSTREAM_API_URL=stranger.url, REDIS_URL=url)
+    with ForeignServer.listening() as foreign:
+        environ = environment(TURNSTREAM_API_URL=foreign.url, REDIS_URL=url)
         fields = (f"session={key}", "role=user", "content=hello")
         before = up.run("status", "--json").json()["stream"]["last_id"]
         found = turnstream("publish", "--wait", *fields, workspace=up.workspace, environ=environ)
-        assert (found.code, stranger.tokens) == (os.EX_CONFIG, [])
+        assert (found.code, foreign.tokens) == (os.EX_CONFIG, [])
         assert up.run("status", "--json").json()["stream"]["last_id"] == before
 
 
@@ -212,12 +212,12 @@ def test_an_address_with_a_token_of_its_own_is_meant_whatever_the_workspace_hold
 
 
 def test_the_token_of_the_environment_is_not_shown_to_who_took_the_port(stopped: Path):
-    with Stranger.listening() as stranger, WorkspaceLock.held(stopped) as lock:
+    with ForeignServer.listening() as foreign, WorkspaceLock.held(stopped) as lock:
         lock.describe(pid=os.getpid())
-        replace(record(stopped, stranger.url)).write()
+        replace(record(stopped, foreign.url)).write()
         environ = environment(TURNSTREAM_TOKEN="ts_token")
         turnstream("sessions", "list", workspace=stopped, environ=environ)
-        assert stranger.tokens == []
+        assert foreign.tokens == []
 
 
 @pytest.mark.parametrize("command", [("status",), ("sessions", "list"), ("dead", "list")])

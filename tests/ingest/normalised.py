@@ -23,7 +23,7 @@ def as_objects(value: Any) -> Any:
 
 def read(chunks: list[Any], room: int = ROOM) -> tuple[Completion, str]:
     found = Normaliser(room, NAMES)
-    shown = "".join(map(found.take, chunks)) + found.close()
+    shown = "".join(map(found.add_chunk, chunks)) + found.close()
     return found.answer(), shown
 
 

@@ -24,7 +24,7 @@ from ingest.agents.base import Progress, Reply
 from ingest.app import client_within, joined
 from ingest.failures import ABORTED, AgentError
 from ingest.gateway import outbox
-from ingest.gateway.chat import Allowance
+from ingest.gateway.chat import RateLimiter
 from ingest.gateway.outbox import Outbox, SlowReader
 from ingest.prompt import PromptMessage
 from ingest.services import Services
@@ -580,10 +580,10 @@ class TestAllowance:
     ):
         clock = [0.0]
         monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock[0])
-        allowance = Allowance()
-        assert [allowance.take() for _ in range(21)] == [True] * 20 + [False]
+        allowance = RateLimiter()
+        assert [allowance.try_acquire() for _ in range(21)] == [True] * 20 + [False]
         clock[0] = 1.0
-        assert [allowance.take() for _ in range(6)] == [True] * 5 + [False]
+        assert [allowance.try_acquire() for _ in range(6)] == [True] * 5 + [False]
 
 
 class TestSurvival:

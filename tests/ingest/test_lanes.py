@@ -22,7 +22,7 @@ from sessions.errors import (
 from sessions.models import STREAM_START, Event, EventType, Position, StreamId
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold, Signal, Stage, lane_of
-from sessions.stream.lanes.watch import Watch
+from sessions.stream.lanes.watch import ReplicaWatch
 from sessions.stream.redis import RedisClient, connect
 
 S = lane_of("s", "anna")
@@ -388,9 +388,9 @@ class LoopClock:
     def __init__(self) -> None:
         self.now = 0.0
 
-    def look(self, watch: Watch, *, at: float, **beats: int) -> dict[str, int]:
+    def look(self, watch: ReplicaWatch, *, at: float, **beats: int) -> dict[str, int]:
         self.now = at
-        return watch.look(beats, ignore="me")
+        return watch.observe(beats, ignore="me")
 
 
 @pytest.fixture
@@ -404,18 +404,18 @@ class TestWatch:
     async def test_a_beat_that_was_seen_unchanged_for_ten_seconds_is_a_dead_replicas(
         self, clock: LoopClock
     ):
-        watch = Watch()
+        watch = ReplicaWatch()
         for second in range(10):
             assert clock.look(watch, at=second, me=1, dead=1, living=second) == {}
         assert clock.look(watch, at=10, me=1, dead=1, living=10) == {"dead": 1}
 
     async def test_a_sweeper_that_stood_still_itself_blames_nobody(self, clock: LoopClock):
-        watch = Watch()
+        watch = ReplicaWatch()
         clock.look(watch, at=0, other=1)
         assert clock.look(watch, at=60, other=1) == {}
 
     async def test_silence_of_redis_is_nobodys_death(self, clock: LoopClock):
-        watch = Watch()
+        watch = ReplicaWatch()
         for second in range(10):
             clock.look(watch, at=second, other=1)
         watch.forget()

@@ -58,7 +58,7 @@ def test_a_body_is_read_the_same_however_it_is_cut_into_pieces(
 def test_any_bytes_are_a_body(body: bytes):
     events = Events()
     for value in (*events.feed(body), *events.close()):
-        Normaliser(ROOM).take(value)
+        Normaliser(ROOM).add_chunk(value)
 
 
 @pytest.mark.parametrize("piece", [b"x" * 70_000, b"x" * 70_000 + b"\n", b"data: {\n" * 10_000])

@@ -47,7 +47,7 @@ async def test_children_stop_in_reverse_order_and_each_is_gone_before_the_next()
     """SIGTERM goes to the last child first; an orderly stop is exit code 0."""
     async with supervised(python("first", STEADY), python("second", STEADY)) as run:
         await all_ready(run)
-        run.stop.ask()
+        run.stop.request()
         assert await run.ended() == 0
         assert [line for line in run.story if "leaving" in line] == [
             "second | leaving",
@@ -150,7 +150,7 @@ async def test_a_stubborn_child_is_killed_after_its_grace() -> None:
     children = python("first", STEADY), python("worker", STUBBORN, grace=0.2)
     async with supervised(*children) as run:
         await all_ready(run)
-        run.stop.ask()
+        run.stop.request()
         assert await run.ended() == 0
         assert run.told("worker did not end in time: killing it") == 1
         assert run.told("first | leaving") == 1
@@ -161,7 +161,7 @@ async def test_a_frozen_child_is_ended_too() -> None:
     async with supervised(python("worker", STEADY, grace=0.1)) as run:
         await all_ready(run)
         os.kill(run.pids("worker")[0], signal.SIGSTOP)
-        run.stop.ask()
+        run.stop.request()
         assert await run.ended() == 0
 
 
@@ -170,7 +170,7 @@ async def test_the_whole_stop_has_a_bound() -> None:
     children = python("first", STUBBORN, grace=60.0), python("second", STUBBORN, grace=60.0)
     async with supervised(*children, limits=replace(QUICK, stop_within=0.3)) as run:
         await all_ready(run)
-        run.stop.ask()
+        run.stop.request()
         assert await run.ended() == 0
 
 
@@ -178,9 +178,9 @@ async def test_asked_a_second_time_everything_ends_at_once() -> None:
     """The second Ctrl-C does not wait for anybody's grace."""
     async with supervised(python("worker", STUBBORN, grace=60.0)) as run:
         await all_ready(run)
-        run.stop.ask()
+        run.stop.request()
         await wait_until(lambda: run.told("stopping"))
-        run.stop.ask()
+        run.stop.request()
         assert await run.ended() == 0
 
 
@@ -189,7 +189,7 @@ async def test_stop_is_heard_while_children_are_still_starting() -> None:
     hanging = python("first", "import time; time.sleep(600)")
     async with supervised(hanging, python("second", STEADY)) as run:
         await wait_until(lambda: run.pids("first"))
-        run.stop.ask()
+        run.stop.request()
         assert await run.ended() == 0
         assert run.pids("second") == []
 
@@ -226,7 +226,7 @@ async def test_a_probe_that_loses_its_cancellation_does_not_hold_up_the_end() ->
 
     async with supervised(python("redis", STEADY.replace(READY, "import os"), probe=probe)) as run:
         await wait_until(lambda: run.told("redis | working"))
-        run.stop.ask()
+        run.stop.request()
         assert await run.ended() == 0
 
 

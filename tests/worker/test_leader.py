@@ -27,7 +27,7 @@ async def test_an_epoch_is_not_begun_again_because_redis_did_not_say_how_full_it
     async def relieve(_: StreamCursor) -> None:
         raise StreamUnavailable("Redis is away")
 
-    async def do(step: Callable[[], Awaitable[None]], *, check: object) -> None:
+    async def run_until_done(step: Callable[[], Awaitable[None]], *, check: object) -> None:
         try:
             await step()
         except Retryable:
@@ -39,8 +39,8 @@ async def test_an_epoch_is_not_begun_again_because_redis_did_not_say_how_full_it
         watch=cast("Any", SimpleNamespace(check=check)),
         batches=cast("Any", batches),
         upkeep=cast("Any", SimpleNamespace(waiting=False, relieve=relieve)),
-        patience=cast("Any", SimpleNamespace(do=do)),
-        lock=cast("Any", SimpleNamespace(take=lambda: True)),
+        patience=cast("Any", SimpleNamespace(run_until_done=run_until_done)),
+        lock=cast("Any", SimpleNamespace(try_acquire=lambda: True)),
         progress=cast("Any", None),
     )
     await leader.lead(stopping)

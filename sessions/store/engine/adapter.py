@@ -41,7 +41,7 @@ class KeptLetter(NamedTuple):
 class Questions(Protocol):
     """What decisions that remove something ask for. Messages come with their content."""
 
-    async def known(self, needs: Needs) -> Found:
+    async def find(self, needs: Needs) -> Found:
         """The rows that are needed."""
         ...
 
@@ -107,7 +107,7 @@ class Transaction(Questions, Protocol):
         """Drop tombstones that ended before that, oldest first; how many."""
         ...
 
-    async def leave(self) -> None:
+    async def release_lease(self) -> None:
         """Leave the lease without a holder."""
         ...
 
@@ -164,10 +164,10 @@ class Foreseeing(Protocol):
 
 
 @runtime_checkable
-class Settling(Protocol):
+class FinishesErasures(Protocol):
     """A store that finishes erasures behind their transaction, as with files."""
 
-    async def settle(self, epoch: int) -> None:
+    async def finish_erasures(self, epoch: int) -> None:
         """Finish what the transactions before left to do; doing it again is no harm."""
         ...
 

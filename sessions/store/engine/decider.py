@@ -111,7 +111,7 @@ class Decider:
             reason = rules.refusal(event, session, self._opener(event, session))
         if reason is not None:
             found = None if reason in _STRANGE else session
-            work.settle(entry, event, OutcomeKind.NOOP, reason=reason, session=found)
+            work.record_outcome(entry, event, OutcomeKind.NOOP, reason=reason, session=found)
         elif kind in _ADDING:
             self._add(entry, event, row)
         else:
@@ -163,7 +163,7 @@ class Decider:
             rules.take_state(session, event, work.now)
         if rules.take_routing(session, event) or seq is None:
             work.touch(session)
-        work.settle(entry, event, _APPLIED, session=session, seq=seq)
+        work.record_outcome(entry, event, _APPLIED, session=session, seq=seq)
 
     def _open_session(self, event: Event, session: SessionRow | None) -> SessionRow:
         work = self.work
@@ -198,7 +198,7 @@ class Decider:
         else:
             reason = yield from self._give_all(event.expect_agent or "", event.agent or None)
         kind = _APPLIED if reason is None else OutcomeKind.NOOP
-        self.work.settle(entry, event, kind, reason=reason, session=session)
+        self.work.record_outcome(entry, event, kind, reason=reason, session=session)
 
     def _give_one(self, session: SessionRow, event: Event) -> Reason | None:
         if event.expect_agent is not None and event.expect_agent != (session.agent or ""):
@@ -228,7 +228,7 @@ class Decider:
         if reason is None and event.target is not None:
             self.work.purge(event.target)
         kind = _APPLIED if reason is None else OutcomeKind.NOOP
-        self.work.settle(entry, event, kind, reason=reason)
+        self.work.record_outcome(entry, event, kind, reason=reason)
 
     def _replay(self, stream_id: StreamId, letter: KeptLetter) -> Deciding[Reason | None]:
         """Decide the letter's event as if it stood here; why not, where it cannot be."""
@@ -240,7 +240,7 @@ class Decider:
         if isinstance(body, Poison) or body.type is EventType.DEAD:
             return Reason.STILL_DEAD
         needs = self.work.needs([body])
-        self.work.take((yield from ask(lambda store: store.known(needs))))
+        self.work.add_found((yield from ask(lambda store: store.find(needs))))
         known = self.work.events.get(body.stored_id)
         if known is not None and known.outcome != rules.DEAD:
             return Reason.STILL_DEAD

@@ -88,7 +88,7 @@ class PendingDecisions:
             if not entries:
                 return None
             batch = self._batch(entries)
-            batch.work.take(await store.foresee(batch.needs()))
+            batch.work.add_found(await store.foresee(batch.needs()))
             batch.decide()
             return DecidedBatch(batch, drafts_of(batch.work.taken_changes(), self._adapter))
         except Retryable:

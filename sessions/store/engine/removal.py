@@ -34,7 +34,7 @@ class Remover:
         # Before it ends: the tombstone keeps them.
         rules.take_routing(session, event)
         yield from self.end_generation(session, deleted=event.type is EventType.DELETE)
-        self._work.settle(entry, event, OutcomeKind.APPLIED, session=session)
+        self._work.record_outcome(entry, event, OutcomeKind.APPLIED, session=session)
 
     def end_generation(self, session: SessionRow, *, deleted: bool) -> Deciding[None]:
         """Forget the text of a session; what remains keeps late events out [4, 9]."""
@@ -60,7 +60,7 @@ class Remover:
             if applied and rules.take_routing(session, event):
                 work.touch(session)
         kind = OutcomeKind.APPLIED if applied else OutcomeKind.NOOP
-        work.settle(entry, event, kind, reason=reason, session=session, seq=seq)
+        work.record_outcome(entry, event, kind, reason=reason, session=session, seq=seq)
 
     def _closing(
         self, event: Event, session: SessionRow, reason: Reason | None

@@ -47,7 +47,7 @@ class WriterCache:
 
 
 class Workset:
-    """Rows of one batch: `take` before deciding; `taken_changes` gives what is to be written."""
+    """Rows of one batch: `add_found` before deciding; `taken_changes` gives what to write."""
 
     def __init__(self, memory: WriterCache, *, now: int) -> None:
         self.now = now
@@ -87,7 +87,7 @@ class Workset:
         sought = sorted(filter(None, references)) if self._spaces else []
         return Needs(sorted(wanted), sought, sorted(keys - self.sessions.keys()))
 
-    def take(self, found: Found) -> None:
+    def add_found(self, found: Found) -> None:
         """Take in what was found. What this batch has changed already counts."""
         for row in found.events:
             self.events[row.event_id] = row
@@ -212,7 +212,7 @@ class Workset:
 
     # -- outcomes ----------------------------------------------------------------------------
 
-    def settle(
+    def record_outcome(
         self,
         entry: Entry,
         event: Event,

@@ -16,7 +16,7 @@ from sessions import times
 from sessions.errors import Fenced, Retryable, StoreDamaged
 from sessions.models import STREAM_START, Entry, Lease, Poison, Reason, StreamCursor
 from sessions.store.backend import Following
-from sessions.store.engine.adapter import Settling, StoreAdapter, Tidying, Transaction
+from sessions.store.engine.adapter import FinishesErasures, StoreAdapter, Tidying, Transaction
 from sessions.store.engine.asking import Deciding
 from sessions.store.engine.changes import Needs
 from sessions.store.engine.pending import PendingDecisions, drafts_of
@@ -72,7 +72,7 @@ class Writer:
     async def release(self) -> None:
         """Leave the lease without a holder."""
         async with self.leading() as transaction:
-            await transaction.leave()
+            await transaction.release_lease()
         self._epoch = None
 
     def stop_leading(self) -> None:
@@ -116,7 +116,7 @@ class Writer:
         async with self.leading(needs) as transaction:
             after = _behind(transaction.found.cursor, entries)
             if not ahead:
-                batch.work.take(transaction.found)
+                batch.work.add_found(transaction.found)
             await self._drive(batch.finish(), transaction, batch.work, drafts)
             drafts += self._drafted(batch.work)
             if following is not None:
@@ -193,8 +193,8 @@ class Writer:
 
     async def _settle(self) -> None:
         """Finish what the transactions before left to do outside of them."""
-        if self._unsettled and isinstance(self._adapter, Settling):
-            await self._adapter.settle(self._led())
+        if self._unsettled and isinstance(self._adapter, FinishesErasures):
+            await self._adapter.finish_erasures(self._led())
         self._unsettled = False
 
     async def _settle_if_it_can(self) -> None:

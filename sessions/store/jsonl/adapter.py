@@ -99,10 +99,10 @@ class JsonlAdapter(SqliteAdapter):
         contents = await self._files.load(rows)
         return [row.with_text(content) for row, content in zip(rows, contents, strict=True)]
 
-    async def settle(self, epoch: int) -> None:
+    async def finish_erasures(self, epoch: int) -> None:
         """Let files follow what was erased, in a transaction of its own."""
         async with self.transaction(epoch):
-            await self._files.settle()
+            await self._files.finish_replacements()
 
 
 class JsonlTransaction(SqliteTransaction):

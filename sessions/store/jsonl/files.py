@@ -3,8 +3,8 @@
 A file is only changed inside a writing transaction of the index, which SQLite's lock gives to one
 process at a time. Appends go to the end of the file and are synced before COMMIT; what a crash
 leaves behind the committed length is cut off. Everything else (reset, rollback, delete) prepares a
-replacement beside the file, which takes the file's place after COMMIT (`settle`). Until then the
-index says that the replacement is the file.
+replacement beside the file, which takes the file's place after COMMIT (`finish_replacement`). Until
+then the index says that the replacement is the file.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class SessionFiles:
         os.replace(draft, self.replacement(row))
         self.sync_directory()
 
-    def settle(self, row: FileRow) -> None:
+    def finish_replacement(self, row: FileRow) -> None:
         """Let the replacement take the file's place, or delete the file; again is no harm."""
         if row.state is FileState.TO_REPLACE and self.replacement(row).exists():
             os.replace(self.replacement(row), self.main(row))

@@ -40,7 +40,7 @@ class LocalJsonlStore(LocalSqliteStore):
         """Make the index again from the files, which are only read."""
         make_private_directory(self.path.parent)
         with closing(self.leader_lock()) as lock:
-            if not lock.take():
+            if not lock.try_acquire():
                 raise ConfigError(
                     f"a worker writes to {self._workspace}; stop it first (turnstream up, or "
                     "turnstream worker), then rebuild"

@@ -65,7 +65,7 @@ class FileTable:
         self._rows.clear()
         self.before.clear()
 
-    async def known(self, session_ids: set[int]) -> dict[int, FileRow]:
+    async def find_rows(self, session_ids: set[int]) -> dict[int, FileRow]:
         """The files of these sessions, without those that have none."""
         for row in await files_of(self._run, session_ids - self._rows.keys()):
             self._rows[row.session_id] = row
@@ -74,7 +74,7 @@ class FileTable:
 
     async def opened(self, session_ids: set[int], keys: Mapping[int, str]) -> dict[int, FileRow]:
         """The files of these sessions; a session that has none gets one."""
-        rows = await self.known(session_ids)
+        rows = await self.find_rows(session_ids)
         new = {session_id: keys[session_id] for session_id in session_ids - rows.keys()}
         if new:
             rows |= await self.new(new)

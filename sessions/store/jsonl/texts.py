@@ -121,7 +121,7 @@ class WritingTexts:
 
     async def remove(self, session: SessionRow, places: Iterable[tuple[int, int]]) -> None:
         """Rewrite the file without these lines, by place and size; the later ones move up."""
-        row = (await self._table.known({session.id}))[session.id]
+        row = (await self._table.find_rows({session.id}))[session.id]
         for place, size in places:
             await self._prepare(row, without=(place, size))
             row.length -= size
@@ -130,7 +130,7 @@ class WritingTexts:
 
     async def end(self, session: SessionRow, *, deleted: bool) -> None:
         """Let an empty file follow, or none."""
-        row = (await self._table.known({session.id})).get(session.id)
+        row = (await self._table.find_rows({session.id})).get(session.id)
         if row is None:
             return
         await self._prepare(row, without=None)
@@ -177,10 +177,10 @@ class WritingTexts:
         self._metas.forget()
         self._table.forget()
 
-    async def settle(self) -> None:
-        """Let successors take their files' places; doing it again is no harm."""
+    async def finish_replacements(self) -> None:
+        """Let replacements take their files' places; doing it again is no harm."""
         rows = await files_where(self._run, "state <> 0")
-        await self._threads.each(self._files.settle, rows)
+        await self._threads.each(self._files.finish_replacement, rows)
         await self._metas.remove([row.name for row in rows if row.state is FileState.TO_DELETE])
         await self._metas.resolve()
         await self._run("UPDATE files SET state = 0 WHERE state = ?", (FileState.TO_REPLACE,))

@@ -130,7 +130,7 @@ class MemoryTransaction:
 
     # -- questions ---------------------------------------------------------------------------
 
-    async def known(self, needs: Needs) -> Found:
+    async def find(self, needs: Needs) -> Found:
         """The rows that are needed."""
         return found_in(self._store, needs)
 
@@ -209,7 +209,7 @@ class MemoryTransaction:
             del self._store.sessions[key]
         return min(limit, len(old))
 
-    async def leave(self) -> None:
+    async def release_lease(self) -> None:
         """Leave the lease without a holder."""
         self._store.lease = replace(self._store.lease, holder=None)
 

@@ -150,10 +150,10 @@ class SqliteAdapter:
         """BEGIN IMMEDIATE, the fence, and everything that is needed, in one hand-over."""
         renewal = Query(_RENEW, (epoch,))
         async with self.connection.transaction(renewal, *queries_of(needs)) as [renewed, *answers]:
-            self._mind_fence(renewed, epoch)
+            self._check_fence(renewed, epoch)
             yield SqliteTransaction(self, found_in(answers))
 
-    def _mind_fence(self, renewed: Rows, epoch: int) -> None:
+    def _check_fence(self, renewed: Rows, epoch: int) -> None:
         if not renewed:
             raise Fenced(f"another worker leads; epoch {epoch} has ended")
 

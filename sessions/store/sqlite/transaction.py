@@ -83,7 +83,7 @@ class SqliteTransaction:
 
     # -- questions ---------------------------------------------------------------------------
 
-    async def known(self, needs: Needs) -> Found:
+    async def find(self, needs: Needs) -> Found:
         """The rows that are needed."""
         return await self._store.foresee(needs)
 
@@ -152,7 +152,7 @@ class SqliteTransaction:
         """Drop tombstones whose time is up."""
         return len(await self._run(_FORGET_TOMBSTONES, (before, limit)))
 
-    async def leave(self) -> None:
+    async def release_lease(self) -> None:
         """Leave the lease without a holder."""
         await self._run("UPDATE lease SET holder = NULL")
 

@@ -78,7 +78,7 @@ class Lanes:
         word, *rest = await self._scripts.run(
             "enqueue", lane, id, message, depth, int(urgent), former
         )
-        if word == b"stranger":
+        if word == b"declared_dead":
             raise DeclaredDead(DEAD)
         if word == b"full":
             raise LaneFull(session_of(lane), rest[0])
@@ -90,7 +90,7 @@ class Lanes:
         Raises DeclaredDead where the others gave this replica up.
         """
         word, *rest = await self._scripts.run("take", lane, id)
-        if word == b"stranger":
+        if word == b"declared_dead":
             raise DeclaredDead(DEAD)
         return None if word == b"gone" else _place(word, rest)
 

@@ -43,7 +43,7 @@ class Replicas:
         """
         pairs = [part for hold in holds for part in (hold.lane, hold.token)]
         word, *rest = await self._scripts.run("beat", len(holds), *pairs, *waiting, patience=0)
-        if word == b"stranger":
+        if word == b"declared_dead":
             raise DeclaredDead(DEAD)
         return Pulse(*(frozenset(map(to_text, found)) for found in rest))
 

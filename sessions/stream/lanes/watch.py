@@ -15,14 +15,14 @@ _LONGEST_LOOK: Final = 2.0
 
 
 @dataclass(slots=True)
-class Watch:
+class ReplicaWatch:
     """What a sweeper has itself seen of the heartbeats, by a clock that cannot be set."""
 
     dead_after: float = DEAD_AFTER
     _seen: dict[str, tuple[int, float]] = field(default_factory=lambda: {})
     _looked: float | None = None
 
-    def look(self, beats: Mapping[str, int], *, ignore: str) -> dict[str, int]:
+    def observe(self, beats: Mapping[str, int], *, ignore: str) -> dict[str, int]:
         """Take one look; the replicas that stood still for too long, with their last beat."""
         now = asyncio.get_running_loop().time()
         passed = 0.0 if self._looked is None else min(now - self._looked, _LONGEST_LOOK)

@@ -1,10 +1,10 @@
 -- Show that this replica lives. ARGV: …, number of lanes held, name and token of each, then the
 -- lanes in which it waits.
--- Answers 'stranger' where it was declared dead, else 'alive', the lanes that it has lost,
+-- Answers 'declared_dead' where it was declared dead, else 'alive', the lanes that it has lost,
 -- those whose turn shall be aborted, and those where it waits and the lane is free.
 allow_writing_when_full()
 if not alive(ME) then
-    return {'stranger'}
+    return {'declared_dead'}
 end
 redis.call('HINCRBY', BEATS, ME, 1)
 local lost, aborted, free = {}, {}, {}

@@ -1,11 +1,11 @@
 -- Put a message at the end of its lane. ARGV: …, name, id, message, depth, '1' if the turn at work
 -- is to be aborted for it, the first time that it comes, and the id that it had before, or ''.
 -- Answers 'taken' + holding, 'waiting' + place, 'known' where another replica has the message,
--- 'full' + places, or 'stranger' where this replica was declared dead.
+-- 'full' + places, or 'declared_dead' where this replica was declared dead.
 local name, id, message, depth, urgent = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local former = ARGV[8]
 if not alive(ME) then
-    return {'stranger'}
+    return {'declared_dead'}
 end
 local place, owner = find(name, id)
 if place then

@@ -1,10 +1,10 @@
 -- Take the lane for a waiting message. ARGV: …, name, id.
 -- Answers 'taken' + holding, 'waiting' + place, 'gone' where the message is not in the lane, or
--- 'stranger' where this replica was declared dead.
+-- 'declared_dead' where this replica was declared dead.
 local name, id = ARGV[3], ARGV[4]
 allow_writing_when_full()
 if not alive(ME) then
-    return {'stranger'}
+    return {'declared_dead'}
 end
 local place = find(name, id)
 if not place then

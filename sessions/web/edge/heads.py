@@ -32,7 +32,7 @@ class RequestHead:
         """A request begins."""
         self._size, self.incomplete, self.moved = 0, True, True
 
-    def take(self, size: int) -> None:
+    def count_bytes(self, size: int) -> None:
         """Count bytes that were handed over; raises HeadTooLarge."""
         self._size += size
         if self._size > self._limit:

@@ -109,13 +109,13 @@ class GuardedHttp(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """A piece of the request line."""
-        self._head.take(len(url))
+        self._head.count_bytes(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header or trailer."""
         # Two separators and the end of the line.
-        self._head.take(len(name) + len(value) + 4)
+        self._head.count_bytes(len(name) + len(value) + 4)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
