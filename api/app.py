@@ -24,7 +24,7 @@ from api.metrics import Metrics
 from api.readiness import Readiness
 from api.routes import Api
 from api.service import Aborter, NoticeSender, Service
-from api.waiting import Waiting
+from api.waiting import WaitingReaders
 from routing.answers import answer_errors_outside_routes
 from sessions.access.tokens import TokenFile, TokenVerifier
 from sessions.errors import ConfigError, Retryable
@@ -37,7 +37,7 @@ from sessions.stream.redis import connect, redacted
 from sessions.stream.turns import TurnStream
 from sessions.web.edge import Edge
 from sessions.web.hosts import HostGuard, allowed_names
-from sessions.web.share import Share
+from sessions.web.share import ShareLimiter
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +91,13 @@ def create_app(
     Raises ConfigError where `allowed_hosts` has an entry that is no name.
     """
     edge = Edge.of(settings.turnstream, tokens)
-    share = Share(stream, settings.turnstream, edge.refusals)
+    share = ShareLimiter(stream, settings.turnstream, edge.refusals)
     service = Service(
         settings,
         backend=backend,
         stream=stream,
         share=share,
-        waiting=Waiting(settings.turnstream.max_waiting_per_caller, edge.refusals),
+        waiting=WaitingReaders(settings.turnstream.max_waiting_per_caller, edge.refusals),
         aborter=aborter,
         notices=notices,
         patience=patience,

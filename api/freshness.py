@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from api.shared import Shared
+from api.shared import SharedQuery
 from sessions.errors import PositionLost, StoreBehind, StoreMismatch, StreamUnavailable
 from sessions.models import STREAM_START, Position, StreamCursor, StreamId
 from sessions.store.backend import SessionReader
@@ -42,7 +42,7 @@ class Freshness:
         self._stream = stream
         self._patience = patience
         self._watch = CursorWatch(backend)
-        self._looks = Shared(self._look_now)
+        self._looks = SharedQuery(self._look_now)
         self._store_id: str | None = None
 
     @property

@@ -15,7 +15,7 @@ from api.fate import Fates, digest_of
 from api.freshness import PATIENCE, Freshness
 from api.searches import Searches
 from api.view import View
-from api.waiting import Waiting
+from api.waiting import WaitingReaders
 from sessions import wire
 from sessions.access.check import Access
 from sessions.access.tokens import Principal, TokenScope
@@ -28,7 +28,7 @@ from sessions.stream.notices import Notice
 from sessions.stream.turns import TurnStream
 from sessions.web.authentication import require
 from sessions.web.rejections import IdConflict, NotConfirmed
-from sessions.web.share import Share
+from sessions.web.share import ShareLimiter
 
 # Outcomes of a change to a session that is not there, or not the caller's any more: both alike.
 _GONE: Final = frozenset({Reason.NO_SESSION, Reason.SESSION_DELETED, Reason.NOT_OWNER})
@@ -127,8 +127,8 @@ class Service:
         *,
         backend: SessionReader,
         stream: TurnStream,
-        share: Share,
-        waiting: Waiting,
+        share: ShareLimiter,
+        waiting: WaitingReaders,
         aborter: Aborter | None = None,
         notices: NoticeSender | None = None,
         patience: float = PATIENCE,

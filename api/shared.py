@@ -13,7 +13,7 @@ T = TypeVar("T")
 _HOLD: Final = 0.05
 
 
-class Shared(Generic[T]):
+class SharedQuery(Generic[T]):
     """A question whose answer serves everybody who asked before it was put.
 
     So each caller gets an answer that is not older than its call. An error is everybody's as well.

@@ -11,7 +11,7 @@ from sessions.web.edge import Limit, RefusalCounts
 from sessions.web.rejections import TooManyWaiting
 
 
-class Waiting:
+class WaitingReaders:
     """The places of each agent; administrators and services are not bounded."""
 
     def __init__(self, most: int, refusals: RefusalCounts) -> None:

@@ -78,7 +78,7 @@ def _plain(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {title: form(figures[name]) for name, (title, form) in forms.items() if name in figures}
 
 
-def _of_drains(runs: Sequence[drain.Drain]) -> dict[str, Any]:
+def _of_drains(runs: Sequence[drain.DrainFigures]) -> dict[str, Any]:
     return {
         "turns": runs[0].turns,
         "worker_rows_per_s": median(run.worker for run in runs),
@@ -88,13 +88,13 @@ def _of_drains(runs: Sequence[drain.Drain]) -> dict[str, Any]:
     }
 
 
-def _of_reads(found: Sequence[reads.Read]) -> dict[str, Any]:
+def _of_reads(found: Sequence[reads.ReadTiming]) -> dict[str, Any]:
     return {
         read.what: {"small": read.small, "large": read.large, "ratio": read.ratio} for read in found
     }
 
 
-def _of_rates(rates: Sequence[http_reads.Rate]) -> dict[str, Any]:
+def _of_rates(rates: Sequence[http_reads.ReadRate]) -> dict[str, Any]:
     return {
         f"{rate.what}, {rate.connections} connections": {
             "bare": rate.bare,
@@ -107,7 +107,7 @@ def _of_rates(rates: Sequence[http_reads.Rate]) -> dict[str, Any]:
     }
 
 
-def _of_sockets(open_chats: sockets.Sockets) -> dict[str, Any]:
+def _of_sockets(open_chats: sockets.SocketFigures) -> dict[str, Any]:
     return {
         "message_to_done_p50_ms": open_chats.p50,
         "message_to_done_p99_ms": open_chats.p99,

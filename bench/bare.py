@@ -44,7 +44,7 @@ Row = tuple[Any, ...]
 
 def create_app(database: str) -> FastAPI:
     """The routes on that database."""
-    app, reads = FastAPI(), Reads(database)
+    app, reads = FastAPI(), BareReads(database)
     app.add_api_route("/api/sessions", reads.list_sessions)
     app.add_api_route("/api/sessions/{session_id}/messages", reads.read_messages)
     app.add_api_route("/api/sessions/{session_id}/state", reads.read_state)
@@ -54,7 +54,7 @@ def create_app(database: str) -> FastAPI:
     return app
 
 
-class Reads:
+class BareReads:
     """Routes that run one query each, in the event loop's thread, and answer what it found."""
 
     def __init__(self, database: str) -> None:

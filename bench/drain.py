@@ -26,7 +26,7 @@ _LONGEST: Final = 600.0
 
 
 @dataclass(frozen=True)
-class Drain:
+class DrainFigures:
     """Figures of one run. Rows a second, and the worker's highest resident size in MB."""
 
     turns: int
@@ -46,7 +46,7 @@ async def reached(store: SessionReader, resolved: int) -> bool:
     return cursor.epoch > 0 and cursor.resolved >= resolved
 
 
-async def measure(turns: list[CorpusTurn], backend: str, folder: Path) -> Drain:
+async def measure(turns: list[CorpusTurn], backend: str, folder: Path) -> DrainFigures:
     """Let a backlog gather before a stopped worker, let it go, then write the same plainly."""
     async with SystemUnderTest.running(folder, maxmemory=MAXMEMORY) as system:
         system.backend = backend
@@ -66,7 +66,7 @@ async def measure(turns: list[CorpusTurn], backend: str, folder: Path) -> Drain:
         rows, plain = baseline.of_rows(
             sessions / "turnstream.db", folder / "plain.db", batch=BATCH_COUNT
         )
-    return Drain(len(turns), len(turns) / took, rows / plain, peak)
+    return DrainFigures(len(turns), len(turns) / took, rows / plain, peak)
 
 
 async def publish(turns: Iterable[CorpusTurn], stream: TurnStream) -> None:

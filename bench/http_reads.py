@@ -45,7 +45,7 @@ _RARE_TURN: Final = corpus.CorpusTurn("bench_rare", "user", f"who has seen my {_
 
 
 @dataclass(frozen=True)
-class Question:
+class ReadRequest:
     """One kind of read: its paths, or its path and the bodies that are posted there."""
 
     what: str
@@ -69,7 +69,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Rate:
+class ReadRate:
     """Requests a second for one kind of read and so many connections.
 
     `present` is with `?consistency=any`, `fresh` the default. The ratios are to the bare route, the
@@ -85,7 +85,7 @@ class Rate:
     fresh_ratio: float
 
 
-async def measure(folder: Path) -> list[Rate]:
+async def measure(folder: Path) -> list[ReadRate]:
     """Fill a store through a worker, start both servers, compare their answers, and count."""
     turns = [*corpus.interleaved(corpus.made(_SESSIONS)), _RARE_TURN]
     async with SystemUnderTest.running(folder, maxmemory=MAXMEMORY) as system:
@@ -107,19 +107,21 @@ async def measure(folder: Path) -> list[Rate]:
             ]
 
 
-def _questions(keys: Sequence[str]) -> list[Question]:
+def _questions(keys: Sequence[str]) -> list[ReadRequest]:
     asked = [{"session_id": key, "limit": 20} for key in keys]
     return [
-        Question("list (50)", ["/api/sessions?limit=50"]),
-        Question("list (50), tool", ["/api/tools/sessions_list"], [{"limit": 50}]),
-        Question("history (20)", [f"/api/sessions/{key}/messages?limit=20" for key in keys]),
-        Question("history (20), tool", ["/api/tools/sessions_history"], asked),
-        Question("one session", [f"/api/sessions/{key}/state" for key in keys]),
-        Question("rare word, tool", ["/api/tools/sessions_search"], [{"query": _RARE}]),
+        ReadRequest("list (50)", ["/api/sessions?limit=50"]),
+        ReadRequest("list (50), tool", ["/api/tools/sessions_list"], [{"limit": 50}]),
+        ReadRequest("history (20)", [f"/api/sessions/{key}/messages?limit=20" for key in keys]),
+        ReadRequest("history (20), tool", ["/api/tools/sessions_history"], asked),
+        ReadRequest("one session", [f"/api/sessions/{key}/state" for key in keys]),
+        ReadRequest("rare word, tool", ["/api/tools/sessions_search"], [{"query": _RARE}]),
     ]
 
 
-async def _rate(question: Question, connections: int, api: str, bare: str, token: str) -> Rate:
+async def _rate(
+    question: ReadRequest, connections: int, api: str, bare: str, token: str
+) -> ReadRate:
     host = urlsplit(api).netloc
     asked = {
         "bare": (bare, question.requests(urlsplit(bare).netloc)),
@@ -135,7 +137,7 @@ async def _rate(question: Question, connections: int, api: str, bare: str, token
         for name in ("present", "fresh")
     }
     rates = {name: median(each) for name, each in found.items()}
-    return Rate(
+    return ReadRate(
         question.what,
         connections,
         bare=rates["bare"],
@@ -163,7 +165,7 @@ async def _load(url: str, requests: Sequence[str], connections: int) -> float:
     return float(told)
 
 
-async def _compare(question: Question, api: str, bare: str, token: str) -> None:
+async def _compare(question: ReadRequest, api: str, bare: str, token: str) -> None:
     """Raise where the two do not answer the same bytes."""
     async with httpx.AsyncClient(trust_env=False) as http:
         for number in range(_COMPARED):
@@ -173,7 +175,7 @@ async def _compare(question: Question, api: str, bare: str, token: str) -> None:
 
 
 async def _ask(
-    http: httpx.AsyncClient, url: str, question: Question, number: int, token: str
+    http: httpx.AsyncClient, url: str, question: ReadRequest, number: int, token: str
 ) -> bytes:
     address = url + question.paths[number % len(question.paths)]
     headers = {"authorization": f"Bearer {token}"}

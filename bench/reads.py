@@ -22,7 +22,7 @@ _FEW: Final = 100
 
 
 @dataclass(frozen=True)
-class Read:
+class ReadTiming:
     """One kind of read, in milliseconds a call."""
 
     what: str
@@ -35,11 +35,11 @@ class Read:
         return self.large / self.small
 
 
-async def measure(folder: Path) -> list[Read]:
+async def measure(folder: Path) -> list[ReadTiming]:
     """Time each read on both stores."""
     small = await _times(folder / "small", _FEW, _FEW)
     large = await _times(folder / "large", MANY_SESSIONS, LONG_SESSION)
-    return [Read(what, small[what], large[what]) for what in small]
+    return [ReadTiming(what, small[what], large[what]) for what in small]
 
 
 async def _times(workspace: Path, sessions: int, long: int) -> dict[str, float]:

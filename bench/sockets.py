@@ -31,7 +31,7 @@ _AT_ONCE: Final = 20
 
 
 @dataclass(frozen=True)
-class Sockets:
+class SocketFigures:
     """Milliseconds from a message to its `done`, and MB of the ingest process."""
 
     p50: float
@@ -41,7 +41,7 @@ class Sockets:
     peak_mb: float
 
 
-async def measure(folder: Path) -> Sockets:
+async def measure(folder: Path) -> SocketFigures:
     """Connect, talk, and look at the process."""
     async with (
         SystemUnderTest.running(folder, maxmemory=MAXMEMORY) as system,
@@ -57,7 +57,7 @@ async def measure(folder: Path) -> Sockets:
         talks = [_talk(client, number) for number, client in enumerate(clients[:_TALKING])]
         taken = [one for talk in await asyncio.gather(*talks) for one in talk]
         cuts = quantiles(taken, n=100)
-        return Sockets(cuts[49], cuts[98], before, connected, ingest.peak_mb())
+        return SocketFigures(cuts[49], cuts[98], before, connected, ingest.peak_mb())
 
 
 async def _connected(stack: AsyncExitStack, url: str, token: str) -> list[ClientConnection]:

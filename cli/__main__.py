@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from cli.options import CommandContext, Group
+from cli.options import CliGroup, CommandContext
 from sessions.errors import ConfigError, Retryable, SessionError
 
 # The exit code of a program that Ctrl-C ended, as a shell gives it.
@@ -36,7 +36,7 @@ COMMANDS: Final = {
 }
 
 
-class _Root(Group):
+class _Root(CliGroup):
     """The commands, each imported on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

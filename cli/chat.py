@@ -6,7 +6,7 @@ import time
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
-from cli.client import ApiClient, Json, NotThere
+from cli.client import ApiClient, Json, NotFoundByApi
 from ingest.failures import CLEARED, Closing
 from sessions.errors import Retryable, SessionError
 from sessions.ids import new_id
@@ -109,7 +109,7 @@ class Conversation:
         path = f"/api/outcomes/{quote(event_id, safe='')}"
         try:
             return self._api.get(path, consistency="any")
-        except (NotThere, Retryable):
+        except (NotFoundByApi, Retryable):
             return None
 
     def _stored(self, taken: SentMessage, event_id: str) -> str | None:

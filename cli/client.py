@@ -28,7 +28,7 @@ _PAUSE: Final = 0.05
 Json = dict[str, Any]
 
 
-class NotThere(SessionError):
+class NotFoundByApi(SessionError):
     """What was asked for does not exist."""
 
 
@@ -125,11 +125,11 @@ class ApiClient:
         try:
             return retry_blocking(
                 lambda: self.get(path, consistency="any", entry=entry, by=by),
-                on=NotThere,
+                on=NotFoundByApi,
                 pauses=Pauses(_PAUSE),
                 patience=patience,
             )
-        except NotThere:
+        except NotFoundByApi:
             raise Retryable(
                 f"{event_id} is on the stream but was not applied within {patience:g} s; "
                 "`turnstream status` tells how far the worker is"
@@ -199,7 +199,7 @@ class ApiClient:
         if status == HTTPStatus.UNAUTHORIZED:
             return ConfigError(f"{self._shown} does not accept the token: {self._advice()}")
         if status == HTTPStatus.NOT_FOUND:
-            return NotThere(text)
+            return NotFoundByApi(text)
         if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             return Retryable(text, retry_after=_seconds(response.headers.get("Retry-After")))
         if status == HTTPStatus.UNPROCESSABLE_ENTITY:
@@ -242,4 +242,4 @@ def _seconds(text: str | None) -> float:
         return 1.0
 
 
-__all__ = ["ApiClient", "Json", "NotThere"]
+__all__ = ["ApiClient", "Json", "NotFoundByApi"]

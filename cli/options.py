@@ -76,7 +76,7 @@ class CliCommand(click.Command):
             self.epilog = f"\b\nExample:\n  {example}"
 
 
-class Group(click.Group):
+class CliGroup(click.Group):
     """A group of such commands; the options may stand before or behind their names."""
 
     command_class = CliCommand

@@ -22,7 +22,7 @@ from cli.output import Output
 _EVERY: Final = 5.0
 
 
-class Meter(Protocol):
+class ProgressMeter(Protocol):
     """Where a command reports to."""
 
     def advance(self, number: int) -> None:
@@ -39,7 +39,7 @@ class Meter(Protocol):
 
 
 @contextmanager
-def shown_progress(output: Output, title: str, total: int | None) -> Generator[Meter]:
+def shown_progress(output: Output, title: str, total: int | None) -> Generator[ProgressMeter]:
     """A meter that is shown for the time of the block; `total` None is not known."""
     if not output.errors.is_terminal:
         yield _Lines(output, title, total)
@@ -55,7 +55,7 @@ def shown_progress(output: Output, title: str, total: int | None) -> Generator[M
         yield _Bar(output, progress, progress.add_task(title, total=total, rate=""))
 
 
-class Remarks:
+class RemarkFilter:
     """Lets a remark through that was not made a moment ago."""
 
     def __init__(self, output: Output) -> None:
@@ -71,7 +71,7 @@ class Remarks:
             self._output.note(text)
 
 
-class _Bar(Remarks):
+class _Bar(RemarkFilter):
     def __init__(self, output: Output, progress: Progress, task: TaskID) -> None:
         super().__init__(output)
         self._progress = progress
@@ -87,7 +87,7 @@ class _Bar(Remarks):
         self.advance(number - round(self._progress.tasks[0].completed))
 
 
-class _Lines(Remarks):
+class _Lines(RemarkFilter):
     def __init__(self, output: Output, title: str, total: int | None) -> None:
         super().__init__(output)
         self._title = title
@@ -108,4 +108,4 @@ class _Lines(Remarks):
             self._output.note(f"{self._title}: {number:,}{self._of}, {rate:,.0f}/s")
 
 
-__all__ = ["Meter", "Remarks", "shown_progress"]
+__all__ = ["ProgressMeter", "RemarkFilter", "shown_progress"]

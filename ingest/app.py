@@ -58,7 +58,7 @@ from sessions.web.asgi import inside
 from sessions.web.edge import Edge
 from sessions.web.edge.metrics import EdgeCollector
 from sessions.web.hosts import HostGuard, allowed_names
-from sessions.web.share import Share
+from sessions.web.share import ShareLimiter
 
 DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
 # Seconds that the api may take: its reads wait 2 s at most to be fresh.
@@ -226,10 +226,10 @@ def _include_routes(app: FastAPI) -> None:
         app.include_router(part.router)
 
 
-def _share_of(app: FastAPI, stream: TurnStream, edge: Edge, settings: Settings) -> Share:
+def _share_of(app: FastAPI, stream: TurnStream, edge: Edge, settings: Settings) -> ShareLimiter:
     """The share that the api beside publishes from as well, else a new one."""
-    beside: Share | None = getattr(app.state, "share", None)
-    return beside or Share(stream, settings.turnstream, edge.refusals)
+    beside: ShareLimiter | None = getattr(app.state, "share", None)
+    return beside or ShareLimiter(stream, settings.turnstream, edge.refusals)
 
 
 def _registry_of(app: FastAPI) -> CollectorRegistry:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 
-class Count(StrEnum):
+class CounterName(StrEnum):
     """What is counted, by the name that a reader of metrics sees."""
 
     TURN_ERRORS = "turn_errors"
@@ -22,17 +22,17 @@ class Counters:
     """Counts that only grow, from 0 at the start of the process. For one event loop."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[Count, tuple[tuple[str, str], ...]]] = Counter()
+        self._counts: Counter[tuple[CounterName, tuple[tuple[str, str], ...]]] = Counter()
 
-    def add(self, what: Count, **labels: str) -> None:
+    def add(self, what: CounterName, **labels: str) -> None:
         """Count one. Labels take few values each: names of the settings, statuses, our reasons."""
         self._counts[what, tuple(sorted(labels.items()))] += 1
 
-    def of(self, what: Count) -> int:
+    def of(self, what: CounterName) -> int:
         """How often that was counted, whatever its labels; 0 where it never was."""
         return sum(count for (name, _), count in self._counts.items() if name == what)
 
-    def __iter__(self) -> Iterator[tuple[Count, dict[str, str], int]]:
+    def __iter__(self) -> Iterator[tuple[CounterName, dict[str, str], int]]:
         """Each name with its labels and its count, in the order of their first events."""
         for (what, labels), count in tuple(self._counts.items()):
             yield what, dict(labels), count

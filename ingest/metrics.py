@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from ingest.channels.failure_counts import ChannelFailure, ChannelFailures
-from ingest.counters import Count
+from ingest.counters import CounterName
 from ingest.turns.live import Ending
 from ingest.turns.queue import TurnQueue
 from ingest.turns.unavailable import OwnerRefusals
@@ -65,10 +65,13 @@ class _TurnCollector(Collector):
 
 
 # What each count means, and the labels that it has.
-_COUNTS: Final[dict[Count | ChannelFailure, tuple[str, tuple[str, ...]]]] = {
-    Count.TURN_ERRORS: ("Errors that nobody foresaw, in turns.", ()),
-    Count.TURNS_GIVEN_UP: ("Turns that were closed after the last such error.", ()),
-    Count.TURNS_FAILED: ("Turns whose agent could not answer.", ("agent", "status", "reason")),
+_COUNTS: Final[dict[CounterName | ChannelFailure, tuple[str, tuple[str, ...]]]] = {
+    CounterName.TURN_ERRORS: ("Errors that nobody foresaw, in turns.", ()),
+    CounterName.TURNS_GIVEN_UP: ("Turns that were closed after the last such error.", ()),
+    CounterName.TURNS_FAILED: (
+        "Turns whose agent could not answer.",
+        ("agent", "status", "reason"),
+    ),
     ChannelFailure.UNREADABLE: ("Updates of a channel that were skipped.", ("channel",)),
     ChannelFailure.LEFT_OUT: ("Messages of a channel that were left out.", ("channel",)),
     ChannelFailure.FAILED: ("Times that a channel began again after an error.", ("channel",)),

@@ -21,7 +21,7 @@ from sessions.access.tokens import TokenVerifier
 from sessions.errors import SessionError
 from sessions.process.settings import Settings
 from sessions.stream.turns import TurnStream
-from sessions.web.share import Share
+from sessions.web.share import ShareLimiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Services:
     settings: Settings
     access: Access
     stream: TurnStream
-    share: Share
+    share: ShareLimiter
     tokens: TokenVerifier
     api: httpx.AsyncClient
     queue: TurnQueue

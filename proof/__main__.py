@@ -23,11 +23,11 @@ from typing import Final
 from rich.console import Console
 
 from proof.accidents import ACCIDENTS
-from proof.job import Job, Kind
+from proof.job import Job, JobKind
 from proof.mutants import MUTANTS
-from proof.refusals import LIMIT
+from proof.refused_turns import LIMIT
 from proof.report import RunReport
-from proof.summary import Finished, Summary
+from proof.summary import FinishedJob, Summary
 
 BACKENDS: Final = ("sqlite", "jsonl")
 # Stacks of one backend side by side: most of a fault is waiting.
@@ -90,7 +90,7 @@ def _command(given: argparse.Namespace, job: Job) -> str:
     given_numbers = ("seed", "minutes", "stacks", "rate")
     words = [f"--{name} {getattr(given, name)}" for name in given_numbers]
     words += [f"--backend {job.backend}"]
-    words += [f"--{job.kind}"] if job.kind in (Kind.CHAOS, Kind.PLANTED) else []
+    words += [f"--{job.kind}"] if job.kind in (JobKind.CHAOS, JobKind.PLANTED) else []
     return " ".join(words)
 
 
@@ -116,7 +116,7 @@ def _chaos(
 ) -> list[Job]:
     return [
         Job(
-            Kind.CHAOS,
+            JobKind.CHAOS,
             backend,
             f"{given.seed}/{number}",
             str(folder / f"chaos-{backend}-{number}"),
@@ -131,13 +131,19 @@ def _chaos(
 def _scenes(given: argparse.Namespace, folder: Path) -> list[Job]:
     """Refusals, accidents of the stream, and power cuts where there is something to forget."""
     refusals = [
-        Job(Kind.REFUSALS, backend, given.seed, str(folder / f"refusals-{backend}"), seconds=LIMIT)
+        Job(
+            JobKind.REFUSALS,
+            backend,
+            given.seed,
+            str(folder / f"refusals-{backend}"),
+            seconds=LIMIT,
+        )
         for backend in BACKENDS
     ]
-    power = Job(Kind.POWER, "jsonl", given.seed, str(folder / "power-cut"), seconds=_POWER)
+    power = Job(JobKind.POWER, "jsonl", given.seed, str(folder / "power-cut"), seconds=_POWER)
     accidents = [
         Job(
-            Kind.ACCIDENT,
+            JobKind.ACCIDENT,
             backend,
             given.seed,
             str(folder / f"{name.replace(' ', '-')}-{backend}"),
@@ -152,7 +158,7 @@ def _scenes(given: argparse.Namespace, folder: Path) -> list[Job]:
 def _planted(given: argparse.Namespace, folder: Path) -> list[Job]:
     return [
         Job(
-            Kind.PLANTED,
+            JobKind.PLANTED,
             mutant.backend,
             given.seed,
             str(folder / f"planted-{name}"),
@@ -170,7 +176,7 @@ async def _all(jobs: Sequence[Job], at_a_time: int, summary: Summary, console: C
     async def one(job: Job) -> RunReport:
         async with slots:
             report = await job.run_apart()
-        finished = Finished(job, report)
+        finished = FinishedJob(job, report)
         summary.finished.append(finished)
         console.print(finished.line(), highlight=False, soft_wrap=True)
         return report

@@ -20,7 +20,7 @@ from proof.checker import Fault, Finding, check
 from proof.evidence import Leftovers, read_store
 from proof.history import read_histories
 from proof.report import RunReport
-from proof.stack import WORKERS, Setup, Stack
+from proof.stack import WORKERS, Stack, StackSetup
 
 # Entries applied before an accident, and again after it.
 _SOME: Final = 150
@@ -38,7 +38,7 @@ class Accident:
     notice: str
 
 
-async def run_accident(setup: Setup, name: str) -> RunReport:
+async def run_accident(setup: StackSetup, name: str) -> RunReport:
     """Let one accident happen, and judge whether it was noticed and what it cost."""
     accident = ACCIDENTS[name]
     report = RunReport(setup.backend, setup.seed)
@@ -62,7 +62,7 @@ async def run_accident(setup: Setup, name: str) -> RunReport:
 
 
 def _judge(
-    setup: Setup, report: RunReport, lost: set[str], accident: Accident, leftovers: Leftovers
+    setup: StackSetup, report: RunReport, lost: set[str], accident: Accident, leftovers: Leftovers
 ) -> None:
     """All sessions that lost nothing must be whole; the count of what vanished must be right."""
     told, stored = read_histories(setup.histories), read_store(setup.workspace, setup.backend)
@@ -81,7 +81,7 @@ def _judge(
     report.judge(judgement)
 
 
-def _told(setup: Setup, accident: Accident) -> int | None:
+def _told(setup: StackSetup, accident: Accident) -> int | None:
     """The number in the notice, 0 where it has none; None while no log has it."""
     for name in WORKERS:
         text = (setup.folder / f"{name}.log").read_text()

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from proof.evidence import Leftovers, Stored, StoredSession
-from proof.history import Operation, OperationStatus, Step, Told
-from proof.model.expected import Expected, VisibleMessage, expected_of
+from proof.evidence import Leftovers, StoredSession, StoreEvidence
+from proof.history import Operation, OperationStatus, PublishedHistory, Step
+from proof.model.expected import ExpectedSession, VisibleMessage, expected_of
 
 
 class Fault(StrEnum):
@@ -58,8 +58,8 @@ class Judgement:
 
 
 def check(
-    told: Told,
-    stored: Stored,
+    told: PublishedHistory,
+    stored: StoreEvidence,
     leftovers: Leftovers | None,
     *,
     excused: Collection[str] = frozenset(),
@@ -86,7 +86,7 @@ def check(
 
 
 def _check_session(
-    key: str, operations: Sequence[Operation], stored: Stored, leftovers: Leftovers | None
+    key: str, operations: Sequence[Operation], stored: StoreEvidence, leftovers: Leftovers | None
 ) -> list[Finding]:
     """What is wrong with a session, by the reading of its history that comes closest."""
     found = stored.sessions.get(key)
@@ -112,7 +112,7 @@ def _compare(
     steps: Sequence[Step],
     operations: Sequence[Operation],
     found: StoredSession | None,
-    stored: Stored,
+    stored: StoreEvidence,
     leftovers: Leftovers | None,
 ) -> list[Finding]:
     expected = expected_of(steps)
@@ -155,10 +155,10 @@ def _compare_order(key: str, wanted: Sequence[str], found: Sequence[str]) -> Ite
 
 def _compare_outcomes(
     key: str,
-    expected: Expected,
+    expected: ExpectedSession,
     operations: Sequence[Operation],
     known: set[str],
-    stored: Stored,
+    stored: StoreEvidence,
 ) -> Iterable[Finding]:
     for event_id, verdict in expected.outcomes.items():
         outcome = stored.outcomes.get(event_id)
@@ -172,7 +172,7 @@ def _compare_outcomes(
 
 
 def _compare_session(
-    key: str, expected: Expected, found: StoredSession | None
+    key: str, expected: ExpectedSession, found: StoredSession | None
 ) -> Iterable[Finding]:
     if found is None:
         if expected.live is not None:
@@ -191,7 +191,7 @@ def _compare_session(
 
 
 def _compare_letters(
-    expected: Expected, known: set[str], stored: Stored, leftovers: Leftovers | None
+    expected: ExpectedSession, known: set[str], stored: StoreEvidence, leftovers: Leftovers | None
 ) -> Iterable[Finding]:
     """Each poison once. A conflict has a letter for each of its entries, and retries make more."""
     for event_id in known:
@@ -211,7 +211,7 @@ def _compare_letters(
 # -- the whole ---------------------------------------------------------------------------------
 
 
-def _check_strangers(told: Told, stored: Stored) -> Iterable[Finding]:
+def _check_strangers(told: PublishedHistory, stored: StoreEvidence) -> Iterable[Finding]:
     """Nothing is in the store that nobody published."""
     for key in stored.sessions.keys() - told.sessions.keys():
         yield Finding(Fault.FOREIGN, f"nobody published to session {key!r}")
@@ -222,7 +222,7 @@ def _check_strangers(told: Told, stored: Stored) -> Iterable[Finding]:
         yield Finding(Fault.FOREIGN, f"nobody published {event_id}")
 
 
-def _check_counts(stored: Stored, leftovers: Leftovers) -> Iterable[Finding]:
+def _check_counts(stored: StoreEvidence, leftovers: Leftovers) -> Iterable[Finding]:
     """Every entry that Redis ever took was resolved once, and every id knows its entries."""
     resolved = stored.resolved + stored.skipped
     if resolved != leftovers.added:

@@ -22,7 +22,7 @@ _PATIENCE: Final = 30.0
 
 
 @dataclass(frozen=True)
-class End:
+class ChildExit:
     """How a process ended; `code` is negative for a signal."""
 
     name: str
@@ -39,7 +39,7 @@ class Children:
         self, fork_server: asyncio.subprocess.Process, writer: asyncio.StreamWriter
     ) -> None:
         self.pids: dict[str, int] = {}
-        self.ends: list[End] = []
+        self.ends: list[ChildExit] = []
         self._killed: set[int] = set()
         self._fork_server = fork_server
         self._writer = writer
@@ -73,7 +73,7 @@ class Children:
         self._ask(keep=name, role=role, argv=argv, env=dict(env or {}), log=str(log))
         await self._until(lambda: name in self.pids, f"{name} runs")
 
-    async def end(self, *names: str) -> list[End]:
+    async def end(self, *names: str) -> list[ChildExit]:
         """Ask processes for an orderly end and wait for it."""
         for name in names:
             self._ask(end=name)
@@ -96,7 +96,7 @@ class Children:
         self._killed.add(pid)
 
     @property
-    def by_themselves(self) -> list[End]:
+    def by_themselves(self) -> list[ChildExit]:
         """Ends that nobody asked for: not by a signal of ours, and not in order."""
         return [
             end
@@ -104,7 +104,7 @@ class Children:
             if end.pid not in self._killed and end.code != 0 and not end.silent
         ]
 
-    def _last_end(self, name: str) -> End:
+    def _last_end(self, name: str) -> ChildExit:
         return next(end for end in reversed(self.ends) if end.name == name)
 
     def _ask(self, **request: object) -> None:
@@ -132,7 +132,7 @@ class Children:
         else:
             name = told["ended"]
             self.pids.pop(name, None)
-            end = End(name, told["pid"], told["code"], told["silent"], time.monotonic())
+            end = ChildExit(name, told["pid"], told["code"], told["silent"], time.monotonic())
             self.ends.append(end)
         async with self._changed:
             self._changed.notify_all()

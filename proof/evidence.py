@@ -28,7 +28,7 @@ class StoredSession:
 
 
 @dataclass
-class Stored:
+class StoreEvidence:
     """Everything that the checker looks at.
 
     `duplicates` counts the later entries of an id, `letters` its dead letters by reason.
@@ -60,10 +60,10 @@ def database_of(workspace: Path, backend: str) -> Path:
     return workspace / "sessions" / DATABASES[backend]
 
 
-def read_store(workspace: Path, backend: str) -> Stored:
+def read_store(workspace: Path, backend: str) -> StoreEvidence:
     """Read the store of a workspace in which nothing runs any more."""
     path = database_of(workspace, backend)
-    stored = Stored()
+    stored = StoreEvidence()
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store:
         found = [str(row[0]) for row in store.execute("PRAGMA integrity_check")]
         stored.damage += [] if found == ["ok"] else found
@@ -74,7 +74,7 @@ def read_store(workspace: Path, backend: str) -> Stored:
     return stored
 
 
-def _read_events(store: sqlite3.Connection, stored: Stored) -> None:
+def _read_events(store: sqlite3.Connection, stored: StoreEvidence) -> None:
     [(stored.resolved, stored.skipped)] = store.execute("SELECT resolved, skipped FROM stream")
     for event_id, outcome, reason, duplicates in store.execute(
         "SELECT event_id, outcome, reason, duplicates FROM events"
@@ -85,7 +85,7 @@ def _read_events(store: sqlite3.Connection, stored: Stored) -> None:
         stored.letters.setdefault(event_id, Counter())[reason] += 1
 
 
-def _read_sessions(store: sqlite3.Connection, stored: Stored) -> None:
+def _read_sessions(store: sqlite3.Connection, stored: StoreEvidence) -> None:
     keys: dict[int, str] = {}
     for number, key, live, generation, name, count in store.execute(
         "SELECT id, key, live, generation, name, message_count FROM sessions"
@@ -102,7 +102,7 @@ def _read_sessions(store: sqlite3.Connection, stored: Stored) -> None:
             stored.sessions[keys[number]].rows.append(row)
 
 
-def _read_files(store: sqlite3.Connection, folder: Path, stored: Stored) -> None:
+def _read_files(store: sqlite3.Connection, folder: Path, stored: StoreEvidence) -> None:
     """Put what the files say in place of the index's rows, and note where the two disagree."""
     names = dict(
         store.execute(
@@ -127,7 +127,7 @@ def _lines(path: Path) -> list[bytes]:
     return [*lines, rest] if rest else lines
 
 
-def _row(line: bytes, path: Path, stored: Stored) -> VisibleMessage | None:
+def _row(line: bytes, path: Path, stored: StoreEvidence) -> VisibleMessage | None:
     try:
         fields: dict[str, Any] = json.loads(line)
         return VisibleMessage(fields["id"], fields["role"], fields["content"], fields.get("turn"))

@@ -58,7 +58,7 @@ class Operation:
 
 
 @dataclass
-class Told:
+class PublishedHistory:
     """All operations of all publishers, each session's in the order in which they were made.
 
     `stale` has the ids of confirmed events that a fresh read did not show.
@@ -123,15 +123,15 @@ class HistoryWriter:
         os.fdatasync(self._fd)
 
 
-def read_histories(folder: Path) -> Told:
+def read_histories(folder: Path) -> PublishedHistory:
     """What the publishers' files in the folder say; a torn last line counts as not written."""
-    told = Told()
+    told = PublishedHistory()
     for path in sorted(folder.glob("*.jsonl")):
         _read(path, told)
     return told
 
 
-def _read(path: Path, told: Told) -> None:
+def _read(path: Path, told: PublishedHistory) -> None:
     operations: dict[int, Operation] = {}
     for line in path.read_bytes().split(b"\n")[:-1]:
         record = json.loads(line)

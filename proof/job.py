@@ -15,10 +15,10 @@ from harness.waiting import Stuck
 from proof.accidents import run_accident
 from proof.mutants import MUTANTS
 from proof.nemesis import EVERYTHING, POWER_CUTS
-from proof.refusals import run_refusals
+from proof.refused_turns import run_refusals
 from proof.report import RunReport
 from proof.scenario import chaos
-from proof.stack import Setup
+from proof.stack import StackSetup
 
 # Seconds that a run may take beyond the time for which it injects.
 _OVERTIME: Final = 180.0
@@ -26,7 +26,7 @@ _OVERTIME: Final = 180.0
 _BUSY: Final = 300.0
 
 
-class Kind(StrEnum):
+class JobKind(StrEnum):
     """What a run is about."""
 
     CHAOS = "chaos"
@@ -40,7 +40,7 @@ class Kind(StrEnum):
 class Job:
     """One run. `what` names the accident or the planted bug, `rate` is in events a second."""
 
-    kind: Kind
+    kind: JobKind
     backend: str
     seed: str
     folder: str
@@ -55,14 +55,14 @@ class Job:
 
     async def run(self) -> RunReport:
         """Run it here."""
-        setup = Setup(Path(self.folder), self.backend, self.seed, self.rate)
-        if self.kind is Kind.CHAOS:
+        setup = StackSetup(Path(self.folder), self.backend, self.seed, self.rate)
+        if self.kind is JobKind.CHAOS:
             return await chaos(replace(setup, web=True), self.seconds, EVERYTHING)
-        if self.kind is Kind.POWER:
+        if self.kind is JobKind.POWER:
             return await chaos(replace(setup, forgetful_disk=True), self.seconds, POWER_CUTS)
-        if self.kind is Kind.REFUSALS:
+        if self.kind is JobKind.REFUSALS:
             return await run_refusals(setup)
-        if self.kind is Kind.ACCIDENT:
+        if self.kind is JobKind.ACCIDENT:
             return await run_accident(setup, self.what)
         mutant = MUTANTS[self.what]
         planted = replace(setup, mutant=self.what, forgetful_disk=mutant.schedule.cuts_power)
@@ -94,7 +94,7 @@ class Job:
 def main(arguments: Sequence[str]) -> None:
     """Run the job that the argument describes."""
     fields: dict[str, Any] = json.loads(arguments[0])
-    job = Job(kind=Kind(fields.pop("kind")), **fields)
+    job = Job(kind=JobKind(fields.pop("kind")), **fields)
     print(json.dumps(asyncio.run(job.run()).as_json()))
 
 

@@ -22,7 +22,7 @@ from typing import Final
 from harness.waiting import Stuck
 from proof.probe import Cursor
 from proof.proxy import Proxy, ProxyFault
-from proof.refusing import WAYS, accept_again
+from proof.redis_refusals import WAYS, accept_again
 from proof.stack import WORKERS, Stack
 from proof.volatile import order_power_cut
 from sessions.stream.redis import ERRORS
@@ -51,7 +51,7 @@ _ROOM: Final = (0, 65536)
 
 
 @dataclass
-class Injected:
+class InjectedFault:
     """One fault: what, when (monotonic), what waited, and when that was in the store."""
 
     kind: str
@@ -113,11 +113,11 @@ class Nemesis:
     stack: Stack
     schedule: Schedule
     chance: random.Random
-    injected: list[Injected] = field(default_factory=list[Injected])
+    injected: list[InjectedFault] = field(default_factory=list[InjectedFault])
 
     def __post_init__(self) -> None:
         self._faults = self._table()
-        self._waiting: list[Injected] = []
+        self._waiting: list[InjectedFault] = []
         self._over = False
         self._next_call = 0.0
 
@@ -152,7 +152,7 @@ class Nemesis:
             if len(self._waiting) < self.schedule.overlap:
                 self._call()
             await asyncio.sleep(_LOOK)
-        fault = Injected(kind, time.monotonic(), waiting)
+        fault = InjectedFault(kind, time.monotonic(), waiting)
         # Some faults last, and recovery need not wait for their end.
         self._waiting.append(fault)
         if await self._faults[kind]():

@@ -12,7 +12,7 @@ from proof.evidence import Leftovers
 from sessions.models import STREAM_START, StreamId
 from sessions.store.sqlite.library import sqlite3
 from sessions.stream.redis import ERRORS, RedisClient
-from sessions.stream.refusals import Meaning, meaning_of
+from sessions.stream.refusals import ErrorMeaning, meaning_of
 
 _KEY: Final = f"{PREFIX}turns"
 _ALL_AT_ONCE: Final = 5000
@@ -102,7 +102,7 @@ class StreamProbe:
         try:
             info = await self.redis.execute_command("XINFO STREAM", _KEY)
         except ERRORS as error:
-            no_such_key = meaning_of(error) is Meaning.DEFECT
+            no_such_key = meaning_of(error) is ErrorMeaning.DEFECT
             return STREAM_START if no_such_key else None
         return StreamId.parse(info["last-generated-id"])
 

@@ -48,7 +48,7 @@ _LOOK: Final = 0.2
 _LAST_TRIES: Final = 20.0
 
 
-class Signs:
+class PublisherSignals:
     """What a publisher is told from outside: to publish now, or to stop."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Publisher:
         self,
         entry_point: EntryPoint,
         history: HistoryWriter,
-        signs: Signs,
+        signs: PublisherSignals,
         *,
         tag: str,
         seed: str,
@@ -158,7 +158,7 @@ class Publisher:
 
 async def run(arguments: argparse.Namespace) -> None:
     """Publish until SIGTERM, and then until nothing is in doubt."""
-    signs = Signs()
+    signs = PublisherSignals()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, signs.stop)
     loop.add_signal_handler(signal.SIGUSR1, signs.call)
@@ -192,7 +192,7 @@ def _entry_points(
 async def _publish(
     opened: AbstractAsyncContextManager[EntryPoint],
     history: HistoryWriter,
-    signs: Signs,
+    signs: PublisherSignals,
     tag: str,
     seed: str,
     rate: float,
@@ -201,7 +201,7 @@ async def _publish(
         await Publisher(entry_point, history, signs, tag=tag, seed=seed, rate=rate).run()
 
 
-async def _finish(tasks: Sequence[asyncio.Task[None]], signs: Signs) -> None:
+async def _finish(tasks: Sequence[asyncio.Task[None]], signs: PublisherSignals) -> None:
     """Wait for the stop or the first error; then for what is still in doubt, for a while."""
     pending = set(tasks)
     while pending and not signs.stopping:

@@ -11,10 +11,10 @@ from proof.evidence import Leftovers, read_store
 from proof.history import read_histories
 from proof.nemesis import Nemesis, Schedule
 from proof.report import RunReport
-from proof.stack import Setup, Stack
+from proof.stack import Stack, StackSetup
 
 
-async def chaos(setup: Setup, seconds: float, schedule: Schedule) -> RunReport:
+async def chaos(setup: StackSetup, seconds: float, schedule: Schedule) -> RunReport:
     """Publish and inject for so long, heal, and judge what is left."""
     report = RunReport(setup.backend, setup.seed)
     began = time.monotonic()

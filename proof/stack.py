@@ -12,8 +12,8 @@ from typing import Final, Self
 from harness.services import free_port
 from harness.waiting import Stuck, wait_until
 from proof.evidence import Leftovers
-from proof.ground import Ground, workspace_in
 from proof.proxy import Proxy
+from proof.testbed import Testbed, workspace_in
 from sessions.access.tokens import ensure_admin_token
 from sessions.models import StreamId
 
@@ -25,7 +25,7 @@ LOOK: Final = 0.01
 
 
 @dataclass(frozen=True)
-class Setup:
+class StackSetup:
     """What a stack is made of. `rate` is in events a second, over all publishers.
 
     `mutant` names a bug of `mutants`; with a `forgetful_disk` power cuts are possible.
@@ -54,7 +54,7 @@ class Setup:
 class Stack:
     """A running stack. Made by `running`; ended with its block."""
 
-    def __init__(self, setup: Setup, ground: Ground) -> None:
+    def __init__(self, setup: StackSetup, ground: Testbed) -> None:
         self.setup = setup
         self._ground = ground
         self.children, self.redis = ground.children, ground.redis
@@ -66,10 +66,10 @@ class Stack:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, setup: Setup) -> AsyncGenerator[Self]:
+    async def running(cls, setup: StackSetup) -> AsyncGenerator[Self]:
         """A stack in which a worker leads and nobody publishes yet."""
         setup.histories.mkdir(mode=0o700, parents=True)
-        async with Ground.opened(setup.folder, setup.backend) as ground:
+        async with Testbed.opened(setup.folder, setup.backend) as ground:
             stack = cls(setup, ground)
             try:
                 await stack._start()

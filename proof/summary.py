@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from proof.checker import Fault
-from proof.job import Job, Kind
+from proof.job import Job, JobKind
 from proof.mutants import MUTANTS
 from proof.report import RunReport
 
@@ -22,7 +22,7 @@ _RECOVERY: Final = 10.0
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedJob:
     """A run and what it showed."""
 
     job: Job
@@ -38,7 +38,7 @@ class Finished:
     @property
     def good(self) -> bool:
         """Whether the run showed what it must: nothing, or the bug that was planted."""
-        return self.caught if self.job.kind is Kind.PLANTED else self.report.clean
+        return self.caught if self.job.kind is JobKind.PLANTED else self.report.clean
 
     def line(self) -> str:
         """The run in one line, and examples of what was found in some more."""
@@ -47,7 +47,7 @@ class Finished:
         facts = f"{report.events} events, {len(report.faults)} faults"
         found = ", ".join(f"{count} {what}" for what, count in report.found.items()) or "nothing"
         text = f"{head}, {facts}, found {found}"
-        if self.job.kind is Kind.PLANTED:
+        if self.job.kind is JobKind.PLANTED:
             text += f", meant to be {MUTANTS[self.job.what].fault}"
         if not self.good:
             text += "".join(f"\n       {line}" for line in (*report.examples, *report.ends))
@@ -58,11 +58,11 @@ class Finished:
 class Summary:
     """What all runs showed."""
 
-    finished: list[Finished] = field(default_factory=list[Finished])
+    finished: list[FinishedJob] = field(default_factory=list[FinishedJob])
     seconds: float = 0.0
 
     @property
-    def failed(self) -> list[Finished]:
+    def failed(self) -> list[FinishedJob]:
         """The runs that did not show what they must."""
         slow = {
             backend
@@ -72,21 +72,21 @@ class Summary:
         return [
             each
             for each in self.finished
-            if not each.good or (each.job.kind is Kind.CHAOS and each.job.backend in slow)
+            if not each.good or (each.job.kind is JobKind.CHAOS and each.job.backend in slow)
         ]
 
     def by_backend(self) -> dict[str, dict[str, Any]]:
         """The figures of the chaos for each backend."""
         runs: dict[str, list[RunReport]] = {}
         for each in self.finished:
-            if each.job.kind is Kind.CHAOS:
+            if each.job.kind is JobKind.CHAOS:
                 runs.setdefault(each.job.backend, []).append(each.report)
         return {backend: _figures(reports) for backend, reports in sorted(runs.items())}
 
     def planted(self) -> dict[str, bool]:
         """Which planted bugs were caught."""
         return {
-            each.job.what: each.caught for each in self.finished if each.job.kind is Kind.PLANTED
+            each.job.what: each.caught for each in self.finished if each.job.kind is JobKind.PLANTED
         }
 
     def as_json(self) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Final
 import httpx
 
 from harness.waiting import wait_until
-from proof.company import Company
 from proof.storm.external import ExternalServers
 from proof.storm.journal import Journal
+from proof.talking_users import TalkingUsers
 from sessions.access.tokens import ensure_admin_token
 from sessions.process.settings import Settings
 
@@ -53,13 +53,13 @@ async def company(
     *,
     backend: str = "sqlite",
     allowed: frozenset[str] = frozenset(),
-) -> AsyncIterator[Company]:
+) -> AsyncIterator[TalkingUsers]:
     """They talk while the block lasts; behind it each message has exactly one answer.
 
     A chat may have been refused with the codes in `allowed`; no socket may have been cut off.
     """
     token = ensure_admin_token(workspace)
-    company = Company([url], token, outside)
+    company = TalkingUsers([url], token, outside)
     async with company.talking():
         await company.go_on()
         yield company

@@ -20,7 +20,7 @@ from sessions.store.factory import local_store, make_session_backend
 from sessions.stream.redis import RedisClient, connect, redacted
 from sessions.stream.turns import TurnStream
 from worker.batches import Batches
-from worker.claim import Claim
+from worker.claim import StoreClaim
 from worker.consumer import Consumer
 from worker.host import host
 from worker.leader import Leader
@@ -102,7 +102,7 @@ def _consumer(
     patience = Patience(status, stopping)
     lock = lock_of(local_store(settings.workspace, backend.name))
     hearing = RedisReachability(stream, patience.trouble)
-    claim = Claim(backend, stream, place=str(settings.workspace), adopt=adopt)
+    claim = StoreClaim(backend, stream, place=str(settings.workspace), adopt=adopt)
     upkeep = Upkeep(backend, stream, ttl_hours=settings.channels.session_ttl_hours)
     batches = Batches(backend, stream, upkeep)
     leader = Leader(

@@ -11,7 +11,7 @@ from sessions.stream.turns import TurnStream
 log = logging.getLogger(__name__)
 
 
-class Claim:
+class StoreClaim:
     """This store's claim. `place` tells people where it is; `adopt` takes another store's claim."""
 
     def __init__(

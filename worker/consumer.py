@@ -16,7 +16,7 @@ from sessions.models import Lease
 from sessions.store.backend import SessionBackend
 from sessions.store.capabilities import LeaderLock
 from worker.batches import Batches
-from worker.claim import Claim
+from worker.claim import StoreClaim
 from worker.leader import Leader
 from worker.patience import Patience
 from worker.standby import Standby
@@ -32,7 +32,7 @@ class Consumer:
         self,
         backend: SessionBackend,
         *,
-        claim: Claim,
+        claim: StoreClaim,
         standby: Standby,
         leader: Leader,
         batches: Batches,

@@ -76,7 +76,7 @@ class RedisReachability:
         self._stream = stream
         self._trouble = trouble
 
-    async def hears(self) -> bool:
+    async def answers(self) -> bool:
         """Ask Redis now; that it does not answer is said once."""
         try:
             async with asyncio.timeout(ANSWERS_WITHIN):
@@ -153,7 +153,7 @@ class Standby:
         """Take the lead if it is our turn, and Redis answers us; None where it is not, or fails."""
         if not watch.is_free and not (watch.trusts_lock and self._lock.try_acquire()):
             return None
-        taken = await self._acquire(lease) if await self._hearing.hears() else None
+        taken = await self._acquire(lease) if await self._hearing.answers() else None
         if taken is None:
             # Kept, it would tell us that the next leader has died.
             self._lock.close()

@@ -8,7 +8,7 @@ from sessions import times
 from sessions.models import StreamCursor
 from sessions.store.backend import SessionBackend
 from sessions.stream.turns import StreamFacts, TurnStream
-from worker.claim import Claim
+from worker.claim import StoreClaim
 from worker.recognition import Read, recognise
 from worker.regression import regression, vanished
 from worker.status import WorkerStatus
@@ -23,7 +23,7 @@ class StreamWatch:
         self,
         backend: SessionBackend,
         stream: TurnStream,
-        claim: Claim,
+        claim: StoreClaim,
         status: WorkerStatus,
         read: Read,
     ) -> None:

@@ -10,7 +10,7 @@ import click
 
 from cli.client import ApiClient, Json
 from cli.commands.sessions import confirm
-from cli.options import CommandContext, Group, json_option, pass_context
+from cli.options import CliGroup, CommandContext, json_option, pass_context
 from cli.system import TargetSystem
 from ingest.ids import new_id
 from sessions.errors import Retryable, SessionError
@@ -23,7 +23,7 @@ _letters_argument = click.argument("letters", nargs=-1, metavar="[ID]...")
 _all_option = click.option("--all", "everything", is_flag=True, help="Every dead letter.")
 
 
-@click.group(cls=Group)
+@click.group(cls=CliGroup)
 def dead() -> None:
     """Look at dead letters, and replay or purge them.
 

@@ -14,7 +14,7 @@ from cli.client import ApiClient
 from cli.options import CliCommand, CommandContext, pass_context
 from cli.supervision.child import Child, python_module
 from cli.supervision.running import make_workspace
-from cli.supervision.supervisor import Console, Stop, supervise
+from cli.supervision.supervisor import Console, StopRequest, supervise
 from cli.supervision.up import up as run_up
 from cli.system import TargetSystem
 from cli.tasks import run
@@ -82,7 +82,7 @@ def worker(context: CommandContext, redis_url: str | None, adopt_stream: bool) -
 
 
 async def _supervise(child: Child, environ: dict[str, str]) -> int:
-    stop = Stop()
+    stop = StopRequest()
     with stop.on_signals():
         log = Console(sys.stdout, [child.name], title="turnstream")
         return await supervise([child], environ=environ, log=log, stop=stop)

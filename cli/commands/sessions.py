@@ -11,9 +11,9 @@ from urllib.parse import quote
 import click
 
 from cli.client import ApiClient, Json
-from cli.options import CommandContext, Group, json_option, pass_context
+from cli.options import CliGroup, CommandContext, json_option, pass_context
 from cli.output import Output
-from cli.progress import Remarks
+from cli.progress import RemarkFilter
 from cli.system import TargetSystem
 from ingest.ids import new_id
 from sessions.errors import Retryable
@@ -37,7 +37,7 @@ _yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 _session_argument = click.argument("session")
 
 
-@click.group(cls=Group)
+@click.group(cls=CliGroup)
 def sessions() -> None:
     """Look at sessions, send to, reset, delete or rename them, and set their owners.
 
@@ -126,7 +126,7 @@ def tail(context: CommandContext, session: str, lines: int, no_follow: bool) -> 
 
 def _follow(api: ApiClient, session: str, seen: int, output: Output) -> NoReturn:
     """Print what comes, for ever; what is away for a while is waited for."""
-    remarks = Remarks(output)
+    remarks = RemarkFilter(output)
     while True:
         sys.stdout.flush()
         time.sleep(_TAIL_PAUSE)

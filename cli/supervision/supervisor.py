@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, S
 from dataclasses import dataclass
 from typing import Final, NoReturn, TextIO
 
-from cli.supervision.child import Child, Life, Log, Probe
+from cli.supervision.child import Child, ChildRun, Log, Probe
 from sessions.process.retry import Pauses
 
 # Into so many parts the time of silence is cut. A part in which the supervisor itself did not run
@@ -32,7 +32,7 @@ _TICKS: Final = 20
 
 
 @dataclass(frozen=True)
-class Limits:
+class RestartLimits:
     """Times and counts of the rules, in seconds; the defaults are the ones that are promised."""
 
     # A leader that lives without progress for 10 s is replaced: beats come every second.
@@ -51,7 +51,7 @@ class Limits:
     patience: float = 10.0
 
 
-class Stop:
+class StopRequest:
     """The request to end: orderly when asked once, at once when asked again."""
 
     def __init__(self) -> None:
@@ -125,8 +125,8 @@ async def supervise(
     *,
     environ: Mapping[str, str],
     log: Log,
-    stop: Stop,
-    limits: Limits | None = None,
+    stop: StopRequest,
+    limits: RestartLimits | None = None,
     on_start: Callable[[str, int], None] = lambda name, pid: None,
     on_ready: Callable[[], Awaitable[None]] | None = None,
 ) -> int:
@@ -138,7 +138,7 @@ async def supervise(
     or the start of a program raises (OSError) comes out as an ExceptionGroup.
     """
     with _lifeline() as lifeline:
-        shared = _Shared(environ, lifeline, log, limits or Limits(), on_start)
+        shared = _Shared(environ, lifeline, log, limits or RestartLimits(), on_start)
         runners = [_ChildRunner(child, shared) for child in children]
         try:
             await _run(runners, stop, on_ready)
@@ -171,7 +171,7 @@ class _Shared:
     environ: Mapping[str, str]
     lifeline: int
     log: Log
-    limits: Limits
+    limits: RestartLimits
     on_start: Callable[[str, int], None]
 
 
@@ -187,7 +187,9 @@ def _lifeline() -> Generator[int]:
 
 
 async def _run(
-    runners: Sequence[_ChildRunner], stop: Stop, on_ready: Callable[[], Awaitable[None]] | None
+    runners: Sequence[_ChildRunner],
+    stop: StopRequest,
+    on_ready: Callable[[], Awaitable[None]] | None,
 ) -> None:
     """Keep all children running; left by an exception only."""
     async with asyncio.TaskGroup() as group:
@@ -199,12 +201,12 @@ async def _run(
             await on_ready()
 
 
-async def _raise_when_asked(stop: Stop) -> None:
+async def _raise_when_asked(stop: StopRequest) -> None:
     await stop.asked.wait()
     raise _Stopped
 
 
-async def _end(runners: Sequence[_ChildRunner], stop: Stop, limits: Limits) -> None:
+async def _end(runners: Sequence[_ChildRunner], stop: StopRequest, limits: RestartLimits) -> None:
     deadline = asyncio.get_running_loop().time() + limits.stop_within
     for runner in reversed(runners):
         await runner.end(stop.now, deadline)
@@ -218,14 +220,14 @@ class _ChildRunner:
         self.failure: _Failure | None = None
         self._shared = shared
         self._limits = shared.limits
-        self._life: Life | None = None
+        self._life: ChildRun | None = None
         self._was_ready = asyncio.Event()
         self._pauses = Pauses(shared.limits.first_pause, shared.limits.longest_pause)
 
     async def keep_running(self) -> None:
         """Start the child again and again; raises _Stopped. Cancelling leaves the child running."""
         while True:
-            life = self._life = Life(self.child, self._shared.log)
+            life = self._life = ChildRun(self.child, self._shared.log)
             await life.begin(self._shared.environ, self._shared.lifeline)
             self._shared.on_start(self.child.name, life.pid)
             began = _clock()
@@ -256,7 +258,7 @@ class _ChildRunner:
             self._life.kill()
         await over
 
-    async def _attend(self, life: Life) -> int:
+    async def _attend(self, life: ChildRun) -> int:
         """See one life through; gives its exit code."""
         async with asyncio.TaskGroup() as group:
             watch = group.create_task(self._watch(life), name=f"watch {self.child.name}")
@@ -264,7 +266,7 @@ class _ChildRunner:
             watch.cancel()
         return code
 
-    async def _watch(self, life: Life) -> None:
+    async def _watch(self, life: ChildRun) -> None:
         began = _clock()
         await self._until_ready(life)
         self._was_ready.set()
@@ -274,7 +276,7 @@ class _ChildRunner:
             self._note(f"made no progress for {self._limits.silence:g} s: killing it")
             life.kill()
 
-    async def _until_ready(self, life: Life) -> None:
+    async def _until_ready(self, life: ChildRun) -> None:
         probe = self.child.probe
         while probe is not None and not life.ready.is_set():
             await asyncio.sleep(self._limits.probe_every)
@@ -282,14 +284,14 @@ class _ChildRunner:
                 life.ready.set()
         await life.ready.wait()
 
-    async def _until_silent(self, life: Life) -> None:
+    async def _until_silent(self, life: ChildRun) -> None:
         silent = 0
         while silent < _TICKS:
             seen = life.signs
             await asyncio.sleep(self._limits.silence / _TICKS)
             silent = silent + 1 if life.signs == seen else 0
 
-    def _judge(self, life: Life, code: int, lived: float) -> float:
+    def _judge(self, life: ChildRun, code: int, lived: float) -> float:
         """The pause before the next start, in seconds; raises _Stopped where that has no sense."""
         limits = self._limits
         if life.ready.is_set() and lived >= limits.settled:
@@ -304,7 +306,7 @@ class _ChildRunner:
         self._note(f"{_ending(code)}: starting it again in {pause:g} s")
         return pause
 
-    def _give_up(self, life: Life, code: int, why: str) -> NoReturn:
+    def _give_up(self, life: ChildRun, code: int, why: str) -> NoReturn:
         tail = "\n".join(f"  {line}" for line in life.tail) or "  (it wrote nothing)"
         text = f"{self.child.name} {why}; everything was stopped. Its last lines:\n{tail}"
         self.failure = _Failure(text, _shell_code(code))

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from cli.addresses import local_url, redis_cli_arguments
 from cli.supervision.child import Child, python_module
-from cli.supervision.embedded_redis import EmbeddedRedis, Server, find_server
+from cli.supervision.embedded_redis import EmbeddedRedis, RedisProgram, find_server
 from cli.supervision.running import UpRecord, WorkspaceLock, make_workspace
-from cli.supervision.supervisor import Console, Stop, supervise
+from cli.supervision.supervisor import Console, StopRequest, supervise
 from cli.tasks import run
 from sessions import make_session_backend, times
 from sessions.access.tokens import TOKEN_FILE, ensure_admin_token
@@ -37,7 +37,7 @@ class StartPlan:
     settings_file: Path | None
     record: UpRecord
     token: str
-    server: Server | None
+    server: RedisProgram | None
     redis: EmbeddedRedis | None
     adopt: bool
 
@@ -125,7 +125,7 @@ async def _reach(url: str) -> None:
 async def _keep(plan: StartPlan, environ: Mapping[str, str]) -> int:
     """Start the children, say so, and keep them until the end."""
     children = _children(plan)
-    stop = Stop()
+    stop = StopRequest()
 
     async def on_ready() -> None:
         plan.record.write()

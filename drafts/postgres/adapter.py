@@ -20,7 +20,7 @@ from sessions.errors import Fenced, StoreTooNew
 from sessions.models import Lease, LetterBounds, OutcomeKind, StreamCursor
 from sessions.store.engine import rows
 from sessions.store.engine.adapter import KeptLetter, LeaseGrant
-from sessions.store.engine.changes import Changes, Found, Needs
+from sessions.store.engine.changes import Changes, FoundRows, Needs
 from sessions.store.engine.rows import MessageRow, SessionRow
 from sessions.text import search_words
 
@@ -131,7 +131,7 @@ class PostgresAdapter:
 class PostgresTransaction:
     """See `Transaction`. It gets a connection of its own if something is changed before it ends."""
 
-    found: Found
+    found: FoundRows
 
     def __init__(self, adapter: PostgresAdapter, epoch: int, stack: AsyncExitStack) -> None:
         self._adapter = adapter
@@ -190,17 +190,17 @@ class PostgresTransaction:
 
     # -- questions ---------------------------------------------------------------------------
 
-    async def find(self, needs: Needs) -> Found:
+    async def find(self, needs: Needs) -> FoundRows:
         return (await self._known(needs))[1]
 
-    async def _known(self, needs: Needs) -> tuple[int, Found]:
+    async def _known(self, needs: Needs) -> tuple[int, FoundRows]:
         found = await self._fetch(_KNOWN, self._epoch, needs.ids, needs.references, needs.keys)
         if not found:
             raise Fenced(f"another worker leads; epoch {self._epoch} has ended")
         beat, *cursor, events, namesakes, suppressed, sessions, next_session, next_message = found[
             0
         ]
-        return beat, Found(
+        return beat, FoundRows(
             cursor_of(cursor),
             [rows.EventRow(*row) for row in events],
             [rows.EventRow(*row) for row in namesakes],

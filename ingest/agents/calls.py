@@ -64,7 +64,7 @@ class _Piece(NamedTuple):
     arguments: str
 
 
-class Calls:
+class ToolCallAssembler:
     """The calls of one step. `names` are the tools that there are.
 
     `room` are the bytes that all arguments may have together, written as a JSON text.

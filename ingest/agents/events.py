@@ -18,7 +18,7 @@ class AnswerTooLarge(Exception):
     """More arrived without an end than any answer needs."""
 
 
-class Events:
+class JsonEventParser:
     """Bytes in, JSON values out, as soon as each is whole. What is no JSON is left out.
 
     `done` is true once the provider said that nothing follows.

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ingest.agents.calls import MOST_ARGUMENTS, Calls
+from ingest.agents.calls import MOST_ARGUMENTS, ToolCallAssembler
 from ingest.agents.values import (
     clean,
     count_of,
@@ -90,7 +90,7 @@ class Normaliser:
         self, room: int, names: Collection[str] = (), *, call_room: int = MOST_ARGUMENTS
     ) -> None:
         self._room = room
-        self._calls = Calls(names, room=call_room)
+        self._calls = ToolCallAssembler(names, room=call_room)
         self._text: list[str] = []
         self._half = ""
         self._choice: int | None = None

@@ -14,7 +14,7 @@ from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAIError
 from ingest.agents.base import Progress, Reply, Usage
 from ingest.agents.calls import read_arguments, valid_id, valid_name
 from ingest.agents.dialect import Dialect, named_parameter
-from ingest.agents.events import AnswerTooLarge, Events
+from ingest.agents.events import AnswerTooLarge, JsonEventParser
 from ingest.agents.normalise import Completion, Normaliser, shortened
 from ingest.agents.tools import SessionTools
 from ingest.agents.values import clean, is_blank
@@ -143,7 +143,7 @@ class OpenAiAgent:
         found = Normaliser(turn.room, names, call_room=self._most // 2)
         create = cast("Any", self._client.chat.completions.with_streaming_response).create
         async with create(**request) as response:
-            events = Events()
+            events = JsonEventParser()
             data = _chunks(response.iter_bytes(), events, lambda: found.is_whole)
             async with aclosing(data) as chunks:
                 async for chunk in chunks:
@@ -155,7 +155,7 @@ class OpenAiAgent:
 
 
 async def _chunks(
-    data: AsyncIterator[bytes], events: Events, is_whole: Callable[[], bool]
+    data: AsyncIterator[bytes], events: JsonEventParser, is_whole: Callable[[], bool]
 ) -> AsyncGenerator[Any]:
     """The values of a body, up to its end. Raises ProviderError if it breaks off before."""
     try:

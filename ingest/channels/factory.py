@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class ChannelDependencies:
     """What channels are made of. `stack` closes what they open."""
 
     settings: Settings
@@ -55,7 +55,7 @@ async def opened_channels(
     Raises ConfigError for one that cannot be used as it is configured.
     """
     async with AsyncExitStack() as stack:
-        parts = Parts(settings, environ, tokens, redis, url, troubles, stack)
+        parts = ChannelDependencies(settings, environ, tokens, redis, url, troubles, stack)
         found = [channel for make in _TYPES.values() for channel in make(parts)]
         channel_agents = ChannelAgents(settings)
         for channel in found:
@@ -84,7 +84,7 @@ def secret_of(
     return value
 
 
-def _webhooks(parts: Parts) -> Iterator[Channel]:
+def _webhooks(parts: ChannelDependencies) -> Iterator[Channel]:
     for alias, own in parts.settings.channels.webhook.items():
         if not own.enabled:
             continue
@@ -108,18 +108,18 @@ def _webhooks(parts: Parts) -> Iterator[Channel]:
         yield WebhookChannel(alias, keys, send_url=url, client=client)
 
 
-def _terminals(parts: Parts) -> Iterator[Channel]:
+def _terminals(parts: ChannelDependencies) -> Iterator[Channel]:
     for agent in parts.settings.agents:
         yield CliChannel(agent, parts.tokens)
 
 
-def _telegram(parts: Parts) -> Iterator[Channel]:
+def _telegram(parts: ChannelDependencies) -> Iterator[Channel]:
     for alias, own in parts.settings.channels.telegram.items():
         if own.enabled:
             yield _bot(parts, alias, own)
 
 
-def _bot(parts: Parts, alias: str, own: TelegramSettings) -> Channel:
+def _bot(parts: ChannelDependencies, alias: str, own: TelegramSettings) -> Channel:
     # Imported where it is configured only: it takes a third of a second, and is an extra.
     try:
         from ingest.channels.telegram import TelegramChannel, checked_secret_token
@@ -169,7 +169,7 @@ def checked_url(url: str | None, where: str) -> str | None:
     )
 
 
-_TYPES: Final[Mapping[str, Callable[[Parts], Iterator[Channel]]]] = {
+_TYPES: Final[Mapping[str, Callable[[ChannelDependencies], Iterator[Channel]]]] = {
     "cli": _terminals,
     "telegram": _telegram,
     "webhook": _webhooks,

@@ -31,7 +31,7 @@ _BOUND: Final = 2**62
 _LONGEST_PAUSE: Final = 30.0
 
 
-class Source(Protocol):
+class UpdateSource(Protocol):
     """A bot, as far as polling needs it. Its methods raise Retryable or Undeliverable."""
 
     alias: str
@@ -53,7 +53,7 @@ class Source(Protocol):
         ...
 
 
-async def poll(source: Source, lease: PollingLease, take: Take) -> None:
+async def poll(source: UpdateSource, lease: PollingLease, take: Take) -> None:
     """Poll for ever while the lease is ours; whatever fails is tried again.
 
     Raises RedisRefused: a person must change what Redis permits.
@@ -79,7 +79,7 @@ async def poll(source: Source, lease: PollingLease, take: Take) -> None:
 
 
 async def _poll_in_turn(
-    source: Source, lease: PollingLease, take: Take, is_over: Callable[[], None]
+    source: UpdateSource, lease: PollingLease, take: Take, is_over: Callable[[], None]
 ) -> NoReturn:
     """Poll whenever the lease is ours. Raises what the source raises."""
     while True:
@@ -89,11 +89,11 @@ async def _poll_in_turn(
 
 
 async def _poll_on(
-    source: Source, lease: PollingLease, take: Take, is_over: Callable[[], None]
+    source: UpdateSource, lease: PollingLease, take: Take, is_over: Callable[[], None]
 ) -> None:
     """Poll until the lease is another one's; `is_over` is told of each answer of Telegram."""
     await source.begin_polling()
-    intake = Intake(source, take)
+    intake = UpdateIntake(source, take)
     while await lease.acquire():
         updates = await source.updates(intake.offset)
         is_over()
@@ -102,10 +102,10 @@ async def _poll_on(
             await asyncio.sleep(_AGAIN)
 
 
-class Intake:
+class UpdateIntake:
     """Takes updates in and knows how far they may be confirmed: up to the first refused one."""
 
-    def __init__(self, source: Source, take: Take) -> None:
+    def __init__(self, source: UpdateSource, take: Take) -> None:
         self.offset: int | None = None
         self._source = source
         self._take = take

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ingest.agents.base import Agent, Reply
-from ingest.counters import Count, Counters
+from ingest.counters import CounterName, Counters
 from ingest.failures import TIMED_OUT, AgentError, Closing, is_context_overflow
 from ingest.prompt import PromptMessage, compacted
 from ingest.turns.conclusions import Conclusion, aborted, closed, failed, replied, with_text
@@ -23,7 +23,7 @@ TURN_TIMEOUT: Final = 300.0
 _CANCEL_GRACE: Final = 2.0
 
 
-class Answering:
+class AgentRunner:
     """Asks the agents of one replica. Any number of turns at a time."""
 
     def __init__(
@@ -83,7 +83,7 @@ class Answering:
         if error is None:
             return replied(turn, work.result())
         if not isinstance(error, AgentError):
-            self._counters.add(Count.TURN_ERRORS)
+            self._counters.add(CounterName.TURN_ERRORS)
             log.error("the agent of turn %s has a defect", turn.inbound.id, exc_info=error)
             error = AgentError("the agent failed; the log of ingest tells more", reason="a defect")
         return self.failed(turn, error)
@@ -100,7 +100,7 @@ class Answering:
     def _log(self, turn: LiveTurn, error: AgentError) -> None:
         inbound, status = turn.inbound, str(error.status or "none")
         self._counters.add(
-            Count.TURNS_FAILED, agent=inbound.agent, status=status, reason=error.reason
+            CounterName.TURNS_FAILED, agent=inbound.agent, status=status, reason=error.reason
         )
         log.warning(
             "turn %s failed: agent %s, session %r, provider's status %s: %s",

@@ -5,23 +5,23 @@ from __future__ import annotations
 from ingest.turns.live import Interruption, LiveTurn
 
 
-class Left(Exception):
+class TurnHandedOver(Exception):
     """The process ends; the replica that takes the lane over goes on from here."""
 
 
-class Unavailable(Exception):
+class SessionUnavailable(Exception):
     """The session is not the agent's."""
 
 
-class RunBefore(Exception):
+class AlreadyRun(Exception):
     """The message was taken care of before: it was delivered again."""
 
 
-class Orphaned(Exception):
+class OrphanedTurn(Exception):
     """The message opened a turn before, which nothing ended; no lane knows of it any more."""
 
 
 def check_staying(turn: LiveTurn) -> None:
-    """Raise Left if the process ends."""
+    """Raise TurnHandedOver if the process ends."""
     if turn.interruption is Interruption.STOP:
-        raise Left
+        raise TurnHandedOver

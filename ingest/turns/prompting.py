@@ -8,7 +8,7 @@ from typing import Final
 
 from ingest.prompt import HistoryMessage, PromptMessage, build
 from ingest.reads import History, SessionReads, fresh_history
-from ingest.turns.exits import Orphaned, RunBefore, Unavailable
+from ingest.turns.exits import AlreadyRun, OrphanedTurn, SessionUnavailable
 from ingest.turns.inbound import Inbound
 from ingest.turns.joining import find_followers, wait_until_due
 from ingest.turns.live import LiveTurn
@@ -37,7 +37,8 @@ class PromptReader:
     async def read(self, turn: LiveTurn, hold: Hold) -> list[PromptMessage]:
         """The conversation up to the turn's message, with which those that join it are joined.
 
-        Raises RunBefore, Orphaned, Unavailable, LaneLost, and Retryable if it cannot be read now.
+        Raises AlreadyRun, OrphanedTurn, SessionUnavailable, LaneLost, and Retryable if it cannot be
+        read now.
         """
         waits = turn.inbound.due > 0
         if waits:
@@ -47,7 +48,7 @@ class PromptReader:
         _check_new(hold.id, history)
         await self._check_former(turn.inbound, history)
         if not history.available and turn.inbound.channel is None:
-            raise Unavailable
+            raise SessionUnavailable
         if waits:
             await self._join(turn, hold, history.position)
         inbound = turn.inbound
@@ -61,7 +62,7 @@ class PromptReader:
             return None
 
     async def check_command(self, inbound: Inbound) -> None:
-        """Raise RunBefore for a command that an older version took; Retryable."""
+        """Raise AlreadyRun for a command that an older version took; Retryable."""
         if inbound.former:
             await self._check_former(inbound, await self._history(inbound))
 
@@ -78,17 +79,17 @@ class PromptReader:
         if former in history.ids:
             at = history.messages[history.ids.index(former)].at
             if at >= oldest:
-                raise RunBefore
+                raise AlreadyRun
         if time.monotonic() - self._since > _UPGRADE:
             return
         outcome = await self._reads.outcome(former, history.position)
         if outcome is not None and outcome.position.stream_id.ms * 1000 >= oldest:
-            raise RunBefore
+            raise AlreadyRun
 
     async def _join(self, turn: LiveTurn, hold: Hold, read_at: Position) -> None:
         # A joined message has another text than it came with, so that its id alone tells.
         if await self._reads.outcome(turn.inbound.id, read_at) is not None:
-            raise RunBefore
+            raise AlreadyRun
         turn.join(await find_followers(self._lanes, self._reads, turn, hold, read_at))
 
 
@@ -104,4 +105,4 @@ async def _early(turn: LiveTurn) -> History | None:
 def _check_new(turn: str, history: History) -> None:
     """Raise for a message that the session has already, read while its lane is held."""
     if turn in history.ids:
-        raise RunBefore if f"{turn}:reply" in history.ids else Orphaned
+        raise AlreadyRun if f"{turn}:reply" in history.ids else OrphanedTurn

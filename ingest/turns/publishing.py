@@ -70,7 +70,7 @@ class TurnPublisher:
     async def outcome(self, turn: LiveTurn, published: Position) -> Outcome:
         """What became of the turn's first event, however long the worker takes.
 
-        Raises LaneLost, Left and PositionLost.
+        Raises LaneLost, TurnHandedOver and PositionLost.
         """
 
         async def known() -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final, NamedTuple
 
-from ingest.counters import Count, Counters
+from ingest.counters import CounterName, Counters
 from ingest.turns.live import LiveTurn
 from sessions.errors import Retryable
 from sessions.stream.lanes.values import Hold
@@ -44,14 +44,14 @@ class TurnRetries:
             # It passes by itself, and what was accepted must not be lost meanwhile: no limit.
             log.warning("turn %s is tried again: %s", hold.id, type(error).__name__)
             return False
-        self._counters.add(Count.TURN_ERRORS)
+        self._counters.add(CounterName.TURN_ERRORS)
         times = self._found[hold.token].times + 1 if hold.token in self._found else 1
         if times < _TRIES:
             self._found[hold.token] = _FailedTries(times, turn.said)
             log.warning("turn %s is tried again: %s", hold.id, type(error).__name__)
             return False
         self.forget(hold)
-        self._counters.add(Count.TURNS_GIVEN_UP)
+        self._counters.add(CounterName.TURNS_GIVEN_UP)
         log.error(
             "turn %s is given up: agent %s, session %r",
             *(hold.id, turn.inbound.agent, turn.inbound.session),

@@ -19,9 +19,15 @@ from ingest.agents.base import Agent
 from ingest.counters import Counters
 from ingest.failures import CLEARED, AgentError, Closing
 from ingest.reads import History, SessionReads
-from ingest.turns.answering import TURN_TIMEOUT, Answering
+from ingest.turns.answering import TURN_TIMEOUT, AgentRunner
 from ingest.turns.conclusions import Conclusion, closed
-from ingest.turns.exits import Left, Orphaned, RunBefore, Unavailable, check_staying
+from ingest.turns.exits import (
+    AlreadyRun,
+    OrphanedTurn,
+    SessionUnavailable,
+    TurnHandedOver,
+    check_staying,
+)
 from ingest.turns.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.turns.prompting import PromptReader
 from ingest.turns.publishing import TurnPublisher, is_from
@@ -67,7 +73,9 @@ class TurnRunner:
         self._lanes = lanes
         self._prompts = PromptReader(lanes, reads)
         self._publisher = TurnPublisher(lanes, reads)
-        self._answering = Answering(agents, self.counters, timeout=timeout, most=lanes.max_content)
+        self._answering = AgentRunner(
+            agents, self.counters, timeout=timeout, most=lanes.max_content
+        )
         self._refusals = refusals or OwnerRefusals()
 
     async def run(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
@@ -78,17 +86,17 @@ class TurnRunner:
         """
         try:
             return await self._from_stage(turn, hold)
-        except Left:
+        except TurnHandedOver:
             return TurnEnd(Ending.LEFT)
-        except Unavailable:
+        except SessionUnavailable:
             return self._refused_owner(turn)
-        except Orphaned:
+        except OrphanedTurn:
             log.warning("turn %s is closed: nobody runs it any more", turn.inbound.id)
             return await self._close(turn, hold, self._closed(turn, Closing.INTERRUPTED))
         except PositionLost:
             log.warning("turn %s was lost with its stream", turn.inbound.id)
             return TurnEnd(Ending.FAILED, _LOST_TEXT, "AGENT_ERROR")
-        except RunBefore:
+        except AlreadyRun:
             log.info("message %s came again: it is not answered twice", turn.inbound.id)
             return TurnEnd(Ending.ELSEWHERE)
 
@@ -180,7 +188,7 @@ class TurnRunner:
         [position] = await self._publisher.publish(turn, hold, events, Stage.ENDED)
         outcome = await self._publisher.outcome(turn, position)
         if outcome.position.stream_id != position.stream_id:
-            raise RunBefore
+            raise AlreadyRun
         if outcome.reason == Reason.NOT_OWNER:
             return self._refused_owner(turn)
         return TurnEnd(Ending.REPLIED, CLEARED)

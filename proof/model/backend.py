@@ -35,7 +35,7 @@ from sessions.models import (
     StreamId,
 )
 from sessions.store.backend import Following
-from sessions.store.memory.looking import Wanted, is_shown, page_of
+from sessions.store.memory.matching import SearchWords, is_shown, page_of
 
 
 class ModelBackend:
@@ -136,7 +136,7 @@ class ModelBackend:
     ) -> Page[SearchHit]:
         """Messages with every word of the query, newest first; takes the time that it takes."""
         del seconds
-        wanted = Wanted(query)
+        wanted = SearchWords(query)
         ranked = [
             ((line.number,), SearchHit(stored.shown.key, line.message))
             for stored in self._store.sessions.values()

@@ -34,7 +34,7 @@ class ExpectedOutcome(NamedTuple):
 
 
 @dataclass
-class Expected:
+class ExpectedSession:
     """A session as it must be. `live` is None for one that never was.
 
     `outcomes` are by event id, and so are `letters`: dead letters by reason.
@@ -48,7 +48,7 @@ class Expected:
     letters: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
 
 
-def expected_of(steps: Iterable[Step]) -> Expected:
+def expected_of(steps: Iterable[Step]) -> ExpectedSession:
     """The session after these steps, all of which reached the stream in this order."""
     model = Model()
     for number, step in enumerate(steps, start=1):
@@ -72,8 +72,8 @@ def _event(fields: Fields) -> Event:
     return Event(fields["id"], EventType(fields["type"]))._replace(**values)
 
 
-def _seen(model: Model) -> Expected:
-    expected = Expected()
+def _seen(model: Model) -> ExpectedSession:
+    expected = ExpectedSession()
     for stored in model.sessions.values():
         expected.live, expected.generation = stored.live, stored.shown.generation
         expected.name = stored.shown.name

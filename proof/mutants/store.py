@@ -9,7 +9,7 @@ from sessions.models import Entry, Event, Poison, Reason, StreamCursor
 from sessions.store.backend import Following
 from sessions.store.engine import decider, pending, writer
 from sessions.store.engine.asking import Deciding
-from sessions.store.engine.changes import Gone
+from sessions.store.engine.changes import RemovedMessages
 from sessions.store.engine.decider import Decider
 from sessions.store.engine.removal import Remover
 from sessions.store.engine.rows import EventRow, MessageRow, SessionRow
@@ -89,7 +89,7 @@ def dedupe_lost_at_delete() -> None:
     # What drafts the end of a generation is nobody else's to call; here it is replaced.
     kept = drafting._gone  # pyright: ignore[reportPrivateUsage]
 
-    def forgotten(gone: Gone) -> list[Statement]:
+    def forgotten(gone: RemovedMessages) -> list[Statement]:
         statements = kept(gone)
         if gone.how is Reason.DELETED:
             ids = [(message.event_id,) for message in gone.messages]

@@ -11,7 +11,7 @@ from typing import Final
 
 from harness.waiting import Stuck
 from proof.storm.journal import Journal
-from proof.storm.looks import Lane
+from proof.storm.lane_probe import LaneView
 from proof.storm.system import StormSystem
 
 # Seconds that a frozen replica stays so, and that Redis stays away.
@@ -118,7 +118,7 @@ async def _find_dead(system: StormSystem, before: dict[str, int]) -> str:
     return silent[0]
 
 
-def _casualties(lanes: dict[str, Lane], dead: str) -> Iterable[Casualty]:
+def _casualties(lanes: dict[str, LaneView], dead: str) -> Iterable[Casualty]:
     for session, lane in lanes.items():
         if not lane.concerns(dead):
             continue

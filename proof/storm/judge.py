@@ -16,7 +16,7 @@ from typing import Final
 
 from ingest.failures import INTERRUPTED
 from ingest.prompt import HISTORY
-from proof.evidence import Stored, database_of, read_store
+from proof.evidence import StoreEvidence, database_of, read_store
 from proof.model.expected import VisibleMessage
 from proof.storm.faults import Death
 from proof.storm.journal import Ingress, Journal, StormMessage
@@ -60,7 +60,7 @@ class Evidence:
     journal: Journal
     deaths: Sequence[Death]
     entries: Counter[str] | None
-    store: Stored
+    store: StoreEvidence
     states: Mapping[str, str]
     interrupted: list[StormMessage] = field(default_factory=list[StormMessage])
 

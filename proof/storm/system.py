@@ -12,9 +12,9 @@ import httpx
 
 from harness.services import free_port, module_argv
 from harness.waiting import Stuck, wait_until
-from proof.ground import Ground, workspace_in
 from proof.storm.external import ExternalServers
-from proof.storm.looks import LaneProbe
+from proof.storm.lane_probe import LaneProbe
+from proof.testbed import Testbed, workspace_in
 from sessions.access.tokens import ensure_admin_token
 from sessions.process.lifeline import LIFELINE_VARIABLE
 from sessions.process.progress import PROGRESS_VARIABLE
@@ -29,7 +29,7 @@ _LOOK: Final = 0.1
 class StormSystem:
     """Made by `running`; ended with its block. Whatever ends by itself is started again."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Testbed) -> None:
         self._ground = ground
         self.workspace = workspace_in(ground.folder)
         self.children, self.redis = ground.children, ground.redis
@@ -46,7 +46,7 @@ class StormSystem:
         cls, folder: Path, *, outside: ExternalServers, backend: str = BACKEND
     ) -> AsyncGenerator[Self]:
         """A system that takes messages; `outside` are its model and its platforms."""
-        async with Ground.opened(folder, backend) as ground:
+        async with Testbed.opened(folder, backend) as ground:
             system = cls(ground)
             await system._start(outside)
             yield system

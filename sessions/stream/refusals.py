@@ -23,7 +23,7 @@ from sessions.process.urls import redacted, without_secrets
 ERRORS: Final = (RedisError, OSError)
 
 
-class Meaning(Enum):
+class ErrorMeaning(Enum):
     """What an error of Redis asks for."""
 
     PASSING = auto()
@@ -41,22 +41,22 @@ class Meaning(Enum):
 # Words that say something about us or our command. Any other word, also one that a later Redis
 # or another make of server invents, tells of a state of the server, and states pass.
 _LASTING: Final = {
-    "OOM": Meaning.FULL,
-    "NOAUTH": Meaning.FORBIDDEN,
-    "WRONGPASS": Meaning.FORBIDDEN,
-    "NOPERM": Meaning.FORBIDDEN,
-    "DENIED": Meaning.FORBIDDEN,
-    "MOVED": Meaning.UNSUITABLE,
-    "ASK": Meaning.UNSUITABLE,
-    "CROSSSLOT": Meaning.UNSUITABLE,
-    "WRONGTYPE": Meaning.UNSUITABLE,
-    "NOPROTO": Meaning.UNSUITABLE,
-    "ERR": Meaning.DEFECT,
-    "EXECABORT": Meaning.DEFECT,
-    "INVALIDOBJ": Meaning.DEFECT,
-    "BUSYKEY": Meaning.DEFECT,
-    "BUSYGROUP": Meaning.DEFECT,
-    "NOGROUP": Meaning.DEFECT,
+    "OOM": ErrorMeaning.FULL,
+    "NOAUTH": ErrorMeaning.FORBIDDEN,
+    "WRONGPASS": ErrorMeaning.FORBIDDEN,
+    "NOPERM": ErrorMeaning.FORBIDDEN,
+    "DENIED": ErrorMeaning.FORBIDDEN,
+    "MOVED": ErrorMeaning.UNSUITABLE,
+    "ASK": ErrorMeaning.UNSUITABLE,
+    "CROSSSLOT": ErrorMeaning.UNSUITABLE,
+    "WRONGTYPE": ErrorMeaning.UNSUITABLE,
+    "NOPROTO": ErrorMeaning.UNSUITABLE,
+    "ERR": ErrorMeaning.DEFECT,
+    "EXECABORT": ErrorMeaning.DEFECT,
+    "INVALIDOBJ": ErrorMeaning.DEFECT,
+    "BUSYKEY": ErrorMeaning.DEFECT,
+    "BUSYGROUP": ErrorMeaning.DEFECT,
+    "NOGROUP": ErrorMeaning.DEFECT,
 }
 
 # What Redis, and proxies before it, say without a word of its own. The first match counts.
@@ -117,9 +117,9 @@ class ReplyParser(cast("Any", DefaultParser)):
         return error
 
 
-def meaning_of(error: BaseException) -> Meaning:
+def meaning_of(error: BaseException) -> ErrorMeaning:
     """What this error of Redis asks for."""
-    return _LASTING.get(word_of(error), Meaning.PASSING)
+    return _LASTING.get(word_of(error), ErrorMeaning.PASSING)
 
 
 def word_of(error: BaseException) -> str:
@@ -140,26 +140,26 @@ def explain(error: Exception, url: str) -> SessionError:
     said = None if said is None else without_secrets(said, url)
     text = without_secrets(str(error), url)
     match meaning_of(error):
-        case Meaning.PASSING if said is None:
+        case ErrorMeaning.PASSING if said is None:
             return StreamUnavailable(
                 f"{where} does not answer ({text}); is it running, and is the URL right?"
             )
-        case Meaning.PASSING:
+        case ErrorMeaning.PASSING:
             return StreamUnavailable(f"{where} refuses for now: {said}")
-        case Meaning.FULL:
+        case ErrorMeaning.FULL:
             return StreamFull(
                 "Redis is at its memory limit and takes no new entries; the same event can be "
                 "sent again once the worker has caught up",
                 retry_after=2.0,
             )
-        case Meaning.FORBIDDEN:
+        case ErrorMeaning.FORBIDDEN:
             return RedisRefused(_forbidden(where, said or text))
-        case Meaning.UNSUITABLE:
+        case ErrorMeaning.UNSUITABLE:
             return RedisRefused(
                 f"{where} cannot be used ({said}): Turnstream needs one server, no cluster, with a "
                 "prefix whose keys nobody else uses"
             )
-        case Meaning.DEFECT:
+        case ErrorMeaning.DEFECT:
             return SessionError(f"{where} refused a command: {said or type(error).__name__}")
 
 
@@ -201,4 +201,4 @@ def _word_in(said: str) -> str:
     return next(named, word)
 
 
-__all__ = ["ERRORS", "Meaning", "ReplyParser", "explain", "meaning_of", "word_of"]
+__all__ = ["ERRORS", "ErrorMeaning", "ReplyParser", "explain", "meaning_of", "word_of"]

@@ -57,7 +57,7 @@ class _Outstanding:
             self.add(-done.entries, -done.size)
 
 
-class Share:
+class ShareLimiter:
     """Publishes for agents within their shares. Safe for concurrent use in one event loop."""
 
     def __init__(self, stream: TurnStream, settings: OwnSettings, refusals: RefusalCounts) -> None:

@@ -88,7 +88,7 @@ def _times(name: str, texts: list[str]) -> list[int]:
         raise invalid(name, f"must be an RFC 3339 time: {error}") from None
 
 
-class Rule(NamedTuple):
+class FieldRule(NamedTuple):
     """How a field is read: the event's attribute, bytes at least and at most (None: the content
     bound), and a converter."""
 
@@ -98,34 +98,34 @@ class Rule(NamedTuple):
     convert: Convert | None = None
 
 
-_UNKNOWN: Final = Rule(None, most=None)
-RULES: Final[dict[bytes, Rule]] = {
+_UNKNOWN: Final = FieldRule(None, most=None)
+RULES: Final[dict[bytes, FieldRule]] = {
     # Looked at before all others.
     b"v": _UNKNOWN,
-    b"id": Rule("id", convert=_ids),
-    b"type": Rule("type", most=None, convert=_event_types),
-    b"session": Rule("session", 1, MAX_SESSION),
-    b"role": Rule("role", 1, MAX_ROLE),
-    b"content": Rule("content", most=None),
-    b"turn": Rule("turn", convert=_ids),
-    b"target": Rule("target", convert=_ids),
-    b"expect": Rule("expect", most=None),
-    b"close_with": Rule("close_with", most=None),
-    b"name": Rule("name"),
-    b"state": Rule("state", convert=_states),
-    b"action": Rule("action", convert=_actions),
-    b"if_exists": Rule("if_exists", convert=_flags),
+    b"id": FieldRule("id", convert=_ids),
+    b"type": FieldRule("type", most=None, convert=_event_types),
+    b"session": FieldRule("session", 1, MAX_SESSION),
+    b"role": FieldRule("role", 1, MAX_ROLE),
+    b"content": FieldRule("content", most=None),
+    b"turn": FieldRule("turn", convert=_ids),
+    b"target": FieldRule("target", convert=_ids),
+    b"expect": FieldRule("expect", most=None),
+    b"close_with": FieldRule("close_with", most=None),
+    b"name": FieldRule("name"),
+    b"state": FieldRule("state", convert=_states),
+    b"action": FieldRule("action", convert=_actions),
+    b"if_exists": FieldRule("if_exists", convert=_flags),
     # Not a label as the others: an owner event gives a session to nobody by an empty one.
-    b"agent": Rule("agent"),
-    b"channel": Rule("channel", convert=_labels),
-    b"room": Rule("room", convert=_labels),
-    b"sender": Rule("sender", convert=_labels),
-    b"at": Rule("at", convert=_times),
-    b"by": Rule("by", convert=_labels),
-    b"expect_agent": Rule("expect_agent"),
+    b"agent": FieldRule("agent"),
+    b"channel": FieldRule("channel", convert=_labels),
+    b"room": FieldRule("room", convert=_labels),
+    b"sender": FieldRule("sender", convert=_labels),
+    b"at": FieldRule("at", convert=_times),
+    b"by": FieldRule("by", convert=_labels),
+    b"expect_agent": FieldRule("expect_agent"),
 }
 
 
-def rule_of(name: bytes) -> Rule:
+def rule_of(name: bytes) -> FieldRule:
     """The rule of a field; of an unknown name one that ignores it."""
     return RULES.get(name, _UNKNOWN)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from api import shared
-from api.shared import Shared
+from api.shared import SharedQuery
 
 
 class Oracle:
@@ -31,7 +31,7 @@ async def started(*questions: asyncio.Task[int]) -> None:
     assert not any(question.done() for question in questions)
 
 
-def asking(shared: Shared[int], count: int) -> list[asyncio.Task[int]]:
+def asking(shared: SharedQuery[int], count: int) -> list[asyncio.Task[int]]:
     """So many callers at once."""
     return [asyncio.create_task(shared.result()) for _ in range(count)]
 
@@ -40,12 +40,12 @@ async def test_those_who_come_together_share_one_question():
     oracle = Oracle()
     oracle.may_answer.set()
 
-    assert await asyncio.gather(*asking(Shared(oracle), 5)) == [1] * 5
+    assert await asyncio.gather(*asking(SharedQuery(oracle), 5)) == [1] * 5
 
 
 async def test_who_comes_later_gets_a_later_answer_and_shares_it_too():
     oracle = Oracle()
-    share = Shared(oracle)
+    share = SharedQuery(oracle)
     first = asking(share, 2)
     await started(*first)
     later = asking(share, 3)
@@ -59,7 +59,7 @@ async def test_who_comes_later_gets_a_later_answer_and_shares_it_too():
 async def test_a_question_that_hangs_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shared, "_HOLD", 0.01)
     oracle = Oracle()
-    share = Shared(oracle)
+    share = SharedQuery(oracle)
     [hanging] = asking(share, 1)
     await started(hanging)
 
@@ -74,7 +74,7 @@ async def test_a_question_that_hangs_does_not_hold_up_the_next(monkeypatch: pyte
 
 async def test_one_who_gives_up_takes_it_from_nobody_else():
     oracle = Oracle()
-    [leaving, staying] = asking(Shared(oracle), 2)
+    [leaving, staying] = asking(SharedQuery(oracle), 2)
     await started(leaving, staying)
 
     leaving.cancel()
@@ -88,6 +88,6 @@ async def test_an_error_is_everybodys():
     async def fail() -> int:
         raise ConnectionError
 
-    results = await asyncio.gather(*asking(Shared(fail), 3), return_exceptions=True)
+    results = await asyncio.gather(*asking(SharedQuery(fail), 3), return_exceptions=True)
 
     assert [type(result) for result in results] == [ConnectionError] * 3

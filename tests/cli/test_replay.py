@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cli.output import Output
-from cli.progress import Meter, shown_progress
+from cli.progress import ProgressMeter, shown_progress
 from cli.stores.replay import Pace, replay
 from cli.stores.turnfile import TurnFile
 from harness.services import environment
@@ -161,7 +161,7 @@ def test_progress_is_told_in_lines_where_there_is_no_terminal() -> None:
     output = Output(stream=io.StringIO())
     output.errors.file = io.StringIO()
 
-    def report(meter: Meter) -> None:
+    def report(meter: ProgressMeter) -> None:
         meter.say("waiting")
         meter.say("waiting")
 

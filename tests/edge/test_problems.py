@@ -13,7 +13,7 @@ import pytest
 
 import api.app
 import ingest.app
-from proof.refusing import WAYS
+from proof.redis_refusals import WAYS
 from sessions.access.tokens import TokenScope, create_token
 from sessions.errors import (
     AccessRefused,
@@ -30,7 +30,7 @@ from sessions.errors import (
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
 from sessions.stream.redis import connect
-from sessions.web.share import Share
+from sessions.web.share import ShareLimiter
 from tests.edge.served import running
 from tests.leading import Leading
 
@@ -173,7 +173,7 @@ async def test_what_goes_wrong_behind_the_doors(
     async def publish(*args: object, **options: object) -> None:
         raise fault
 
-    monkeypatch.setattr(Share, "publish", publish)
+    monkeypatch.setattr(ShareLimiter, "publish", publish)
 
     first, second = await services.answers()
 

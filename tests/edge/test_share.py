@@ -12,7 +12,7 @@ from sessions.ids import new_id
 from sessions.models import Event, EventType
 from sessions.process.settings import OwnSettings
 from sessions.web.edge import Limit, RefusalCounts
-from sessions.web.share import Share
+from sessions.web.share import ShareLimiter
 from tests.leading import Leading
 
 
@@ -24,16 +24,16 @@ def appends(count: int, *, content: str = "x") -> list[Event]:
     ]
 
 
-def share_of(leading: Leading, **limits: Any) -> Share:
+def share_of(leading: Leading, **limits: Any) -> ShareLimiter:
     """A share of the stream that `leading` applies."""
-    return Share(leading.stream, OwnSettings.model_validate(limits), RefusalCounts())
+    return ShareLimiter(leading.stream, OwnSettings.model_validate(limits), RefusalCounts())
 
 
 async def test_an_agent_whose_share_is_full_is_refused_and_the_others_are_not(leading: Leading):
     await leading.pause()
     await leading.announce()
     refusals = RefusalCounts()
-    share = Share(leading.stream, OwnSettings(max_share_entries=10), refusals)
+    share = ShareLimiter(leading.stream, OwnSettings(max_share_entries=10), refusals)
     await share.publish(appends(10), agent="anna")
 
     with pytest.raises(ShareFull, match="10 events of this agent are not applied"):
@@ -108,7 +108,7 @@ async def test_what_went_to_a_stream_that_is_no_more_takes_no_room(leading: Lead
     await wait_until(lambda: _passes(share, 10))
 
 
-async def _passes(share: Share, count: int = 1) -> bool:
+async def _passes(share: ShareLimiter, count: int = 1) -> bool:
     try:
         await share.publish(appends(count), agent="anna")
     except ShareFull:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.agents.calls import read_arguments
-from ingest.agents.events import AnswerTooLarge, Events
+from ingest.agents.events import AnswerTooLarge, JsonEventParser
 from ingest.agents.normalise import Normaliser
 from tests.ingest.chunks import json_values, streams, texts
 from tests.ingest.normalised import ROOM, check, read
@@ -46,7 +46,7 @@ def test_a_body_is_read_the_same_however_it_is_cut_into_pieces(
     lines = (json.dumps(value, indent=indent).splitlines() for value in values)
     body = "".join(f"data: {f'{end}data: '.join(each)}{end}{end}" for each in lines).encode()
     at = data.draw(st.integers(0, len(body)))
-    whole, parts = Events(), Events()
+    whole, parts = JsonEventParser(), JsonEventParser()
     expected = [*whole.feed(body), *whole.close()]
     found = [*parts.feed(body[:at]), *parts.feed(body[at:]), *parts.close()]
     objects = [value for value in values if isinstance(value, dict | list)]
@@ -56,14 +56,14 @@ def test_a_body_is_read_the_same_however_it_is_cut_into_pieces(
 @FEW
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_body(body: bytes):
-    events = Events()
+    events = JsonEventParser()
     for value in (*events.feed(body), *events.close()):
         Normaliser(ROOM).add_chunk(value)
 
 
 @pytest.mark.parametrize("piece", [b"x" * 70_000, b"x" * 70_000 + b"\n", b"data: {\n" * 10_000])
 def test_a_body_without_any_end_is_refused(piece: bytes):
-    events = Events()
+    events = JsonEventParser()
     with pytest.raises(AnswerTooLarge):
         assert not [value for _ in range(100) for value in events.feed(piece)]
 

@@ -20,7 +20,7 @@ from harness.waiting import wait_until
 from ingest.app import client_within, joined
 from ingest.turns.live import Ending
 from proof.botapi import TOKEN
-from proof.refusing import WAYS
+from proof.redis_refusals import WAYS
 from sessions.access.tokens import TokenFile, ensure_admin_token
 from sessions.errors import ConfigError, SessionError, StreamFull, StreamUnavailable
 from sessions.models import Event, EventType

@@ -13,7 +13,7 @@ import pytest
 
 from harness.waiting import wait_until
 from ingest.agents.base import Progress, Reply
-from ingest.counters import Count
+from ingest.counters import CounterName
 from ingest.failures import ABORTED, FAILED, INTERRUPTED, TIMED_OUT, AgentError
 from ingest.prompt import PromptMessage, ToolCall, dump_calls, dump_result
 from ingest.turns.inbound import Inbound
@@ -491,7 +491,10 @@ class TestDefects:
         assert await fleet.state() == "error"
         assert (await ended(await say(replica, "two"))).ending is Ending.REPLIED
         counters = replica.queue.counters
-        assert (counters.of(Count.TURN_ERRORS), counters.of(Count.TURNS_GIVEN_UP)) == (3, 1)
+        assert (counters.of(CounterName.TURN_ERRORS), counters.of(CounterName.TURNS_GIVEN_UP)) == (
+            3,
+            1,
+        )
         lines = [record.getMessage() for record in caplog.records]
         assert len([record for record in caplog.records if record.exc_info]) == 1
         assert [line for line in lines if "is given up: agent main, session 's'" in line]

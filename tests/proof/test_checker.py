@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from proof.checker import Fault, check
-from proof.evidence import Leftovers, Stored, StoredSession
-from proof.history import Operation, OperationStatus, Step, Told
+from proof.evidence import Leftovers, StoredSession, StoreEvidence
+from proof.history import Operation, OperationStatus, PublishedHistory, Step
 from proof.model.expected import ExpectedOutcome, VisibleMessage, expected_of
 from tests import events
 
@@ -26,10 +26,10 @@ class FinishedRun:
         operations = [Operation(each, OperationStatus.ACCEPTED) for each in steps]
         for operation in operations[len(steps) - doubtful :]:
             operation.known = OperationStatus.UNKNOWN
-        self.told = Told({"s": operations})
+        self.told = PublishedHistory({"s": operations})
         applied = steps[: len(steps) - doubtful + (doubtful if took is None else took)]
         expected = expected_of(applied)
-        self.stored = Stored(
+        self.stored = StoreEvidence(
             outcomes=dict(expected.outcomes),
             letters={key: Counter(found) for key, found in expected.letters.items()},
             resolved=len(applied),

@@ -18,10 +18,10 @@ import worker.app
 from harness.waiting import wait_until
 from proof.checker import Fault, check
 from proof.evidence import Leftovers, read_store
-from proof.history import Operation, OperationStatus, Step, Told
-from proof.job import Job, Kind
+from proof.history import Operation, OperationStatus, PublishedHistory, Step
+from proof.job import Job, JobKind
 from proof.mutants import MUTANTS
-from proof.summary import Finished
+from proof.summary import FinishedJob
 from proof.volatile import order_power_cut, power_on, watch
 from sessions import wire
 from sessions.errors import Fenced
@@ -91,7 +91,9 @@ class MutantStore:
 
     def found(self) -> set[Fault]:
         """What the checker finds."""
-        told = Told({"s": [Operation(step, OperationStatus.ACCEPTED) for step in self.steps]})
+        told = PublishedHistory(
+            {"s": [Operation(step, OperationStatus.ACCEPTED) for step in self.steps]}
+        )
         left = Leftovers(self.entries.total(), True, self.entries)
         judgement = check(told, read_store(self.workspace, self.backend), left)
         return {*judgement.counts}
@@ -237,7 +239,7 @@ async def test_the_same_without_the_bug_breaks_no_promise(
 async def test_a_run_finds_a_planted_bug_as_what_it_is(name: str, tmp_path: Path) -> None:
     mutant = MUTANTS[name]
     job = Job(
-        Kind.PLANTED, mutant.backend, "plants", str(tmp_path / "run"), mutant.seconds, what=name
+        JobKind.PLANTED, mutant.backend, "plants", str(tmp_path / "run"), mutant.seconds, what=name
     )
-    finished = Finished(job, await job.run_apart())
+    finished = FinishedJob(job, await job.run_apart())
     assert finished.caught, finished.line()

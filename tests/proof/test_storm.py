@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from ingest.failures import INTERRUPTED
-from proof.evidence import Stored, StoredSession
+from proof.evidence import StoredSession, StoreEvidence
 from proof.model.expected import VisibleMessage
 from proof.storm.external import ExternalServers
 from proof.storm.faults import Casualty, Death
@@ -34,7 +34,7 @@ class Aftermath:
             self.rows.append(VisibleMessage(turn, "user", message.text, turn))
             self.rows.append(VisibleMessage(f"{turn}:reply", "assistant", message.answer, turn))
         self.key = self.messages[0].key
-        self.stored = Stored(sessions={self.key: StoredSession(True, 1, None, 6, self.rows)})
+        self.stored = StoreEvidence(sessions={self.key: StoredSession(True, 1, None, 6, self.rows)})
         self.entries = Counter(row.id for row in self.rows)
         self.states = {self.key: "idle"}
         self.deaths: list[Death] = []

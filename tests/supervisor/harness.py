@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from cli.supervision.child import Child
-from cli.supervision.supervisor import Limits, Stop, supervise
+from cli.supervision.supervisor import RestartLimits, StopRequest, supervise
 
 ROOT: Final = Path(__file__).parents[2]
 
 # Short enough that a test waits for nothing, long enough for a busy machine.
-QUICK: Final = Limits(silence=1.0, first_pause=0.01, longest_pause=0.05, probe_every=0.01)
+QUICK: Final = RestartLimits(silence=1.0, first_pause=0.01, longest_pause=0.05, probe_every=0.01)
 
 # Says that it is ready, as a service in any language could.
 READY: Final = "import os; os.write(int(os.environ['TURNSTREAM_PROGRESS_FD']), b'ready\\n')\n"
@@ -86,7 +86,7 @@ class Supervision:
     """A running supervisor; `story` is all that happened, in order."""
 
     task: asyncio.Task[int]
-    stop: Stop
+    stop: StopRequest
     story: list[str]
     starts: list[tuple[str, int]]
 
@@ -116,9 +116,11 @@ class _Story(list[str]):
 
 
 @asynccontextmanager
-async def supervised(*children: Child, limits: Limits = QUICK) -> AsyncGenerator[Supervision]:
+async def supervised(
+    *children: Child, limits: RestartLimits = QUICK
+) -> AsyncGenerator[Supervision]:
     """Supervise the children within the block, and stop them in order at its end."""
-    story, stop, starts = _Story(), Stop(), list[tuple[str, int]]()
+    story, stop, starts = _Story(), StopRequest(), list[tuple[str, int]]()
 
     def on_start(name: str, pid: int) -> None:
         starts.append((name, pid))

@@ -240,11 +240,11 @@ SUPERVISOR = """
 import asyncio, os, sys
 from pathlib import Path
 from cli.supervision.embedded_redis import EmbeddedRedis, find_server
-from cli.supervision.supervisor import Console, Stop, supervise
+from cli.supervision.supervisor import Console, StopRequest, supervise
 
 redis = EmbeddedRedis.of(Path(sys.argv[1]), find_server(), runtime_dir=sys.argv[2])
 log = Console(sys.stderr, [])
-asyncio.run(supervise([redis.child()], environ=os.environ, log=log, stop=Stop()))
+asyncio.run(supervise([redis.child()], environ=os.environ, log=log, stop=StopRequest()))
 """
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cli.supervision.child import Child
-from cli.supervision.supervisor import Console, Stop, supervise
+from cli.supervision.supervisor import Console, StopRequest, supervise
 from harness.waiting import wait_until, wait_until_sync
 from tests.supervisor.harness import (
     MORTAL,
@@ -255,7 +255,7 @@ async def test_a_program_that_does_not_exist_stops_everything_and_is_raised() ->
             [Child("worker", ["/nonexistent/program"])],
             environ=environment(),
             log=Console(io.StringIO(), []),
-            stop=Stop(),
+            stop=StopRequest(),
         )
 
 
@@ -311,7 +311,7 @@ def test_a_console_shows_what_its_encoding_lacks_as_escapes() -> None:
 
 async def test_signals_ask_for_the_end() -> None:
     """SIGTERM never asks for more than an orderly end; a second Ctrl-C does."""
-    stop = Stop()
+    stop = StopRequest()
     with stop.on_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -325,7 +325,7 @@ async def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
     """`nohup turnstream up` outlives its terminal."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with Stop().on_signals():
+        with StopRequest().on_signals():
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -334,10 +334,10 @@ async def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
 SUPERVISOR = """
 import asyncio, os, sys
 from cli.supervision.child import Child
-from cli.supervision.supervisor import Console, Stop, supervise
+from cli.supervision.supervisor import Console, StopRequest, supervise
 
 async def main():
-    stop = Stop()
+    stop = StopRequest()
     service = Child("service", (sys.executable, "-c", sys.argv[1], sys.argv[2]), grace=60.0)
     program = (sys.executable, "-c", sys.argv[3], sys.argv[4])
     async def at_once(pid): return True

@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sessions.models import Lease, StreamCursor
-from sessions.store.engine.changes import Changes, Found, Needs
+from sessions.store.engine.changes import Changes, FoundRows, Needs
 from sessions.store.engine.rows import MessageRow, SessionRow
 
 
@@ -41,7 +41,7 @@ class KeptLetter(NamedTuple):
 class Questions(Protocol):
     """What decisions that remove something ask for. Messages come with their content."""
 
-    async def find(self, needs: Needs) -> Found:
+    async def find(self, needs: Needs) -> FoundRows:
         """The rows that are needed."""
         ...
 
@@ -88,7 +88,7 @@ class Transaction(Questions, Protocol):
     """An open transaction of the leader; by the end of its block all is committed, or nothing."""
 
     @property
-    def found(self) -> Found:
+    def found(self) -> FoundRows:
         """What the transaction was begun with: the cursor, and what was needed."""
         ...
 
@@ -158,7 +158,7 @@ class StoreAdapter(Protocol):
 class Foreseeing(Protocol):
     """A store that can be read, by its one writer, while a transaction of its own is written."""
 
-    async def foresee(self, needs: Needs) -> Found:
+    async def foresee(self, needs: Needs) -> FoundRows:
         """What is needed, as the transaction in hand leaves it, committed or not."""
         ...
 

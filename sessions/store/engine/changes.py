@@ -22,7 +22,7 @@ class Needs(NamedTuple):
     keys: Sequence[str] = ()
 
 
-class Found(NamedTuple):
+class FoundRows(NamedTuple):
     """What a store holds of what was needed; absent rows are left out.
 
     `events` and `suppressed` (id and session key) belong to the ids, `namesakes` are events of
@@ -56,7 +56,7 @@ class LetterRow(NamedTuple):
     by: str | None
 
 
-class Gone(NamedTuple):
+class RemovedMessages(NamedTuple):
     """Messages that go from a session, with their text; their events are known until `expires_at`.
 
     `ends` is set if all messages of the session go, in this or further steps.
@@ -69,7 +69,7 @@ class Gone(NamedTuple):
     ends: bool
 
 
-class Ended(NamedTuple):
+class EndedSession(NamedTuple):
     """A session of which all messages are gone; its dead letters go too."""
 
     session: SessionRow
@@ -91,8 +91,8 @@ class Changes:
     `active` in what an append changes: state, turn, activity, counters.
     """
 
-    gone: list[Gone] = field(default_factory=list[Gone])
-    ended: list[Ended] = field(default_factory=list[Ended])
+    gone: list[RemovedMessages] = field(default_factory=list[RemovedMessages])
+    ended: list[EndedSession] = field(default_factory=list[EndedSession])
     purged: list[str] = field(default_factory=list[str])
     handovers: list[OwnerTransfer] = field(default_factory=list[OwnerTransfer])
     opened: list[SessionRow] = field(default_factory=list[SessionRow])

@@ -16,12 +16,12 @@ from sessions.models import Entry, Event, OutcomeKind, Poison, Reason, make_tupl
 from sessions.store.engine import rules
 from sessions.store.engine.changes import (
     Changes,
-    Ended,
-    Found,
-    Gone,
+    EndedSession,
+    FoundRows,
     LetterRow,
     Needs,
     OwnerTransfer,
+    RemovedMessages,
 )
 from sessions.store.engine.rows import OUTCOME_CODES, EventRow, MessageRow, SessionRow, packed
 from sessions.times import DAY
@@ -87,7 +87,7 @@ class Workset:
         sought = sorted(filter(None, references)) if self._spaces else []
         return Needs(sorted(wanted), sought, sorted(keys - self.sessions.keys()))
 
-    def add_found(self, found: Found) -> None:
+    def add_found(self, found: FoundRows) -> None:
         """Take in what was found. What this batch has changed already counts."""
         for row in found.events:
             self.events[row.event_id] = row
@@ -179,7 +179,7 @@ class Workset:
     ) -> None:
         """Let messages go; their ids are known for a while yet."""
         expires_at = self.now + ID_RETENTION
-        self._changes.gone.append(Gone(session, messages, how, expires_at, ends))
+        self._changes.gone.append(RemovedMessages(session, messages, how, expires_at, ends))
         for message in messages:
             row = self.events.get(message.event_id)
             if row is not None:
@@ -187,7 +187,7 @@ class Workset:
 
     def end(self, session: SessionRow, *, deleted: bool) -> None:
         """End the generation of a session without messages [4, 9]."""
-        self._changes.ended.append(Ended(session, deleted))
+        self._changes.ended.append(EndedSession(session, deleted))
         if deleted:
             rules.bury(session, self.now)
         else:

@@ -13,7 +13,7 @@ from sessions import times
 from sessions.errors import ConfigError
 from sessions.models import Lease, LetterBounds, StreamCursor
 from sessions.store.engine.adapter import LeaseGrant
-from sessions.store.engine.changes import Changes, Found, Needs, OwnerTransfer
+from sessions.store.engine.changes import Changes, FoundRows, Needs, OwnerTransfer
 from sessions.store.engine.rows import MessageRow, SessionRow, columns
 from sessions.store.jsonl.files import SUFFIX
 from sessions.store.jsonl.metas import MetaFiles
@@ -88,7 +88,7 @@ class JsonlAdapter(SqliteAdapter):
         """The statements but for the messages: where their lines lie is known when written."""
         return drafted(changes, self._bounds)
 
-    async def foresee(self, needs: Needs) -> Found:
+    async def foresee(self, needs: Needs) -> FoundRows:
         """What is needed, read behind what is on its way to the index."""
         async with self._placing:
             pass
@@ -109,7 +109,7 @@ class JsonlTransaction(SqliteTransaction):
     """A transaction whose changes reach the files before the index."""
 
     def __init__(
-        self, store: JsonlAdapter, found: Found, files: WritingTexts, placing: asyncio.Lock
+        self, store: JsonlAdapter, found: FoundRows, files: WritingTexts, placing: asyncio.Lock
     ) -> None:
         super().__init__(store, found)
         self._files = files

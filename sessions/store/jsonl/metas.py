@@ -153,7 +153,7 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-class Descriptions:
+class MetaWriter:
     """The meta files as one writer keeps them in step with its transactions."""
 
     def __init__(self, directory: Path, run: Run, each: Each) -> None:

@@ -21,7 +21,7 @@ from sessions.errors import ConfigError
 from sessions.process.durable import sync
 from sessions.store.capabilities import Rebuilt
 from sessions.store.jsonl.backend import INDEX
-from sessions.store.jsonl.refill import Filler, names_in
+from sessions.store.jsonl.refill import IndexFiller, names_in
 from sessions.store.jsonl.salvage import SalvagedIndex, remember
 from sessions.store.sqlite.adapter import SqliteAdapter
 from sessions.store.sqlite.library import sqlite3
@@ -73,7 +73,7 @@ class _NewIndex(SqliteAdapter):
 
     async def fill(self, memory: SalvagedIndex, result: Rebuilt) -> None:
         """Take everything in, in one transaction."""
-        filler = Filler(self.path.parent, memory, result)
+        filler = IndexFiller(self.path.parent, memory, result)
         async with self.connection.transaction():
             if memory.store_id is not None:
                 await self.connection.run("UPDATE store SET store_id = ?", (memory.store_id,))

@@ -26,7 +26,7 @@ from sessions.store.engine import rules
 from sessions.store.engine.rows import OUTCOME_CODES, EventRow, columns, packed
 from sessions.store.engine.workset import ID_RETENTION
 from sessions.store.sqlite.connection import WritingConnection
-from sessions.store.sqlite.statements import Each, Query, marks
+from sessions.store.sqlite.statements import Query, RepeatedStatement, marks
 
 _DETAIL: Final = "applied before the index was rebuilt; its outcome is not known"
 _SHOWN: Final = (
@@ -87,7 +87,11 @@ async def recall(
             if target not in known:
                 suppressed.append((target, event.session, now + ID_RETENTION))
     await connection.script(
-        [Each(_COMPLETE, there), Each(_INSERT, new), Each(_SUPPRESS, suppressed)]
+        [
+            RepeatedStatement(_COMPLETE, there),
+            RepeatedStatement(_INSERT, new),
+            RepeatedStatement(_SUPPRESS, suppressed),
+        ]
     )
 
 

@@ -24,7 +24,7 @@ from sessions.store.jsonl.files import (
 )
 from sessions.store.jsonl.metas import Meta, MetaFiles
 from sessions.store.jsonl.salvage import (
-    Content,
+    SalvagedFile,
     SalvagedIndex,
     SalvagedLine,
     agreed,
@@ -35,7 +35,7 @@ from sessions.store.jsonl.salvage import (
 from sessions.store.sqlite.connection import WritingConnection
 from sessions.store.sqlite.rows import TextRow
 from sessions.store.sqlite.search import indexing
-from sessions.store.sqlite.statements import Each, marks
+from sessions.store.sqlite.statements import RepeatedStatement, marks
 
 # What the old index tells of a session that its file does not.
 _REMEMBERED: Final = (
@@ -57,7 +57,7 @@ class _Found:
 
     key: str
     file: FileRow
-    content: Content
+    content: SalvagedFile
     meta: Meta | None
 
 
@@ -67,7 +67,7 @@ def names_in(directory: Path) -> list[str]:
     return sorted(texts | {*MetaFiles(directory).names()})
 
 
-class Filler:
+class IndexFiller:
     """Fills one index, in a transaction of its own."""
 
     def __init__(self, directory: Path, memory: SalvagedIndex, result: Rebuilt) -> None:
@@ -128,7 +128,9 @@ class Filler:
         path = self._files.current(file)
         meta, is_sure = agreed(self._metas.read(name))
         try:
-            content = read_content(path, name) if path.exists() or path.is_symlink() else Content()
+            content = (
+                read_content(path, name) if path.exists() or path.is_symlink() else SalvagedFile()
+            )
         except OSError as error:
             return self._leave(path, error.strerror or "cannot be read")
         key = self._key(name, content, known[0] if known is not None else None, meta)
@@ -159,13 +161,15 @@ class Filler:
             file.state = FileState.TO_REPLACE
         return file
 
-    def _key(self, name: str, content: Content, known: str | None, meta: Meta | None) -> str | None:
+    def _key(
+        self, name: str, content: SalvagedFile, known: str | None, meta: Meta | None
+    ) -> str | None:
         """The session that a file is of; None if nothing tells that it is one of ours."""
         named = next((line.session for line in content.lines if line.session is not None), None)
         told = meta.session if meta is not None else None
         return known or named or told or (name if content.lines else None)
 
-    def _own(self, path: Path, key: str, content: Content) -> Content:
+    def _own(self, path: Path, key: str, content: SalvagedFile) -> SalvagedFile:
         """The content without lines of other sessions, and without ids that came before."""
         lines: list[SalvagedLine] = []
         numbers = {line.place: number for number, line in _numbered(content)}
@@ -268,13 +272,13 @@ class Filler:
         for _, rows in rows_of(old, "events"):
             known = [EventRow(*row) for row in rows]
             there = [row for row in known if row.event_id in self._ids]
-            await connection.script([Each(_UPDATE_EVENT, [*map(_place_of, there)])])
+            await connection.script([RepeatedStatement(_UPDATE_EVENT, [*map(_place_of, there)])])
             others = [row for row in known if row.event_id not in self._ids]
             gone = [_without_message(row, expiry) for row in others]
             await _insert(connection, "events", columns(EventRow), gone)
 
 
-def _numbered(content: Content) -> Iterator[tuple[int, SalvagedLine]]:
+def _numbered(content: SalvagedFile) -> Iterator[tuple[int, SalvagedLine]]:
     """The lines with their numbers, which count the foreign ones too."""
     foreign = {*content.foreign}
     number = 0
@@ -341,4 +345,4 @@ async def _insert(
     connection: WritingConnection, table: str, names: str, rows: Iterable[tuple[Any, ...]]
 ) -> None:
     statement = f"INSERT INTO {table} ({names}) VALUES {marks(names)}"
-    await connection.script([Each(statement, [*rows])])
+    await connection.script([RepeatedStatement(statement, [*rows])])

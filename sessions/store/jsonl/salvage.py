@@ -42,7 +42,7 @@ class SalvagedLine:
 
 
 @dataclass
-class Content:
+class SalvagedFile:
     """The lines of a file up to its last line break, which is `length` bytes from its beginning."""
 
     lines: list[SalvagedLine] = field(default_factory=list[SalvagedLine])
@@ -66,9 +66,9 @@ class SalvagedIndex:
     )
 
 
-def read_content(path: Path, name: str) -> Content:
+def read_content(path: Path, name: str) -> SalvagedFile:
     """Read a session file. Raises OSError, also for what is no plain file."""
-    content = Content()
+    content = SalvagedFile()
     with _opened(path) as file:
         modified = os.fstat(file.fileno()).st_mtime_ns // 1000
         for number, raw in enumerate(file, start=1):
@@ -95,7 +95,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _line(
-    raw: bytes, name: str, number: int, content: Content, modified: int
+    raw: bytes, name: str, number: int, content: SalvagedFile, modified: int
 ) -> SalvagedLine | None:
     """The message of a line; one of another program gets an id from its place."""
     fields = parsed(raw)

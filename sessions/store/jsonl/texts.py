@@ -20,7 +20,7 @@ from sessions.store.jsonl.files import (
     content_of,
     line_of,
 )
-from sessions.store.jsonl.metas import Descriptions
+from sessions.store.jsonl.metas import MetaWriter
 from sessions.store.jsonl.table import FileTable, Run, files_of, files_where
 from sessions.store.jsonl.threads import FileThreads, explained
 from sessions.store.sqlite.rows import TextRow
@@ -80,7 +80,7 @@ class WritingTexts:
         self._run = run
         self._table = FileTable(self._files, threads, run)
         self._texts = TextsInFiles(self._files, threads, run)
-        self._metas = Descriptions(directory, run, threads.each)
+        self._metas = MetaWriter(directory, run, threads.each)
 
     async def load(self, messages: Sequence[TextRow]) -> list[str]:
         """The contents, as the transaction in hand has them."""

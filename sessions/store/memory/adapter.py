@@ -11,7 +11,7 @@ from sessions.errors import Fenced
 from sessions.ids import shown_id
 from sessions.models import Lease, LetterBounds, OutcomeKind, StreamCursor
 from sessions.store.engine.adapter import KeptLetter, LeaseGrant
-from sessions.store.engine.changes import Changes, Found, LetterRow, Needs
+from sessions.store.engine.changes import Changes, FoundRows, LetterRow, Needs
 from sessions.store.engine.rows import OUTCOME_CODES, MessageRow, SessionRow
 from sessions.store.memory.store import MemoryStore
 
@@ -68,7 +68,7 @@ class MemoryAdapter:
 class MemoryTransaction:
     """See `Transaction`."""
 
-    def __init__(self, store: MemoryStore, found: Found, bounds: LetterBounds) -> None:
+    def __init__(self, store: MemoryStore, found: FoundRows, bounds: LetterBounds) -> None:
         self.found = found
         self._store = store
         self._bounds = bounds
@@ -130,7 +130,7 @@ class MemoryTransaction:
 
     # -- questions ---------------------------------------------------------------------------
 
-    async def find(self, needs: Needs) -> Found:
+    async def find(self, needs: Needs) -> FoundRows:
         """The rows that are needed."""
         return found_in(self._store, needs)
 
@@ -214,10 +214,10 @@ class MemoryTransaction:
         self._store.lease = replace(self._store.lease, holder=None)
 
 
-def found_in(store: MemoryStore, needs: Needs) -> Found:
+def found_in(store: MemoryStore, needs: Needs) -> FoundRows:
     """What the store holds of what is needed."""
     references = {*needs.references}
-    return Found(
+    return FoundRows(
         cursor=store.cursor,
         events=[store.events[one] for one in needs.ids if one in store.events],
         namesakes=[

@@ -21,7 +21,7 @@ from sessions.models import (
 )
 from sessions.store.engine.changes import LetterRow
 from sessions.store.engine.rows import MessageRow, SessionRow, outcome_of, unpacked
-from sessions.store.memory.looking import Wanted, is_shown, page_of
+from sessions.store.memory.matching import SearchWords, is_shown, page_of
 from sessions.store.memory.store import MemoryStore
 
 
@@ -92,7 +92,7 @@ class MemoryReader:
     ) -> Page[SearchHit]:
         """Messages with every word of the query, newest first; takes the time that it takes."""
         del seconds
-        wanted = Wanted(query)
+        wanted = SearchWords(query)
         searched = {
             row.id: row.key
             for row in self._store.sessions.values()

@@ -13,7 +13,7 @@ from sessions import times
 from sessions.errors import Fenced
 from sessions.models import Lease, LetterBounds
 from sessions.store.engine.adapter import LeaseGrant
-from sessions.store.engine.changes import Changes, Found, Needs
+from sessions.store.engine.changes import Changes, FoundRows, Needs
 from sessions.store.engine.rows import MessageRow
 from sessions.store.sqlite import search
 from sessions.store.sqlite.connection import WritingConnection
@@ -163,7 +163,7 @@ class SqliteAdapter:
         draft.statements.extend(messages_written(changes.messages))
         return draft
 
-    async def foresee(self, needs: Needs) -> Found:
+    async def foresee(self, needs: Needs) -> FoundRows:
         """What is needed, read behind what was handed over so far."""
         return found_in(await self.connection.script(queries_of(needs)))
 

@@ -8,10 +8,10 @@ from operator import attrgetter, itemgetter
 from typing import Final, NamedTuple
 
 from sessions.models import LetterBounds
-from sessions.store.engine.changes import Changes, Ended, Gone, LetterRow
+from sessions.store.engine.changes import Changes, EndedSession, LetterRow, RemovedMessages
 from sessions.store.engine.rows import EventRow, MessageRow, SessionRow, columns, session_values
 from sessions.store.sqlite.search import dropping, indexing
-from sessions.store.sqlite.statements import Form, Query, Statement, insertion, marks
+from sessions.store.sqlite.statements import Query, Statement, StatementTemplate, insertion, marks
 
 _SESSION_COLUMNS: Final = columns(SessionRow)
 _EVENT_COLUMNS: Final = columns(EventRow)
@@ -19,11 +19,11 @@ _ACTIVITY: Final = ("state", "turn", "state_since", "last_activity", "message_co
 _activity: Final = attrgetter(*_ACTIVITY, "id")
 
 
-def _update(columns_set: str) -> Form:
+def _update(columns_set: str) -> StatementTemplate:
     """The form that sets these columns of sessions, each row ending with the session's id."""
     count = columns_set.count(",") + 1
     values = ", ".join(f"v.column{number}" for number in range(1, count + 1))
-    return Form(
+    return StatementTemplate(
         f"UPDATE sessions SET ({columns_set}) = ({values}) FROM (VALUES ",
         marks(f"{columns_set}, id"),
         f") AS v WHERE sessions.id = v.column{count + 1}",
@@ -99,11 +99,11 @@ def _going(changes: Changes) -> list[Statement]:
     return statements
 
 
-def _key(ended: Ended) -> str:
+def _key(ended: EndedSession) -> str:
     return ended.session.key
 
 
-def _gone(gone: Gone) -> list[Statement]:
+def _gone(gone: RemovedMessages) -> list[Statement]:
     ids = json.dumps([row.id for row in gone.messages])
     event_ids = json.dumps([row.event_id for row in gone.messages])
     return [

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from sessions.store.engine.changes import Found, Needs
+from sessions.store.engine.changes import FoundRows, Needs
 from sessions.store.engine.rows import EventRow, SessionRow, columns
 from sessions.store.sqlite.rows import cursor_of
 from sessions.store.sqlite.statements import Query, Rows
@@ -61,13 +61,13 @@ def _session_queries(keys: Sequence[str]) -> list[Query]:
     return [Query(_SESSIONS, chunk + chunk[-1:] * (_CHUNK - len(chunk))) for chunk in chunks]
 
 
-def found_in(answers: Sequence[Rows]) -> Found:
+def found_in(answers: Sequence[Rows]) -> FoundRows:
     """What these answers to `queries_of` say."""
     [[cursor], *rest] = answers
     if not rest:
-        return Found(cursor_of(cursor), (), (), (), (), 0, 0)
+        return FoundRows(cursor_of(cursor), (), (), (), (), 0, 0)
     [[next_ids], events, namesakes, suppressed, *sessions] = rest
-    return Found(
+    return FoundRows(
         cursor_of(cursor),
         [EventRow(*row) for row in events],
         [EventRow(*row) for row in namesakes],

@@ -13,7 +13,7 @@ from typing import Final
 from sessions.store.engine.rows import MessageRow, columns
 from sessions.store.sqlite.connection import WritingConnection
 from sessions.store.sqlite.rows import TextRow
-from sessions.store.sqlite.statements import Each, Query, Statement, insertion
+from sessions.store.sqlite.statements import Query, RepeatedStatement, Statement, insertion
 from sessions.text import fold_for_search
 
 # Messages in one step of writing it again, so that the supervisor sees steps.
@@ -44,7 +44,7 @@ def indexing(contents: Contents) -> list[Statement]:
 
 def dropping(contents: Contents) -> list[Statement]:
     """What takes them out again; the texts must be the ones that were indexed."""
-    return [Each(_DROP_WORDS, _folded(contents))]
+    return [RepeatedStatement(_DROP_WORDS, _folded(contents))]
 
 
 def _folded(contents: Contents) -> list[tuple[int, str]]:

@@ -45,7 +45,7 @@ class Query(NamedTuple):
         return connection.execute(self.sql, self.parameters).fetchall()
 
 
-class Each(NamedTuple):
+class RepeatedStatement(NamedTuple):
     """One statement, run for each of the rows."""
 
     sql: str
@@ -58,7 +58,7 @@ class Each(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class StatementTemplate:
     """A statement over any number of rows: the row of marks is repeated between head and tail.
 
     It gets more rows than there are, so that it comes in few sizes: where it is `repeatable` the
@@ -76,10 +76,12 @@ class Form:
         return [_Many(self, rows)] if rows else []
 
 
-def insertion(table: str, columns: str, *, verb: str = "INSERT", tail: str = "") -> Form:
+def insertion(
+    table: str, columns: str, *, verb: str = "INSERT", tail: str = ""
+) -> StatementTemplate:
     """The form that inserts rows of these columns (`a, b`)."""
     head = f"{verb} INTO {table} ({columns}) SELECT * FROM (VALUES "
-    return Form(head, marks(columns), f") WHERE column1 IS NOT NULL{tail}")
+    return StatementTemplate(head, marks(columns), f") WHERE column1 IS NOT NULL{tail}")
 
 
 def marks(columns: str) -> str:
@@ -90,7 +92,7 @@ def marks(columns: str) -> str:
 class _Many(NamedTuple):
     """A form with its rows, run as few statements of a few sizes, so that their plans are kept."""
 
-    form: Form
+    form: StatementTemplate
     rows: Sequence[Sequence[Any]]
 
     def run(self, connection: sqlite3.Connection) -> Rows:
@@ -137,14 +139,14 @@ def _without_fixed(
 
 
 @lru_cache(maxsize=256)
-def _sql(form: Form, places: tuple[int, ...], size: int) -> str:
+def _sql(form: StatementTemplate, places: tuple[int, ...], size: int) -> str:
     """The statement over so many rows. SQLite numbers each plain `?` one above the highest."""
     first = _row(form, places, count(max(places) + 1))
     others = _row(form, places, None)
     return f"{form.head}{', '.join([first, *[others] * (size - 1)])}{form.tail}"
 
 
-def _row(form: Form, places: tuple[int, ...], numbers: Iterator[int] | None) -> str:
+def _row(form: StatementTemplate, places: tuple[int, ...], numbers: Iterator[int] | None) -> str:
     given = iter(places)
 
     def mark(_: re.Match[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from sessions.models import OutcomeKind, StreamCursor
 from sessions.store.engine.adapter import KeptLetter
-from sessions.store.engine.changes import Found, Needs
+from sessions.store.engine.changes import FoundRows, Needs
 from sessions.store.engine.rows import (
     OUTCOME_CODES,
     MessageRow,
@@ -41,7 +41,7 @@ _FORGET_TOMBSTONES: Final = (
 _MOVE: Final = "UPDATE stream SET epoch = ?, ms = ?, n = ?, resolved = ?, skipped = ?, added = ?"
 
 
-class Parent(Protocol):
+class TransactionOwner(Protocol):
     """What a transaction needs of the store that it is in."""
 
     @property
@@ -53,7 +53,7 @@ class Parent(Protocol):
         """The messages of these rows."""
         ...
 
-    async def foresee(self, needs: Needs) -> Found:
+    async def foresee(self, needs: Needs) -> FoundRows:
         """The rows that are needed."""
         ...
 
@@ -65,7 +65,7 @@ class Parent(Protocol):
 class SqliteTransaction:
     """See `Transaction`. Committing and undoing is the adapter's part."""
 
-    def __init__(self, store: Parent, found: Found) -> None:
+    def __init__(self, store: TransactionOwner, found: FoundRows) -> None:
         self.found = found
         self._store = store
         self._run: Final[Callable[..., Awaitable[list[tuple[Any, ...]]]]] = store.connection.run
@@ -83,7 +83,7 @@ class SqliteTransaction:
 
     # -- questions ---------------------------------------------------------------------------
 
-    async def find(self, needs: Needs) -> Found:
+    async def find(self, needs: Needs) -> FoundRows:
         """The rows that are needed."""
         return await self._store.foresee(needs)
 

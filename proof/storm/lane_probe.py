@@ -15,7 +15,7 @@ _IN_USE: Final = f"{PREFIX}lane_names"
 
 
 @dataclass(frozen=True)
-class Lane:
+class LaneView:
     """A lane in use: who holds it, how far its turn is, and (turn, replica) of its messages."""
 
     holder: str | None
@@ -49,7 +49,7 @@ class LaneProbe:
         names = await self._redis.execute_command("SMEMBERS", _IN_USE)
         return [session_of(name.decode(errors="surrogateescape")) for name in names]
 
-    async def lanes(self, sessions: list[str] | None = None) -> dict[str, Lane]:
+    async def lanes(self, sessions: list[str] | None = None) -> dict[str, LaneView]:
         """The lanes of these sessions, or of all that are in use."""
         wanted = await self.in_use() if sessions is None else sessions
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -75,7 +75,7 @@ def _key(kind: str, session: str) -> bytes:
     return f"{PREFIX}{kind}:{lane_of(session, AGENT)}".encode(errors="surrogateescape")
 
 
-def _lane(head: list[bytes | None], queue: list[bytes]) -> Lane:
+def _lane(head: list[bytes | None], queue: list[bytes]) -> LaneView:
     holder, stage = (None if part is None else part.decode() for part in head)
     entries = (entry.decode().partition(" ") for entry in queue)
-    return Lane(holder, stage, tuple((message, owner) for message, _, owner in entries))
+    return LaneView(holder, stage, tuple((message, owner) for message, _, owner in entries))

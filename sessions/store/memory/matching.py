@@ -37,7 +37,7 @@ def page_of(
     return Page([item for _, item in below[:limit]], more)
 
 
-class Wanted:
+class SearchWords:
     """What a query wants of a text: each of its words, and the parts of a word in a row."""
 
     def __init__(self, query: str) -> None:

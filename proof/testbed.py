@@ -23,7 +23,7 @@ _LOADED_WITHIN: Final = 60.0
 
 
 @dataclass(frozen=True)
-class Ground:
+class Testbed:
     """A workspace with a Redis of its own and the children of a fork server. Made by `opened`."""
 
     folder: Path

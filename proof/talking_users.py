@@ -1,10 +1,10 @@
 """Two people in chats and one who writes to a bot: they keep talking, whatever else happens.
 
-company = Company(urls, token, outside)
-async with company.talking():
+users = TalkingUsers(urls, token, outside)
+async with users.talking():
     ...                       # what is done to the system
-    await company.go_on()     # each of them says something new and has its answer
-found = company.judge(workspace, backend)
+    await users.go_on()       # each of them says something new and has its answer
+found = users.judge(workspace, backend)
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PATIENCE: Final = 60.0
 _LOOK: Final = 0.02
 
 
-class Company:
+class TalkingUsers:
     """Each of them sends one message at a time, and again where it is refused.
 
     `urls` are the replicas that serve chats.
@@ -126,4 +126,4 @@ class Company:
             raise Stuck(f"{silent}: no answer within {_PATIENCE:g} s") from None
 
 
-__all__ = ["Company"]
+__all__ = ["TalkingUsers"]

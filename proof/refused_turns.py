@@ -16,15 +16,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from harness.waiting import Stuck
-from proof.company import Company
-from proof.refusing import WAYS
+from proof.redis_refusals import WAYS
 from proof.report import RunReport
-from proof.stack import Setup
+from proof.stack import StackSetup
 from proof.storm.external import ExternalServers
 from proof.storm.journal import Ingress, Journal, StormMessage
 from proof.storm.judge import Evidence, judge
 from proof.storm.senders import Sender, SocketTransport, Transport, WebhookClient, WebhookTransport
 from proof.storm.system import REPLICAS, StormSystem
+from proof.talking_users import TalkingUsers
 
 # Conversations, and messages of each: with answers that take some seconds they last longer than
 # all refusals.
@@ -55,17 +55,17 @@ class _Talk:
         """Return when every message has its answer."""
         for number in range(_SESSIONS):
             self.messages += _conversation(number)
-        company = Company(self.system.urls, self.system.token, self.outside)
+        users = TalkingUsers(self.system.urls, self.system.token, self.outside)
         try:
-            async with asyncio.timeout(LIMIT), company.talking():
-                await company.go_on()
+            async with asyncio.timeout(LIMIT), users.talking():
+                await users.go_on()
                 async with asyncio.TaskGroup() as tasks:
                     for number in range(_SESSIONS):
                         tasks.create_task(self._send(number))
                     tasks.create_task(self._refuse())
         finally:
-            company.note_excess()
-            self.messages += company.messages
+            users.note_excess()
+            self.messages += users.messages
 
     async def _send(self, number: int) -> None:
         messages = _conversation(number)
@@ -100,7 +100,7 @@ def _conversation(number: int) -> list[StormMessage]:
     return [StormMessage(f"r{number}", place, ingress) for place in range(_MESSAGES)]
 
 
-async def run_refusals(setup: Setup) -> RunReport:
+async def run_refusals(setup: StackSetup) -> RunReport:
     """Let Redis refuse in all its ways, and judge what is left."""
     began = time.monotonic()
     report = RunReport(setup.backend, setup.seed)
@@ -131,7 +131,7 @@ async def run_refusals(setup: Setup) -> RunReport:
     return report
 
 
-def _judge(setup: Setup, talk: _Talk, report: RunReport) -> None:
+def _judge(setup: StackSetup, talk: _Talk, report: RunReport) -> None:
     # A full Redis drops what was applied, so that the stream cannot tell what was published.
     evidence = Evidence.gathered(
         setup.folder / "workspace", talk.messages, talk.journal, [], None, setup.backend
