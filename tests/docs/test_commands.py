@@ -14,7 +14,9 @@ from tests.docs.pages import ROOT, Pages, section
 
 # On every command, told once for all.
 COMMON = {"--help", "--version", "--workspace", "--config", "--no-color", "--json"}
-TYPED = re.compile(r"^(?:\.venv/bin/)?turnstream (.+)$|\$\((?:\.venv/bin/)?turnstream ([^)]+)\)")
+TYPED = re.compile(
+    r"^(?:\$ )?(?:\.venv/bin/)?turnstream (.+)$|\$\((?:\.venv/bin/)?turnstream ([^)]+)\)"
+)
 
 
 def commands(group: click.Group = root, *path: str) -> Iterator[tuple[str, click.Command]]:
