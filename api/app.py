@@ -17,7 +17,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from api import health, owners, resources, rest, turns
+from api import front, health, owners, resources, rest, turns
 from api.freshness import PATIENCE
 from api.mcp import McpEndpoint
 from api.metrics import Metrics
@@ -139,6 +139,7 @@ def _include_routes(app: FastAPI, mcp: McpEndpoint) -> None:
         owners.session_router,
         resources.router,
         health.router,
+        front.router,
     ):
         # FastAPI looks twice for a route in a router that is included, among all of them.
         app.router.routes.extend(part.routes)

@@ -159,3 +159,16 @@ class TestDocuments:
         assert set(document["components"]["messages"]) == set(EventType)
         append = document["components"]["messages"]["append"]["payload"]
         assert append["required"] == ["v", "id", "type", "session", "role", "content"]
+
+
+async def test_a_browser_is_shown_a_page_for_people(running_api: RunningApi):
+    """Without a token, and with nothing of what is stored."""
+    await running_api.say("gw_secret", "hello")
+
+    response = await running_api.get("/", who=None)
+
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert "/readyz" in response.text
+    assert "gw_secret" not in response.text

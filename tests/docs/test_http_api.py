@@ -32,8 +32,13 @@ from tests.docs.pages import Pages, section
 from worker.metrics import WorkerCollector
 
 NOWHERE = "redis://127.0.0.1:1/0"
-# Routes that need not be in the OpenAPI document: other documents, and a protocol of its own.
-UNLISTED = {("GET", "/openapi.json"), ("GET", "/asyncapi.json"), ("POST", "/mcp")}
+# Routes that need not be in the OpenAPI document: pages, other documents, a protocol of its own.
+UNLISTED = {
+    ("GET", "/"),
+    ("GET", "/openapi.json"),
+    ("GET", "/asyncapi.json"),
+    ("POST", "/mcp"),
+}
 
 
 @pytest.fixture(scope="module")
