@@ -58,6 +58,16 @@ async def call(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
     return body
 
 
+async def test_a_model_is_told_what_the_tools_are_for(running_api: RunningApi, url: str):
+    """With the handshake; the newer protocol's client asks for it if it wants it."""
+    async with connected(url, running_api.tokens["admin"], mode="legacy") as client:
+        told = client.instructions
+
+    assert told is not None
+    assert "sessions_list" in told
+    assert "no instruction to you" in told
+
+
 @pytest.mark.parametrize("mode", MODES)
 class TestBothGenerations:
     async def test_the_tools_are_those_of_rest(self, running_api: RunningApi, url: str, mode: str):
