@@ -95,7 +95,7 @@ async def search_messages(service: Service, caller: Caller, wanted: SearchArgume
 
 
 def _session_line(session: Session) -> str:
-    channel = session.key.partition("__")[0]
+    channel = session.channel or session.key.partition("__")[0]
     return (
         f"- {session.key}: channel={channel}, messages={session.message_count}, "
         f"last_activity={times.display(session.last_activity)}\n"

@@ -47,6 +47,15 @@ class TestTheList:
             "- telegram__42: channel=telegram, messages=1, last_activity=2023-11-14 22:13:20 UTC\n"
         )
 
+    async def test_a_session_is_shown_with_the_channel_that_it_came_by(
+        self, running_api: RunningApi
+    ):
+        await running_api.say("telegram_home_42", "hello", channel="telegram.home")
+
+        text = await running_api.text("sessions_list")
+
+        assert "- telegram_home_42: channel=telegram.home, messages=1, " in text
+
     async def test_the_data_says_the_same_as_structure(self, running_api: RunningApi):
         await running_api.say("gw_abc", "one", at=1_700_000_000_000_000, channel="telegram.home")
         await running_api.publish(EventType.RENAME, "gw_abc", name="Kitchen")
