@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import click
 
-from cli.client import ApiClient, Json
+from cli.client import ApiClient, Json, NotFoundByApi
 from cli.options import CliGroup, CommandContext, json_option, pass_context
 from cli.output import Output
 from cli.progress import RemarkFilter
@@ -95,7 +95,7 @@ def _pages(api: ApiClient, limit: int | None, **query: Any) -> Iterator[Json]:
 def show(context: CommandContext, session: str, limit: int) -> None:
     """Show the last messages of a session, the oldest of them first."""
     with _api(context) as api:
-        data = _history(api, session, limit)
+        data = _existing_history(api, session, limit)
     if context.output.json:
         context.output.data(data)
         return
@@ -118,7 +118,7 @@ def tail(context: CommandContext, session: str, lines: int, no_follow: bool) -> 
     """
     with _api(context) as api:
         seen = 0
-        for message in _history(api, session, max(1, lines))["messages"]:
+        for message in _existing_history(api, session, max(1, lines))["messages"]:
             seen = _tell(context.output, message)
         if not no_follow:
             _follow(api, session, seen, context.output)
@@ -321,6 +321,23 @@ def _change(context: CommandContext, tool: str, **arguments: Any) -> None:
         context.output.line("accepted; the worker has not applied it yet")
     else:
         context.output.line(answer["output"].rstrip("\n"))
+
+
+def _existing_history(api: ApiClient, session: str, limit: int) -> Json:
+    """The last messages of a session; raises NotFoundByApi if there is no such session."""
+    data = _history(api, session, limit)
+    # The tool shows a session that does not exist like one without messages.
+    if not data["messages"] and not _exists(api, session):
+        raise NotFoundByApi(f"there is no session {session}; `turnstream sessions list` shows all")
+    return data
+
+
+def _exists(api: ApiClient, session: str) -> bool:
+    try:
+        api.get(f"/api/sessions/{quote(session, safe='')}/state")
+    except NotFoundByApi:
+        return False
+    return True
 
 
 def _history(api: ApiClient, session: str, limit: int, cursor: str | None = None) -> Json:

@@ -77,6 +77,24 @@ def test_tail_shows_what_comes(up: UpWithCommands, key: str) -> None:
         assert [tail.log.count(word) for word in ("first", "second", "third")] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("verb", ["show", "tail"])
+def test_a_session_that_does_not_exist_is_an_error(up: UpWithCommands, key: str, verb: str) -> None:
+    """With the way to the sessions that do."""
+    done = up.run("sessions", verb, key)
+    assert (done.code, done.out) == (1, "")
+    assert f"there is no session {key}" in done.err
+    assert "sessions list" in done.err
+
+
+def test_a_session_without_messages_is_shown_as_empty(up: UpWithCommands, key: str) -> None:
+    """After a reset there is one, and nothing in it."""
+    publish(up, key, "hello")
+    assert up.run("sessions", "reset", key, "--yes").code == 0
+    done = up.run("sessions", "show", key)
+    assert done.code == 0
+    assert "0 of 0 messages" in done.err
+
+
 def test_search_finds_words_in_any_order(up: UpWithCommands, key: str) -> None:
     """In one session or in all."""
     publish(up, key, "The blue umbrella stands in the hall")
