@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import socket
 import sys
 from collections.abc import Mapping
@@ -177,6 +178,7 @@ def welcome(plan: StartPlan, *, show_token: bool) -> str:
     token_file = shlex.quote(str(Path(record.workspace, TOKEN_FILE)))
     token_told = f"the administrator's, in {token_file}"
     stream = shlex.quote(plan.settings.stream_key)
+    command = own_command()
     return f"""
   sessions   {record.workspace} ({record.backend} backend)
   redis      {_redis_text(plan)}
@@ -184,21 +186,35 @@ def welcome(plan: StartPlan, *, show_token: bool) -> str:
   token      {f"{plan.token} (admin; kept in {token_file})" if show_token else token_told}
 
   Try:
+    {command} publish --workspace {workspace} session=telegram_home_42 role=user content=hello
+    {command} sessions list --workspace {workspace}
     curl -H "Authorization: Bearer $(cat {token_file})" {record.url}/api/sessions
-    {_redis_cli(plan)} XADD {stream} '*' v 1 id e1 type append \\
+
+  Or publish with redis-cli, if you have it:
+    {_redis_cli(plan, command)} XADD {stream} '*' v 1 id e1 type append \\
         session telegram_home_42 role user content hello
-    turnstream publish --workspace {workspace} session=telegram_home_42 role=user content=hello
-    turnstream sessions list --workspace {workspace}
 
 turnstream is ready on {record.url} (Ctrl-C stops it)"""
 
 
-def _redis_cli(plan: StartPlan) -> str:
+def own_command() -> str:
+    """The command `turnstream` as a person can type it in this directory."""
+    path = Path(sys.executable).with_name("turnstream")
+    if not path.exists():
+        return f"{shlex.quote(sys.executable)} -m cli"
+    found = shutil.which("turnstream")
+    if found is not None and path.samefile(found):
+        return "turnstream"
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+
+
+def _redis_cli(plan: StartPlan, command: str) -> str:
     """The redis-cli command; a URL of others is not shown, as it may hold a password."""
     if plan.redis is not None:
         return shlex.join(["redis-cli", *redis_cli_arguments(plan.record.redis_url)])
     workspace = shlex.quote(plan.record.workspace)
-    return f"redis-cli $(turnstream redis-url --cli --workspace {workspace})"
+    return f"redis-cli $({command} redis-url --cli --workspace {workspace})"
 
 
 def _redis_text(plan: StartPlan) -> str:
@@ -208,4 +224,4 @@ def _redis_text(plan: StartPlan) -> str:
     return f"{server}, on {plan.redis.socket_path}, data in {plan.redis.directory}"
 
 
-__all__ = ["StartPlan", "free_port", "up", "welcome"]
+__all__ = ["StartPlan", "free_port", "own_command", "up", "welcome"]

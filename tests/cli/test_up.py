@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 import time
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def test_it_says_where_it_is_ready(up: UpWithCommands) -> None:
     """The last line that it prints by itself has the URL; the system answers there."""
     assert f"turnstream is ready on {up.url}" in up.log
     assert httpx.get(f"{up.url}/readyz").status_code == 200
+
+
+def test_what_it_says_to_try_can_be_typed(up: UpWithCommands) -> None:
+    """As it stands there, in the directory in which `up` was started."""
+    [line] = [line for line in up.log.splitlines() if " sessions list --workspace " in line]
+    done = subprocess.run(line, shell=True, env=environment(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_it_makes_a_token_that_works(up: UpWithCommands) -> None:
