@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from cli.output import Output
-from sessions.process.settings import Settings, load_settings
+# Help and --version need neither, and importing them takes most of a second.
+if TYPE_CHECKING:
+    from cli.output import Output
+    from sessions.process.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,12 +35,16 @@ class CommandContext:
     @cached_property
     def settings(self) -> Settings:
         """The settings, the options having the last word; raises ConfigError."""
+        from sessions.process.settings import load_settings
+
         own = {"workspace": self.workspace.absolute()} if self.workspace is not None else {}
         return load_settings(self.settings_file, self.environ).replace(**own)
 
     @cached_property
     def settings_file(self) -> Path | None:
         """`--config`, else TURNSTREAM_CONFIG, else the workspace's own if there is one."""
+        from sessions.process.settings import load_settings
+
         named = self.environ.get("TURNSTREAM_CONFIG")
         if self.config is not None or named:
             return (self.config or Path(named or "")).absolute()
@@ -49,6 +55,8 @@ class CommandContext:
     @cached_property
     def output(self) -> Output:
         """Where the command prints to."""
+        from cli.output import Output
+
         return Output(json=self.json, no_color=self.no_color)
 
 

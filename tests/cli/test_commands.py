@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +75,18 @@ def test_a_wrong_use_is_told_without_a_traceback(
     assert printed.out == ""
     assert "Traceback" not in printed.err
     assert printed.err.strip()
+
+
+def test_the_version_needs_no_settings() -> None:
+    """It, completion and usage errors are printed before anything large is imported."""
+    code = (
+        "import sys, cli.__main__ as c; c.main(['--version'], {}); "
+        "print(sorted({'pydantic', 'rich', 'redis', 'httpx'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
