@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -53,6 +57,21 @@ def test_an_example_runs_as_it_is_printed(block: str, redis_url: str) -> None:
     for name, test in names.items():
         if name.startswith("test_"):
             test()
+
+
+def test_the_examples_pass_the_type_checker(tmp_path: Path) -> None:
+    """As strictly as the code that they would become."""
+    settings = {"typeCheckingMode": "strict", "extraPaths": [str(ROOT)]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    for number, example in enumerate(EXAMPLES):
+        (tmp_path / f"example_{number}.py").write_text(example.values[0])
+    done = subprocess.run(
+        [sys.executable, "-m", "pyright", "--project", tmp_path, "--pythonpath", sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.usefixtures("redis_keys")
