@@ -6,8 +6,10 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +18,26 @@ from rich.text import Text
 _COMMANDING: Final = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+
+# Between two columns.
+_GAP: Final = "  "
+# Characters that the last column of a table keeps at least; what is longer goes on below.
+_LEAST_FOLDED: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time of the API. On a terminal a table shows it to the minute, elsewhere as it is."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def short(self) -> str:
+        """`2026-01-31 12:00`, in UTC as the API gives it."""
+        return self.text[:16].replace("T", " ")
 
 
 class Output:
@@ -59,10 +81,10 @@ class Output:
 
     def table(self, titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print rows: a table on a terminal, otherwise one line each, separated by tabs."""
-        cells = [[_cell(value) for value in row] for row in rows]
         if self.on_terminal:
-            self._rich_table(titles, cells)
+            self._rich_table(titles, [[_cell(_shortened(value)) for value in row] for row in rows])
             return
+        cells = [[_cell(value) for value in row] for row in rows]
         for row in (titles, *cells):
             print("\t".join(row), file=self.console.file)
 
@@ -75,12 +97,27 @@ class Output:
             )
 
     def _rich_table(self, titles: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+        """Columns; if keys leave no room for the others, each key has a line of its own."""
+        widths = [max(map(cell_len, column)) for column in zip(titles, *cells, strict=True)]
+        folded = min(widths[-1], _LEAST_FOLDED)
+        if sum(widths[:-1]) + folded + len(_GAP) * (len(widths) - 1) > self.console.width:
+            self._stacked(titles, cells, widths)
+            return
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for title in titles:
-            table.add_column(title, overflow="fold")
+        for title in titles[:-1]:
+            table.add_column(title, no_wrap=True)
+        table.add_column(titles[-1], overflow="fold")
         for row in cells:
             table.add_row(*map(Text, row))
         self.console.print(table, soft_wrap=False)
+
+    def _stacked(
+        self, titles: Sequence[str], cells: Sequence[Sequence[str]], widths: Sequence[int]
+    ) -> None:
+        for number, (key, *others) in enumerate((titles, *cells)):
+            columns = map(set_cell_size, others, widths[1:])
+            text = f"{key}\n{_GAP}{_GAP.join(columns).rstrip()}"
+            self.console.print(Text(text, style="" if number else "bold"))
 
 
 def counted(number: int, noun: str) -> str:
@@ -97,6 +134,10 @@ def printable(text: str) -> str:
     return _COMMANDING.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
+def _shortened(value: object) -> object:
+    return value.short if isinstance(value, Moment) else value
+
+
 def _cell(value: object) -> str:
     return printable(_plain(value)).replace("\n", "\\n").replace("\t", "\\t")
 
@@ -107,4 +148,4 @@ def _plain(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-__all__ = ["Output", "counted", "printable"]
+__all__ = ["Moment", "Output", "counted", "printable"]

@@ -11,6 +11,7 @@ import click
 from cli.client import ApiClient, Json
 from cli.commands.sessions import confirm
 from cli.options import CliGroup, CommandContext, json_option, pass_context
+from cli.output import Moment
 from cli.system import TargetSystem
 from ingest.ids import new_id
 from sessions.errors import Retryable, SessionError
@@ -44,6 +45,8 @@ def list_letters(context: CommandContext, limit: int) -> None:
     if context.output.json:
         context.output.data(page)
     elif letters:
+        for letter in letters:
+            letter["at"] = Moment(letter["at"])
         context.output.table(
             _COLUMNS, ([letter.get(name) for name in _COLUMNS] for letter in letters)
         )

@@ -12,7 +12,7 @@ import click
 
 from cli.client import ApiClient, Json, NotFoundByApi
 from cli.options import CliGroup, CommandContext, json_option, pass_context
-from cli.output import Output
+from cli.output import Moment, Output
 from cli.progress import RemarkFilter
 from cli.system import TargetSystem
 from ingest.ids import new_id
@@ -68,6 +68,8 @@ def list_sessions(
     if context.output.json:
         context.output.data({"sessions": found})
     elif found:
+        for row in found:
+            row["last_activity"] = Moment(row["last_activity"])
         rows = ([row.get(field) for field in _COLUMNS.values()] for row in found)
         context.output.table(list(_COLUMNS), rows)
     else:

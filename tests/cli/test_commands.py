@@ -7,16 +7,19 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
+from typing import cast
 
 import click
 import pytest
+from rich.console import Console
 
 from cli.__main__ import COMMANDS, main, root
 from cli.options import SETTINGS_FILE, CommandContext
-from cli.output import Output, counted, printable
+from cli.output import Moment, Output, counted, printable
 from cli.supervision.running import UpRecord, WorkspaceLock
 from cli.system import TargetSystem
 from harness.services import ROOT
@@ -75,6 +78,52 @@ def test_a_wrong_use_is_told_without_a_traceback(
     assert printed.out == ""
     assert "Traceback" not in printed.err
     assert printed.err.strip()
+
+
+LONG_KEY = "webhook_shop_ada.smith@example.org_thread-0000123-0123456789abcdef"
+
+
+def shown_at_80_columns(titles: Sequence[str], *rows: Sequence[object]) -> list[str]:
+    """The lines of a table on a terminal of the usual width."""
+    output = Output()
+    output.console = Console(
+        file=StringIO(), force_terminal=True, width=80, soft_wrap=True, color_system=None
+    )
+    output.table(titles, rows)
+    return cast("StringIO", output.console.file).getvalue().splitlines()
+
+
+def test_a_key_that_one_must_paste_is_never_broken() -> None:
+    """It has a line of its own if the other columns leave it too little room."""
+    titles = ("session", "agent", "channel", "last activity")
+    time = Moment("2026-11-28T22:36:59.369158+00:00")
+    assert shown_at_80_columns(
+        titles, ("gw_1", "main", "web", time), (LONG_KEY, "b", "c", time)
+    ) == [
+        "session",
+        "  agent  channel  last activity",
+        "gw_1",
+        "  main   web      2026-11-28 22:36",
+        LONG_KEY,
+        "  b      c        2026-11-28 22:36",
+    ]
+
+
+def test_short_keys_stand_in_columns_and_a_long_end_goes_on_below() -> None:
+    """As a check of `doctor` whose finding is long."""
+    lines = shown_at_80_columns(("what", "found"), ("python", "x" * 100), ("disk", "free"))
+    assert [line.rstrip() for line in lines] == [
+        "what    found",
+        f"python  {'x' * 72}",
+        f"        {'x' * 28}",
+        "disk    free",
+    ]
+
+
+def test_a_time_is_whole_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only a person is spared the microseconds."""
+    Output().table(["at"], [[Moment("2026-11-28T22:36:59.369158+00:00")]])
+    assert capsys.readouterr().out == "at\n2026-11-28T22:36:59.369158+00:00\n"
 
 
 def test_the_version_needs_no_settings() -> None:
