@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -17,7 +18,10 @@ Script = Callable[[dict[str, Any]], Any]
 
 
 class ModelServer:
-    """Answers with `script(request)`: a text, a list of tool calls, or a Response."""
+    """Answers with `script(request)`: a text, a list of tool calls, or a Response.
+
+    The script may be a coroutine function, which answers when it likes.
+    """
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -31,6 +35,8 @@ class ModelServer:
         self.requests.append(body)
         self.headers.append(dict(request.headers))
         said = self.script(body)
+        if inspect.isawaitable(said):
+            said = await said
         return said if isinstance(said, Response) else events(*_chunks(said))
 
 
