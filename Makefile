@@ -13,7 +13,7 @@ COMPILE = .venv/bin/uv pip compile -q pyproject.toml --universal --python-versio
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-security endure coverage check shape bench proof storm lock clean
+.PHONY: help run test test-security endure coverage check reference shape bench proof storm lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ check: .venv/.dev ## format, lint, types, import arrows, the shape of the code, 
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/python -m checks.shape
 	.venv/bin/pytest -q tests/docs
+
+reference: .venv/.created ## write docs/api-reference.md again from the docstrings
+	@.venv/bin/python -m checks.reference
 
 shape: .venv/.created ## how long functions are, how large classes and files, and whether imports go round
 	@.venv/bin/python -m checks.shape

@@ -88,6 +88,11 @@ class Outgoing:
 
 
 Take = Callable[[ChannelMessage], Awaitable[None]]
+"""Takes a message that a channel fetched. Redis has it when this returns.
+
+Raises Retryable if it was not taken: bring it again, it is stored once. Any other SessionError
+means that it can never be taken.
+"""
 
 
 class Channel(Protocol):

@@ -138,8 +138,8 @@ class SessionReader(Protocol):
         ...
 
 
-# Gives the entries that the next `apply` will get; none if nothing follows yet.
 Following = Callable[[], Awaitable[Sequence[Entry]]]
+"""Gives the entries that the next `apply` will get; none if nothing follows yet."""
 
 
 class SessionWriter(Protocol):
