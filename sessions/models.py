@@ -139,6 +139,7 @@ class Position:
 class Event(NamedTuple):
     """One entry of the stream, checked against the contract. Absent fields are None.
 
+    docs/stream-contract.md has the meaning of each field. Only `publish` checks an event.
     `type` to `action` stand together: they are the payload that rule 1 compares.
     """
 
@@ -242,6 +243,7 @@ class Outcome:
 class Session:
     """A session as lists show it. `agent` is the owner, `turn` the running turn.
 
+    `state` is `idle`, `running` or `error`. `last_activity` is the time of the newest message.
     `owned_from` is the generation that the present owner opened.
     """
 
@@ -265,6 +267,7 @@ class Session:
 class Message:
     """A stored message; `seq` grows within its session and is never used twice by one owner.
 
+    Numbers may be missing, because messages are taken back.
     `id` and `turn` are as they were published, `by` is the agent whose token published it.
     """
 
@@ -289,6 +292,8 @@ class SearchHit:
 class DeadLetter:
     """An entry that could not be applied. `payload` holds its raw fields, cut at 64 KiB.
 
+    `size` counts the bytes of all raw fields, and `sha256` (hex digits) is of all of them.
+    `event_id` and `session` are None if they could not be read. `at` is when the worker met it;
     `by` is the agent whose token published it.
     """
 
@@ -375,7 +380,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class SessionFilter:
-    """What a list is narrowed to; None does not narrow. `since` bounds `last_activity`."""
+    """What a list is narrowed to; None does not. `since` is the least `last_activity`."""
 
     agent: str | None = None
     channel: str | None = None
@@ -386,7 +391,10 @@ class SessionFilter:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some items and the cursor of the next page, None on the last one."""
+    """Some items and the cursor of the next page, None on the last one.
+
+    Give the cursor, unchanged, to the same question. A page may be short and not the last one.
+    """
 
     items: list[T]
     next_cursor: str | None

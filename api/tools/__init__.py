@@ -37,7 +37,12 @@ A = TypeVar("A", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Tool(Generic[A]):
-    """One tool, and the scope that its caller needs."""
+    """One tool, and the scope that its caller needs.
+
+    `description` and the descriptions in `arguments` are what a language model reads. `answer` may
+    raise ToolFailure, whose text the model is told. A tool that changes something publishes its
+    event under `Caller.key`, so that a call which comes again has no second effect.
+    """
 
     name: str
     description: str
@@ -58,7 +63,7 @@ class Tool(Generic[A]):
     async def call(self, service: Service, caller: Caller, arguments: object) -> ToolResult:
         """Answer these arguments, as they came in.
 
-        Raises AccessRefused where the caller's scope is too small, what `read_arguments` raises for
+        Raises AccessRefused if the caller's scope is too small, what `read_arguments` raises for
         arguments that do not fit, and what `Service.view_for` and `Service.change` raise.
         """
         caller.require(self.scope)

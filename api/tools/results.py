@@ -26,7 +26,11 @@ class ToolFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """A tool's result: `output` for the model to read, `data` the same as structure."""
+    """A tool's result: `output` for the model to read, `data` the same as structure.
+
+    `error` is its refusal, None if it did what was asked. `pending` says that a change was accepted
+    and is not applied yet.
+    """
 
     output: str = ""
     data: dict[str, Any] | None = None

@@ -11,7 +11,7 @@ from ingest.prompt import PromptMessage
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens over all calls of a turn; None where the provider does not say."""
+    """Tokens over all calls of a turn; None if the provider does not say."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -28,23 +28,23 @@ class Reply:
 
 
 class Progress(Protocol):
-    """Whom an agent tells what it does, while it does it. Calls return at once."""
+    """Takes what an agent does while it does it, for those who look on. Calls return at once."""
 
     def chunk(self, text: str) -> None:
-        """A piece of the answer's text."""
+        """The next piece of the answer's text. It is kept if the turn fails."""
         ...
 
     def tool_call(self, id: str, name: str, arguments: Mapping[str, Any]) -> None:
-        """The agent uses a tool."""
+        """The agent uses a tool. `id` is the call's own, of the agent's choice."""
         ...
 
     def tool_result(self, id: str, name: str, output: str) -> None:
-        """The tool answered."""
+        """The tool answered the call of that id."""
         ...
 
 
 class Agent(Protocol):
-    """Answers a conversation."""
+    """Answers conversations. Several sessions may ask at the same time, each for one turn."""
 
     @property
     def provider(self) -> str:
@@ -53,11 +53,15 @@ class Agent(Protocol):
 
     @property
     def model(self) -> str | None:
-        """The model's name, where it has one."""
+        """The model's name, None if it has none."""
         ...
 
     async def answer(
         self, session: str, lines: Sequence[PromptMessage], progress: Progress
     ) -> Reply:
-        """The reply to the last line. Raises AgentError; may be cancelled at any await."""
+        """The reply to the last line, which is the user's; lines are oldest first.
+
+        Raises AgentError if there is none. It may be cancelled at any await, if the user stops the
+        turn or it takes too long, and may be asked again for a turn that a defect ended.
+        """
         ...

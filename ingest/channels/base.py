@@ -76,7 +76,11 @@ class ReplyStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A reply on its way. `id` is the same for every try, `turn` the message that it answers."""
+    """A piece of a reply on its way. `turn` is the id of the message that it answers.
+
+    `id` is the same for every try of this piece, and another one for each piece. `address` and
+    `sender` are those of the message.
+    """
 
     id: str
     turn: str
@@ -96,7 +100,7 @@ means that it can never be taken.
 
 
 class Channel(Protocol):
-    """One configured channel. Safe for concurrent use."""
+    """One configured channel. Safe for concurrent use: several messages are at work at a time."""
 
     @property
     def type(self) -> str:
@@ -116,17 +120,26 @@ class Channel(Protocol):
     async def open(self, request: PushRequest) -> PushedMessages:
         """Verify a request over its raw body, then read it.
 
+        The same request gives messages with the same ids, so that they are stored once.
+
         Raises NotFound if the channel takes none, Unauthorized, AccessRefused, WrongSignature,
         OldTimestamp, InvalidJson or BrokenPayload.
         """
         ...
 
     def split(self, text: str) -> Sequence[str]:
-        """The text in pieces that the platform takes."""
+        """The text in pieces that the platform takes, in order; joined they say the same.
+
+        The same text must give the same pieces: after a restart the rest of them is sent.
+        """
         ...
 
     async def send(self, reply: Outgoing) -> None:
-        """Send one piece, once; raises Retryable, or Undeliverable."""
+        """Send one piece, once.
+
+        Raises Retryable if it may be tried again, after `retry_after` seconds, Undeliverable if it
+        will never be taken. A piece may come again if the process ended before that was noted.
+        """
         ...
 
     async def show_work(self, address: str) -> None:

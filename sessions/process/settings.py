@@ -176,7 +176,10 @@ class OwnSettings(BaseModel):
 
 
 class Settings(_Section):
-    """Everything that a process needs to know, checked once."""
+    """Everything that a process needs to know, checked once.
+
+    docs/operating.md lists every setting with its default.
+    """
 
     turnstream: OwnSettings = OwnSettings()
     channels: ChannelSettings = ChannelSettings()
@@ -190,7 +193,7 @@ class Settings(_Section):
 
     @property
     def redis_url(self) -> str | None:
-        """Where Redis is, None where `up` starts its own."""
+        """Where Redis is, None if `up` starts its own."""
         return self.turnstream.redis_url
 
     @property
@@ -199,7 +202,10 @@ class Settings(_Section):
         return f"{self.turnstream.prefix}turns"
 
     def replace(self, **own: Any) -> Settings:
-        """A copy with other values in `[turnstream]`, `[channels]` or `[gateway]`, by name."""
+        """A copy with other values in `[turnstream]`, `[channels]` or `[gateway]`, by name.
+
+        Raises ConfigError for a name or a value that there is not.
+        """
         return _validated(_merge(self.model_dump(), _place(own)))
 
 

@@ -4,8 +4,8 @@ A backend is the only thing that opens a store. It is made by `make_session_back
 `async with`, and then used from one event loop. Any number of readers may be open on one store,
 in any number of processes, while one writer writes.
 
-Every method raises StoreUnavailable where the store is busy, full or unreachable; the same call
-may succeed later and nothing was done by halves. Any other error is a defect or damage.
+Every method raises StoreUnavailable if the store is busy, full or unreachable; the same call may
+succeed later and nothing was done by halves. Any other error is a defect or damage.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class SessionReader(Protocol):
         ...
 
     async def lease(self) -> Lease:
-        """Who leads, as last written."""
+        """Who leads, as last written; epoch 0 and no holder before the first one."""
         ...
 
     async def session(self, key: str) -> Session | None:
@@ -101,12 +101,15 @@ class SessionReader(Protocol):
 
         Words are compared without case and accents. In scripts without blanks every substring
         is found. A query without a word finds nothing. Raises SearchInterrupted if it takes longer
-        than `seconds`.
+        than `seconds`, InvalidRequest for a cursor that is not ours.
         """
         ...
 
     async def routing_of(self, key: str) -> Routing | None:
-        """Owner and routing of a session, and of one that was deleted in the last 30 days."""
+        """Owner and routing of a session, and of one that was deleted in the last 30 days.
+
+        None for any other key.
+        """
         ...
 
     async def owners(self) -> list[tuple[str | None, int]]:
@@ -118,15 +121,18 @@ class SessionReader(Protocol):
         ...
 
     async def dead_letters(self, *, limit: int = 50, cursor: str | None = None) -> Page[DeadLetter]:
-        """Dead letters, newest first, with their payload."""
+        """Dead letters, newest first, with their payload.
+
+        Raises InvalidRequest for a cursor that is not ours.
+        """
         ...
 
     async def dead_letter(self, letter_id: str) -> DeadLetter | None:
-        """One dead letter."""
+        """One dead letter; None if there is none of that id, or none any more."""
         ...
 
     async def dead_letter_at(self, stream_id: StreamId) -> DeadLetter | None:
-        """The dead letter that the entry at this place of the stream became."""
+        """The dead letter that the entry at this place of the stream became; else None."""
         ...
 
     async def counts(self) -> dict[str, int]:
@@ -232,7 +238,11 @@ class Recalling(Protocol):
 
 
 class SessionBackend(SessionReader, SessionWriter, Protocol):
-    """A whole backend. The writing half works only where it was made with mode `write`."""
+    """A whole backend. The writing half works only if it was made with mode `write`.
+
+    `async with` opens it, and closes it whatever happened in the block. Opening raises StoreTooNew
+    for a store of a newer version, StoreUnavailable for one that cannot be opened now.
+    """
 
     async def __aenter__(self) -> Self: ...
 

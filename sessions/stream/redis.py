@@ -65,11 +65,14 @@ class RedisClient(Protocol):
     """The part of redis-py that we use, with types that its own stubs do not give."""
 
     async def execute_command(self, *args: Any) -> Any:
-        """Run one command as Redis spells it."""
+        """Run one command as Redis spells it; texts in the reply are bytes.
+
+        Raises redis-py's errors, among them those in `refusals.ERRORS`. It tries once.
+        """
         ...
 
     def pipeline(self, transaction: bool = True) -> Pipeline:
-        """A batch of commands."""
+        """A batch of commands; with `transaction` all of them take effect, or none."""
         ...
 
     def register_script(self, script: str) -> Script:
@@ -77,7 +80,7 @@ class RedisClient(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections. Closing again does nothing."""
         ...
 
 

@@ -94,7 +94,10 @@ class TurnStream:
 
     @property
     def answered(self) -> float:
-        """When Redis last answered a question about the stream, by the event loop's clock."""
+        """When Redis last answered a question about the stream, by the event loop's clock.
+
+        Seconds; minus infinity before the first answer.
+        """
         return self._answered
 
     # -- publishing --------------------------------------------------------------------------
@@ -109,8 +112,8 @@ class TurnStream:
         that session wait, so that a retry cannot be overtaken. After a cut connection the same
         ids are sent again for `patience` seconds; entries that arrived twice have one effect.
 
-        Raises StreamFull where Redis has no room, StreamUnavailable where it did not confirm in
-        time: the events may be on the stream or not, and sending the same ids again is safe.
+        Raises StreamFull if Redis has no room, StreamUnavailable if it did not confirm in time: the
+        events may be on the stream or not, and sending the same ids again is safe.
         """
         entries = [wire.encode(event) for event in events]
         size = 0
@@ -209,9 +212,9 @@ class TurnStream:
     async def register(
         self, *, backend: str, store_id: str, place: str, adopt: bool = False
     ) -> None:
-        """Claim the stream for a store; StoreMismatch where it is another's.
+        """Claim the stream for a store; raises StoreMismatch if it is another's.
 
-        Writes nothing where the claim stands already. With `adopt` the claim is moved.
+        Writes nothing if the claim stands already. With `adopt` the claim is moved.
         """
         if not adopt:
             await self._ask(lambda: self._claim(store_id))
@@ -277,7 +280,7 @@ class TurnStream:
     async def trim(self, oldest_kept: StreamId, *, applied: StreamId) -> int:
         """Drop the entries before `oldest_kept`, up to the one that was `applied` last; how many.
 
-        Nothing goes where the stream ends before that: it was deleted since, and is another one.
+        Nothing goes if the stream ends before that: it was deleted since, and is another one.
         """
         return await self._ask(
             lambda: self._trim_script(keys=[self.key], args=[str(oldest_kept), str(applied)])

@@ -42,7 +42,7 @@ class Questions(Protocol):
     """What decisions that remove something ask for. Messages come with their content."""
 
     async def find(self, needs: Needs) -> FoundRows:
-        """The rows that are needed."""
+        """The rows that are needed; those that are absent are left out."""
         ...
 
     async def message_at(self, session_id: int, seq: int) -> MessageRow:
@@ -50,11 +50,11 @@ class Questions(Protocol):
         ...
 
     async def last_message(self, session_id: int) -> MessageRow | None:
-        """The newest message of a session."""
+        """The newest message of a session; None if it has none."""
         ...
 
     async def oldest_messages(self, session_id: int, limit: int) -> Sequence[MessageRow]:
-        """The oldest messages of a session, oldest first."""
+        """The oldest messages of a session, oldest first, at most `limit`."""
         ...
 
     async def has_reply(self, session_id: int, after: int, turns: Sequence[str]) -> bool:
@@ -72,7 +72,7 @@ class Questions(Protocol):
         ...
 
     async def letter(self, letter_id: str | None) -> KeptLetter | None:
-        """A dead letter."""
+        """A dead letter; None if there is none of that id, or no id is given."""
         ...
 
     async def owns_any(self, agent: str) -> bool:
@@ -80,7 +80,10 @@ class Questions(Protocol):
         ...
 
     async def idle_sessions(self, older_than: int, limit: int) -> Sequence[SessionRow]:
-        """Live sessions that do not run and were last active before that time, oldest first."""
+        """Live sessions that do not run and were last active before that time, oldest first.
+
+        At most `limit`. The time is in microseconds, as all times of rows are.
+        """
         ...
 
 

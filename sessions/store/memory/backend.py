@@ -16,7 +16,11 @@ from sessions.store.memory.store import MemoryStore
 
 
 class MemoryBackend(MemoryReader, Writer):
-    """A whole backend on a MemoryStore; see `SessionBackend` for what it promises."""
+    """A whole backend on a MemoryStore; see `SessionBackend` for what it promises.
+
+    Nothing of it is on disk. Without `store` it has one of its own; backends that are given the
+    same one see the same sessions, as processes on one file do. `clock` tells microseconds.
+    """
 
     name = "memory"
 
