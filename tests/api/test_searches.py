@@ -78,7 +78,7 @@ class TestNumber:
     async def occupied(self, running_api: RunningApi, *agents: str | None) -> None:
         """Searches of these agents that never end."""
         for agent in agents:
-            turn = running_api.app.state.api.service.searches.turn(
+            turn = running_api.app.state.api.service.searches.slot(
                 Principal(agent, TokenScope.READ)
             )
             await turn.__aenter__()
@@ -121,7 +121,7 @@ class TestNumber:
     async def test_one_that_gave_up_keeps_no_turn(self, running_api: RunningApi):
         service = running_api.app.state.api.service
         anna = Principal("anna", TokenScope.READ)
-        async with service.searches.turn(anna):
+        async with service.searches.slot(anna):
             waiting = asyncio.create_task(
                 running_api.tool("sessions_search", {"query": "x"}, who="anna")
             )
