@@ -11,13 +11,13 @@ from typing import Final
 from ingest.channels.base import Channel, Outgoing, ReplyStatus, Undeliverable
 from ingest.failures import ABORTED, CLEARED, FAILED
 from ingest.reads import SessionReads, fresh_history
-from ingest.turns.inbound import Inbound
 from ingest.turns.live import Ending, TurnEnd
 from ingest.turns.stored import stored_end
 from ingest.turns.unavailable import CODE, NOTICE
 from sessions.errors import Retryable
 from sessions.models import Reason
 from sessions.process.retry import Pauses, retry
+from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.redis import RedisClient, patiently
 

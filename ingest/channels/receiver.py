@@ -8,12 +8,12 @@ from ingest.channels.base import Channel, ChannelMessage, name_of
 from ingest.channels.commands import ChatCommand, command_of
 from ingest.channels.keys import SessionKeys, room_of
 from ingest.channels.presence import Presence
-from ingest.turns.inbound import Inbound
 from ingest.turns.queue import TurnQueue
 from sessions import times, wire
 from sessions.access.channel_agents import ChannelAgents
 from sessions.errors import RedisRefused
 from sessions.process.settings import Settings
+from sessions.stream.lanes.inbound import Inbound
 
 
 @dataclass(frozen=True, slots=True)

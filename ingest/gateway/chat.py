@@ -15,7 +15,6 @@ from ingest.gateway.outbox import Outbox
 from ingest.ids import derived_id, new_id
 from ingest.prompt import HISTORY
 from ingest.reads import SessionReads
-from ingest.turns.inbound import Inbound
 from ingest.turns.live import Ending, LiveTurn, TurnEnd
 from ingest.turns.queue import TurnQueue
 from ingest.turns.runner import refusal_code
@@ -29,6 +28,7 @@ from sessions.errors import (
     Retryable,
 )
 from sessions.process.tasks import TaskWatcher, log_failure
+from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.values import RunningTurn, lane_of
 from sessions.stream.notices import Notice
 

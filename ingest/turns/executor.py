@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from ingest.turns.inbound import Inbound
 from ingest.turns.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.turns.retries import TurnRetries
 from ingest.turns.runner import TurnRunner
@@ -15,6 +14,7 @@ from ingest.turns.table import EndedTurns, TurnTable
 from sessions.errors import ConfigError, LaneLost, Retryable
 from sessions.process.retry import Pauses, retry
 from sessions.process.tasks import TaskWatcher
+from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold, Stage, former_lane_of, session_of
 

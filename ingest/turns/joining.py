@@ -9,11 +9,11 @@ so that each of them is known when it is delivered again.
 from __future__ import annotations
 
 from ingest.reads import SessionReads
-from ingest.turns.inbound import Inbound
 from ingest.turns.live import LiveTurn
 from sessions import times
 from sessions.models import Position
 from sessions.process.settings import MAX_DEBOUNCE
+from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold
 

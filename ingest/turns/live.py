@@ -10,8 +10,8 @@ from typing import Any
 
 from ingest.agents.base import Progress, Reply
 from ingest.reads import History
-from ingest.turns.inbound import Inbound
 from sessions.errors import LaneLost
+from sessions.stream.lanes.inbound import Inbound
 
 
 class Interruption(StrEnum):

@@ -7,10 +7,10 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from ingest.turns.inbound import Inbound
 from ingest.turns.live import Interruption
 from ingest.turns.table import EndedTurns, TurnTable
 from sessions.errors import Retryable, SessionError
+from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import Lanes
 
 log = logging.getLogger(__name__)

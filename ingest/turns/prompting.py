@@ -9,12 +9,12 @@ from typing import Final
 from ingest.prompt import HistoryMessage, PromptMessage, build
 from ingest.reads import History, SessionReads, fresh_history
 from ingest.turns.exits import AlreadyRun, OrphanedTurn, SessionUnavailable
-from ingest.turns.inbound import Inbound
 from ingest.turns.joining import find_followers, wait_until_due
 from ingest.turns.live import LiveTurn
 from sessions import times
 from sessions.errors import PositionLost, Retryable
 from sessions.models import Position
+from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold
 

@@ -9,7 +9,6 @@ from typing import Final, Self
 
 from ingest.counters import Counters
 from ingest.turns.executor import Delivery, TurnExecutor
-from ingest.turns.inbound import Inbound
 from ingest.turns.live import Ending, LiveTurn, TurnEnd
 from ingest.turns.membership import Membership
 from ingest.turns.runner import TurnRunner
@@ -18,6 +17,7 @@ from ingest.turns.waiting import PATIENCE, WaitingTurns
 from sessions.errors import DeclaredDead, RedisRefused, Retryable, SessionError
 from sessions.process.retry import Pauses, retry
 from sessions.process.tasks import ProcessEnd, TaskWatcher, log_failure
+from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import DEPTH, Lanes
 from sessions.stream.lanes.values import Place
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Final
 
-from ingest.turns.inbound import Inbound
+from sessions.stream.lanes.inbound import Inbound
 
 log = logging.getLogger(__name__)
 

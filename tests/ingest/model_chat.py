@@ -13,11 +13,11 @@ from ingest.app import client_within, joined
 from ingest.ids import new_id
 from ingest.reads import fresh_history
 from ingest.services import Services
-from ingest.turns.inbound import Inbound
 from ingest.turns.live import TurnEnd
 from sessions import times
 from sessions.access.tokens import TokenFile, TokenScope, create_token
 from sessions.process.settings import Settings
+from sessions.stream.lanes.inbound import Inbound
 from tests.ingest.model_server import ModelServer, Script, model_server
 from tests.ingest.replicas import ended
 

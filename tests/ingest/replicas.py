@@ -16,7 +16,6 @@ from ingest.app import client_within
 from ingest.ids import new_id
 from ingest.prompt import PromptMessage
 from ingest.reads import ApiReads
-from ingest.turns.inbound import Inbound
 from ingest.turns.live import LiveTurn, TurnEnd
 from ingest.turns.liveness import keeping
 from ingest.turns.queue import Delivery, TurnQueue
@@ -25,6 +24,7 @@ from sessions import times
 from sessions.access.tokens import ensure_admin_token
 from sessions.models import Message
 from sessions.process.settings import Settings
+from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.redis import connect
 

@@ -16,10 +16,10 @@ import api.app
 from harness.waiting import wait_until
 from ingest.app import api_client, client_within, joined
 from ingest.services import Services
-from ingest.turns.inbound import Inbound
 from sessions import times
 from sessions.access.tokens import TokenFile, ensure_admin_token
 from sessions.process.settings import Settings
+from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold, Stage
 from sessions.stream.redis import connect as redis_client

@@ -8,10 +8,10 @@ import pytest
 
 from harness.waiting import wait_until
 from ingest.failures import INTERRUPTED
-from ingest.turns.inbound import Inbound
 from ingest.turns.live import Ending
 from sessions import times
 from sessions.process.settings import Settings
+from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.values import Stage, lane_of
 from tests.ingest.replicas import HeldScript, Replica, ReplicaFleet, ended, message, say
 from tests.leading import Leading

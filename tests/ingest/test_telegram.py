@@ -13,10 +13,10 @@ import pytest
 from harness.waiting import wait_until
 from ingest.agents.base import Reply
 from ingest.failures import ABORTED, CLEARED
-from ingest.turns.inbound import Inbound
 from proof.botapi import CHAT, TOKEN, BotApi, failed, flooded, update
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings
+from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.redis import connect
 from tests.ingest.botapi import bot_api, push
 from tests.ingest.channel_fleet import ChannelFleet, IngestSite, dispatching, free, with_channels

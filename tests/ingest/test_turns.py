@@ -16,11 +16,11 @@ from ingest.agents.base import Progress, Reply
 from ingest.counters import CounterName
 from ingest.failures import ABORTED, FAILED, INTERRUPTED, TIMED_OUT, AgentError
 from ingest.prompt import PromptMessage, ToolCall, dump_calls, dump_result
-from ingest.turns.inbound import Inbound
 from ingest.turns.live import Ending, TurnEnd
 from sessions.errors import LaneFull
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
+from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.values import Place, Stage, lane_of
 from sessions.stream.redis import connect
 from tests.ingest.replicas import HeldScript, Replica, ReplicaFleet, ended, message, say

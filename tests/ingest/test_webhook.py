@@ -17,9 +17,9 @@ import pytest
 
 from harness.waiting import wait_until
 from ingest.failures import FAILED, AgentError
-from ingest.turns.inbound import Inbound
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings
+from sessions.stream.lanes.inbound import Inbound
 from tests.ingest.channel_fleet import (
     SECRET,
     ChannelFleet,
