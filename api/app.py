@@ -131,7 +131,7 @@ def _app_of(mcp: McpEndpoint, names: tuple[str, ...]) -> FastAPI:
 
 
 def _include_routes(app: FastAPI, mcp: McpEndpoint) -> None:
-    # The first that matches answers; `owners` says why its sessions come before `resources`.
+    # The first that matches answers; `PartRoute` says which must come before `resources`.
     for part in (
         rest.router,
         turns.router,

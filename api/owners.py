@@ -8,8 +8,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
-from starlette.routing import Match
-from starlette.types import Scope
 
 from api.answers import (
     BODY_ERRORS,
@@ -21,7 +19,8 @@ from api.answers import (
     pending,
 )
 from api.callers import Administrator
-from api.resources import existing, path_id, raw_path
+from api.paths import PartRoute, path_id
+from api.resources import existing
 from api.routes import Here, TokenRoute, json_body, read_json
 from api.service import Change, Service
 from routing.answers import Json
@@ -30,18 +29,13 @@ from sessions.models import EventType, Reason, Session
 from sessions.web.rejections import IdConflict, NotFound, Refused
 
 
-class OwnerRoute(TokenRoute):
-    """A route whose path ends with a segment of its own: a key may end with `/owner` as well."""
+class OwnerRoute(PartRoute):
+    """A route to a session's owner."""
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether the route is meant, told from the path as it was sent."""
-        if scope["type"] != "http" or not raw_path(scope).endswith(b"/owner"):
-            return Match.NONE, {}
-        return super().matches(scope)
+    part = "owner"
 
 
 router = APIRouter(route_class=TokenRoute, responses=TOKEN_ERRORS)
-# Before the routes of `resources`, which would take the last segment for a part of the key.
 session_router = APIRouter(route_class=OwnerRoute, responses=TOKEN_ERRORS)
 
 SessionIdOfOwner = Annotated[str, path_id("owner")]

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import quote, unquote_to_bytes
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
-from starlette.types import Scope
 
 from api.answers import (
     BODY_ERRORS,
@@ -32,6 +30,7 @@ from api.answers import (
 )
 from api.callers import Reader, Sender, called
 from api.parameters import Parameter, described, path_parameter
+from api.paths import id_in_path, path_id
 from api.render import message_row, running_row, session_row, state_body
 from api.rest import CURSOR_PATTERN, Cursor, Limit
 from api.routes import Here, TokenRoute, api_of, json_body, read_json
@@ -99,38 +98,6 @@ class NewName(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str = Field(default="", json_schema_extra={"pattern": r"\S"})
-
-
-def raw_path(scope: Scope) -> bytes:
-    """The path as it was sent, without what the app is mounted under."""
-    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
-    return raw.removeprefix(scope.get("root_path", "").encode())
-
-
-def path_id(*rest: str) -> Any:
-    """The dependency that reads the id from the path in front of `rest`."""
-
-    async def read(request: Request, session_id: str) -> str:
-        del session_id
-        return id_in_path(request, *rest)
-
-    return Depends(read)
-
-
-def id_in_path(request: Request, *rest: str) -> str:
-    """The id in the path in front of `rest`, from its raw bytes; raises NotFound and Refused.
-
-    The server decodes the path for us, after which `a/b` and `a%2Fb` are the same and what is
-    no UTF-8 is lost.
-    """
-    segments = raw_path(request.scope).split(b"/")
-    expected = [b"", b"api", b"sessions", *segments[3:4], *(part.encode() for part in rest)]
-    if segments != expected or len(segments) < 4:
-        raise NotFound("there is no such route; write a / inside a session id as %2F")
-    try:
-        return unquote_to_bytes(segments[3]).decode()
-    except UnicodeDecodeError:
-        raise Refused(400, "the session id in the path is not UTF-8", "invalid_path") from None
 
 
 SessionId = Annotated[str, path_id()]
