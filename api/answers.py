@@ -123,6 +123,36 @@ class AbortedBody(Body):
     status: Literal["aborted", "no_active_response"]
 
 
+class QueuedBody(Body):
+    """A message that runs or waits. `from_agent` is set if an agent's tool put it there."""
+
+    id: str
+    state: Literal["running", "waiting"]
+    place: int
+    since: str
+    agent: str
+    channel: str | None
+    room: str | None
+    sender: str | None
+    from_agent: str | None
+    content: str
+
+
+class QueueBody(Body):
+    """The messages that run or wait in a session, first come first."""
+
+    session_id: str
+    queue: list[QueuedBody]
+
+
+class RemovedBody(Body):
+    """A message was taken out of the queue."""
+
+    removed: Literal[True]
+    session_id: str
+    id: str
+
+
 class FunctionBody(Body):
     """A tool as chat completions take it."""
 

@@ -17,13 +17,13 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from api import front, health, owners, resources, rest, turns
+from api import front, health, owners, queues, resources, rest, turns
 from api.freshness import PATIENCE
 from api.mcp import McpEndpoint
 from api.metrics import Metrics
 from api.readiness import Readiness
 from api.routes import Api
-from api.service import Aborter, NoticeSender, Service
+from api.service import Aborter, NoticeSender, QueueKeeper, Service
 from api.waiting import WaitingReaders
 from routing.answers import answer_errors_outside_routes
 from sessions.access.tokens import TokenFile, TokenVerifier
@@ -65,13 +65,15 @@ async def opened(settings: Settings) -> AsyncGenerator[FastAPI]:
         # Away it may be, but what it does not permit now it will not permit later.
         with suppress(Retryable):
             await stream.facts()
+        lanes = Lanes(redis, url=url, prefix=settings.turnstream.prefix)
         yield create_app(
             settings,
             backend=backend,
             stream=stream,
             tokens=TokenFile(settings.workspace),
             # Whichever replica of ingest runs a turn hears of it through its lane.
-            aborter=Lanes(redis, url=url, prefix=settings.turnstream.prefix),
+            aborter=lanes,
+            queues=lanes.queues,
             notices=Notices(redis, url=url, prefix=settings.turnstream.prefix),
         )
 
@@ -83,6 +85,7 @@ def create_app(
     stream: TurnStream,
     tokens: TokenVerifier,
     aborter: Aborter | None = None,
+    queues: QueueKeeper | None = None,
     notices: NoticeSender | None = None,
     patience: float = PATIENCE,
 ) -> FastAPI:
@@ -99,6 +102,7 @@ def create_app(
         share=share,
         waiting=WaitingReaders(settings.turnstream.max_waiting_per_caller, edge.refusals),
         aborter=aborter,
+        queues=queues,
         notices=notices,
         patience=patience,
     )
@@ -137,6 +141,7 @@ def _include_routes(app: FastAPI, mcp: McpEndpoint) -> None:
         turns.router,
         owners.router,
         owners.session_router,
+        queues.router,
         resources.router,
         health.router,
         front.router,

@@ -24,6 +24,7 @@ from sessions.ids import new_id
 from sessions.models import Event, EventType, Outcome, OutcomeKind, Position, Reason, Session
 from sessions.process.settings import Settings
 from sessions.store.backend import SessionReader
+from sessions.stream.lanes.queues import QueueEntry, Removal
 from sessions.stream.notices import Notice
 from sessions.stream.turns import TurnStream
 from sessions.web.authentication import require
@@ -48,6 +49,30 @@ class NoAborter:
     async def abort(self, session: str, agent: str | None) -> bool:
         """There is none to stop."""
         return False
+
+
+class QueueKeeper(Protocol):
+    """Knows what waits for its turn somewhere."""
+
+    async def entries(self, session: str, agent: str | None) -> list[QueueEntry]:
+        """What the agent has in the session's queue, or what all have; empty if there is none."""
+        ...
+
+    async def remove(self, entry: QueueEntry) -> Removal:
+        """Take a waiting message out, so that it never runs."""
+        ...
+
+
+class NoQueueKeeper:
+    """For an api beside which no turns run."""
+
+    async def entries(self, session: str, agent: str | None) -> list[QueueEntry]:
+        """Nothing waits."""
+        return []
+
+    async def remove(self, entry: QueueEntry) -> Removal:
+        """There is nothing to remove."""
+        return Removal()
 
 
 class NoticeSender(Protocol):
@@ -130,6 +155,7 @@ class Service:
         share: ShareLimiter,
         waiting: WaitingReaders,
         aborter: Aborter | None = None,
+        queues: QueueKeeper | None = None,
         notices: NoticeSender | None = None,
         patience: float = PATIENCE,
     ) -> None:
@@ -143,6 +169,7 @@ class Service:
         self.fates = Fates(backend, stream, self.freshness)
         self._patience = patience
         self.aborter = aborter or NoAborter()
+        self.queues = queues or NoQueueKeeper()
         self.notices = notices
 
     async def abort(self, session: Session) -> bool:

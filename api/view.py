@@ -48,6 +48,18 @@ class View:
         self._searches = searches
         self._principal = principal
 
+    def keys_of(self, session_id: str) -> list[str]:
+        """The keys that an id may stand for: that very key before the gateway's session."""
+        if session_id.startswith(GATEWAY_PREFIX):
+            return [session_id]
+        return [session_id, GATEWAY_PREFIX + session_id]
+
+    async def get(self, key: str) -> Session | None:
+        """The session of exactly that key."""
+        session = await self._backend.session(key)
+        seen = session is not None and self._access.sees(self._principal, session)
+        return session if seen else None
+
     async def find(self, session_id: str) -> Session | None:
         """The session of that key, else the gateway's session of that id."""
         return await self._resolve(session_id, self._access.sees)
@@ -159,10 +171,7 @@ class View:
     async def _resolve(
         self, session_id: str, visible: Callable[[Principal, Session], bool]
     ) -> Session | None:
-        keys = [session_id]
-        if not session_id.startswith(GATEWAY_PREFIX):
-            keys.append(GATEWAY_PREFIX + session_id)
-        for key in keys:
+        for key in self.keys_of(session_id):
             session = await self._backend.session(key)
             if session is not None and visible(self._principal, session):
                 return session

@@ -21,6 +21,7 @@
     ├── AccessRefused           the caller's token does not reach so far
     ├── PositionLost            the position belongs to a stream that no longer exists
     ├── Fenced                  another worker leads; this one may not write any more
+    ├── LaneChanged             a message that was to join a turn is not in the lane any more
     ├── LaneLost                another replica has taken the session's lane over
     └── DeclaredDead            the other replicas took this one for dead and took its lanes over
 
@@ -152,6 +153,10 @@ class LaneTimeout(Retryable):
     def __init__(self, session: str) -> None:
         super().__init__(f"Timed out waiting for session {session}")
         self.session = session
+
+
+class LaneChanged(SessionError):
+    """A message that was to become a part of the turn has left the lane; nothing was published."""
 
 
 class LaneLost(SessionError):

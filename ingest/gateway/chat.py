@@ -10,19 +10,27 @@ from typing import Any, Final
 
 from ingest.agents.base import Agent
 from ingest.gateway import frames
-from ingest.gateway.frames import Approval, Connect, Heard, InvalidFrame, MessageFrame, UnknownFrame
+from ingest.gateway.frames import (
+    Approval,
+    Connect,
+    Heard,
+    InvalidFrame,
+    MessageFrame,
+    QueueFrame,
+    RemoveFrame,
+    UnknownFrame,
+)
 from ingest.gateway.outbox import Outbox
+from ingest.gateway.queue import answer
 from ingest.ids import derived_id, new_id
 from ingest.prompt import HISTORY
 from ingest.reads import SessionReads
 from ingest.turns.live import Ending, LiveTurn, TurnEnd
 from ingest.turns.queue import TurnQueue
-from ingest.turns.runner import refusal_code
-from ingest.turns.stored import find_end
+from ingest.turns.stored import REMOVED_CODE, find_end
 from ingest.turns.unavailable import CODE, refusal_text
 from sessions import times
 from sessions.errors import (
-    LaneFull,
     PositionLost,
     RedisRefused,
     Retryable,
@@ -43,7 +51,6 @@ _FOLLOW: Final = 0.5
 # the turns before it, or for a dead replica to be noticed.
 _NOWHERE: Final = 45.0
 _NO_REPLY: Final = "The message got no reply; send it again"
-_REFUSED: Final = "Redis refuses a command that this needs; the log of ingest names it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +158,8 @@ class Chat:
         elif isinstance(heard, UnknownFrame | Approval):
             kind = heard.type if isinstance(heard, UnknownFrame) else "approval_response"
             self.outbox.put(frames.unknown_type(kind))
+        elif isinstance(heard, QueueFrame | RemoveFrame):
+            await self._tell_of_queue(heard)
         elif isinstance(heard, MessageFrame) and heard.content:
             return await self._take(heard)
         return True
@@ -171,13 +180,15 @@ class Chat:
 
     async def _later(self, heard: Heard) -> None:
         busy = self._queue.running(self._lane) is not None
-        if isinstance(heard, MessageFrame):
-            if not heard.content:
-                self.outbox.put(frames.error(frames.EMPTY, "EMPTY_CONTENT"))
-            elif not self._allowance.try_acquire():
+        if isinstance(heard, MessageFrame) and not heard.content:
+            self.outbox.put(frames.error(frames.EMPTY, "EMPTY_CONTENT"))
+        elif isinstance(heard, MessageFrame | QueueFrame | RemoveFrame):
+            if not self._allowance.try_acquire():
                 self.outbox.put(frames.error("Too many messages; slow down", "RATE_LIMITED"))
-            else:
+            elif isinstance(heard, MessageFrame):
                 await self._take(heard)
+            else:
+                await self._tell_of_queue(heard)
         elif isinstance(heard, InvalidFrame):
             text = frames.INVALID_JSON if busy else f"Invalid JSON: {heard.problem}"
             self.outbox.put(frames.error(text, "INVALID_JSON"))
@@ -194,6 +205,10 @@ class Chat:
             text = frames.INVALID_APPROVAL
             self.outbox.put(frames.error(text, "INVALID_APPROVAL_RESPONSE"))
 
+    async def _tell_of_queue(self, asked: QueueFrame | RemoveFrame) -> None:
+        queues = self._queue.lanes.queues
+        self.outbox.put(await answer(asked, queues, self.key, self._alias))
+
     async def _take(self, message: MessageFrame) -> bool:
         """Put a message into the session's lane; False where the client has to go."""
         try:
@@ -203,8 +218,7 @@ class Chat:
                 return True
             turn = await self._queue.accept(self._inbound(message), attended=True)
         except (Retryable, RedisRefused) as error:
-            text = _REFUSED if isinstance(error, RedisRefused) else str(error)
-            self.outbox.put(frames.error(text, _code(error)))
+            self.outbox.put(frames.refusal(error))
             return False
         except Exception:
             # Whatever it is, the client waits for an answer.
@@ -221,7 +235,7 @@ class Chat:
         try:
             found = await self._reads.history(self.key, self._alias, limit=1, fresh=True)
         except Retryable as error:
-            return frames.error(str(error), _code(error))
+            return frames.refusal(error)
         self._available = found.available
         return None if found.available else frames.error(refusal_text(self._session_id), CODE)
 
@@ -255,9 +269,9 @@ class Chat:
         if end.ending in (Ending.ELSEWHERE, Ending.LEFT):
             await self._tell_of_other([turn.inbound.id, turn.inbound.former])
         else:
-            self._tell(end)
+            self._tell(end, turn.inbound.id)
 
-    def _tell(self, end: TurnEnd) -> None:
+    def _tell(self, end: TurnEnd, turn: str) -> None:
         if end.code == CODE:
             self._available = False
         if end.ending is Ending.REPLIED:
@@ -266,7 +280,8 @@ class Chat:
         elif end.ending is Ending.ABORTED:
             self.outbox.put({"type": "aborted"})
         else:
-            self.outbox.put(frames.error(end.text, end.code))
+            removed = {"id": turn} if end.code == REMOVED_CODE else {}
+            self.outbox.put({**frames.error(end.text, end.code), **removed})
 
     async def _tell_of_other(self, turns: Sequence[str], *, in_lane: bool = False) -> None:
         """Wait for the end of a turn that is not run here, and tell how the store shows it.
@@ -274,29 +289,20 @@ class Chat:
         `turns` are the ids that it may have, the one of this version first. After a replica's
         death hundreds may wait so: as long as a message is in its lane, the api is left in peace.
         """
-        nowhere = 0.0
+        nowhere, whose = 0.0, (self.key, self._alias)
         while nowhere < _NOWHERE:
             try:
-                end = None if in_lane else await self._find_end(turns)
+                end = None if in_lane else await find_end(self._reads, *whose, turns)
                 in_lane = await self._queue.lanes.contains(self._lane, turns[0])
             except (Retryable, PositionLost):
                 await asyncio.sleep(_FOLLOW)
                 continue
             if end is not None:
-                self._tell(end)
+                self._tell(end, turns[0])
                 return
             nowhere = 0.0 if in_lane else nowhere + _FOLLOW
             await asyncio.sleep(_FOLLOW)
         self.outbox.put(frames.error(_NO_REPLY, "AGENT_ERROR"))
-
-    async def _find_end(self, turns: Sequence[str]) -> TurnEnd | None:
-        return await find_end(self._reads, self.key, self._alias, turns)
-
-
-def _code(error: Retryable | RedisRefused) -> str:
-    if isinstance(error, RedisRefused):
-        return "UNAVAILABLE"
-    return "SESSION_QUEUE_FULL" if isinstance(error, LaneFull) else refusal_code(error)
 
 
 class RateLimiter:

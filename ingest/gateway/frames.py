@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from ingest.agents.base import Agent, Reply
+from ingest.turns.runner import refusal_code
 from sessions import times
+from sessions.errors import LaneFull, RedisRefused, Retryable
 from sessions.stream.notices import Notice
 from sessions.strict_json import InvalidJson, parse_json
 
@@ -17,6 +19,7 @@ EMPTY: Final = "Message content cannot be empty"
 INVALID_APPROVAL: Final = (
     "approval_response requires request_id and decision in {approve,deny,always}"
 )
+_REFUSED: Final = "Redis refuses a command that this needs; the log of ingest names it"
 _DECISIONS: Final = frozenset({"approve", "deny", "always"})
 
 Frame = dict[str, Any]
@@ -44,6 +47,18 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueFrame:
+    """A `queue` frame: what runs and waits in the session?"""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFrame:
+    """A `queue_remove` frame. `id` is empty if it names no message."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownFrame:
     """A frame of another type."""
 
@@ -57,7 +72,7 @@ class InvalidFrame:
     problem: str
 
 
-Heard = MessageFrame | Connect | Approval | UnknownFrame | InvalidFrame
+Heard = MessageFrame | Connect | Approval | QueueFrame | RemoveFrame | UnknownFrame | InvalidFrame
 
 
 def read(text: str) -> Heard:
@@ -76,15 +91,19 @@ def read(text: str) -> Heard:
         return Connect()
     if kind == "approval_response":
         return _approval(fields)
+    if kind == "queue":
+        return QueueFrame()
+    if kind == "queue_remove":
+        return RemoveFrame(_text(fields.get("id")))
     return UnknownFrame(kind if isinstance(kind, str) else "")
 
 
 def _message_frame(fields: Mapping[str, Any]) -> MessageFrame:
-    content, name = fields.get("content"), fields.get("id")
-    return MessageFrame(
-        content if isinstance(content, str) else "",
-        name if isinstance(name, str) and name else None,
-    )
+    return MessageFrame(_text(fields.get("content")), _text(fields.get("id")) or None)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _approval(fields: Mapping[str, Any]) -> Approval:
@@ -98,6 +117,14 @@ def error(message: str, code: str | None = None) -> Frame:
     """An `error` frame."""
     frame: Frame = {"type": "error", "message": message}
     return frame if code is None else {**frame, "code": code}
+
+
+def refusal(problem: Retryable | RedisRefused) -> Frame:
+    """The error for what is not possible now, or until a person acts."""
+    if isinstance(problem, RedisRefused):
+        return error(_REFUSED, "UNAVAILABLE")
+    full = isinstance(problem, LaneFull)
+    return error(str(problem), "SESSION_QUEUE_FULL" if full else refusal_code(problem))
 
 
 def unknown_type(kind: str, code: str | None = None) -> Frame:

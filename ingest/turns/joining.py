@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ingest.reads import SessionReads
 from ingest.turns.live import LiveTurn
+from ingest.turns.stored import is_handled
 from sessions import times
 from sessions.models import Position
 from sessions.process.settings import MAX_DEBOUNCE
@@ -51,11 +52,11 @@ async def find_followers(
 
 
 async def _is_known(reads: SessionReads, inbound: Inbound, read_at: Position) -> bool:
-    """Whether the store has that message, maybe under the id that an older version gave it."""
-    for id in filter(None, (inbound.id, inbound.former)):
-        if await reads.outcome(id, read_at) is not None:
-            return True
-    return False
+    """Whether the message was handled, maybe under the id that an older version gave it."""
+    if await is_handled(reads, inbound.id, read_at):
+        return True
+    former = inbound.former
+    return bool(former) and await reads.outcome(former, read_at) is not None
 
 
 async def _behind(lanes: Lanes, first: Inbound, hold: Hold) -> list[Inbound]:

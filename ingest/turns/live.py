@@ -139,6 +139,10 @@ class LiveTurn:
         self.joined = followers
         self.inbound = self.inbound.joined_with(followers)
 
+    def separate(self, alone: Inbound) -> None:
+        """Let the messages go that joined it; `alone` is its message without them."""
+        self.inbound, self.joined = alone, []
+
     def conclude(self, end: TurnEnd) -> None:
         """Tell everybody how it ended; only the first time counts."""
         if not self.end.done():

@@ -99,6 +99,8 @@ class Liveness:
         """Act on another replica's signal."""
         if signal.word == "free":
             self._waiting.take_freed(signal.lane)
+        elif signal.word == "removed":
+            self._waiting.look_again(signal.lane)
         elif signal.word == "abort":
             self._table.interrupt_lane(signal.lane, Interruption.ABORT)
 

@@ -11,6 +11,7 @@ from ingest.reads import History, SessionReads, fresh_history
 from ingest.turns.exits import AlreadyRun, OrphanedTurn, SessionUnavailable
 from ingest.turns.joining import find_followers, wait_until_due
 from ingest.turns.live import LiveTurn
+from ingest.turns.stored import is_handled, is_removed
 from sessions import times
 from sessions.errors import PositionLost, Retryable
 from sessions.models import Position
@@ -62,9 +63,12 @@ class PromptReader:
             return None
 
     async def check_command(self, inbound: Inbound) -> None:
-        """Raise AlreadyRun for a command that an older version took; Retryable."""
-        if inbound.former:
-            await self._check_former(inbound, await self._history(inbound))
+        """Raise AlreadyRun for a command that was removed, or an older version took; Retryable."""
+        history = await self._history(inbound)
+        # The store keeps only messages that come later from taking effect.
+        if await is_removed(self._reads, inbound.id, history.position):
+            raise AlreadyRun
+        await self._check_former(inbound, history)
 
     async def _history(self, inbound: Inbound, early: History | None = None) -> History:
         return await fresh_history(
@@ -88,7 +92,7 @@ class PromptReader:
 
     async def _join(self, turn: LiveTurn, hold: Hold, read_at: Position) -> None:
         # A joined message has another text than it came with, so that its id alone tells.
-        if await self._reads.outcome(turn.inbound.id, read_at) is not None:
+        if await is_handled(self._reads, turn.inbound.id, read_at):
             raise AlreadyRun
         turn.join(await find_followers(self._lanes, self._reads, turn, hold, read_at))
 

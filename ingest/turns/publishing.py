@@ -31,13 +31,17 @@ class TurnPublisher:
     async def open(self, turn: LiveTurn, hold: Hold) -> Position:
         """Publish the user append, with the ids of the messages that joined the turn.
 
-        Raises Retryable for an attended turn of which surely nothing is on the stream.
+        Raises Retryable for an attended turn of which surely nothing is on the stream, and
+        LaneChanged if one of these messages has left the lane.
         """
         # Whether a cut connection took the entry is not known, so this goes on until it is; what
         # Redis refused for want of room is surely not on the stream.
         events = [turn.inbound.opening(), *(one.joining(hold.id) for one in turn.joined)]
         tolerated = StreamUnavailable if turn.attended else Retryable
-        positions = await self.publish(turn, hold, events, Stage.OPENED, tolerated)
+        joined = [one.id for one in turn.joined]
+        positions = await self.publish(
+            turn, hold, events, Stage.OPENED, tolerated=tolerated, joined=joined
+        )
         return positions[0]
 
     async def publish(
@@ -46,11 +50,14 @@ class TurnPublisher:
         hold: Hold,
         events: Sequence[Event],
         stage: Stage,
+        *,
         tolerated: type[Retryable] = Retryable,
+        joined: Sequence[str] = (),
     ) -> list[Position]:
         """Publish, however long Redis is away or takes nothing; only a lost lane ends it.
 
-        Raises LaneLost, InvalidEvent, and a Retryable that is not `tolerated`.
+        Raises LaneLost, InvalidEvent, a Retryable that is not `tolerated`, and LaneChanged if one
+        of `joined` has left the lane.
         """
 
         def goes_on(_error: Retryable) -> bool:
@@ -58,7 +65,7 @@ class TurnPublisher:
             return True
 
         return await retry(
-            lambda: self._lanes.publish(hold, events, stage=stage),
+            lambda: self._lanes.publish(hold, events, stage=stage, joined=joined),
             on=tolerated,
             pauses=Pauses(_PAUSE),
             # No limit: an open turn must be closed, whatever Redis does meanwhile.

@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 from ingest.agents.base import Agent
 from ingest.counters import Counters
 from ingest.failures import CLEARED, AgentError, Closing
+from ingest.prompt import PromptMessage
 from ingest.reads import History, SessionReads
 from ingest.turns.answering import TURN_TIMEOUT, AgentRunner
 from ingest.turns.conclusions import Conclusion, closed
@@ -35,6 +36,7 @@ from ingest.turns.unavailable import CODE, OwnerRefusals, refusal_text
 from sessions import times
 from sessions.errors import (
     InvalidEvent,
+    LaneChanged,
     PositionLost,
     Retryable,
     StoreBehind,
@@ -44,6 +46,7 @@ from sessions.errors import (
 )
 from sessions.models import Outcome, OutcomeKind, Position, Reason
 from sessions.process.retry import Pauses, retry
+from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold, Stage
 from sessions.text import display_id
@@ -136,11 +139,7 @@ class TurnRunner:
 
     async def _whole(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
         try:
-            lines = await _patiently(turn, lambda: self._prompts.read(turn, hold))
-            if turn.interruption is Interruption.ABORT:
-                return TurnEnd(Ending.ABORTED)
-            check_staying(turn)
-            opened = await self._publisher.open(turn, hold)
+            begun = await self._begin(turn, hold)
         except Retryable as error:
             turn.check_lane()
             if not turn.attended:
@@ -150,6 +149,9 @@ class TurnRunner:
         except InvalidEvent as error:
             # No entry can hold the message. Nothing of it was published, nor ever will be.
             return TurnEnd(Ending.REFUSED, error.detail, "AGENT_ERROR")
+        if begun is None:
+            return TurnEnd(Ending.ABORTED)
+        lines, opened = begun
         outcome = await self._publisher.outcome(turn, opened)
         if not is_from(outcome, opened):
             return self._not_ours(turn, outcome, opened)
@@ -157,6 +159,23 @@ class TurnRunner:
         await self._let_go_of_joined(turn, hold)
         conclusion = await self._answering.answer(turn, lines)
         return await self._close(turn, hold, conclusion)
+
+    async def _begin(
+        self, turn: LiveTurn, hold: Hold
+    ) -> tuple[list[PromptMessage], Position] | None:
+        """What the agent is asked with, and the entry that opened the turn; None if it was aborted.
+
+        Raises as reading and opening do.
+        """
+        while True:
+            lines = await _patiently(turn, lambda: self._prompts.read(turn, hold))
+            if turn.interruption is Interruption.ABORT:
+                return None
+            check_staying(turn)
+            try:
+                return lines, await self._publisher.open(turn, hold)
+            except LaneChanged:
+                turn.separate(Inbound.load(hold.message))
 
     async def _let_go_of_joined(self, turn: LiveTurn, hold: Hold) -> None:
         """Free the places of the messages that became a part of this turn.
@@ -206,7 +225,8 @@ class TurnRunner:
 
     def _not_ours(self, turn: LiveTurn, outcome: Outcome, opened: Position) -> TurnEnd:
         """The end of a turn whose user append had no effect from this entry."""
-        if outcome.outcome is OutcomeKind.APPLIED:
+        if outcome.outcome is OutcomeKind.APPLIED or outcome.reason == Reason.ALREADY_ROLLED_BACK:
+            # It was run before, or was taken back before it came.
             return TurnEnd(Ending.ELSEWHERE)
         if outcome.position.stream_id != opened.stream_id and not turn.attended:
             # A platform that delivers again what was refused has been told so already.

@@ -10,10 +10,14 @@ from ingest.reads import History, SessionReads
 from ingest.turns.live import Ending, TurnEnd
 from sessions.errors import PositionLost
 from sessions.models import Position
+from sessions.stream.lanes.inbound import removal_id
 
+# The gateway's code for a message that somebody took out of its lane.
+REMOVED_CODE: Final = "MESSAGE_REMOVED"
 # Messages among which a turn is looked for that is over: the most that the api gives.
 _LOOK_BACK: Final = 1000
 _GONE: Final = "This message was taken before, and the session does not hold it any more"
+_REMOVED: Final = "The message was removed while it waited; it is not answered"
 _FAR_BACK: Final = f"This message was taken before the newest {_LOOK_BACK} messages of the session"
 
 
@@ -23,12 +27,15 @@ async def find_end(
     """How a turn was answered or closed, None if the store does not know yet. Raises Retryable.
 
     `turns` are the ids that it may have, the one of this version first. A turn that was deleted,
-    reset or taken back has an outcome, and no message.
+    reset or taken back has an outcome, and no message; one whose message was removed from its lane
+    has neither.
     """
     history = await reads.history(session, agent)
     end = await _end_in(reads, history, turns)
     if end is not None or turns[0] in history.ids:
         return end
+    if await is_removed(reads, turns[0], history.position):
+        return TurnEnd(Ending.REFUSED, _REMOVED, REMOVED_CODE)
     if await reads.outcome(turns[0], history.position) is None:
         return None
     # The outcome came with its message: read later, the history has it unless it is gone.
@@ -47,6 +54,17 @@ async def _end_in(reads: SessionReads, history: History, turns: Sequence[str]) -
         if end is not None:
             return end
     return None
+
+
+async def is_handled(reads: SessionReads, message: str, read_at: Position) -> bool:
+    """Whether the store has that message, or knows that it was removed. Raises Retryable."""
+    known = await reads.outcome(message, read_at) is not None
+    return known or await is_removed(reads, message, read_at)
+
+
+async def is_removed(reads: SessionReads, message: str, read_at: Position) -> bool:
+    """Whether the store knows that the message was taken out of its lane. Raises Retryable."""
+    return await reads.outcome(removal_id(message), read_at) is not None
 
 
 async def stored_end(reads: SessionReads, history: History, turn: str) -> TurnEnd | None:

@@ -59,6 +59,10 @@ class TurnTable:
         turns = self._waiting.get(lane)
         return turns[0] if turns else None
 
+    def waiting(self, lane: str) -> list[LiveTurn]:
+        """The turns that wait for the lane here, longest first."""
+        return [*self._waiting.get(lane, [])]
+
     @property
     def waiting_lanes(self) -> list[str]:
         """The lanes that turns wait for here."""

@@ -100,6 +100,11 @@ class WaitingTurns:
         if self._table.first_waiting(lane) is not None:
             self._tasks.start(self._take_first(lane), f"take {lane!r}")
 
+    def look_again(self, lane: str) -> None:
+        """Let the messages go that wait here and are not in the lane any more."""
+        for turn in self._table.waiting(lane):
+            self._tasks.start(self._take(turn), f"look for {turn.inbound.id}")
+
     def take_due(self, lane: str, message_id: str) -> None:
         """Take the lane for a message of this replica that it may have lost sight of."""
         self._take_once(lane, self._take_due(lane, message_id))

@@ -13,6 +13,8 @@ from sessions.access.tokens import TokenFile
 from sessions.models import EventType
 from sessions.process.settings import Settings
 from sessions.store.factory import make_session_backend
+from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.redis import connect
 from sessions.stream.turns import TurnStream
 from tests.api.running_api import RunningApi, path_of
 
@@ -332,6 +334,24 @@ class TestAbort:
         await running_api.call("DELETE", path_of("s"))
 
         assert aborter.stopped == [("s", "anna")]
+
+
+class TestQueueWithoutRedis:
+    @pytest.fixture
+    async def app(self, settings: Settings, stream: TurnStream, leading: object):
+        nowhere = "redis://127.0.0.1:1/0"
+        lanes = Lanes(connect(nowhere), url=nowhere, prefix="x:")
+        async with make_session_backend(settings.workspace, "sqlite") as backend:
+            tokens = TokenFile(settings.workspace)
+            yield create_app(
+                settings, backend=backend, stream=stream, tokens=tokens, queues=lanes.queues
+            )
+
+    async def test_what_waits_cannot_be_told_and_that_is_said(self, running_api: RunningApi):
+        await running_api.say("s", "hello", agent="anna")
+        answer = await running_api.get(path_of("s", "queue"), who="anna")
+        assert (answer.status_code, answer.json()["code"]) == (503, "stream_unavailable")
+        assert answer.headers["retry-after"]
 
 
 class TestPaths:

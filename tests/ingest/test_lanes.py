@@ -13,6 +13,7 @@ from harness.waiting import wait_until
 from sessions.errors import (
     DeclaredDead,
     InvalidEvent,
+    LaneChanged,
     LaneFull,
     LaneLost,
     LaneTimeout,
@@ -20,7 +21,9 @@ from sessions.errors import (
     StreamFull,
 )
 from sessions.models import STREAM_START, Event, EventType, Position, StreamId
+from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.lanes.queues import QueueEntry
 from sessions.stream.lanes.values import Hold, Signal, Stage, lane_of
 from sessions.stream.lanes.watch import ReplicaWatch
 from sessions.stream.redis import RedisClient, connect
@@ -522,7 +525,82 @@ async def full(redis: RedisClient) -> AsyncGenerator[None]:
     await redis.execute_command("CONFIG", "SET", "maxmemory", "0")
 
 
+async def waits(lanes: Lanes, message: str) -> QueueEntry:
+    """A message of session s that waits in the lane, and what the queue tells of it."""
+    inbound = Inbound(message, "s", "hello", "anna", 1)
+    await lanes.enqueue(S, message, inbound.dump())
+    entries = await lanes.queues.entries("s", "anna")
+    return next(entry for entry in entries if entry.message == inbound)
+
+
+class TestRemoval:
+    async def test_removing_twice_removes_once_and_answers_the_same(
+        self, lanes: Lanes, redis: RedisClient, prefix: str
+    ):
+        await held(lanes, S, "a")
+        entry = await waits(lanes, "b")
+        removal = await lanes.queues.remove(entry)
+        assert removal.published is not None
+        assert await lanes.queues.remove(entry) == removal
+        assert await entries(redis, prefix) == [b"b:removed"]
+
+    async def test_a_removed_message_finds_no_place_again(self, lanes: Lanes, others: Lanes):
+        hold = await held(lanes, S, "a")
+        entry = await waits(lanes, "b")
+        await lanes.queues.remove(entry)
+        for replica in (lanes, others):
+            place = await replica.enqueue(S, "b", entry.message.dump())
+            assert (place.hold, place.known) == (None, True)
+        assert await lanes.take(S, "b") is None
+        assert await lanes.finish(hold) is None
+
+    async def test_removing_leaves_nothing_of_an_empty_lane(
+        self, lanes: Lanes, others: Lanes, redis: RedisClient, prefix: str
+    ):
+        hold = await held(lanes, S, "a")
+        entry = await waits(others, "b")
+        await lanes.finish(hold)
+        assert not (await lanes.queues.entries("s", "anna"))[0].running
+        await lanes.queues.remove(entry)
+        assert await keys(redis, prefix) == {f"{prefix}lane_removed:b"}
+        assert await lanes.queues.entries("s", "anna") == []
+
+    async def test_the_replica_that_waits_hears_of_it(self, lanes: Lanes, others: Lanes):
+        signals = others.replicas.signals()
+        await anext(signals)
+        await held(lanes, S, "a")
+        await lanes.queues.remove(await waits(others, "b"))
+        assert await anext(signals) == Signal("removed", S)
+        await signals.aclose()
+
+    async def test_a_message_that_left_the_lane_does_not_join_a_turn(
+        self, lanes: Lanes, redis: RedisClient, prefix: str
+    ):
+        hold = await held(lanes, S, "a")
+        await lanes.queues.remove(await waits(lanes, "b"))
+        opening = [append("a", turn="a")]
+        with pytest.raises(LaneChanged):
+            await lanes.publish(hold, opening, stage=Stage.OPENED, joined=["b"])
+        assert await entries(redis, prefix) == [b"b:removed"]
+        await lanes.publish(hold, opening, stage=Stage.OPENED)
+
+    async def test_what_no_version_can_read_is_left_out(self, lanes: Lanes):
+        await held(lanes, S, "a")
+        await lanes.enqueue(S, "b", "no message")
+        assert [entry.message.id for entry in await lanes.queues.entries("s", None)] == []
+
+
 class TestFullRedis:
+    async def test_a_full_redis_lets_a_message_be_removed(
+        self, lanes: Lanes, redis: RedisClient, prefix: str, full: None
+    ):
+        await held(lanes, S, "a")
+        entry = await waits(lanes, "b")
+        await redis.execute_command("CONFIG", "SET", "maxmemory", "1")
+        assert await lanes.queues.entries("s", "anna") == [entry]
+        assert (await lanes.queues.remove(entry)).published is not None
+        assert await lanes.queues.entries("s", "anna") == []
+
     async def test_a_full_redis_refuses_messages_and_ends_turns(
         self, lanes: Lanes, others: Lanes, redis: RedisClient, prefix: str, full: None
     ):

@@ -23,6 +23,7 @@ from proof.proxy import Proxy
 from tests.docs.pages import ROOT, section
 from tests.ingest.botapi import bot_api
 
+_ANY_AGE: Final = {"consistency": "any"}
 SERVICES: Final = ("worker", "api", "ingest")
 
 
@@ -157,6 +158,7 @@ class Everyday:
             process.freeze()
         await one.send(json.dumps({"type": "message", "content": "are you there"}))
         await wait_until(lambda: self.plan.system.redis_says("EXISTS", "turnstream:lane_names"))
+        await self.remove_a_waiting_message(one)
         await self.ingests[0].stop(signal.SIGKILL)
         await self.ingests[1].says("took over the lane")
         for process in (self.standby, self.worker):
@@ -164,6 +166,19 @@ class Everyday:
         await self.worker.stop(signal.SIGKILL)
         await self.standby.says("leading under epoch 2")
         await wait_until(self._is_idle, within=30)
+
+    async def remove_a_waiting_message(self, one: ClientConnection) -> None:
+        """A message behind the one that runs is taken out of the queue."""
+        await one.send(json.dumps({"type": "message", "content": "never mind"}))
+
+        async def waiting() -> list[str]:
+            found = await self.http.get("/api/sessions/gw_one/queue", params=_ANY_AGE)
+            return [row["id"] for row in found.json()["queue"] if row["state"] == "waiting"]
+
+        [message] = await wait_until(waiting)
+        path = f"/api/sessions/gw_one/queue/{message}"
+        removed = await self.http.delete(path, params=_ANY_AGE)
+        assert removed.status_code == 200, removed.text
 
     async def _is_idle(self) -> bool:
         state = await self.http.get("/api/sessions/gw_one/state")

@@ -11,6 +11,11 @@ from sessions.models import Event, EventType
 from sessions.stream.lanes.values import lane_of
 
 
+def removal_id(message: str) -> str:
+    """The id of the event that says that this message was taken out of its lane."""
+    return f"{message}:removed"
+
+
 @dataclass(frozen=True, slots=True)
 class Inbound:
     """What a turn needs to know of the message that opens it.
@@ -21,7 +26,8 @@ class Inbound:
     was written, in microseconds. `reply_to` names the channel (`type.alias`) that delivers the
     answer, and `address` where to, in that channel's words. Until `due` (microseconds) its turn
     waits for messages to join it; 0 joins none. `command` is set if it asks for something else than
-    an answer.
+    an answer. `from_agent` is set if a tool put it into the lane: the tool's agent, "" for an
+    administrator.
     """
 
     id: str
@@ -37,6 +43,7 @@ class Inbound:
     due: int = 0
     command: str | None = None
     former: str = ""
+    from_agent: str | None = None
 
     @property
     def lane(self) -> str:
@@ -89,6 +96,19 @@ class Inbound:
             session=self.session,
             turn=turn,
             state="running",
+            agent=self.agent,
+        )
+
+    def removal(self) -> Event:
+        """What makes the message known as taken out of its lane: it has no effect when it comes.
+
+        It changes nothing else, neither the session's state nor whether there is a session.
+        """
+        return Event(
+            removal_id(self.id),
+            EventType.ROLLBACK,
+            session=self.session,
+            target=self.id,
             agent=self.agent,
         )
 

@@ -7,8 +7,16 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sessions import wire
-from sessions.errors import DeclaredDead, LaneFull, LaneLost, LaneTimeout, StoreBehind
+from sessions.errors import (
+    DeclaredDead,
+    LaneChanged,
+    LaneFull,
+    LaneLost,
+    LaneTimeout,
+    StoreBehind,
+)
 from sessions.models import Event, Position, StreamId
+from sessions.stream.lanes.queues import LaneQueues
 from sessions.stream.lanes.replicas import Replicas
 from sessions.stream.lanes.scripts import DEAD, PATIENCE, LaneScripts, to_bytes, to_hold
 from sessions.stream.lanes.values import (
@@ -54,6 +62,7 @@ class Lanes:
         self._scripts = LaneScripts(redis, url=url, prefix=prefix)
         self._prefix = prefix
         self.replicas = Replicas(self._scripts)
+        self.queues = LaneQueues(self._scripts)
 
     # -- messages ----------------------------------------------------------------------------
 
@@ -69,7 +78,8 @@ class Lanes:
     ) -> Place:
         """Put a message at the end of the lane, once; take the lane if it is free.
 
-        A message that is in the lane already stays where it is. With `urgent` the turn at work
+        A message that is in the lane already stays where it is; one that was removed from it is
+        known, and not put there again. With `urgent` the turn at work
         is asked to end, the first time that the message comes; `former` is the id that the same
         message has for a process of an older version. Raises LaneFull where `depth`
         messages are in the lane, DeclaredDead where the others gave this replica up: in both
@@ -113,15 +123,22 @@ class Lanes:
     # -- a turn ------------------------------------------------------------------------------
 
     async def publish(
-        self, hold: Hold, events: Sequence[Event], *, stage: Stage, patience: float = PATIENCE
+        self,
+        hold: Hold,
+        events: Sequence[Event],
+        *,
+        stage: Stage,
+        joined: Sequence[str] = (),
+        patience: float = PATIENCE,
     ) -> list[Position]:
         """Put all events on the stream if the lane is still ours, and bring the turn to `stage`.
 
-        Done once for each stage: a repetition answers with the first one's positions. Raises
-        InvalidEvent as `TurnStream.publish` does, and LaneLost where nothing was published and
-        nothing ever will be.
+        `joined` are the messages behind this one that become a part of its turn. Done once for
+        each stage: a repetition answers with the first one's positions. Raises InvalidEvent as
+        `TurnStream.publish` does, LaneChanged where one of `joined` is not in the lane any more,
+        and LaneLost where nothing was published and nothing ever will be.
         """
-        arguments: list[str | int] = []
+        arguments: list[str | int] = [len(joined), *joined]
         for event in events:
             fields = wire.encode(event)
             wire.parse(fields, max_content=self.max_content)
@@ -131,8 +148,7 @@ class Lanes:
             *(f"{self._prefix}turns", f"{self._prefix}store", *arguments),
             patience=patience,
         )
-        if epoch == b"lost":
-            raise LaneLost(_LOST.format(session=session_of(hold.lane)))
+        _check_published(epoch, hold)
         return [
             Position(int(epoch), StreamId.parse(entry), event.id)
             for entry, event in zip(rest[0], events, strict=True)
@@ -219,6 +235,13 @@ def _running(found: list[bytes]) -> RunningTurn | None:
     return RunningTurn(found[0].decode(), found[1].decode()) if found else None
 
 
+def _check_published(word: bytes, hold: Hold) -> None:
+    if word == b"lost":
+        raise LaneLost(_LOST.format(session=session_of(hold.lane)))
+    if word == b"changed":
+        raise LaneChanged(_CHANGED.format(session=session_of(hold.lane)))
+
+
 def _place(word: bytes, rest: list[Any]) -> Place:
     if word == b"taken":
         return Place(hold=to_hold(rest[0]))
@@ -230,3 +253,4 @@ def _hold(found: list[Any]) -> Hold | None:
 
 
 _LOST: Final = "the lane of session {session} was taken over by another replica"
+_CHANGED: Final = "a message of session {session} that was to join the turn has left the lane"

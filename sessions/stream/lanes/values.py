@@ -101,7 +101,11 @@ class RunningTurn(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """A hint from another replica: `free` (look at your waiting messages) or `abort`."""
+    """A hint from another replica, or from the api.
+
+    `free` (your message may take the lane), `removed` (look whether your messages are still in the
+    lane) or `abort`.
+    """
 
     word: str
     lane: str

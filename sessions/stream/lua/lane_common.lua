@@ -7,7 +7,10 @@
 --   {prefix}lane_beats       hash: replica -> beats so far; a replica that is not in it is dead
 --   {prefix}lane_token       counter of fencing tokens
 --   {prefix}lane_once:{id}   a message that has aborted a turn, or found none, and must not again
+--   {prefix}lane_removed:{id} a message that was taken out of its lane for good: the entry that says so
 local PREFIX, ME = ARGV[1], ARGV[2]
+-- Seconds that a message is remembered: longer than any platform goes on delivering it again.
+local REMEMBERED = 172800
 local BEATS = PREFIX .. 'lane_beats'
 
 local function facts(name)
@@ -16,6 +19,10 @@ end
 
 local function queue(name)
     return PREFIX .. 'queue:' .. name
+end
+
+local function removal(id)
+    return PREFIX .. 'lane_removed:' .. id
 end
 
 local function split(entry)
@@ -57,6 +64,26 @@ local function holding(name)
     return {name, found[1], id, found[2], found[3] or '', found[4]}
 end
 
+-- The ids of the messages that are at work in the lane, as a set: the first one, and those that
+-- became a part of its turn, which the events tell that opened it.
+local function at_work(name, stream)
+    local found = redis.call('HMGET', facts(name), 'token', 'ids:opened')
+    local ids = {}
+    if found[1] then
+        ids[head(name)] = true
+    end
+    for _, opened in ipairs(found[2] and cjson.decode(found[2]) or {}) do
+        for _, entry in ipairs(redis.call('XRANGE', stream, opened, opened)) do
+            for at = 1, #entry[2], 2 do
+                if entry[2][at] == 'id' then
+                    ids[entry[2][at + 1]] = true
+                end
+            end
+        end
+    end
+    return ids
+end
+
 -- Give the lane to the replica that asks, with a new token.
 local function hold(name)
     local token = redis.call('INCR', PREFIX .. 'lane_token') .. ':' .. ME
@@ -69,14 +96,19 @@ local function signal(word, name)
     redis.call('PUBLISH', PREFIX .. 'lane_hints', word .. ' ' .. name)
 end
 
+-- Forget a lane in which nothing is any more.
+local function drop(name)
+    redis.call('DEL', facts(name), queue(name))
+    redis.call('SREM', KEYS[1], name)
+    redis.call('SREM', KEYS[2], name)
+end
+
 -- Let a free lane go on: gone if it is empty, else for the one who put the next message there; the
 -- replica that asks gets it at once if that is itself or dead.
 local function advance(name)
     local id, owner = head(name)
     if not id then
-        redis.call('DEL', facts(name), queue(name))
-        redis.call('SREM', KEYS[1], name)
-        redis.call('SREM', KEYS[2], name)
+        drop(name)
     elseif owner == ME or not alive(owner) then
         return hold(name)
     else
@@ -86,12 +118,12 @@ local function advance(name)
 end
 
 -- Whether that message asks for an abort the first time, also under the id that it had before (or
--- ''). It is remembered for longer than any platform goes on delivering a message again.
+-- '').
 local function first_time(id, former)
     if former ~= '' and redis.call('EXISTS', PREFIX .. 'lane_once:' .. former) == 1 then
         return false
     end
-    return redis.call('SET', PREFIX .. 'lane_once:' .. id, '1', 'NX', 'EX', 172800)
+    return redis.call('SET', PREFIX .. 'lane_once:' .. id, '1', 'NX', 'EX', REMEMBERED)
 end
 
 local function abort(name)

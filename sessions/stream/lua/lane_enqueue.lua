@@ -1,7 +1,7 @@
 -- Put a message at the end of its lane. ARGV: …, name, id, message, depth, '1' if the turn at work
 -- is to be aborted for it, the first time that it comes, and the id that it had before, or ''.
--- Answers 'taken' + holding, 'waiting' + place, 'known' where another replica has the message,
--- 'full' + places, or 'declared_dead' where this replica was declared dead.
+-- Answers 'taken' + holding, 'waiting' + place, 'known' where another replica has the message or
+-- it was removed before, 'full' + places, or 'declared_dead' where this replica was declared dead.
 local name, id, message, depth, urgent = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local former = ARGV[8]
 if not alive(ME) then
@@ -14,6 +14,9 @@ if place then
         return {'taken', holding(name)}
     end
     return owner == ME and {'waiting', place} or {'known', place}
+end
+if redis.call('EXISTS', removal(id)) == 1 then
+    return {'known', 0}
 end
 local length = redis.call('LLEN', queue(name))
 if length >= depth then
