@@ -16,10 +16,13 @@ from cli.output import Moment, Output
 from cli.progress import RemarkFilter
 from cli.system import TargetSystem
 from ingest.ids import new_id
+from sessions import times
 from sessions.errors import Retryable
 
 # Seconds between two looks for new messages.
 _TAIL_PAUSE: Final = 1.0
+# Characters of a waiting message in the table; all of it comes with --json.
+_TEXT_SHOWN: Final = 60
 _COLUMNS: Final = {
     "session": "session_key",
     "name": "name",
@@ -159,6 +162,41 @@ def _tell(output: Output, message: Json) -> int:
     else:
         print_message(output, message)
     return message["seq"]
+
+
+@sessions.command("queue", example="turnstream sessions queue telegram_home_42")
+@_session_argument
+@click.option("--remove", metavar="MESSAGE", help="Take this message out; it is never answered.")
+@json_option
+@pass_context
+def queue(context: CommandContext, session: str, remove: str | None) -> None:
+    """Show what is being answered and what waits in a session, first come first.
+
+    MESSAGE is the id that it shows. A message that is being answered cannot be removed.
+    """
+    path = f"/api/sessions/{quote(session, safe='')}/queue"
+    message = quote(remove or "", safe="")
+    with _api(context) as api:
+        answer = api.get(path) if remove is None else api.delete(f"{path}/{message}")
+    if context.output.json:
+        context.output.data(answer)
+    elif remove is not None:
+        context.output.line(f"{remove}: removed; it is not answered")
+    elif answer["queue"]:
+        rows = map(_queued, answer["queue"])
+        context.output.table(["state", "message", "for", "from", "text"], rows)
+    else:
+        context.output.note("nothing runs or waits")
+
+
+def _queued(row: Json) -> list[str]:
+    """A message of a queue as a line of the table."""
+    who = row["sender"] if row["from_agent"] is None else row["from_agent"]
+    source = " ".join(filter(None, [row["channel"], who]))
+    seconds = max(0, times.now() - times.parse(row["since"])) // times.SECOND
+    text = " ".join(row["content"].split())
+    shown = text if len(text) <= _TEXT_SHOWN else f"{text[: _TEXT_SHOWN - 1]}…"
+    return [row["state"], row["id"], f"{seconds:,} s", source or "-", shown]
 
 
 @sessions.command("search", example="turnstream sessions search 'blue umbrella'")

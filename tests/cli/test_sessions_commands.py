@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+from contextlib import aclosing
 from pathlib import Path
 
 import httpx
@@ -10,6 +13,10 @@ import pytest
 
 from harness.services import environment
 from harness.up import CommandProgram
+from sessions import times
+from sessions.stream.lanes.inbound import Inbound
+from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.redis import connect
 from tests.cli.command import UpWithCommands, turnstream
 
 
@@ -93,6 +100,37 @@ def test_a_session_without_messages_is_shown_as_empty(up: UpWithCommands, key: s
     done = up.run("sessions", "show", key)
     assert done.code == 0
     assert "0 of 0 messages" in done.err
+
+
+async def fill_lane(up: UpWithCommands, session: str, *texts: str) -> None:
+    """Messages in a session's lane, the first of which is being answered."""
+    found = json.loads((up.workspace / "up.json").read_text())
+    async with aclosing(connect(found["redis_url"])) as redis:
+        lanes = Lanes(redis, url=found["redis_url"], prefix=found["prefix"])
+        await lanes.replicas.register()
+        for text in texts:
+            message = Inbound(f"{session}:{text}", session, text, "main", times.now(), sender="ada")
+            await lanes.enqueue(message.lane, message.id, message.dump())
+
+
+def test_a_queue_is_shown_and_a_message_is_removed(up: UpWithCommands, key: str) -> None:
+    """What is being answered stays."""
+    publish(up, key, "hello")
+    assert "nothing runs or waits" in up.run("sessions", "queue", key).err
+    asyncio.run(fill_lane(up, key, "one", "two", "three"))
+    titles, *rows = up.run("sessions", "queue", key).out.splitlines()
+    assert titles.split("\t") == ["state", "message", "for", "from", "text"]
+    assert [row.split("\t")[0] for row in rows] == ["running", "waiting", "waiting"]
+    _, message, age, *rest = rows[1].split("\t")
+    assert (message, age[-2:], rest) == (f"{key}:two", " s", ["ada", "two"])
+    removed = up.run("sessions", "queue", key, "--remove", f"{key}:two")
+    assert (removed.code, removed.out) == (0, f"{key}:two: removed; it is not answered\n")
+    found = up.run("sessions", "queue", key, "--json").json()["queue"]
+    assert [row["content"] for row in found] == ["one", "three"]
+    for message, why in ((f"{key}:two", "waits"), (f"{key}:one", "being answered")):
+        refused = up.run("sessions", "queue", key, "--remove", message)
+        assert refused.code == 1
+        assert why in refused.err
 
 
 def test_search_finds_words_in_any_order(up: UpWithCommands, key: str) -> None:
