@@ -65,12 +65,17 @@ def _webhook(parts: ChannelDependencies, alias: str, own: WebhookSettings) -> Ch
 
 
 def _keys(parts: ChannelDependencies, where: str, own: WebhookSettings) -> list[bytes]:
-    secret = parts.secret(f"{where}.secret", own.secret, own.secret_env)
+    secret = parts.secret(f"{where}.secret", own.secret, own.secret_env, own.secret_file)
     previous = parts.secret(
-        f"{where}.previous_secret", own.previous_secret, own.previous_secret_env
+        f"{where}.previous_secret",
+        own.previous_secret,
+        own.previous_secret_env,
+        own.previous_secret_file,
     )
     if secret is None:
-        raise ConfigError(f"{where}: set secret or secret_env; nothing unsigned is taken")
+        raise ConfigError(
+            f"{where}: set secret, secret_env or secret_file; nothing unsigned is taken"
+        )
     keys = [key_of(secret, f"{where}.secret")]
     return keys if previous is None else [*keys, key_of(previous, f"{where}.previous_secret")]
 

@@ -31,14 +31,16 @@ def _bot(parts: ChannelDependencies, alias: str, own: TelegramSettings) -> Chann
             "[channels.telegram] needs: pip install 'turnstream[telegram]'"
         ) from error
     where = f"channels.telegram.{alias}"
-    token = parts.secret(f"{where}.bot_token", own.bot_token, own.bot_token_env)
+    token = parts.secret(f"{where}.bot_token", own.bot_token, own.bot_token_env, own.bot_token_file)
     if token is None:
-        raise ConfigError(f"{where}: set bot_token or bot_token_env")
+        raise ConfigError(f"{where}: set bot_token, bot_token_env or bot_token_file")
     base = checked_url(own.api_base_url, f"{where}.api_base_url") or ""
     bot, requests = make_bot(token, base, direct=is_loopback(base), where=where)
     for request in requests:
         parts.stack.push_async_callback(request.shutdown)
-    shown = parts.secret(f"{where}.secret_token", own.secret_token, own.secret_token_env)
+    shown = parts.secret(
+        f"{where}.secret_token", own.secret_token, own.secret_token_env, own.secret_token_file
+    )
     if own.mode == "webhook":
         shown = checked_secret_token(shown, where)
     if not own.allowed_users:
