@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ingest.channels.factory import checked_url
+from ingest.channels.making import checked_url
 from sessions.errors import ConfigError, SessionError
 from sessions.process.settings import AgentSettings, load_settings
 from sessions.process.urls import holds_password, without_secrets

@@ -6,10 +6,11 @@ There is one for each agent, without configuration.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, cast
 
 from ingest.channels.base import (
+    Channel,
     ChannelMessage,
     Outgoing,
     PushedMessages,
@@ -17,6 +18,7 @@ from ingest.channels.base import (
     Take,
     Undeliverable,
 )
+from ingest.channels.making import ChannelDependencies
 from ingest.ids import derived_id
 from sessions import times
 from sessions.access.tokens import TokenScope, TokenVerifier
@@ -28,6 +30,12 @@ from sessions.web.rejections import BrokenPayload
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # Who writes on a command line, as upstream names them in session keys.
 _USER: Final = "user"
+
+
+def terminals(parts: ChannelDependencies) -> Iterator[Channel]:
+    """The command lines, one for each agent."""
+    for agent in parts.settings.agents:
+        yield CliChannel(agent, parts.tokens)
 
 
 class CliChannel:
@@ -81,4 +89,4 @@ class CliChannel:
         """Nothing to fetch: lines are posted."""
 
 
-__all__ = ["CliChannel"]
+__all__ = ["CliChannel", "terminals"]

@@ -12,13 +12,14 @@ import hmac
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, cast
 
 import httpx
 
 from ingest.channels.base import (
+    Channel,
     ChannelMessage,
     Outgoing,
     PushedMessages,
@@ -26,9 +27,11 @@ from ingest.channels.base import (
     Take,
     Undeliverable,
 )
+from ingest.channels.making import ChannelDependencies, checked_url, is_loopback
 from ingest.ids import derived_id
 from sessions import times
 from sessions.errors import ConfigError, Retryable
+from sessions.process.settings import WebhookSettings
 from sessions.strict_json import parse_json
 from sessions.web.rejections import BrokenPayload, OldTimestamp, WrongSignature
 
@@ -42,6 +45,39 @@ SEND_TIMEOUT: Final = 15.0
 _ID: Final = re.compile(r"[\x21-\x7e]{1,256}")
 # Statuses that pass by themselves.
 _PASSING: Final = frozenset({408, 425, 429})
+
+
+def webhooks(parts: ChannelDependencies) -> Iterator[Channel]:
+    """The webhooks that are enabled. Raises ConfigError."""
+    for alias, own in parts.settings.channels.webhook.items():
+        if own.enabled:
+            yield _webhook(parts, alias, own)
+
+
+def _webhook(parts: ChannelDependencies, alias: str, own: WebhookSettings) -> Channel:
+    where = f"channels.webhook.{alias}"
+    url = checked_url(own.send_url, f"{where}.send_url")
+    client = httpx.AsyncClient(
+        timeout=SEND_TIMEOUT, follow_redirects=False, trust_env=not is_loopback(url or "")
+    )
+    parts.stack.push_async_callback(client.aclose)
+    return WebhookChannel(alias, _keys(parts, where, own), send_url=url, client=client)
+
+
+def _keys(parts: ChannelDependencies, where: str, own: WebhookSettings) -> list[bytes]:
+    secret = parts.secret(f"{where}.secret", own.secret, own.secret_env, own.secret_file)
+    previous = parts.secret(
+        f"{where}.previous_secret",
+        own.previous_secret,
+        own.previous_secret_env,
+        own.previous_secret_file,
+    )
+    if secret is None:
+        raise ConfigError(
+            f"{where}: set secret, secret_env or secret_file; nothing unsigned is taken"
+        )
+    keys = [key_of(secret, f"{where}.secret")]
+    return keys if previous is None else [*keys, key_of(previous, f"{where}.previous_secret")]
 
 
 def key_of(secret: str, where: str) -> bytes:
@@ -198,4 +234,4 @@ def _seconds(answer: httpx.Response) -> float:
     return min(float(told), 3600.0) if re.fullmatch(r"[0-9]{1,9}", told) else 0.0
 
 
-__all__ = ["TOLERANCE", "WebhookChannel", "key_of", "sign"]
+__all__ = ["TOLERANCE", "WebhookChannel", "key_of", "sign", "webhooks"]

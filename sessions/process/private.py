@@ -68,6 +68,14 @@ def exposed_settings(path: Path) -> list[str]:
     ]
 
 
+def exposed_secret(path: Path) -> str | None:
+    """A sentence if others may read the file, which holds one secret; None if nobody else may."""
+    mode = _mode(path)
+    if not mode & _READABLE:
+        return None
+    return f"others may read {path} (mode {mode:04o}): chmod 600 {shlex.quote(str(path))}"
+
+
 def exposed_workspace(workspace: Path) -> list[str]:
     """A sentence for each thing in the workspace that others may read, with what to run.
 
@@ -120,6 +128,7 @@ def _mode(path: Path) -> int:
 
 
 __all__ = [
+    "exposed_secret",
     "exposed_settings",
     "exposed_workspace",
     "make_private_directory",

@@ -69,15 +69,18 @@ class AgentSettings(_Section):
 class TelegramSettings(_Section):
     """One `[channels.telegram.<alias>]`: a bot. Milliseconds.
 
-    A secret stands here, or in the variable of the environment that the name with `_env` names.
+    A secret stands here, in the variable of the environment that the name with `_env` names, or in
+    the file that the name with `_file` names.
     """
 
     enabled: bool = True
     bot_token: SecretStr | None = None
     bot_token_env: str | None = None
+    bot_token_file: Path | None = None
     mode: Literal["polling", "webhook"] = "polling"
     secret_token: SecretStr | None = None
     secret_token_env: str | None = None
+    secret_token_file: Path | None = None
     webhook_url: str | None = None
     allowed_users: tuple[str | int, ...] = ()
     debounce_ms: int = Field(default=0, ge=0, le=MAX_DEBOUNCE)
@@ -90,8 +93,10 @@ class WebhookSettings(_Section):
     enabled: bool = True
     secret: SecretStr | None = None
     secret_env: str | None = None
+    secret_file: Path | None = None
     previous_secret: SecretStr | None = None
     previous_secret_env: str | None = None
+    previous_secret_file: Path | None = None
     send_url: str | None = None
 
 

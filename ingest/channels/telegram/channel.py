@@ -35,11 +35,11 @@ from ingest.channels.base import (
 from ingest.channels.commands import command_of
 from ingest.channels.failure_counts import ChannelFailure, ChannelFailures
 from ingest.channels.lease import PollingLease
-from ingest.channels.polling import poll
 from ingest.channels.splitting import split_text
-from ingest.channels.telegram_bot import UPDATES, OwnName, fetch_updates
-from ingest.channels.telegram_text import with_context
-from ingest.channels.telegram_updates import posted_update, read_message, time_of
+from ingest.channels.telegram.bot import UPDATES, OwnName, fetch_updates
+from ingest.channels.telegram.polling import poll
+from ingest.channels.telegram.text import with_context
+from ingest.channels.telegram.updates import posted_update, read_message, time_of
 from ingest.ids import derived_id
 from sessions.errors import ConfigError, Retryable
 from sessions.process.retry import Pauses, retry

@@ -12,7 +12,7 @@ from telegram import Bot
 from telegram.error import NetworkError, TelegramError
 from telegram.request import HTTPXRequest
 
-from ingest.channels.polling import POLL_SECONDS
+from ingest.channels.telegram.polling import POLL_SECONDS
 from sessions.errors import ConfigError
 
 UPDATES: Final = ["message"]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from telegram import Bot, Message
 
 from ingest.channels.base import Unreadable
-from ingest.channels.telegram_text import with_context
+from ingest.channels.telegram.text import with_context
 from sessions import times
 from sessions.strict_json import InvalidJson, parse_json
 from sessions.web.rejections import BrokenPayload

@@ -1,0 +1,104 @@
+"""What channels are made of, and how their settings are read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from ingest.channels.failure_counts import ChannelFailures
+from sessions.access.tokens import TokenVerifier
+from sessions.errors import ConfigError
+from sessions.process.private import exposed_secret
+from sessions.process.settings import Settings
+from sessions.process.urls import is_web_url
+from sessions.stream.redis import RedisClient
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelDependencies:
+    """What channels are made of. `stack` closes what they open."""
+
+    settings: Settings
+    environ: Mapping[str, str]
+    tokens: TokenVerifier
+    redis: RedisClient
+    url: str
+    troubles: ChannelFailures
+    stack: AsyncExitStack
+
+    def secret(
+        self, where: str, given: SecretStr | None, variable: str | None, file: Path | None
+    ) -> str | None:
+        """A secret of the settings, as `secret_of` reads it."""
+        return secret_of(where, given, variable, file, self.environ)
+
+    def redis_key(self, name: str) -> str:
+        """The key of that name in this installation's part of Redis."""
+        return f"{self.settings.turnstream.prefix}{name}"
+
+
+def secret_of(
+    where: str,
+    given: SecretStr | None,
+    variable: str | None,
+    file: Path | None,
+    environ: Mapping[str, str],
+) -> str | None:
+    """A secret of the settings, of the variable or of the file that they name; None without any.
+
+    Raises ConfigError for two of them, for a variable that is not set, and for a file that cannot
+    be read or is empty. A file that others may read is warned about.
+    """
+    if sum(one is not None for one in (given, variable, file)) > 1:
+        raise ConfigError(f"{where}, {where}_env and {where}_file: set one of them")
+    if variable is not None:
+        return _of_variable(where, variable, environ)
+    if file is not None:
+        return _of_file(where, file.expanduser())
+    return given.get_secret_value() if given is not None else None
+
+
+def _of_variable(where: str, variable: str, environ: Mapping[str, str]) -> str:
+    value = environ.get(variable)
+    if not value:
+        raise ConfigError(f"{where}_env: the variable {variable} is not set")
+    return value
+
+
+def _of_file(where: str, path: Path) -> str:
+    try:
+        # Editors and `echo` end a file with a line break, which is no part of the secret.
+        value = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{where}_file: cannot read {path}: {type(error).__name__}") from None
+    if not value:
+        raise ConfigError(f"{where}_file: {path} is empty")
+    if exposed := exposed_secret(path):
+        log.warning("%s_file: %s", where, exposed)
+    return value
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL means this machine, which no proxy has to do with."""
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+
+
+def checked_url(url: str | None, where: str) -> str | None:
+    """The URL, if it is one of http or https; raises ConfigError, which does not quote it."""
+    if url is None or is_web_url(url):
+        return url
+    raise ConfigError(
+        f"{where} must be a URL that begins with http:// or https://; "
+        "a user and password in it must be percent-encoded"
+    )
+
+
+__all__ = ["ChannelDependencies", "checked_url", "is_loopback", "secret_of"]

@@ -1,0 +1,1 @@
+"""Telegram bots, by the client library python-telegram-bot, which is an extra."""
