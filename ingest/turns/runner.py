@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 from ingest.agents.base import Agent
 from ingest.counters import Counters
-from ingest.failures import CLEARED, AgentError, Closing
+from ingest.failures import CLEARED, AgentError
 from ingest.prompt import PromptMessage
 from ingest.reads import History, SessionReads
 from ingest.turns.answering import TURN_TIMEOUT, AgentRunner
@@ -46,6 +46,7 @@ from sessions.errors import (
 )
 from sessions.models import Outcome, OutcomeKind, Position, Reason
 from sessions.process.retry import Pauses, retry
+from sessions.stream.lanes.closing import Closing
 from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold, Stage

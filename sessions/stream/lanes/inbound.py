@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
 
 from sessions.models import Event, EventType
+from sessions.stream.lanes.closing import rollback_id
 from sessions.stream.lanes.values import lane_of
 
 
@@ -146,7 +147,7 @@ class Inbound:
     def taking_back(self, *, close_with: str) -> list[Event]:
         """What removes the user append again, or closes it where that is too late."""
         rollback = Event(
-            f"{self.id}:rollback",
+            rollback_id(self.id),
             EventType.ROLLBACK,
             session=self.session,
             target=self.id,
