@@ -26,9 +26,9 @@ from ingest.channels.base import (
     Take,
     Undeliverable,
 )
-from ingest.ids import derived_id
 from sessions import times
 from sessions.errors import ConfigError, Retryable
+from sessions.ids import derived_id
 from sessions.strict_json import parse_json
 from sessions.web.rejections import BrokenPayload, OldTimestamp, WrongSignature
 
