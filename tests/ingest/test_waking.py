@@ -171,6 +171,40 @@ class TestChannels:
             *(("user", "news?"), ("assistant", "re: news?")),
         ]
 
+    async def test_a_page_that_comes_in_a_woken_turn_sees_its_answer_once(self, town: WakingTown):
+        await town.says("gw_desk", "anna")
+        held = HeldScript()
+        town.script("anna", held)
+        await town.woken("desk")
+        await wait_until(lambda: held.waiting)
+        url = str(town.http.base_url).replace("http", "ws")
+        headers = {"Authorization": f"Bearer {town.tokens['anna']}"}
+        address = f"{url}/ws/chat?agent=anna&session_id=desk"
+        async with connect_socket(address, additional_headers=headers) as socket:
+            assert json.loads(await socket.recv())["state"] == "running"
+            held.open()
+            assert (await until(socket, "done"))["full_response"] == "re: news?"
+            await socket.send(json.dumps({"type": "message", "content": "thanks"}))
+            frames = [json.loads(await socket.recv())]
+            while frames[-1]["type"] != "done":
+                frames.append(json.loads(await socket.recv()))
+        assert "message" not in {frame["type"] for frame in frames}
+
+    async def test_over_mcp_it_is_the_same(self, town: WakingTown):
+        await town.says("annas", "anna")
+        headers = {"Authorization": f"Bearer {town.tokens['bert']}"}
+        headers |= {"Accept": "application/json, text/event-stream", "Idempotency-Key": "k"}
+        given = {"session_id": "annas", "message": "news?", "await_reply": "20"}
+        params = {"name": "sessions_send", "arguments": given}
+        asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+
+        # MCP answers within the app's lifespan, which tests do not enter otherwise.
+        async with town.app.router.lifespan_context(town.app):
+            told = (await town.http.post("/mcp", json=asked, headers=headers)).json()["result"]
+
+        assert told["content"][0]["text"] == "Session 'annas' answered:\nre: news?"
+        assert told["structuredContent"]["data"]["status"] == "replied"
+
 
 class TestAccess:
     async def test_without_may_send_to_the_session_does_not_exist(self, town: WakingTown):

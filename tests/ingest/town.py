@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx
+from fastapi import FastAPI
 
 import api.app
 from ingest.agents.base import Progress, Reply
@@ -47,6 +48,7 @@ class WakingTown:
     """What a test sees of them. `shop` and `club` are the programs that take replies."""
 
     settings: Settings
+    app: FastAPI
     bot: BotApi
     shop: Shop
     club: Shop
@@ -153,9 +155,7 @@ def town_settings(settings: Settings, bot_url: str, shop: str, club: str) -> Set
 
 
 @asynccontextmanager
-async def opened_town(
-    settings: Settings, *, ingest: Callable[[], Awaitable[None]] | None = None
-) -> AsyncIterator[WakingTown]:
+async def opened_town(settings: Settings) -> AsyncIterator[WakingTown]:
     async with AsyncExitStack() as stack:
         shop, club = Shop(), Shop()
         bot, bot_url = await stack.enter_async_context(bot_api())
@@ -174,7 +174,7 @@ async def opened_town(
         http = httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=70)
         await stack.enter_async_context(http)
         services: Services = app.state.ingest
-        town = WakingTown(settings, bot, shop, club, http, within, services, tokens)
+        town = WakingTown(settings, app, bot, shop, club, http, within, services, tokens)
         for agent in MAY_SEND:
             town.agents[agent] = ScriptedAgent()
             put_agent(services, agent, town.agents[agent])
