@@ -74,17 +74,36 @@ class MessagesBody(Body):
 class NewMessageBody(Body):
     """The text of a message that was added."""
 
-    role: Literal["assistant"]
+    role: Literal["assistant", "user"]
     content: str
 
 
+class WokenBody(Body):
+    """A session that was woken; `text` is its answer."""
+
+    session: str
+    turn: str
+    idempotency_key: str
+    status: Literal["pending", "replied", "failed", "aborted", "removed"]
+    text: str | None
+    undelivered: str | None = Field(description="why the answer is sent nowhere, null if it is")
+
+
 class AddedBody(Body):
-    """A message was added."""
+    """A message was added, or its session was woken."""
 
     status: Literal["ok"]
     session_id: str
     message: NewMessageBody
     session_persistence: Literal[True]
+    woken: WokenBody | None = Field(default=None, description="only if it was woken")
+
+
+class PendingWakeBody(AddedBody):
+    """A session was woken whose turn has not ended; `position` is null until it began."""
+
+    outcome: Literal["pending"]
+    position: str | None
 
 
 class RenamedBody(Body):

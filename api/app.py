@@ -25,6 +25,7 @@ from api.readiness import Readiness
 from api.routes import Api
 from api.service import Aborter, NoticeSender, QueueKeeper, Service
 from api.waiting import WaitingReaders
+from api.waking import WakeableLanes
 from routing.answers import answer_errors_outside_routes
 from sessions.access.tokens import TokenFile, TokenVerifier
 from sessions.errors import ConfigError, Retryable
@@ -32,6 +33,7 @@ from sessions.process.settings import Settings
 from sessions.store.backend import SessionReader
 from sessions.store.factory import make_session_backend
 from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.lanes.waking import Waking
 from sessions.stream.notices import Notices
 from sessions.stream.redis import connect, redacted
 from sessions.stream.turns import TurnStream
@@ -75,6 +77,7 @@ async def opened(settings: Settings) -> AsyncGenerator[FastAPI]:
             aborter=lanes,
             queues=lanes.queues,
             notices=Notices(redis, url=url, prefix=settings.turnstream.prefix),
+            lanes=Waking(redis, url=url, prefix=settings.turnstream.prefix),
         )
 
 
@@ -87,6 +90,7 @@ def create_app(
     aborter: Aborter | None = None,
     queues: QueueKeeper | None = None,
     notices: NoticeSender | None = None,
+    lanes: WakeableLanes | None = None,
     patience: float = PATIENCE,
 ) -> FastAPI:
     """The app on a store and a stream that are open. `patience` is how long readers wait.
@@ -104,6 +108,7 @@ def create_app(
         aborter=aborter,
         queues=queues,
         notices=notices,
+        lanes=lanes,
         patience=patience,
     )
     readiness = Readiness(backend, service.freshness)

@@ -1,8 +1,8 @@
 """The arguments of a tool, as models and programs write them.
 
 One reading for function calling, MCP and REST: null and "" for what is left out, `"10"` and `10.0`
-for a whole number. What cannot be meant gets one sentence that a model can act on. Values are
-checked by the tool's own model afterwards.
+for a whole number, `"true"` for yes. What cannot be meant gets one sentence that a model can act
+on. Values are checked by the tool's own model afterwards.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ A = TypeVar("A", bound=BaseModel)
 _MOST_NAME: Final = 80
 # Longer numbers are no limits, and slow to read.
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,18}(?:\.0{1,18})?")
+_TRUTHS: Final = {"true": True, "false": False}
 _NO_OBJECT: Final = "Input should be one JSON object, such as {}"
 
 
@@ -72,7 +73,14 @@ def _left_out(name: str, value: Any, field: FieldInfo) -> bool:
 
 
 def _meant(value: Any, field: FieldInfo) -> Any:
-    return _whole(value) if field.annotation is int else value
+    if field.annotation is int:
+        return _whole(value)
+    return _truth(value) if field.annotation is bool else value
+
+
+def _truth(value: Any) -> Any:
+    """Yes or no that is written as a text."""
+    return _TRUTHS.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
 def _whole(value: Any) -> Any:

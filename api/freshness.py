@@ -40,7 +40,7 @@ class Freshness:
     ) -> None:
         self._backend = backend
         self._stream = stream
-        self._patience = patience
+        self.patience = patience
         self._watch = CursorWatch(backend)
         self._looks = SharedQuery(self._look_now)
         self._store_id: str | None = None
@@ -140,12 +140,12 @@ class Freshness:
     async def _within_patience(self) -> AsyncGenerator[_Seen]:
         seen = _Seen()
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self.patience):
                 yield seen
         except TimeoutError:
             if seen.facts is None:
                 raise StreamUnavailable("Redis did not answer in time") from None
-            raise _behind(lag(await self._backend.cursor(), seen.facts), self._patience) from None
+            raise _behind(lag(await self._backend.cursor(), seen.facts), self.patience) from None
 
 
 class CursorWatch:

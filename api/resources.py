@@ -21,6 +21,7 @@ from api.answers import (
     DeletedBody,
     MessagesBody,
     PendingBody,
+    PendingWakeBody,
     RenamedBody,
     RunningsBody,
     SessionsBody,
@@ -35,6 +36,7 @@ from api.render import message_row, running_row, session_row, state_body
 from api.rest import CURSOR_PATTERN, Cursor, Limit
 from api.routes import Here, TokenRoute, api_of, json_body, read_json
 from api.service import Caller, Change, Service
+from api.tools.waking import woken_data
 from api.view import MAX_LIMIT, View
 from routing.answers import Json
 from routing.described import errors
@@ -42,6 +44,7 @@ from sessions import times
 from sessions.access.tokens import TokenScope
 from sessions.errors import InvalidRequest, RedisRefused, Retryable
 from sessions.models import EventType, Page, Session, SessionFilter
+from sessions.stream.lanes.waking import MOST_AWAITED
 from sessions.stream.notices import Notice
 from sessions.text import GATEWAY_PREFIX, display_id
 from sessions.web.rejections import NotFound, Refused
@@ -85,11 +88,13 @@ _RUNNING: Final = SessionFilter(state="running", prefix=GATEWAY_PREFIX)
 
 
 class NewMessage(BaseModel):
-    """A message that somebody else than the agent writes in its name."""
+    """A message that somebody else than the agent writes in its name; with `wake`, one to it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     content: str = Field(json_schema_extra={"pattern": r"\S"})
+    wake: bool = False
+    await_reply: int = Field(default=0, ge=0, le=MOST_AWAITED)
 
 
 class NewName(BaseModel):
@@ -161,16 +166,24 @@ async def read_messages(request: Request) -> Json:
 @router.post(
     "/{session_id:path}/messages",
     openapi_extra=json_body(NewMessage),
-    responses={**ok(AddedBody), **_CHANGE, **BODY_ERRORS},
+    responses={
+        **ok(AddedBody),
+        **pending(PendingWakeBody),
+        **errors(400, 404, 409),
+        **BODY_ERRORS,
+    },
 )
 async def add_message(
     session_id: SessionIdOfMessages, request: Request, api: Here, caller: Sender
 ) -> Json:
-    """Append a message in the agent's name; no turn is run."""
-    content = NewMessage.model_validate(await read_json(request)).content
+    """Append a message in the agent's name; with `wake` have the agent answer it."""
+    wanted = NewMessage.model_validate(await read_json(request))
+    content = wanted.content
     if not content.strip():
         raise Refused(400, "content is required", "content_required")
     session = await existing(api.service, caller, session_id)
+    if wanted.wake or wanted.await_reply:
+        return await _wake(api.service, caller, session, wanted)
     change = await api.service.change(
         caller, EventType.APPEND, session, role="assistant", content=content
     )
@@ -232,6 +245,21 @@ async def abort_turn(session_id: SessionIdOfAbort, api: Here, caller: Sender) ->
     running = session is not None and session.state == "running"
     aborted = running and session is not None and await api.service.abort(session)
     return Json({"status": "aborted" if aborted else "no_active_response"})
+
+
+async def _wake(service: Service, caller: Caller, session: Session, wanted: NewMessage) -> Json:
+    woken = await service.wake(caller, session, wanted.content, seconds=wanted.await_reply)
+    body = {
+        "status": "ok",
+        "session_id": display_id(session.key),
+        "message": {"role": "user", "content": wanted.content},
+        "session_persistence": True,
+        "woken": woken_data(woken, session),
+    }
+    if woken.end is not None:
+        return Json(body)
+    position = str(woken.position) if woken.position is not None else None
+    return Json({**body, "outcome": "pending", "position": position}, 202)
 
 
 async def _tell(service: Service, session: Session, content: str) -> None:

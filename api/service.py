@@ -16,6 +16,7 @@ from api.freshness import PATIENCE, Freshness
 from api.searches import Searches
 from api.view import View
 from api.waiting import WaitingReaders
+from api.waking import WakeableLanes, WakeCaller, Wakes, Woken
 from sessions import wire
 from sessions.access.check import Access
 from sessions.access.tokens import Principal, TokenScope
@@ -98,6 +99,14 @@ class Caller:
     key: str | None = None
     position: Position | None = None
 
+    def name(self, key: str | None) -> None:
+        """Take a key that came with the arguments; raises InvalidRequest for two different ones."""
+        if key is None:
+            return
+        if self.key not in (None, key):
+            raise InvalidRequest("Invalid 'idempotency_key': Idempotency-Key names another one")
+        self.key = checked_key(key)
+
     def require(self, scope: TokenScope) -> None:
         """Raise AccessRefused unless the caller's token has that scope."""
         require(self.principal, scope)
@@ -157,8 +166,10 @@ class Service:
         aborter: Aborter | None = None,
         queues: QueueKeeper | None = None,
         notices: NoticeSender | None = None,
+        lanes: WakeableLanes | None = None,
         patience: float = PATIENCE,
     ) -> None:
+        """Without `lanes` no session can be woken."""
         self.backend = backend
         self.stream = stream
         self.access = Access(settings)
@@ -167,10 +178,12 @@ class Service:
         self.freshness = Freshness(backend, stream, patience=patience)
         self.searches = Searches(settings.turnstream)
         self.fates = Fates(backend, stream, self.freshness)
-        self._patience = patience
         self.aborter = aborter or NoAborter()
         self.queues = queues or NoQueueKeeper()
         self.notices = notices
+        self._wakes = Wakes(
+            settings, access=self.access, backend=backend, lanes=lanes, waiting=waiting
+        )
 
     async def abort(self, session: Session) -> bool:
         """Stop the turn that runs in a session; False where none runs. Raises LaneTimeout."""
@@ -212,7 +225,7 @@ class Service:
         event = self._event(caller, event_type, session)._replace(**fields)
         try:
             [position] = await self.share.publish(
-                [event], agent=caller.principal.agent, patience=self._patience
+                [event], agent=caller.principal.agent, patience=self.freshness.patience
             )
         except StreamUnavailable as error:
             raise NotConfirmed(event.id) from error
@@ -223,6 +236,17 @@ class Service:
         if outcome is not None and outcome.reason == Reason.ID_CONFLICT:
             raise IdConflict
         return Change(position, outcome)
+
+    async def wake(self, caller: Caller, session: Session, text: str, *, seconds: int) -> Woken:
+        """Have the session's agent answer the text, under the caller's key or a new one.
+
+        Waits for `seconds` for the answer. Raises what `Wakes.wake` raises. The caller's position
+        becomes where the message or its answer is on the stream, None before that.
+        """
+        sender = WakeCaller(caller.principal, caller.key or new_id(), caller.current)
+        woken = await self._wakes.wake(sender, session, text, seconds=seconds)
+        caller.position = woken.position
+        return woken
 
     async def outcome(
         self, caller: Caller, event_id: str, *, by: str | None, entry: Position | None

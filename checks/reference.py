@@ -53,7 +53,7 @@ PLUGS: Final = (
         "A new channel is a class with the members of `Channel`.",
         (
             Part("ingest/channels/base.py"),
-            Part("ingest/ids.py", ("derived_id",)),
+            Part("sessions/ids.py", ("derived_id",)),
             Part("sessions/web/rejections.py", ("Unauthorized", "BrokenPayload")),
         ),
     ),

@@ -7,10 +7,11 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from cli.client import ApiClient, Json, NotFoundByApi
-from ingest.failures import CLEARED, Closing
+from ingest.failures import CLEARED
 from sessions.errors import Retryable, SessionError
 from sessions.ids import new_id
 from sessions.process.retry import Pauses, retry_blocking
+from sessions.stream.lanes.closing import Closing, reply_id, rollback_id
 
 # Seconds that a reply is waited for: an agent has 300, and others may be before us.
 PATIENCE: Final = 600.0
@@ -18,8 +19,6 @@ PATIENCE: Final = 600.0
 INSISTENCE: Final = 30.0
 # Seconds between two looks for the reply.
 _PAUSE: Final = 0.1
-# What the turn's own events are called behind its id, the last of which ends it.
-_ENDINGS: Final = ("reply", "rollback")
 # The ways in which a turn that has a reply can have failed.
 _FAILURES: Final = (Closing.FAILED, Closing.TIMED_OUT, Closing.INTERRUPTED)
 # What is said if the store keeps nothing of a message and sending it again would not help.
@@ -94,9 +93,9 @@ class Conversation:
             return Replied(CLEARED)
         if own["outcome"] != "applied":
             raise SessionError(own["detail"] or f"the message was not taken: {own['reason']}")
-        for ending in _ENDINGS:
-            if self._outcome(f"{taken.id}:{ending}") is not None:
-                text = self._stored(taken, f"{taken.id}:reply")
+        for ending in (reply_id(taken.id), rollback_id(taken.id)):
+            if self._outcome(ending) is not None:
+                text = self._stored(taken, reply_id(taken.id))
                 if text is None:
                     return Replied(TAKEN_BACK, failed=True)
                 return Replied(text, failed=self._has_failed(taken))

@@ -80,10 +80,15 @@ class ApiClient:
         *,
         event_id: str | None = None,
         query: dict[str, str] | None = None,
+        within: float = TIMEOUT,
     ) -> Json:
-        """Send a change; with `event_id` it can be sent again without a second effect."""
+        """Send a change; with `event_id` it can be sent again without a second effect.
+
+        `within` are the seconds that its answer may take.
+        """
         headers = {"Idempotency-Key": event_id} if event_id else {}
-        return self._asked("POST", path, json=body or {}, headers=headers, params=query or {})
+        given = {"json": body or {}, "params": query or {}}
+        return self._asked("POST", path, headers=headers, timeout=within, **given)
 
     def put(self, path: str, body: Json, *, event_id: str) -> Json:
         """Replace what is at the path; `event_id` as with `post`."""
@@ -95,15 +100,24 @@ class ApiClient:
         return self._asked("DELETE", path, headers=headers)
 
     def tool(
-        self, tool: str, /, *, event_id: str | None = None, fresh: bool = True, **arguments: object
+        self,
+        tool: str,
+        /,
+        *,
+        event_id: str | None = None,
+        fresh: bool = True,
+        within: float = TIMEOUT,
+        **arguments: object,
     ) -> Json:
         """Call a session tool; raises SessionError with its text where it did not succeed.
 
-        Without `fresh` it does not wait for what is on the stream.
+        Without `fresh` it does not wait for what is on the stream. `within` as with `post`.
         """
         given = {key: value for key, value in arguments.items() if value is not None}
         query = {} if fresh else {"consistency": "any"}
-        answer = self.post(f"/api/tools/{tool}", given, event_id=event_id, query=query)
+        answer = self.post(
+            f"/api/tools/{tool}", given, event_id=event_id, query=query, within=within
+        )
         if not answer.get("success"):
             raise SessionError(answer.get("error") or f"{tool} did not succeed")
         return answer
@@ -242,4 +256,4 @@ def _seconds(text: str | None) -> float:
         return 1.0
 
 
-__all__ = ["ApiClient", "Json", "NotFoundByApi"]
+__all__ = ["TIMEOUT", "ApiClient", "Json", "NotFoundByApi"]

@@ -13,7 +13,7 @@ import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Final, NamedTuple, TypedDict
 
 import httpx
 from fastapi import FastAPI
@@ -37,6 +37,7 @@ from ingest.channels.receiver import MessageReceiver
 from ingest.gateway import chat_route
 from ingest.gateway.chat import Chat
 from ingest.gateway.notices import showing
+from ingest.gateway.woken import WokenTurns
 from ingest.metrics import IngestMetrics
 from ingest.reads import ApiReads
 from ingest.services import Services
@@ -51,6 +52,7 @@ from sessions.errors import ConfigError
 from sessions.process.settings import Settings
 from sessions.process.tasks import ProcessEnd, TaskWatcher, log_failure
 from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.lanes.waking import MOST_AWAITED
 from sessions.stream.notices import Notices
 from sessions.stream.redis import RedisClient, connect
 from sessions.stream.turns import TurnStream
@@ -63,6 +65,8 @@ from sessions.web.share import ShareLimiter
 DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
 # Seconds that the api may take: its reads wait 2 s at most to be fresh.
 _API_TIMEOUT: Final = 10.0
+# Seconds that a tool may take beside that: to wait for the answer of a session that it woke.
+_TOOL_TIMEOUT: Final = MOST_AWAITED + _API_TIMEOUT
 # Requests to the api at a time; the others wait in line. More would only wait there.
 _API_REQUESTS: Final = 32
 # Seconds that an idle connection to the api is kept: less than the 5 s after which uvicorn closes
@@ -87,12 +91,14 @@ async def opened(settings: Settings, *, token: str | None = None) -> AsyncGenera
     async with (
         api_client(settings.turnstream.api_url, token) as api,
         api_client(settings.turnstream.api_url, token) as turns_api,
+        api_client(settings.turnstream.api_url, token, timeout=_TOOL_TIMEOUT) as tools_api,
     ):
         tokens = ApiTokens(api)
         app.state.edge = Edge.of(settings.turnstream, tokens)
         _registry_of(app).register(EdgeCollector(app.state.edge))
         ProcessCollector(registry=_registry_of(app))
-        async with _served(app, settings, tokens=tokens, api=api, turns_api=turns_api):
+        clients = _Clients(api, turns_api, tools_api)
+        async with _served(app, settings, tokens=tokens, clients=clients):
             yield app
 
 
@@ -101,7 +107,7 @@ async def joined(
     app: FastAPI, settings: Settings, *, tokens: TokenVerifier, api: httpx.AsyncClient
 ) -> AsyncGenerator[None]:
     """Put the routes of ingest into the api's app, on the same workspace."""
-    async with _served(app, settings, tokens=tokens, api=api, turns_api=api):
+    async with _served(app, settings, tokens=tokens, clients=_Clients(api, api, api)):
         yield
 
 
@@ -110,17 +116,24 @@ class _Place(TypedDict):
     prefix: str
 
 
+class _Clients(NamedTuple):
+    """The ways to the api: for clients, for turns, and for the tools of agents.
+
+    Turns do not stand in line behind clients that come back, nor behind tools that wait for turns.
+    """
+
+    api: httpx.AsyncClient
+    turns: httpx.AsyncClient
+    tools: httpx.AsyncClient
+
+
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """What is open before the first turn.
-
-    `turns_api` is for turns alone: they do not stand in line behind clients that come back.
-    """
+    """What is open before the first turn."""
 
     settings: Settings
     tokens: TokenVerifier
-    api: httpx.AsyncClient
-    turns_api: httpx.AsyncClient
+    clients: _Clients
     redis: RedisClient
     agents: Mapping[str, Agent]
     channels: Mapping[str, Channel]
@@ -139,12 +152,11 @@ async def _served(
     settings: Settings,
     *,
     tokens: TokenVerifier,
-    api: httpx.AsyncClient,
-    turns_api: httpx.AsyncClient,
+    clients: _Clients,
 ) -> AsyncGenerator[None]:
     with ProcessEnd() as end:
         async with (
-            _opened(settings, tokens, api, turns_api) as parts,
+            _opened(settings, tokens, clients) as parts,
             _opened_queue(parts, end) as queue,
             TaskWatcher(log_failure) as tasks,
         ):
@@ -160,14 +172,14 @@ async def _served(
 
 @asynccontextmanager
 async def _opened(
-    settings: Settings, tokens: TokenVerifier, api: httpx.AsyncClient, turns_api: httpx.AsyncClient
+    settings: Settings, tokens: TokenVerifier, clients: _Clients
 ) -> AsyncGenerator[_Opened]:
     url, troubles = _url_of(settings), ChannelFailures()
     async with (
         aclosing(connect(url)) as redis,
         opened_agents(
             settings.agents,
-            tools=lambda alias: SessionTools(turns_api, agent=alias),
+            tools=lambda alias: SessionTools(clients.tools, agent=alias),
             environ=os.environ,
             most=settings.turnstream.max_content_bytes,
         ) as agents,
@@ -176,7 +188,7 @@ async def _opened(
         ) as channels,
     ):
         yield _Opened(
-            *(settings, tokens, api, turns_api, redis, agents, channels, troubles, OwnerRefusals())
+            *(settings, tokens, clients, redis, agents, channels, troubles, OwnerRefusals())
         )
 
 
@@ -185,8 +197,9 @@ async def _opened_queue(parts: _Opened, end: ProcessEnd) -> AsyncGenerator[TurnQ
     """The queue of this replica, kept in step with the others'."""
     redis, place = parts.redis, parts.place
     lanes = Lanes(redis, **place, max_content=parts.settings.turnstream.max_content_bytes)
-    reads = ApiReads(parts.turns_api)
-    runner = TurnRunner(lanes, reads, parts.agents, refusals=parts.refusals)
+    reads = ApiReads(parts.clients.turns)
+    news = WokenTurns(Notices(redis, **place))
+    runner = TurnRunner(lanes, reads, parts.agents, refusals=parts.refusals, news=news)
     dispatch = Dispatch(parts.channels, reads=reads, lanes=lanes, redis=redis, **place)
     async with TurnQueue(lanes, runner, dispatch, end=end) as queue, keeping(queue):
         yield queue
@@ -196,7 +209,7 @@ def _services(app: FastAPI, parts: _Opened, queue: TurnQueue, presence: Presence
     settings, refusals, troubles = parts.settings, parts.refusals, parts.troubles
     most = settings.turnstream.max_content_bytes
     stream = TurnStream(parts.redis, **parts.place, max_content=most)
-    access, reads, clients = Access(settings), ApiReads(parts.api), set[Chat]()
+    access, reads, clients = Access(settings), ApiReads(parts.clients.api), set[Chat]()
     keys = SessionKeys(reads)
     return Services(
         settings=settings,
@@ -204,7 +217,7 @@ def _services(app: FastAPI, parts: _Opened, queue: TurnQueue, presence: Presence
         stream=stream,
         share=_share_of(app, stream, _edge_of(app, settings, parts.tokens), settings),
         tokens=parts.tokens,
-        api=parts.api,
+        api=parts.clients.api,
         queue=queue,
         reads=reads,
         agents=parts.agents,
@@ -246,12 +259,12 @@ def _edge_of(app: FastAPI, settings: Settings, tokens: TokenVerifier) -> Edge:
     return app.state.edge
 
 
-def api_client(url: str, token: str | None) -> httpx.AsyncClient:
+def api_client(url: str, token: str | None, *, timeout: float = _API_TIMEOUT) -> httpx.AsyncClient:
     """A client for the api at that address, never by way of a proxy."""
     limits = httpx.Limits(max_connections=_API_REQUESTS, keepalive_expiry=_API_KEPT)
     transport = AiohttpTransport(trust_env=False, limits=limits)
     return httpx.AsyncClient(
-        base_url=url, headers=_showing(token), timeout=_API_TIMEOUT, transport=transport
+        base_url=url, headers=_showing(token), timeout=timeout, transport=transport
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from http import HTTPStatus
 from typing import Final
+
+from sessions.stream.lanes.closing import Closing
 
 # The closing markers. Existing histories and clients know these very texts.
 FAILED: Final = "[Task failed — not continuing this request]"
@@ -46,40 +47,22 @@ _REASONS: Final = frozenset(
 )
 
 
-class Closing(StrEnum):
-    """How a turn was closed that its agent did not answer to the end.
-
-    It is published under the id `{turn}:{closing}` before the reply, so that it is known wherever
-    the reply is: the text of a reply may end with any words.
-    """
-
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
-    INTERRUPTED = "interrupted"
-    ABORTED = "aborted"
-    """By the user, which is no failure."""
-
-    @property
-    def marker(self) -> str:
-        """What stands below the text that was shown."""
-        return _MARKERS[self]
-
-    @property
-    def state(self) -> str:
-        """The state that the session is in then."""
-        return "error" if self in (Closing.FAILED, Closing.TIMED_OUT) else "idle"
-
-    def event_id(self, turn: str) -> str:
-        """The id under which it is published of that turn."""
-        return f"{turn}:{self}"
-
-
 _MARKERS: Final = {
     Closing.FAILED: FAILED,
     Closing.TIMED_OUT: TIMED_OUT,
     Closing.INTERRUPTED: INTERRUPTED,
     Closing.ABORTED: ABORTED,
 }
+
+
+def marker_of(closing: Closing) -> str:
+    """What stands below the text that was shown."""
+    return _MARKERS[closing]
+
+
+def state_of(closing: Closing) -> str:
+    """The state that the session is in then."""
+    return "error" if closing in (Closing.FAILED, Closing.TIMED_OUT) else "idle"
 
 
 class AgentError(Exception):

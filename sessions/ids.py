@@ -1,4 +1,4 @@
-"""Event ids: new ones, and how the store tells the ids of several publishers apart.
+"""Event ids: new and derived ones, and how the store tells the ids of several publishers apart.
 
 An event's identity is its publisher and its id. A publisher is the agent whose token published the
 event (`by`); channels, the gateway and programs on the stream have none and share one space. The
@@ -28,6 +28,15 @@ def new_id() -> str:
     stamp = time.time_ns() // 1_000_000 << 80
     noise = secrets.randbits(12) << 64 | secrets.randbits(62)
     return str(uuid.UUID(int=stamp | 0x7 << 76 | 0b10 << 62 | noise))
+
+
+def derived_id(*parts: str) -> str:
+    """The id of what these names identify: the same names give the same id, everywhere.
+
+    The first part, which must be short and of an id's characters, stays legible.
+    """
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    return f"{parts[0]}:{digest}"
 
 
 @lru_cache(maxsize=1024)

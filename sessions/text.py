@@ -8,6 +8,9 @@ from typing import Final
 import regex
 
 GATEWAY_PREFIX: Final = "gw_"
+# How a channel's session key ends whose parts could be those of others: `-` and a digest of them.
+KEY_DIGITS: Final = 16
+KEY_ENDING: Final = regex.compile(rf"-[0-9a-f]{{{KEY_DIGITS}}}\Z")
 
 # Scripts written without blanks between words, and symbols such as emoji. Each such character is
 # a search word of its own, so that a phrase of them finds every substring, also of one character.

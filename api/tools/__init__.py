@@ -30,7 +30,7 @@ from api.tools.schemas import (
     SendArguments,
 )
 from sessions.access.tokens import TokenScope
-from sessions.web.rejections import IdConflict, UnknownTool
+from sessions.web.rejections import IdConflict, UnknownTool, WakeRefused
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -72,6 +72,8 @@ class Tool(Generic[A]):
             return await self.answer(service, caller, wanted)
         except (ToolFailure, IdConflict) as failure:
             return ToolResult(error=str(failure))
+        except WakeRefused as refusal:
+            return ToolResult(error=str(refusal), data={"code": refusal.code})
 
 
 TOOLS: Final[tuple[Tool[Any], ...]] = (
@@ -94,7 +96,9 @@ TOOLS: Final[tuple[Tool[Any], ...]] = (
     Tool(
         "sessions_send",
         "Send a message to a specific session by its session ID. The message is appended to the "
-        "session's conversation history as a 'user' message, enabling inter-agent communication.",
+        "session's conversation history as a 'user' message, enabling inter-agent communication. "
+        "With wake the session's agent runs and answers in its own channel; with await_reply its "
+        "answer is returned.",
         SendArguments,
         TokenScope.SEND,
         send_message,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from api.service import Caller, Service
 from api.tools.results import ToolFailure, ToolResult, changed, checked_id, not_found
 from api.tools.schemas import DeleteArguments, RenameArguments, ResetArguments, SendArguments
+from api.tools.waking import answered
 from sessions.models import EventType, Session
 
 
@@ -13,10 +14,14 @@ async def send_message(service: Service, caller: Caller, wanted: SendArguments) 
     asked = checked_id(wanted.session_id)
     if not wanted.message.strip():
         raise ToolFailure("Message content must not be empty.")
+    caller.name(wanted.idempotency_key)
     view = await service.view_for(caller)
     session = await view.find_to_send(asked)
     if session is None:
         raise not_found(asked)
+    if wanted.wake or wanted.await_reply:
+        woken = await service.wake(caller, session, wanted.message, seconds=wanted.await_reply)
+        return answered(woken, session)
     change = await service.change(
         caller, EventType.APPEND, session, role="user", content=wanted.message
     )

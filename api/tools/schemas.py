@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.view import MAX_LIMIT
+from sessions.stream.lanes.waking import MOST_AWAITED
 
 
 class Arguments(BaseModel):
@@ -51,6 +52,23 @@ class SendArguments(Arguments):
         "may be addressed by their dashboard ID or by gw_<id>."
     )
     message: str = Field(description="The message content to send")
+    wake: bool = Field(
+        default=False,
+        description="Have the session's agent run and answer the message there (default: false, "
+        "the message is only stored)",
+    )
+    await_reply: int = Field(
+        default=0,
+        ge=0,
+        le=MOST_AWAITED,
+        description="Seconds to wait for that answer and return it, 0 to 60 (default: 0); wakes "
+        "the session",
+    )
+    idempotency_key: str | None = Field(
+        default=None,
+        description="The key that an earlier answer named: waits for the reply to the same message "
+        "again, and sends nothing twice",
+    )
 
 
 class ResetArguments(Arguments):

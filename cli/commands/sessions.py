@@ -10,7 +10,9 @@ from urllib.parse import quote
 
 import click
 
-from cli.client import ApiClient, Json, NotFoundByApi
+from cli.client import TIMEOUT, ApiClient, Json, NotFoundByApi
+from cli.commands.owners import check_owner_usage, print_owner_change, print_owners
+from cli.commands.woken import print_woken
 from cli.options import CliGroup, CommandContext, json_option, pass_context
 from cli.output import Moment, Output
 from cli.progress import RemarkFilter
@@ -18,6 +20,7 @@ from cli.system import TargetSystem
 from ingest.ids import new_id
 from sessions import times
 from sessions.errors import Retryable
+from sessions.stream.lanes.waking import MOST_AWAITED
 
 # Seconds between two looks for new messages.
 _TAIL_PAUSE: Final = 1.0
@@ -220,11 +223,46 @@ def search(
 @sessions.command("send", example="turnstream sessions send telegram_home_42 'The kettle is on.'")
 @_session_argument
 @click.argument("message")
+@click.option("--wake", is_flag=True, help="Have the session's agent answer, by its channel.")
+@click.option(
+    "--await-reply",
+    metavar="SECONDS",
+    default=0,
+    type=click.IntRange(0, MOST_AWAITED),
+    help=f"Wait so long for that answer, {MOST_AWAITED} at most, and print it. Wakes the session.",
+)
+@click.option("--key", metavar="KEY", help="The key of an earlier send, to wait for it again.")
 @json_option
 @pass_context
-def send(context: CommandContext, session: str, message: str) -> None:
-    """Append a user message to a session that exists."""
-    _change(context, "sessions_send", session_id=session, message=message)
+def send(
+    context: CommandContext,
+    session: str,
+    message: str,
+    wake: bool,
+    await_reply: int,
+    key: str | None,
+) -> None:
+    """Append a user message to a session that exists.
+
+    With --wake the session's agent runs and answers, as if somebody had written to it.
+    """
+    if not (wake or await_reply):
+        _change(context, "sessions_send", event_id=key, session_id=session, message=message)
+        return
+    with _api(context) as api:
+        answer = api.tool(
+            "sessions_send",
+            event_id=key or new_id(),
+            within=TIMEOUT + await_reply,
+            session_id=session,
+            message=message,
+            wake=True,
+            await_reply=await_reply,
+        )
+    if context.output.json:
+        context.output.data(answer)
+    else:
+        print_woken(context.output, answer["data"])
 
 
 @sessions.command("reset", example="turnstream sessions reset telegram_home_42 --yes")
@@ -284,56 +322,21 @@ def owner(
     settings. With --nobody, the sessions belong to the agent of their channel.
     """
     heir = new if old is not None else agent
-    _check_owner_usage(session, agent, nobody=nobody, old=old, new=new)
+    check_owner_usage(session, agent, nobody=nobody, old=old, new=new)
     if old is not None:
         confirm(yes, f"Give all sessions of {old} to {heir or 'nobody'}?")
     with _api(context) as api:
         if session is None and old is None:
-            _list_owners(context, api.get("/api/owners"))
+            print_owners(context, api.get("/api/owners"))
             return
         if old is not None:
             answer = api.post("/api/owners", {"from": old, "to": heir}, event_id=new_id())
         else:
             path = f"/api/sessions/{quote(session or '', safe='')}/owner"
             answer = api.put(path, {"agent": heir}, event_id=new_id())
-    _tell_owner(
+    print_owner_change(
         context, answer, f"all sessions of {old}" if old is not None else str(session), heir
     )
-
-
-def _check_owner_usage(
-    session: str | None, agent: str | None, *, nobody: bool, old: str | None, new: str | None
-) -> None:
-    if session is not None and old is not None:
-        raise click.UsageError("name one session, or give --from, not both")
-    if new is not None and old is None:
-        raise click.UsageError("--to says who gets the sessions of --from: give both")
-    heirs = [agent is not None, new is not None, nobody]
-    changing = session is not None or old is not None
-    if sum(heirs) != int(changing):
-        what = "--to AGENT or --nobody" if old is not None else "SESSION with AGENT or --nobody"
-        raise click.UsageError(f"give {what}, exactly one of the two")
-
-
-def _list_owners(context: CommandContext, found: Json) -> None:
-    if context.output.json:
-        context.output.data(found)
-    elif found["owners"]:
-        rows = [(row["agent"] or "(nobody)", row["sessions"]) for row in found["owners"]]
-        context.output.table(["owner", "sessions"], rows)
-    else:
-        context.output.note("no sessions")
-
-
-def _tell_owner(context: CommandContext, answer: Json, what: str, heir: str | None) -> None:
-    if heir is not None and heir not in context.settings.agents:
-        context.output.note(f"the settings that were read here have no [agents.{heir}]")
-    if context.output.json:
-        context.output.data(answer)
-    elif answer["outcome"] == "pending":
-        context.output.line("accepted; the worker has not applied it yet")
-    else:
-        context.output.line(f"{what}: now of {heir or 'nobody'}")
 
 
 def print_message(output: Output, message: Json) -> None:
@@ -351,10 +354,12 @@ def confirm(yes: bool, question: str) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def _change(context: CommandContext, tool: str, **arguments: Any) -> None:
-    """Call a changing tool under an id of its own, and print what it says."""
+def _change(
+    context: CommandContext, tool: str, *, event_id: str | None = None, **arguments: Any
+) -> None:
+    """Call a changing tool under that id or one of its own, and print what it says."""
     with _api(context) as api:
-        answer = api.tool(tool, event_id=new_id(), **arguments)
+        answer = api.tool(tool, event_id=event_id or new_id(), **arguments)
     if context.output.json:
         context.output.data(answer)
     elif answer.get("outcome") == "pending":

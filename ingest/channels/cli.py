@@ -19,10 +19,10 @@ from ingest.channels.base import (
     Undeliverable,
 )
 from ingest.channels.making import ChannelDependencies
-from ingest.ids import derived_id
 from sessions import times
 from sessions.access.tokens import TokenScope, TokenVerifier
 from sessions.errors import AccessRefused
+from sessions.ids import derived_id
 from sessions.strict_json import parse_json
 from sessions.web.authentication import authenticate, require
 from sessions.web.rejections import BrokenPayload

@@ -17,6 +17,7 @@ from ingest.turns.unavailable import CODE, NOTICE
 from sessions.errors import Retryable
 from sessions.models import Reason
 from sessions.process.retry import Pauses, retry
+from sessions.stream.lanes.closing import reply_id
 from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.redis import RedisClient, patiently
@@ -152,7 +153,7 @@ def _reply(inbound: Inbound, end: TurnEnd) -> Outgoing:
 
 def _outgoing(inbound: Inbound, text: str, status: ReplyStatus) -> Outgoing:
     return Outgoing(
-        id=f"{inbound.id}:reply",
+        id=reply_id(inbound.id),
         turn=inbound.id,
         session=inbound.session,
         text=text,

@@ -11,16 +11,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from typing import Final
 
 from ingest.channels.base import ChannelMessage
 from ingest.reads import SessionReads
-from sessions.text import sanitize_key
+from sessions.text import KEY_DIGITS, KEY_ENDING, sanitize_key
 
-_DIGITS: Final = 16
-_ENDING: Final = re.compile(rf"-[0-9a-f]{{{_DIGITS}}}\Z")
 # Answers that are remembered. Most people write more than once.
 _REMEMBERED: Final = 10_000
 # Seconds for which a session is taken to have no former key. One can come to be only while
@@ -94,13 +91,13 @@ def _is_clear(channel: str, incoming: ChannelMessage, key: str) -> bool:
     target, *others = _parts(channel, incoming)
     alias = channel.partition(".")[2]
     parts: Sequence[str] = [alias, *(incoming.places or [target]), *others]
-    return not _ENDING.search(key) and all(sanitize_key(p) == p and "_" not in p for p in parts)
+    return not KEY_ENDING.search(key) and all(sanitize_key(p) == p and "_" not in p for p in parts)
 
 
 def _digest(channel: str, incoming: ChannelMessage) -> str:
     kind, _, alias = channel.partition(".")
     exact = json.dumps([kind, alias, *_parts(channel, incoming)], separators=(",", ":"))
-    return hashlib.sha256(exact.encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(exact.encode()).hexdigest()[:KEY_DIGITS]
 
 
 __all__ = ["SessionKeys", "former_key", "room_of", "session_key"]

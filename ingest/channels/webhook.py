@@ -28,9 +28,9 @@ from ingest.channels.base import (
     Undeliverable,
 )
 from ingest.channels.making import ChannelDependencies, checked_url, is_loopback
-from ingest.ids import derived_id
 from sessions import times
 from sessions.errors import ConfigError, Retryable
+from sessions.ids import derived_id
 from sessions.process.settings import WebhookSettings
 from sessions.strict_json import parse_json
 from sessions.web.rejections import BrokenPayload, OldTimestamp, WrongSignature

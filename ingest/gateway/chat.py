@@ -22,7 +22,6 @@ from ingest.gateway.frames import (
 )
 from ingest.gateway.outbox import Outbox
 from ingest.gateway.queue import answer
-from ingest.ids import derived_id, new_id
 from ingest.prompt import HISTORY
 from ingest.reads import SessionReads
 from ingest.turns.live import Ending, LiveTurn, TurnEnd
@@ -35,10 +34,12 @@ from sessions.errors import (
     RedisRefused,
     Retryable,
 )
+from sessions.ids import derived_id, new_id
 from sessions.process.tasks import TaskWatcher, log_failure
 from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.values import RunningTurn, lane_of
 from sessions.stream.notices import Notice
+from sessions.text import display_id
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Chat:
         self._lane = lane_of(self.key, alias)
         self._available = False
         self.outbox = Outbox()
-        self._session_id = session_id
+        self._resumed: str | None = None
         self._alias = alias
         self._queue = queue
         self._reads = reads
@@ -102,8 +103,10 @@ class Chat:
     def show(self, notice: Notice) -> None:
         """Tell the client of a message from outside, if it is of this session and agent."""
         mine = (notice.session, notice.agent) == (self.key, self._alias)
-        if self._welcomed and mine:
-            self.outbox.put(frames.message(self._session_id, notice))
+        # Of a turn that ran when it came, the client sees the rest as of its own.
+        resumed = notice.turn is not None and notice.turn == self._resumed
+        if self._welcomed and mine and not resumed:
+            self.outbox.put(frames.message(display_id(self.key), notice))
 
     async def _welcome(self, known: SessionSnapshot) -> None:
         # Looked for in any case, so that every new session costs the same.
@@ -112,7 +115,7 @@ class Chat:
             running = None
         frame: frames.Frame = {
             "type": "session_start",
-            "session_id": self._session_id,
+            "session_id": display_id(self.key),
             "resumed": known.messages > 0,
             "message_count": known.messages,
         }
@@ -133,6 +136,7 @@ class Chat:
 
     def _resume(self, running: RunningTurn) -> None:
         """Let the client see the rest of a turn that was running when it came."""
+        self._resumed = running.turn
         turn = self._queue.running(self._lane)
         if turn is None or turn.inbound.id != running.turn:
             self._follow(self._tell_of_other([running.turn], in_lane=True))
@@ -237,7 +241,7 @@ class Chat:
         except Retryable as error:
             return frames.refusal(error)
         self._available = found.available
-        return None if found.available else frames.error(refusal_text(self._session_id), CODE)
+        return None if found.available else frames.error(refusal_text(display_id(self.key)), CODE)
 
     def _inbound(self, message: MessageFrame) -> Inbound:
         turn, former = new_id(), ""

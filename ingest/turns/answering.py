@@ -9,11 +9,12 @@ from typing import Final
 
 from ingest.agents.base import Agent, Reply
 from ingest.counters import CounterName, Counters
-from ingest.failures import TIMED_OUT, AgentError, Closing, is_context_overflow
+from ingest.failures import TIMED_OUT, AgentError, is_context_overflow
 from ingest.prompt import PromptMessage, compacted
 from ingest.turns.conclusions import Conclusion, aborted, closed, failed, replied, with_text
 from ingest.turns.live import Interruption, LiveTurn
 from sessions.process.tasks import end_all
+from sessions.stream.lanes.closing import Closing
 
 log = logging.getLogger(__name__)
 

@@ -11,14 +11,16 @@ from ingest.failures import (
     ABORTED,
     FAILED,
     AgentError,
-    Closing,
     closed_with,
     code_of,
+    marker_of,
     should_roll_back,
+    state_of,
 )
 from ingest.turns.live import Ending, LiveTurn, TurnEnd
 from sessions import times
 from sessions.models import Event
+from sessions.stream.lanes.closing import Closing
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,13 @@ def closed(
     code: str = "AGENT_ERROR",
 ) -> Conclusion:
     """Closed with a marker, below what was shown; `text` is what is told of the failure."""
-    stored = closed_with(turn.said, closing.marker, most=most)
-    end = TurnEnd(Ending.FAILED, closing.marker if text is None else text, code, stored=stored)
+    stored = closed_with(turn.said, marker_of(closing), most=most)
+    end = TurnEnd(Ending.FAILED, marker_of(closing) if text is None else text, code, stored=stored)
     return Conclusion(_closing(turn, stored, closing), end)
 
 
 def _closing(turn: LiveTurn, text: str, closing: Closing) -> list[Event]:
-    inbound, state = turn.inbound, closing.state
+    inbound, state = turn.inbound, state_of(closing)
     return [
         inbound.closing(closing.event_id(inbound.id), state),
         inbound.answer("reply", "assistant", text, at=times.now(), state=state),

@@ -161,6 +161,9 @@ class TurnExecutor:
         """Send the reply before the lane is let go, so that it is not forgotten if we die now."""
         if self._delivery is None or turn.inbound.reply_to is None:
             return
+        if turn.inbound.woken and hold.stage is not Stage.ENDED and not end.kept:
+            # The person wrote nothing that could be refused.
+            return
         if hold.stage is Stage.ENDED:
             await self._delivery.deliver(turn.inbound, None)
         elif end.ending is not Ending.ELSEWHERE:

@@ -53,6 +53,12 @@ class TurnEnd:
     retryable: bool = False
     stored: str = ""
 
+    @property
+    def kept(self) -> str:
+        """What the store keeps as the answer; empty where it keeps none."""
+        answered = self.ending in (Ending.REPLIED, Ending.ABORTED)
+        return self.stored or (self.text if answered else "")
+
 
 class Broadcast:
     """What an agent says and does in one turn, told to its listeners as it happens."""

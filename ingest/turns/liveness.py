@@ -86,6 +86,8 @@ class Liveness:
         for hold in sweep.taken:
             log.warning("took over the lane of turn %s (%s)", hold.id, hold.stage)
             self._executor.adopt(hold)
+        for hold in sweep.woken:
+            self._executor.adopt(hold)
         # Unknown twice: once may be a turn that ended while the answer was on its way.
         unknown = {hold.token: hold for hold in sweep.held if not self._table.runs(hold)}
         for token in unknown.keys() & self._unknown:

@@ -15,6 +15,7 @@ from ingest.turns.stored import is_handled, is_removed
 from sessions import times
 from sessions.errors import PositionLost, Retryable
 from sessions.models import Position
+from sessions.stream.lanes.closing import reply_id
 from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold
@@ -109,4 +110,4 @@ async def _early(turn: LiveTurn) -> History | None:
 def _check_new(turn: str, history: History) -> None:
     """Raise for a message that the session has already, read while its lane is held."""
     if turn in history.ids:
-        raise AlreadyRun if f"{turn}:reply" in history.ids else OrphanedTurn
+        raise AlreadyRun if reply_id(turn) in history.ids else OrphanedTurn

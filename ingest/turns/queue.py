@@ -138,6 +138,7 @@ class TurnQueue:
             depth=depth,
             urgent=urgent,
             former=inbound.former,
+            origin=inbound.origin,
         )
 
     def _resubmit(self, inbound: Inbound) -> None:

@@ -13,11 +13,11 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from ingest.agents.base import Agent
 from ingest.counters import Counters
-from ingest.failures import CLEARED, AgentError, Closing
+from ingest.failures import CLEARED, AgentError
 from ingest.prompt import PromptMessage
 from ingest.reads import History, SessionReads
 from ingest.turns.answering import TURN_TIMEOUT, AgentRunner
@@ -46,6 +46,7 @@ from sessions.errors import (
 )
 from sessions.models import Outcome, OutcomeKind, Position, Reason
 from sessions.process.retry import Pauses, retry
+from sessions.stream.lanes.closing import Closing
 from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold, Stage
@@ -57,6 +58,18 @@ R = TypeVar("R")
 
 # Seconds between two tries to read what a turn needs.
 _PAUSE: Final = 0.5
+
+
+class TurnNews(Protocol):
+    """Is told of turns, as far as their sessions show it to others. Raises nothing."""
+
+    async def opened(self, inbound: Inbound) -> None:
+        """The message is in the store."""
+        ...
+
+    async def ended(self, inbound: Inbound, end: TurnEnd) -> None:
+        """The end is on the stream."""
+        ...
 
 
 class TurnRunner:
@@ -71,6 +84,7 @@ class TurnRunner:
         timeout: float = TURN_TIMEOUT,
         refusals: OwnerRefusals | None = None,
         counters: Counters | None = None,
+        news: TurnNews | None = None,
     ) -> None:
         self.counters = counters or Counters()
         self._lanes = lanes
@@ -80,6 +94,7 @@ class TurnRunner:
             agents, self.counters, timeout=timeout, most=lanes.max_content
         )
         self._refusals = refusals or OwnerRefusals()
+        self._news = news
 
     async def run(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
         """Bring the turn from the stage that it is in to its end on the stream.
@@ -155,8 +170,7 @@ class TurnRunner:
         outcome = await self._publisher.outcome(turn, opened)
         if not is_from(outcome, opened):
             return self._not_ours(turn, outcome, opened)
-        turn.opened = True
-        await self._let_go_of_joined(turn, hold)
+        await self._note_opened(turn, hold)
         conclusion = await self._answering.answer(turn, lines)
         return await self._close(turn, hold, conclusion)
 
@@ -177,6 +191,12 @@ class TurnRunner:
             except LaneChanged:
                 turn.separate(Inbound.load(hold.message))
 
+    async def _note_opened(self, turn: LiveTurn, hold: Hold) -> None:
+        turn.opened = True
+        if self._news is not None:
+            await self._news.opened(turn.inbound)
+        await self._let_go_of_joined(turn, hold)
+
     async def _let_go_of_joined(self, turn: LiveTurn, hold: Hold) -> None:
         """Free the places of the messages that became a part of this turn.
 
@@ -196,6 +216,8 @@ class TurnRunner:
             )
             conclusion = self._answering.failed(turn, failure)
             await self._publisher.publish(turn, hold, conclusion.events, Stage.ENDED)
+        if self._news is not None:
+            await self._news.ended(turn.inbound, conclusion.end)
         return conclusion.end
 
     # -- other turns -------------------------------------------------------------------------

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ingest.failures import Closing
+from ingest.failures import marker_of
 from ingest.reads import History, SessionReads
 from ingest.turns.live import Ending, TurnEnd
 from sessions.errors import PositionLost
 from sessions.models import Position
+from sessions.stream.lanes.closing import Closing, reply_id
 from sessions.stream.lanes.inbound import removal_id
 
 # The gateway's code for a message that somebody took out of its lane.
@@ -69,7 +70,7 @@ async def is_removed(reads: SessionReads, message: str, read_at: Position) -> bo
 
 async def stored_end(reads: SessionReads, history: History, turn: str) -> TurnEnd | None:
     """The end of that turn; None if the history has no reply of it. Raises Retryable."""
-    reply = f"{turn}:reply"
+    reply = reply_id(turn)
     if reply not in history.ids:
         return None
     text = history.messages[history.ids.index(reply)].content
@@ -78,7 +79,7 @@ async def stored_end(reads: SessionReads, history: History, turn: str) -> TurnEn
         return TurnEnd(Ending.REPLIED, text)
     if closing is Closing.ABORTED:
         return TurnEnd(Ending.ABORTED, text)
-    return TurnEnd(Ending.FAILED, closing.marker, "AGENT_ERROR", stored=text)
+    return TurnEnd(Ending.FAILED, marker_of(closing), "AGENT_ERROR", stored=text)
 
 
 async def _closing_of(reads: SessionReads, turn: str, read_at: Position) -> Closing | None:

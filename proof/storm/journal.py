@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from ingest.ids import derived_id
 from proof.botapi import TOKEN
+from sessions.ids import derived_id
 
 # The alias of the webhook channel, and of the bot.
 ALIAS: Final = "storm"

@@ -139,8 +139,8 @@ class OwnSettings(BaseModel):
     # Seconds in which a request must be complete. The largest body comes at 280 KB/s in it.
     request_timeout_secs: int = Field(default=30, ge=1)
     # HTTP connections of one address. A browser opens 6, a client library some 100, and each ingest
-    # up to 64: four of them on one machine are one address.
-    max_connections_per_address: int = Field(default=256, ge=1)
+    # up to 96: four of them on one machine are one address.
+    max_connections_per_address: int = Field(default=384, ge=1)
     # WebSockets of one address. A household has few; a proxy that is not trusted has everybody's.
     max_websockets_per_address: int = Field(default=1000, ge=1)
     # Requests at a time with one agent's token. An agent asks one thing after the other; at some

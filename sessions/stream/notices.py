@@ -25,9 +25,10 @@ _LISTEN: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message that was added to a session from outside of its turns.
+    """A message that was added to a session by nobody who looks at it.
 
-    `agent` is whom the session belongs to; nobody else may see it. `at` is in microseconds.
+    `agent` is whom the session belongs to; nobody else may see it. `at` is in microseconds. `turn`
+    is the turn that it is a part of, None if it is of none.
     """
 
     session: str
@@ -35,6 +36,7 @@ class Notice:
     role: str
     content: str
     at: int
+    turn: str | None = None
 
 
 # What came over Redis is checked like anything from outside.

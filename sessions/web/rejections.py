@@ -12,6 +12,7 @@
     ├── InvalidBody             the body is no event and no list of events
     ├── Refused                 a refusal with a status and a code of its own
     │   ├── IdConflict
+    │   ├── WakeRefused
     │   └── RefusedEvent
     └── Retryable               the same request may succeed later
         ├── Busy
@@ -90,6 +91,13 @@ class IdConflict(Refused):
             "id_conflict: this Idempotency-Key was used before, for something else; choose another",
             "id_conflict",
         )
+
+
+class WakeRefused(Refused):
+    """A session is not woken: nobody would answer, or the wakes would never end."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(409, f"{code}: {text}", code)
 
 
 class RefusedEvent(Refused):

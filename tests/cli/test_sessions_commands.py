@@ -155,6 +155,33 @@ def test_a_session_is_sent_to_renamed_reset_and_deleted(up: UpWithCommands, key:
     assert key not in up.run("sessions", "list", "--all").out
 
 
+def test_a_session_is_woken_and_its_answer_printed(up: UpWithCommands, key: str) -> None:
+    """The answer alone is on standard output; the same key waits for the same answer again."""
+    publish(up, key, "hello", agent="main")
+    woken = up.run("sessions", "send", key, "news?", "--wake", "--key", f"{key}-k")
+    assert (woken.code, woken.out) == (0, "")
+    assert f"--await-reply 60 --key {key}-k" in woken.err
+    for _ in range(2):
+        again = up.run("sessions", "send", key, "news?", "--await-reply", "30", "--key", f"{key}-k")
+        assert (again.code, again.out) == (0, "news?\n")
+        assert "sent nowhere: the session has no channel" in again.err
+    shown = up.run("sessions", "show", key, "--json").json()
+    assert [said["content"] for said in shown["messages"]] == ["hello", "news?", "news?"]
+    data = up.run("sessions", "send", key, "more", "--await-reply", "30", "--json").json()["data"]
+    assert (data["status"], data["text"]) == ("replied", "more")
+
+
+def test_a_session_of_nobody_is_not_woken(up: UpWithCommands, key: str) -> None:
+    """The command says why, and that a message can be left."""
+    publish(up, key, "hello")
+    refused = up.run("sessions", "send", key, "news?", "--wake")
+    assert refused.code != 0
+    assert f"nobody answers in session '{key}'" in refused.err
+    late = up.run("sessions", "send", key, "news?", "--await-reply", "61")
+    assert late.code == 2
+    assert "0<=x<=60" in late.err
+
+
 def test_owners_are_listed_and_changed(up: UpWithCommands, key: str) -> None:
     """One session, and all sessions of an agent at once."""
     old, new = f"{key}_old", f"{key}_new"

@@ -14,9 +14,9 @@ from websockets.asyncio.client import connect
 from harness.waiting import wait_until
 from ingest.channels.base import ChannelMessage
 from ingest.channels.keys import session_key
-from ingest.ids import derived_id
 from ingest.turns.unavailable import NOTICE
 from sessions.access.tokens import TokenScope, create_token
+from sessions.ids import derived_id
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
 from tests.ingest.channel_fleet import SECRET, ChannelFleet, IngestSite, Shop, free, with_channels

@@ -19,10 +19,10 @@ from ingest.channels.base import (
     Take,
 )
 from ingest.channels.keys import session_key
-from ingest.ids import derived_id
 from sessions.access.channel_agents import ChannelAgents
 from sessions.access.tokens import TokenScope, create_token, ensure_admin_token
 from sessions.errors import ConfigError
+from sessions.ids import derived_id
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
 from sessions.stream.lanes.values import lane_of

@@ -13,11 +13,11 @@ import pytest
 from websockets.asyncio.client import connect
 
 from harness.waiting import wait_until
-from ingest.ids import derived_id
 from ingest.turns.liveness import Liveness
 from proof.botapi import CHAT, TOKEN, BotApi, update
 from sessions import times
 from sessions.access.tokens import ensure_admin_token
+from sessions.ids import derived_id
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
 from sessions.stream.redis import RedisClient

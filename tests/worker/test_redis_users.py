@@ -143,6 +143,9 @@ class Everyday:
         message = {"session_id": "gw_one", "message": "hi"}
         sent = await self.post("/api/tools/sessions_send", message)
         assert sent.json()["success"], sent.text
+        woken = {"session_id": "gw_one", "message": "news?", "await_reply": 30}
+        answer = (await self.post("/api/tools/sessions_send", woken)).json()
+        assert answer["data"]["text"] == "news?", answer
         posted = await self.post(f"{self.urls[0]}/api/events", _EVENT)
         assert posted.status_code == 202, posted.text
         reset = await self.post("/api/tools/sessions_reset", {"session_id": "other"})

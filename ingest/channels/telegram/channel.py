@@ -40,8 +40,8 @@ from ingest.channels.telegram.bot import UPDATES, OwnName, fetch_updates
 from ingest.channels.telegram.polling import poll
 from ingest.channels.telegram.text import with_context
 from ingest.channels.telegram.updates import posted_update, read_message, time_of
-from ingest.ids import derived_id
 from sessions.errors import ConfigError, Retryable
+from sessions.ids import derived_id
 from sessions.process.retry import Pauses, retry
 from sessions.web.rejections import NotFound, WrongSignature
 

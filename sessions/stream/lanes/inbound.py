@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 from sessions.models import Event, EventType
-from sessions.stream.lanes.values import lane_of
+from sessions.stream.lanes.closing import rollback_id
+from sessions.stream.lanes.values import Origin, lane_of
 
 
 def removal_id(message: str) -> str:
@@ -26,8 +27,11 @@ class Inbound:
     was written, in microseconds. `reply_to` names the channel (`type.alias`) that delivers the
     answer, and `address` where to, in that channel's words. Until `due` (microseconds) its turn
     waits for messages to join it; 0 joins none. `command` is set if it asks for something else than
-    an answer. `from_agent` is set if a tool put it into the lane: the tool's agent, "" for an
-    administrator.
+    an answer.
+
+    A message that woke its session was put into the lane from outside: by `from_agent`, "" for an
+    administrator; None for what somebody wrote to the agent. `chain` are the sessions whose turns
+    woke each other until this one, the first one first.
     """
 
     id: str
@@ -43,12 +47,25 @@ class Inbound:
     due: int = 0
     command: str | None = None
     former: str = ""
+    chain: tuple[str, ...] = ()
     from_agent: str | None = None
 
     @property
     def lane(self) -> str:
         """The lane that it waits in."""
         return lane_of(self.session, self.agent)
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where it came from, if an answer could be sent there at any time."""
+        if self.woken or self.reply_to is None or self.address is None:
+            return None
+        return Origin(self.reply_to, self.address)
+
+    @property
+    def woken(self) -> bool:
+        """Whether it was put into the lane from outside."""
+        return self.from_agent is not None
 
     def dump(self) -> str:
         """The text that the lane keeps."""
@@ -61,8 +78,11 @@ class Inbound:
         Raises ValueError or TypeError if it is no message.
         """
         known = {field.name for field in fields(cls)}
-        found = json.loads(text).items()
-        return cls(**{name: value for name, value in found if name in known})
+        told: dict[str, Any] = json.loads(text)
+        found = {name: value for name, value in told.items() if name in known}
+        # JSON has no tuples.
+        found["chain"] = tuple(found.get("chain", ()))
+        return cls(**found)
 
     def opening(self) -> Event:
         """The user append that opens the turn."""
@@ -74,6 +94,8 @@ class Inbound:
             content=self.text,
             turn=self.id,
             state="running",
+            # What wakes a session makes none: it may be deleted while the message waits.
+            if_exists=self.woken,
             agent=self.agent,
             channel=self.channel,
             room=self.room,
@@ -146,7 +168,7 @@ class Inbound:
     def taking_back(self, *, close_with: str) -> list[Event]:
         """What removes the user append again, or closes it where that is too late."""
         rollback = Event(
-            f"{self.id}:rollback",
+            rollback_id(self.id),
             EventType.ROLLBACK,
             session=self.session,
             target=self.id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from sessions.stream.lanes.replicas import Replicas
 from sessions.stream.lanes.scripts import DEAD, PATIENCE, LaneScripts, to_bytes, to_hold
 from sessions.stream.lanes.values import (
     Hold,
+    Origin,
     Place,
     RunningTurn,
     Stage,
@@ -75,18 +77,21 @@ class Lanes:
         depth: int = DEPTH,
         urgent: bool = False,
         former: str = "",
+        origin: Origin | None = None,
     ) -> Place:
         """Put a message at the end of the lane, once; take the lane if it is free.
 
         A message that is in the lane already stays where it is; one that was removed from it is
         known, and not put there again. With `urgent` the turn at work
         is asked to end, the first time that the message comes; `former` is the id that the same
-        message has for a process of an older version. Raises LaneFull where `depth`
+        message has for a process of an older version. `origin` is remembered for 90 days, for what
+        is put into the lane from outside. Raises LaneFull where `depth`
         messages are in the lane, DeclaredDead where the others gave this replica up: in both
         cases nothing was stored.
         """
         word, *rest = await self._scripts.run(
-            "enqueue", lane, id, message, depth, int(urgent), former
+            *("enqueue", lane, id, message, depth, int(urgent), former),
+            *([json.dumps(origin)] if origin is not None else []),
         )
         if word == b"declared_dead":
             raise DeclaredDead(DEAD)

@@ -59,12 +59,13 @@ class Replicas:
         alone, and of several sweepers one gets a lane. Tried once.
         """
         pairs = [part for pair in dead.items() for part in pair]
-        taken, held, due, former = await self._scripts.run("sweep", *pairs, patience=0)
+        taken, held, due, former, woken = await self._scripts.run("sweep", *pairs, patience=0)
         return Sweep(
             [to_hold(item) for item in taken],
             [to_hold(item) for item in held],
             [(to_text(lane), message.decode()) for lane, message in due],
             frozenset(map(to_text, former)),
+            [to_hold(item) for item in woken],
         )
 
     async def signals(self) -> AsyncGenerator[Signal | None]:

@@ -65,6 +65,6 @@ def _script(name: str) -> str:
 
 _NAMES: Final = (
     *("enqueue", "take", "withdraw", "waiting", "publish", "finish", "abort", "at_work"),
-    *("beat", "sweep", "newest", "queue", "remove"),
+    *("beat", "sweep", "newest", "queue", "remove", "wake", "message"),
 )
 DEAD: Final = "the other replicas took this one for dead; it must register under a new name"

@@ -65,6 +65,13 @@ class Place(NamedTuple):
     known: bool = False
 
 
+class Origin(NamedTuple):
+    """Where a message came from: its channel (`type.alias`), and the address there."""
+
+    channel: str
+    address: str
+
+
 class Withdrawal(NamedTuple):
     """What became of a withdrawn message; `next` is a hold that the withdrawal gave us."""
 
@@ -85,12 +92,13 @@ class Pulse:
 class Sweep(NamedTuple):
     """What a sweep found: lanes taken over now, lanes that this replica held before, and the
     (lane, message id) of its own messages whose turn has come. `former` are the sessions whose
-    lanes of an older version are still in use."""
+    lanes of an older version are still in use, `woken` the lanes of messages that nobody had."""
 
     taken: list[Hold]
     held: list[Hold]
     due: list[tuple[str, str]]
-    former: frozenset[str] = frozenset()
+    former: frozenset[str]
+    woken: list[Hold]
 
 
 class RunningTurn(NamedTuple):

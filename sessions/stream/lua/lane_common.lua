@@ -8,10 +8,14 @@
 --   {prefix}lane_token       counter of fencing tokens
 --   {prefix}lane_once:{id}   a message that has aborted a turn, or found none, and must not again
 --   {prefix}lane_removed:{id} a message that was taken out of its lane for good: the entry that says so
+--   {prefix}lane_woken:{id}  what a message from outside of all replicas says, as a digest
+--   {prefix}lane_from:{name} where the lane's last message came from: JSON, channel and address
 local PREFIX, ME = ARGV[1], ARGV[2]
 -- Seconds that a message is remembered: longer than any platform goes on delivering it again.
 local REMEMBERED = 172800
 local BEATS = PREFIX .. 'lane_beats'
+-- Owns what was put into a lane from outside of all replicas. Never alive: no replica is called so.
+local NOBODY = '-'
 
 local function facts(name)
     return PREFIX .. 'lane:' .. name

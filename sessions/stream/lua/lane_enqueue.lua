@@ -1,9 +1,12 @@
 -- Put a message at the end of its lane. ARGV: …, name, id, message, depth, '1' if the turn at work
--- is to be aborted for it, the first time that it comes, and the id that it had before, or ''.
+-- is to be aborted for it, the first time that it comes, and the id that it had before, or ''; then
+-- where it came from, if its channel can answer there at any time.
 -- Answers 'taken' + holding, 'waiting' + place, 'known' where another replica has the message or
 -- it was removed before, 'full' + places, or 'declared_dead' where this replica was declared dead.
 local name, id, message, depth, urgent = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7]
-local former = ARGV[8]
+local former, origin = ARGV[8], ARGV[9]
+-- Seconds for which it is remembered where the person of a lane can be reached: 90 days.
+local REACHED = 7776000
 if not alive(ME) then
     return {'declared_dead'}
 end
@@ -26,6 +29,9 @@ end
 redis.call('HSET', facts(name), '+' .. id, message)
 redis.call('RPUSH', queue(name), id .. ' ' .. ME)
 redis.call('SADD', KEYS[1], name)
+if origin then
+    redis.call('SET', PREFIX .. 'lane_from:' .. name, origin, 'EX', REACHED)
+end
 if
     urgent == '1' and first_time(id, former)
     and redis.call('HEXISTS', facts(name), 'token') == 1
