@@ -163,7 +163,7 @@ class View:
             return outcome
         # Asked for in any case, so that the time tells nothing of events that one may not know.
         key = outcome.session if outcome is not None else None
-        session = await self._backend.session(key or "")
+        session = await self._backend.routing_of(key or "")
         if outcome is None or not self._access.knows_outcome(self._principal, outcome, session):
             return None
         return outcome

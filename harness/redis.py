@@ -54,6 +54,11 @@ class RedisServer:
         self._launch()
         await wait_until(self.answers, "Redis answers")
 
+    def freeze(self) -> None:
+        """Let it read nothing more; what is sent to it is lost when it is killed."""
+        if self._program is not None:
+            self._program.freeze()
+
     async def kill(self) -> None:
         """End it as a power cut of that process would; nothing happens if it does not run."""
         if self._program is not None:

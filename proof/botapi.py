@@ -60,6 +60,7 @@ class BotApi:
     """
 
     name: str = "Home_bot"
+    token: str = TOKEN
 
     queue: list[Any] = field(default_factory=list[Any])
     sent: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
@@ -79,9 +80,12 @@ class BotApi:
 
     def app(self) -> FastAPI:
         """The application that answers as the platform does."""
-        app = FastAPI()
-        app.add_api_route("/bot{token}/{method}", self._call, methods=["POST"])
-        return app
+        return app_of(self)
+
+    @property
+    def number(self) -> int:
+        """The bot's own id, with which its token begins."""
+        return int(self.token.partition(":")[0])
 
     def say(self, text: str | None, **more: Any) -> dict[str, Any]:
         """Let a user write to the bot: the update that it becomes."""
@@ -112,18 +116,16 @@ class BotApi:
         self.queue.append(said)
         self._came.set()
 
-    async def _call(self, token: str, method: str, request: Request) -> Response:
-        given = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True))
+    async def call(self, method: str, given: dict[str, str]) -> Response:
+        """Answer one call of a method."""
         self.calls.append((method, given))
-        if token != TOKEN:
-            return failed(401, "Unauthorized")
         handle = getattr(self, f"_{method}", None)
         return await handle(given) if handle is not None else failed(404, "Not Found")
 
     async def _getMe(self, given: dict[str, str]) -> JSONResponse:
         if self.nameless:
             return self.nameless.pop(0)
-        me = {"id": 110201543, "is_bot": True, "first_name": "Home", "username": self.name}
+        me = {"id": self.number, "is_bot": True, "first_name": "Home", "username": self.name}
         return JSONResponse({"ok": True, "result": me})
 
     async def _getUpdates(self, given: dict[str, str]) -> Response:
@@ -183,6 +185,20 @@ class BotApi:
     async def _deleteWebhook(self, given: dict[str, str]) -> JSONResponse:
         self.webhook = None
         return JSONResponse({"ok": True, "result": True, "description": "Webhook was deleted"})
+
+
+def app_of(*bots: BotApi) -> FastAPI:
+    """The application that answers as the platform does, with these bots on it."""
+    known = {bot.token: bot for bot in bots}
+
+    async def call(token: str, method: str, request: Request) -> Response:
+        given = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True))
+        bot = known.get(token)
+        return failed(401, "Unauthorized") if bot is None else await bot.call(method, given)
+
+    app = FastAPI()
+    app.add_api_route("/bot{token}/{method}", call, methods=["POST"])
+    return app
 
 
 def _stays(one: Any, offset: int) -> bool:

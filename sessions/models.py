@@ -327,13 +327,17 @@ class StreamCursor:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Owner and routing of a session, or of the tombstone of one (`live` is then false)."""
+    """Owner and routing of a session, or of the tombstone of one (`live` is then false).
+
+    `owned_from` is the generation that the owner opened.
+    """
 
     agent: str | None
     channel: str | None
     room: str | None
     sender: str | None
     live: bool
+    owned_from: int
 
 
 @dataclass(frozen=True, slots=True)

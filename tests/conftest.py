@@ -6,8 +6,10 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from harness.system import SystemUnderTest
 from sessions.process.settings import Settings
@@ -16,6 +18,19 @@ from tests.leading import Leading, opened_stream
 from tests.redis_server import Choice, choose, redis_server
 
 _choice = cache(choose)
+
+
+class Scheduling(LoadScopeScheduling):
+    """Gives each test to a worker by itself, and all of `tests/channels`, which share processes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "channels" if nodeid.startswith("tests/channels/") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """How `pytest -n` distributes."""
+    return Scheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -140,7 +140,9 @@ class PostgresReader:
         return Page(hits, str(found[limit - 1][-1]) if len(found) > limit else None)
 
     async def routing_of(self, key: str) -> models.Routing | None:
-        sql = "SELECT agent, channel, room, sender, live = 1 FROM sessions WHERE key = $1"
+        sql = (
+            "SELECT agent, channel, room, sender, live = 1, owned_from FROM sessions WHERE key = $1"
+        )
         return next((models.Routing(*row) for row in await self.server.rows(sql, key)), None)
 
     async def owners(self) -> list[tuple[str | None, int]]:

@@ -152,7 +152,11 @@ class ModelBackend:
         if stored is None:
             return None
         shown = stored.shown
-        return Routing(shown.agent, shown.channel, shown.room, shown.sender, stored.live)
+        return Routing(
+            *(shown.agent, shown.channel, shown.room, shown.sender),
+            live=stored.live,
+            owned_from=shown.owned_from,
+        )
 
     async def owners(self) -> list[tuple[str | None, int]]:
         """Who owns how many sessions, most first."""

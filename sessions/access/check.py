@@ -14,7 +14,7 @@ from sessions.access.channel_agents import ChannelAgents
 from sessions.access.tokens import Principal
 from sessions.errors import AccessRefused
 from sessions.ids import space_in, space_of, stored_id
-from sessions.models import Event, EventType, Outcome, Position, Scope, Session
+from sessions.models import Event, EventType, Outcome, Position, Routing, Scope, Session
 from sessions.process.settings import Settings
 
 _CREATING: Final = frozenset({EventType.APPEND, EventType.CONTEXT})
@@ -49,7 +49,7 @@ class Access:
         settings = self._agents.get(principal.agent)
         return settings is not None and any(self.has(a, session) for a in settings.may_send_to)
 
-    def agent_of(self, session: Session) -> str | None:
+    def agent_of(self, session: Session | Routing) -> str | None:
         """The agent that a session belongs to; None for one that is nobody's."""
         if session.agent is not None:
             return session.agent
@@ -57,7 +57,7 @@ class Access:
             self.channel_agents.agent_of(session.channel) if session.channel is not None else None
         )
 
-    def has(self, agent: str, session: Session) -> bool:
+    def has(self, agent: str, session: Session | Routing) -> bool:
         """Whether the session is the agent's."""
         return self.agent_of(session) == agent
 
@@ -145,12 +145,13 @@ class Access:
         return principal.agent is None or space in ("", space_of(principal.agent))
 
     def knows_outcome(
-        self, principal: Principal, outcome: Outcome, session: Session | None
+        self, principal: Principal, outcome: Outcome, session: Routing | None
     ) -> bool:
-        """Whether the caller may learn of an outcome; `session` is the one that it names, if live.
+        """Whether the caller may learn of an outcome; `session` is the one that it names.
 
         An agent learns of its own events, and of those of operators and channels in a session of
-        its own, since it has it: before a delete the session may have been another's.
+        its own, since it has it: before a delete the session may have been another's. A session
+        that was deleted stays its own, so that it learns of the delete as well.
         """
         if principal.agent is None:
             return True

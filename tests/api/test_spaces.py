@@ -82,6 +82,21 @@ class TestAnothersEvent:
         assert (outcome.status_code, outcome.json()["position"]) == (200, str(position))
         assert waited.status_code == 200
 
+    async def test_a_delete_of_ones_own_session_is_known_and_nobody_elses(
+        self, running_api: RunningApi
+    ):
+        """A channel publishes it for the command that begins a session again."""
+        await running_api.say("berts", "x", agent="bert")
+        await running_api.leading.publish(
+            Event("k", EventType.DELETE, session="berts", agent="bert")
+        )
+
+        own = await running_api.get("/api/outcomes/k", who="bert")
+        others = await running_api.get("/api/outcomes/k", who="anna")
+
+        assert (own.status_code, own.json()["outcome"]) == (200, "applied")
+        assert others.status_code == 404
+
     @pytest.mark.parametrize("life", ["applied", "without effect"])
     async def test_an_event_of_a_former_owners_session_stays_unknown(
         self, running_api: RunningApi, life: str

@@ -22,10 +22,10 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
-    """The address (`host:port`) that the app is served on."""
+async def serving(app: Any, *, port: int = 0) -> AsyncIterator[str]:
+    """The address (`host:port`) that the app is served on, any free port if none is given."""
     server = _Server(uvicorn.Config(app, log_config=None, lifespan="off"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", port)) as listener:
         task = asyncio.create_task(server.serve(sockets=[listener]))
         await wait_until(lambda: server.started)
         host, port = listener.getsockname()

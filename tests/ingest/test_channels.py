@@ -20,7 +20,7 @@ from ingest.channels.base import (
 )
 from ingest.channels.keys import session_key
 from sessions.access.channel_agents import ChannelAgents
-from sessions.access.tokens import TokenScope, create_token, ensure_admin_token
+from sessions.access.tokens import TokenScope, create_token
 from sessions.errors import ConfigError
 from sessions.ids import derived_id
 from sessions.models import Event, EventType
@@ -181,27 +181,6 @@ class TestCommandLine:
         assert (await self.post(site, read)).status_code == 403
         assert (await self.post(site, other)).status_code == 403
         assert (await self.post(site, own)).status_code == 200
-
-    async def test_a_line_that_is_sent_again_is_one_turn_and_owned_by_the_agent(
-        self, fleet: ChannelFleet, site: IngestSite
-    ):
-        token = ensure_admin_token(fleet.settings.workspace)
-        answers = [await self.post(site, token) for _ in range(3)]
-        assert len({answer.text for answer in answers}) == 1
-
-        async def is_answered() -> bool:
-            return len(await fleet.messages("cli_anna_user_user")) == 2
-
-        await wait_until(is_answered)
-        assert site.agent.asked == ["hello"]
-        assert (await fleet.row("cli_anna_user_user"))["agent_alias"] == "anna"
-
-    @pytest.mark.parametrize("body", [{"id": "a b"}, {"content": " "}, {"room": ""}, {"id": 7}])
-    async def test_a_broken_line_is_400(
-        self, fleet: ChannelFleet, site: IngestSite, body: dict[str, Any]
-    ):
-        token = ensure_admin_token(fleet.settings.workspace)
-        assert (await self.post(site, token, **body)).status_code == 400
 
 
 class TestKeys:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -13,7 +12,7 @@ import pytest
 from harness.waiting import wait_until
 from ingest.agents.base import Reply
 from ingest.failures import ABORTED, CLEARED
-from proof.botapi import CHAT, TOKEN, BotApi, failed, flooded, update
+from proof.botapi import CHAT, TOKEN, BotApi, failed, update
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings
 from sessions.stream.lanes.inbound import Inbound
@@ -126,24 +125,6 @@ class TestWebhook:
         await push(site.http, update(None, caption="my cat", photo=photo), SECRET_TOKEN)
         await wait_until(lambda: bot.texts == ["re: my cat"])
 
-    async def test_an_update_that_is_delivered_again_is_one_turn_and_one_reply(
-        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
-    ):
-        other = await fleet.site()
-        gate = HeldScript()
-        site.agent.script = other.agent.script = gate
-        for place in (site, site, other):
-            assert (await push(place.http, update(), SECRET_TOKEN)).status_code == 200
-        gate.open()
-        await wait_until(lambda: bot.sent)
-        for place in (other, site):
-            # Numbered from the start again, as after a week without updates.
-            assert (await push(place.http, update(number=7), SECRET_TOKEN)).status_code == 200
-            await free(place, KEY)
-        assert len([*site.agent.asked, *other.agent.asked]) == 1
-        assert len(bot.sent) == 1
-        assert len(await fleet.messages(KEY)) == 2
-
     async def test_telegram_is_told_where_to_post(
         self, fleet: ChannelFleet, settings: Settings, api: tuple[BotApi, str]
     ):
@@ -160,21 +141,6 @@ class TestWebhook:
 
 
 class TestReply:
-    async def test_a_long_reply_is_sent_in_pieces_in_order(self, site: IngestSite, bot: BotApi):
-        paragraphs = [f"{number} " + "word " * 300 for number in range(8)]
-
-        async def script(*_: Any) -> Any:
-            return Reply("\n\n".join(paragraphs) + " \U0001f600" * 3000)
-
-        site.agent.script = script
-        await push(site.http, update(message=1366), SECRET_TOKEN)
-        await wait_until(lambda: len("".join(bot.texts)) > 14_000)
-        await free(site, KEY)
-        assert all(len(text.encode("utf-16-le")) <= 8192 for text in bot.texts)
-        assert "".join("".join(bot.texts).split()) == "".join(
-            ("".join(paragraphs) + "\U0001f600" * 3000).split()
-        )
-
     async def test_the_bot_is_typing_while_the_agent_works(self, site: IngestSite, bot: BotApi):
         gate = HeldScript()
         site.agent.script = gate
@@ -184,15 +150,6 @@ class TestReply:
         assert bot.sent == []
         gate.open()
         await wait_until(lambda: bot.sent)
-
-    async def test_a_pause_that_telegram_asks_for_is_kept(self, site: IngestSite, bot: BotApi):
-        bot.refusals = [flooded(1), failed(502, "Bad Gateway")]
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        await push(site.http, update(), SECRET_TOKEN)
-        await wait_until(lambda: bot.sent)
-        assert loop.time() - began >= 1.0
-        assert bot.texts == ["re: Is the kettle on?"]
 
     async def test_a_reply_follows_a_group_that_became_a_supergroup(
         self, site: IngestSite, bot: BotApi
@@ -255,27 +212,6 @@ class TestCommands:
     ):
         await push(site.http, update(text), SECRET_TOKEN)
         await wait_until(lambda: bot.texts == [f"re: {text}"])
-
-    async def test_stop_ends_the_running_turn_at_whichever_replica_and_keeps_what_was_said(
-        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
-    ):
-        other = await fleet.site()
-
-        async def script(session: str, lines: Any, progress: Any) -> Any:
-            progress.chunk("once upon")
-            await asyncio.Event().wait()
-
-        site.agent.script = script
-        await push(site.http, update("tell me", message=1), SECRET_TOKEN)
-        await wait_until(lambda: site.agent.asked)
-        answer = await push(other.http, update("/stop", message=2), SECRET_TOKEN)
-        assert answer.json()["accepted"][0]["command"] == "stop"
-        await wait_until(lambda: bot.sent)
-        assert bot.texts == [f"once upon\n\n{ABORTED}"]
-        assert await fleet.messages(KEY) == [
-            ("user", "tell me"),
-            ("assistant", f"once upon\n\n{ABORTED}"),
-        ]
 
     async def test_a_stop_that_is_delivered_again_stops_nothing_else(
         self, site: IngestSite, bot: BotApi
@@ -471,15 +407,6 @@ class TestPolling:
         assert [row["content"] for row in await fleet.rows(KEY) if row["role"] == "user"] == [
             f"m{number}" for number in range(9)
         ]
-
-    async def test_an_update_that_is_fetched_again_is_one_turn(
-        self, fleet: ChannelFleet, site: IngestSite, bot: BotApi
-    ):
-        bot.say("hello", message=1)
-        bot.say("hello", message=1)
-        bot.say("other", message=2)
-        await wait_until(lambda: len(bot.sent) == 2)
-        assert bot.texts == ["re: hello", "re: other"]
 
     async def test_an_outage_is_logged_once_and_sat_out(
         self, fleet: ChannelFleet, site: IngestSite, bot: BotApi, caplog: pytest.LogCaptureFixture

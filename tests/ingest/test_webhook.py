@@ -234,28 +234,6 @@ class TestRefusal:
 
 
 class TestRedelivery:
-    async def test_a_message_that_is_delivered_again_is_one_turn_and_one_reply(
-        self, fleet: ChannelFleet, site: IngestSite, shop: Shop
-    ):
-        """Before the turn, while it runs, and after it; here, and at another replica."""
-        other = await fleet.site()
-        gate = HeldScript()
-        site.agent.script = other.agent.script = gate
-        assert (await site.post("first", id="m0")).status_code == 200
-        await wait_until(lambda: gate.waiting)
-        for place in (site, site, other):
-            assert (await place.post(id="m1")).status_code == 200
-        gate.open()
-        await wait_until(lambda: len(shop.replies) == 2)
-        for place in (site, other):
-            answer = await place.post(id="m1")
-            assert answer.status_code == 200
-            await free(place, KEY)
-        assert sorted([*site.agent.asked, *other.agent.asked]) == ["first", "hello"]
-        assert shop.texts == ["re: first", "re: hello"]
-        assert len(await fleet.messages(KEY)) == 4
-        assert await fleet.dead_letters() == []
-
     async def test_a_message_whose_turn_failed_is_not_answered_again(
         self, fleet: ChannelFleet, site: IngestSite, shop: Shop
     ):

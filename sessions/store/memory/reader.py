@@ -110,7 +110,11 @@ class MemoryReader:
         row = self._store.sessions.get(key)
         if row is None:
             return None
-        return Routing(row.agent, row.channel, row.room, row.sender, live=bool(row.live))
+        return Routing(
+            *(row.agent, row.channel, row.room, row.sender),
+            live=bool(row.live),
+            owned_from=row.owned_from,
+        )
 
     async def owners(self) -> list[tuple[str | None, int]]:
         """Who owns how many sessions, most first."""

@@ -177,9 +177,13 @@ class ReadingStore:
     async def routing_of(self, key: str) -> Routing | None:
         """Owner and routing of a session or of its tombstone."""
         rows = await self._readers.short(
-            "SELECT agent, channel, room, sender, live FROM sessions WHERE key = ?", (key,)
+            "SELECT agent, channel, room, sender, live, owned_from FROM sessions WHERE key = ?",
+            (key,),
         )
-        return Routing(*rows[0][:4], live=bool(rows[0][4])) if rows else None
+        if not rows:
+            return None
+        *routing, live, owned_from = rows[0]
+        return Routing(*routing, live=bool(live), owned_from=owned_from)
 
     async def owners(self) -> list[tuple[str | None, int]]:
         """Who owns how many sessions, most first."""

@@ -1,0 +1,70 @@
+"""The model behind the agents of the suite: it answers with the note of the message."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
+
+from tests.ingest.model_server import chunk
+
+NOTE: Final = re.compile(r"note\d+x")
+
+
+@dataclass
+class Model:
+    """Answers `{agent}: {note}`, or what `scripts` say for the note, in two pieces.
+
+    An answer whose note is in `held` stops after the first piece until it is let go.
+    """
+
+    scripts: dict[str, str] = field(default_factory=dict[str, str])
+    held: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
+    asked: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+        app.add_api_route("/{agent}/v1/chat/completions", self._complete, methods=["POST"])
+        return app
+
+    @contextmanager
+    def holding(self, *notes: str) -> Any:
+        """Let the answers to these wait while the block lasts."""
+        opened = asyncio.Event()
+        self.held |= dict.fromkeys(notes, opened)
+        try:
+            yield
+        finally:
+            opened.set()
+            for note in notes:
+                del self.held[note]
+
+    def runs(self, note: str) -> list[str]:
+        """The agents that were asked about the note, once for each time."""
+        return [agent for agent, asked in self.asked if asked == note]
+
+    async def _complete(self, agent: str, request: Request) -> StreamingResponse:
+        said = (await request.json())["messages"][-1]["content"]
+        [note] = NOTE.findall(said)
+        self.asked.append((agent, note))
+        return StreamingResponse(self._pieces(agent, note), media_type="text/event-stream")
+
+    async def _pieces(self, agent: str, note: str) -> AsyncIterator[str]:
+        head, _, tail = self.scripts.get(note, f"{agent}: {note}").partition(" ")
+        yield _event({"content": f"{head} "})
+        if (held := self.held.get(note)) is not None:
+            await held.wait()
+        yield _event({"content": tail}, finish="stop")
+        yield "data: [DONE]\n\n"
+
+
+def _event(delta: dict[str, str], *, finish: str | None = None) -> str:
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "suite"}
+    return f"data: {json.dumps({**head, **chunk(delta, finish=finish)})}\n\n"
