@@ -43,7 +43,8 @@ from routing.described import errors
 from sessions import times
 from sessions.access.tokens import TokenScope
 from sessions.errors import InvalidRequest, RedisRefused, Retryable
-from sessions.models import EventType, Page, Session, SessionFilter
+from sessions.models import EventType, Session
+from sessions.reading import Page, SessionFilter
 from sessions.stream.lanes.waking import MOST_AWAITED
 from sessions.stream.notices import Notice
 from sessions.text import GATEWAY_PREFIX, display_id

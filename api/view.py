@@ -8,16 +8,8 @@ from typing import Final, TypeVar
 from api.searches import Searches
 from sessions.access.check import Access
 from sessions.access.tokens import Principal
-from sessions.models import (
-    DeadLetter,
-    Message,
-    Outcome,
-    Page,
-    Position,
-    SearchHit,
-    Session,
-    SessionFilter,
-)
+from sessions.models import DeadLetter, Message, Outcome, Position, SearchHit, Session
+from sessions.reading import Page, SessionFilter
 from sessions.store.backend import SessionReader
 from sessions.text import GATEWAY_PREFIX
 

@@ -47,18 +47,16 @@ if TYPE_CHECKING:
         Message,
         Outcome,
         OutcomeKind,
-        Page,
         Position,
         Reason,
         Routing,
-        Scope,
         SearchHit,
         Session,
-        SessionFilter,
         StreamCursor,
         StreamId,
     )
     from sessions.process.settings import Settings, load_settings
+    from sessions.reading import Page, Scope, SessionFilter
     from sessions.store.backend import SessionBackend, SessionReader, SessionWriter
     from sessions.store.factory import make_session_backend
     from sessions.store.memory.backend import MemoryBackend
@@ -160,20 +158,22 @@ _HOMES = {
             "Message",
             "Outcome",
             "OutcomeKind",
-            "Page",
             "Position",
             "Reason",
             "Routing",
-            "Scope",
             "SearchHit",
             "Session",
-            "SessionFilter",
             "StreamCursor",
             "StreamId",
         ),
         "sessions.process.settings": (
             "Settings",
             "load_settings",
+        ),
+        "sessions.reading": (
+            "Page",
+            "Scope",
+            "SessionFilter",
         ),
         "sessions.store.backend": (
             "SessionBackend",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
-from sessions.models import Page, Scope, SessionFilter
+from sessions.reading import Page, Scope, SessionFilter
 from sessions.store.backend import SessionBackend
 
 T = TypeVar("T")

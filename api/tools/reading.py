@@ -9,7 +9,8 @@ from api.service import Caller, Service
 from api.tools.results import ToolFailure, ToolResult, checked_id
 from api.tools.schemas import HistoryArguments, ListArguments, NoArguments, SearchArguments
 from sessions import times
-from sessions.models import Page, SearchHit, Session
+from sessions.models import SearchHit, Session
+from sessions.reading import Page
 
 # Characters of a found message in a tool's text; the whole of it is in the data.
 EXCERPT: Final = 200

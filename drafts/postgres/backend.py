@@ -17,11 +17,10 @@ from sessions.models import (
     LetterBounds,
     Message,
     Outcome,
-    Page,
-    Scope,
     SearchHit,
     Session,
 )
+from sessions.reading import Page, Scope
 from sessions.store.cursors import rank_of
 from sessions.store.engine import rows
 from sessions.store.engine.changes import LetterRow

@@ -25,15 +25,13 @@ from sessions.models import (
     LetterBounds,
     Message,
     Outcome,
-    Page,
     Routing,
-    Scope,
     SearchHit,
     Session,
-    SessionFilter,
     StreamCursor,
     StreamId,
 )
+from sessions.reading import Page, Scope, SessionFilter
 from sessions.store.backend import Following
 from sessions.store.memory.matching import SearchWords, is_shown, page_of
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from sessions.errors import ConfigError
-from sessions.models import Scope
 from sessions.process.settings import Settings
+from sessions.reading import Scope
 from sessions.text import sanitize_key
 
 CLI: Final = "cli"

@@ -14,8 +14,9 @@ from sessions.access.channel_agents import ChannelAgents
 from sessions.access.tokens import Principal
 from sessions.errors import AccessRefused
 from sessions.ids import space_in, space_of, stored_id
-from sessions.models import Event, EventType, Outcome, Position, Routing, Scope, Session
+from sessions.models import Event, EventType, Outcome, Position, Routing, Session
 from sessions.process.settings import Settings
+from sessions.reading import Scope
 
 _CREATING: Final = frozenset({EventType.APPEND, EventType.CONTEXT})
 _OPERATORS: Final = frozenset({EventType.DEAD, EventType.OWNER})

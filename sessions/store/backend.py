@@ -20,15 +20,13 @@ from sessions.models import (
     Lease,
     Message,
     Outcome,
-    Page,
     Routing,
-    Scope,
     SearchHit,
     Session,
-    SessionFilter,
     StreamCursor,
     StreamId,
 )
+from sessions.reading import Page, Scope, SessionFilter
 
 
 class SessionReader(Protocol):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sessions.models import SessionFilter
+from sessions.reading import SessionFilter
 from sessions.store.sqlite import inline
 from sessions.store.sqlite.backend import FILE, SqliteBackend
 from sessions.store.sqlite.inline import InlineReader

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sessions.errors import InvalidRequest
-from sessions.models import Scope, SessionFilter
+from sessions.reading import Scope, SessionFilter
 from sessions.store.backend import SessionBackend
 from tests.events import context, delete, rename, reply, reset, rollback, state, user
 from tests.stores import LeadingBackend

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sessions.models import Scope
+from sessions.reading import Scope
 from tests.events import context, delete, reply, rollback, user
 from tests.stores import LeadingBackend
 

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from sessions.errors import StoreUnavailable
-from sessions.models import Scope
+from sessions.reading import Scope
 from sessions.store.backend import SessionBackend
 from sessions.store.factory import make_session_backend
 from sessions.store.jsonl.backend import INDEX

@@ -10,7 +10,8 @@ from typing import Final, Literal, TypeVar
 
 from sessions import times, wire
 from sessions.errors import StoreUnavailable
-from sessions.models import Entry, LetterBounds, Message, Page, Scope, SearchHit, StreamId
+from sessions.models import Entry, LetterBounds, Message, SearchHit, StreamId
+from sessions.reading import Page, Scope
 from sessions.store.jsonl import recall
 from sessions.store.jsonl.adapter import JsonlAdapter
 from sessions.store.jsonl.files import SessionFiles, TextMoved

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
-from sessions.models import Page, Scope, Session, SessionFilter
+from sessions.models import Session
+from sessions.reading import Page, Scope, SessionFilter
 from sessions.store.cursors import cursor_after, rank_of
 from sessions.text import search_words
 

@@ -10,15 +10,13 @@ from sessions.models import (
     Lease,
     Message,
     Outcome,
-    Page,
     Routing,
-    Scope,
     SearchHit,
     Session,
-    SessionFilter,
     StreamCursor,
     StreamId,
 )
+from sessions.reading import Page, Scope, SessionFilter
 from sessions.store.engine.changes import LetterRow
 from sessions.store.engine.rows import MessageRow, SessionRow, outcome_of, unpacked
 from sessions.store.memory.matching import SearchWords, is_shown, page_of

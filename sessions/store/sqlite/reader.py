@@ -15,15 +15,13 @@ from sessions.models import (
     Lease,
     Message,
     Outcome,
-    Page,
     Routing,
-    Scope,
     SearchHit,
     Session,
-    SessionFilter,
     StreamCursor,
     StreamId,
 )
+from sessions.reading import Page, Scope, SessionFilter
 from sessions.store.cursors import cursor_after, rank_of
 from sessions.store.engine.rows import (
     EventRow,

@@ -13,9 +13,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from harness.waiting import wait_until
-from ingest.ids import derived_id
 from ingest.turns.unavailable import refusal_text
 from sessions.access.tokens import TokenScope, create_token
+from sessions.ids import derived_id
 from tests.channels.kits.base import AGENTS, Abilities, Delivery, Doors, Kit, Person, Said
 
 # Seconds until a client comes back, or asks again.

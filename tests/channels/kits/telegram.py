@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 
 from starlette.responses import HTMLResponse, Response
 
-from ingest.channels.telegram import LONGEST
+from ingest.channels.telegram.channel import LONGEST
 from proof.botapi import BotApi, app_of, failed, flooded, update
 from tests.channels.kits.base import AGENTS, Abilities, Delivery, Doors, Kit, Person, Said
 from tests.channels.kits.posting import Poster, told
