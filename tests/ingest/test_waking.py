@@ -504,8 +504,7 @@ class TestOnce:
         assert first["turn"] != second["turn"]
         assert second["text"] == "re: more?"
 
-    async def test_a_removed_message_is_told_to_be_so(self, town: WakingTown, leading: Leading):
-        """As the queue's door removes one: an event says so, and Redis remembers it."""
+    async def test_a_removed_message_is_told_to_be_so(self, town: WakingTown):
         await town.says("annas", "anna")
         gate = HeldScript()
         town.script("anna", gate)
@@ -585,14 +584,10 @@ async def redis_says(town: WakingTown, command: str, key: Any, *more: Any) -> An
 
 
 async def remove(town: WakingTown, session: str, turn: str) -> None:
-    headers = {"Authorization": f"Bearer {town.tokens['admin']}"}
-    event = {"id": f"{turn}:removed", "type": "rollback", "session": session, "target": turn}
-    lane = f"\udcffanna\udcff{session}"
-    await redis_says(town, "SET", f"lane_removed:{turn}", "1-1")
-    await redis_says(town, "LREM", f"queue:{lane}", 1, f"{turn} -")
-    await redis_says(town, "HDEL", f"lane:{lane}", f"+{turn}")
-    answer = await town.http.post("/api/events", json=event, headers=headers)
-    assert answer.status_code == 202
+    headers = {"Authorization": f"Bearer {town.tokens['anna']}"}
+    path = f"/api/sessions/{session}/queue/{turn}"
+    answer = await town.http.delete(path, headers=headers)
+    assert answer.is_success, answer.text
 
 
 async def letters(town: WakingTown) -> list[dict[str, Any]]:
