@@ -28,8 +28,8 @@ from sessions.stream.lanes.values import Origin, lane_of
 from sessions.text import GATEWAY_PREFIX
 from sessions.web.rejections import IdConflict, WakeRefused
 
-# Sessions that may wake each other in a row. People ask one agent, which asks a second; whoever
-# asks a fifth is more likely to go round in circles than to come to an answer.
+# Sessions that may wake each other in a row. People ask one agent, which asks a second; a chain of
+# more than four goes round in circles more often than it comes to an answer.
 MOST_HOPS: Final = 4
 
 

@@ -48,5 +48,5 @@ def delivering(request: pytest.FixtureRequest, installation: Installation) -> Ki
 
 @pytest.fixture(params=[kit.name for kit in KITS if not kit.abilities.delivers])
 def reading(request: pytest.FixtureRequest, installation: Installation) -> Kit:
-    """Each channel whose replies are read by whoever asked."""
+    """Each channel whose replies are read by those who asked."""
     return installation.kits[request.param]

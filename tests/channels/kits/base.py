@@ -74,7 +74,7 @@ def said(text: str = "hello {}", person: Person | None = None, **more: Any) -> S
 class Abilities:
     """What a channel can do, as the documentation says."""
 
-    # Whether ingest sends replies to it. Else whoever asked reads them.
+    # Whether ingest sends replies to it. Else those who asked read them.
     delivers: bool = True
     # Whether /new and /stop are commands there.
     has_commands: bool = True

@@ -62,7 +62,7 @@ class WebhookKit(Kit):
 
     async def bring(self, message: Said, *, replica: int = 0) -> None:
         raw, id = _body_of(message), _id_of(message)
-        # Signed anew for each try, as a sender does whose message waits for long.
+        # Signed again for each try, as a sender does whose message waits for long.
         headers = _signed(raw, id, _secret_of(message.agent))
         await self._poster.insist(_path(message.agent), raw, headers, replica=replica)
 
