@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from importlib import resources
 from typing import Final
 
 from sessions.errors import Retryable
 from sessions.stream.redis import RedisClient, patiently
+from sessions.stream.scripts import script_text
 
 # Seconds after which a lease that is not renewed is anybody's.
 LEASE: Final = 20.0
@@ -22,8 +22,7 @@ class PollingLease:
         self._url = url
         self._key = key
         self._holder = uuid.uuid4().hex
-        folder = resources.files("sessions.stream.lua")
-        self._script = redis.register_script(folder.joinpath("lease.lua").read_text("utf-8"))
+        self._script = redis.register_script(script_text("lease"))
 
     async def acquire(self) -> bool:
         """Take or renew it; False where another one has it. Raises Retryable."""
