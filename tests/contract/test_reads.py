@@ -172,7 +172,9 @@ async def test_an_id_is_looked_for_among_those_of_its_publisher(store: LeadingBa
     [rollback("r", target="u1"), reset("x"), delete("y")],
     ids=["rollback", "reset", "delete"],
 )
-async def test_a_message_that_was_erased_is_not_found(store: LeadingBackend, erasing: Fields) -> None:
+async def test_a_message_that_was_erased_is_not_found(
+    store: LeadingBackend, erasing: Fields
+) -> None:
     await store.apply(user("u1"))
     assert await store.backend.message("u1") is not None
     await store.apply(erasing)

@@ -14,7 +14,7 @@ from harness.waiting import wait_until
 from sessions.errors import RepliesFull, StreamFull
 from sessions.stream.redis import RedisClient, connect, patiently
 from sessions.stream.replies.replies import Replies
-from sessions.stream.replies.values import Reply, ReplyState, ReplyText
+from sessions.stream.replies.values import ChannelReply, ReplyState, ReplyText
 
 SHOP = "webhook.shop"
 
@@ -35,8 +35,10 @@ def replies(redis: RedisClient, redis_url: str, prefix: str) -> Replies:
     return Replies(redis, url=redis_url, prefix=prefix, give_up=3600, most=3)
 
 
-def reply(turn: str, session: str = "s", *, channel: str = SHOP, agent: str = "anna") -> Reply:
-    return Reply(turn, session, agent, channel, "chat 7", "ada", "replied", ReplyText.STORED)
+def reply(
+    turn: str, session: str = "s", *, channel: str = SHOP, agent: str = "anna"
+) -> ChannelReply:
+    return ChannelReply(turn, session, agent, channel, "chat 7", "ada", "replied", ReplyText.STORED)
 
 
 async def park(replies: Replies, *turns: str, session: str = "s") -> None:
@@ -149,6 +151,11 @@ class TestPauses:
         look = await replies.look(reply("b1", "b"))
         assert 29 < look.pause <= 30
         assert look.asked
+
+    async def test_a_piece_that_was_under_way_does_not_end_it(self, replies: Replies) -> None:
+        await replies.fail(reply("a1"), "429", asked=30)
+        await replies.note(reply("b1", "b"), 1)
+        assert (await replies.look(reply("a1"))).pause > 29
 
     async def test_a_retry_ends_the_pause(self, replies: Replies) -> None:
         await park(replies, "a1")

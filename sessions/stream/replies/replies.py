@@ -8,8 +8,8 @@ from typing import Any, Final
 from sessions.errors import RepliesFull
 from sessions.stream.redis import RedisClient, Script, patiently
 from sessions.stream.replies.values import (
+    ChannelReply,
     KeptReply,
-    Reply,
     ReplyCount,
     ReplyHeads,
     ReplyLook,
@@ -30,6 +30,8 @@ FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 300.0
 # Seconds that a call goes on while Redis is away, before its caller is told.
 PATIENCE: Final = 8.0
+# Seconds for which it is known that a loss was reported: longer than any replica stands still.
+_REPORTED: Final = 86_400
 
 
 class Replies:
@@ -50,6 +52,7 @@ class Replies:
         patience: float = PATIENCE,
     ) -> None:
         """`give_up` is in seconds; `most` bounds an agent's replies in each state."""
+        self._redis = redis
         self._url = url
         self._prefix = prefix
         self._give_up = int(give_up * 1000)
@@ -62,7 +65,7 @@ class Replies:
 
     # -- sending -----------------------------------------------------------------------------
 
-    async def look(self, reply: Reply) -> ReplyLook:
+    async def look(self, reply: ChannelReply) -> ReplyLook:
         """What there is of a reply, and of those before it in its session."""
         sent, state, others, pause, asked = await self._run(
             "look", reply.channel, reply.session, reply.turn
@@ -71,14 +74,15 @@ class Replies:
             sent, ReplyState(state.decode()) if state else None, others > 0, pause / 1000, asked > 0
         )
 
-    async def note(self, reply: Reply, pieces: int) -> None:
-        """Note that so many pieces of a reply were sent, which ends the channel's pause.
+    async def note(self, reply: ChannelReply, pieces: int) -> None:
+        """Note that so many pieces of a reply were sent.
 
+        It ends the channel's pause, unless the platform asked for that.
         It is remembered for a day, and longer for a reply that is kept. The number never falls.
         """
         await self._run("note", reply.channel, reply.turn, pieces)
 
-    async def park(self, reply: Reply, error: str, *, tries: int) -> ReplyState:
+    async def park(self, reply: ChannelReply, error: str, *, tries: int) -> ReplyState:
         """Keep a reply to be tried again; the state that it has now, if it is kept already.
 
         Raises RepliesFull if its agent has as many as it may.
@@ -88,7 +92,7 @@ class Replies:
             raise RepliesFull(self._most)
         return ReplyState(rest[0].decode()) if word == b"known" else ReplyState.PARKED
 
-    async def refuse(self, reply: Reply, error: str, *, tries: int) -> list[str]:
+    async def refuse(self, reply: ChannelReply, error: str, *, tries: int) -> list[str]:
         """Keep a reply that its platform will never take, once.
 
         Gives the turns whose undelivered replies were forgotten because the agent has too many.
@@ -96,7 +100,7 @@ class Replies:
         word, *rest = await self._keep(reply, ReplyState.UNDELIVERED, error, tries)
         return _texts(rest[0]) if word == b"kept" else []
 
-    async def fail(self, reply: Reply, error: str, *, asked: float = 0.0) -> None:
+    async def fail(self, reply: ChannelReply, error: str, *, asked: float = 0.0) -> None:
         """Note that the channel did not take a reply, which begins a pause or makes it longer.
 
         `asked` is for how many seconds the platform asked, 0 if it did not.
@@ -104,7 +108,7 @@ class Replies:
         pauses = (int(FIRST_PAUSE * 1000), int(LONGEST_PAUSE * 1000), int(asked * 1000))
         await self._run("fail", reply.channel, reply.turn, bounded(error), *pauses)
 
-    async def give_up(self, reply: Reply, error: str) -> list[str]:
+    async def give_up(self, reply: ChannelReply, error: str) -> list[str]:
         """Try a parked reply no more; the turns that were forgotten, as `refuse` gives them."""
         return _texts(await self._run("give_up", reply.turn, bounded(error), self._most))
 
@@ -128,6 +132,16 @@ class Replies:
             assert known is not None
             replies = known.replies
         return ReplyWatch(now_life.decode(), now_changes, frozenset(_texts(channels)), replies)
+
+    async def claim_report(self, known: ReplyWatch) -> bool:
+        """Whether to report that Redis lost what is known: True for one replica of them all."""
+        key = f"{self._prefix}reply_lost:{known.life}:{known.changes}"
+        command = ("SET", key, 1, "NX", "EX", _REPORTED)
+        return bool(
+            await patiently(
+                lambda: self._redis.execute_command(*command), self._url, self._patience
+            )
+        )
 
     # -- looking and acting ------------------------------------------------------------------
 
@@ -159,7 +173,9 @@ class Replies:
         """How many each channel has; nothing of channels that have none."""
         return [ReplyCount(name.decode(), *rest) for name, *rest in await self._run("counts")]
 
-    async def _keep(self, reply: Reply, state: ReplyState, error: str, tries: int) -> list[Any]:
+    async def _keep(
+        self, reply: ChannelReply, state: ReplyState, error: str, tries: int
+    ) -> list[Any]:
         text = dumped(reply, state, error, tries)
         return await self._run("keep", text, self._give_up, self._most, self._most)
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from sessions import times
+from sessions.stream.lanes.closing import reply_id
 
 # Characters of an error that are kept. A proxy's whole page may be in one.
 LONGEST_ERROR: Final = 300
@@ -36,7 +37,7 @@ class ReplyState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ChannelReply:
     """A reply without its text: whose it is, where it goes, and which text it is.
 
     `status` says how the turn ended, in the channel's words. `address` and `sender` are what the
@@ -55,7 +56,7 @@ class Reply:
     @property
     def event_id(self) -> str:
         """The id of the event that stored its text, and of its first piece."""
-        return f"{self.turn}:reply"
+        return reply_id(self.turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class KeptReply:
     with a smaller `number` came before.
     """
 
-    reply: Reply
+    reply: ChannelReply
     state: ReplyState
     since: int
     until: int
@@ -113,6 +114,10 @@ class ReplyWatch(NamedTuple):
     channels: frozenset[str]
     replies: frozenset[tuple[str, str]]
 
+    def is_behind(self, known: ReplyWatch) -> bool:
+        """Whether Redis lost something since that was known: all of it, or what came last."""
+        return self.life != known.life or self.changes < known.changes
+
 
 class ReplyCount(NamedTuple):
     """How many replies a channel has here."""
@@ -122,7 +127,7 @@ class ReplyCount(NamedTuple):
     undelivered: int
 
 
-def dumped(reply: Reply, state: ReplyState, error: str, tries: int) -> str:
+def dumped(reply: ChannelReply, state: ReplyState, error: str, tries: int) -> str:
     """The text that Redis keeps; it adds the rest."""
     told = {**asdict(reply), "state": state, "error": bounded(error), "tries": tries}
     return json.dumps(told, ensure_ascii=False)
@@ -131,9 +136,9 @@ def dumped(reply: Reply, state: ReplyState, error: str, tries: int) -> str:
 def loaded(found: list[Any]) -> KeptReply:
     """The reply that a script tells of, without what only another version knows."""
     kept: dict[str, Any] = json.loads(found[0])
-    own = {field.name: kept[field.name] for field in fields(Reply)}
+    own = {field.name: kept[field.name] for field in fields(ChannelReply)}
     return KeptReply(
-        reply=Reply(**{**own, "text": ReplyText(own["text"])}),
+        reply=ChannelReply(**{**own, "text": ReplyText(own["text"])}),
         state=ReplyState(kept["state"]),
         since=kept["since"] * _MS,
         until=kept["until"] * _MS,
