@@ -266,6 +266,36 @@ class LetterChangeBody(Body):
     position: str
 
 
+class ReplyBody(Body):
+    """A reply that its platform has not taken; `help` says what can be done."""
+
+    turn: str
+    state: Literal["parked", "undelivered"]
+    channel: str
+    session: str
+    agent: str
+    since: str
+    until: str | None
+    tries: int
+    pieces_sent: int
+    last_error: str
+    help: str
+
+
+class RepliesBody(Body):
+    """A page of replies, in the order in which they came."""
+
+    replies: list[ReplyBody]
+    next_cursor: str | None
+
+
+class DroppedReplyBody(Body):
+    """A reply was dropped."""
+
+    turn: str
+    dropped: Literal[True]
+
+
 class OwnerBody(Body):
     """An owner and how many sessions it has; null has those without an owner."""
 
@@ -305,6 +335,12 @@ class TurnHistoryBody(Body):
     messages: list[MessageBody]
     total: int
     position: str
+
+
+class TurnMessageBody(Body):
+    """A message, if it is there."""
+
+    message: MessageBody | None
 
 
 class KeyBody(Body):

@@ -18,6 +18,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from api import front, health, owners, queues, resources, rest, turns
+from api import replies as replies_routes
 from api.freshness import PATIENCE
 from api.mcp import McpEndpoint
 from api.metrics import Metrics
@@ -36,6 +37,7 @@ from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.waking import Waking
 from sessions.stream.notices import Notices
 from sessions.stream.redis import connect, redacted
+from sessions.stream.replies.replies import Replies
 from sessions.stream.turns import TurnStream
 from sessions.web.edge import Edge
 from sessions.web.hosts import HostGuard, allowed_names
@@ -72,6 +74,12 @@ async def opened(settings: Settings) -> AsyncGenerator[FastAPI]:
             settings,
             backend=backend,
             stream=stream,
+            replies=Replies(
+                redis,
+                url=url,
+                prefix=settings.turnstream.prefix,
+                give_up=settings.channels.reply_give_up_secs,
+            ),
             tokens=TokenFile(settings.workspace),
             # Whichever replica of ingest runs a turn hears of it through its lane.
             aborter=lanes,
@@ -86,6 +94,7 @@ def create_app(
     *,
     backend: SessionReader,
     stream: TurnStream,
+    replies: Replies,
     tokens: TokenVerifier,
     aborter: Aborter | None = None,
     queues: QueueKeeper | None = None,
@@ -112,7 +121,7 @@ def create_app(
         patience=patience,
     )
     readiness = Readiness(backend, service.freshness)
-    api = Api(service, tokens, Metrics(edge), readiness, edge)
+    api = Api(service, replies, tokens, Metrics(edge), readiness, edge)
     mcp = McpEndpoint(api, version=VERSION)
     app = _app_of(mcp, allowed_names(settings))
     app.state.api = api
@@ -148,6 +157,7 @@ def _include_routes(app: FastAPI, mcp: McpEndpoint) -> None:
         owners.session_router,
         queues.router,
         resources.router,
+        replies_routes.router,
         health.router,
         front.router,
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from fastapi import APIRouter
@@ -22,6 +23,8 @@ from api.service import Service
 from routing.answers import Json
 from routing.described import Responses, errors
 from sessions.errors import RedisRefused, Retryable, StoreMismatch
+from sessions.stream.replies.replies import Replies
+from sessions.stream.replies.values import ReplyCount
 from sessions.web.edge.metrics import check_reader
 
 router = APIRouter(route_class=OpenRoute, responses=OPEN_ERRORS)
@@ -50,8 +53,16 @@ async def metrics(request: Request, api: Here) -> Response:
     await check_reader(api.edge, request.scope)
     report = await api.readiness.report()
     sizes = {"ready": float(report.problem is None), **await _sizes(api.service)}
-    page = api.metrics.page(sizes)
+    page = api.metrics.page(sizes, await _replies(api.replies))
     return Response(page, media_type=CONTENT_TYPE_LATEST)
+
+
+async def _replies(replies: Replies) -> Sequence[ReplyCount]:
+    """How many replies were not taken; nothing while Redis cannot be asked."""
+    try:
+        return await replies.counts()
+    except (Retryable, RedisRefused):
+        return ()
 
 
 async def _sizes(service: Service) -> dict[str, float]:

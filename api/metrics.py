@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from prometheus_client import (
@@ -14,6 +14,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from sessions.stream.replies.values import ReplyCount, ReplyState
 from sessions.web.edge import Edge
 from sessions.web.edge.metrics import EdgeCollector
 
@@ -48,6 +49,12 @@ class Metrics:
             ("tool", "door", "success"),
             registry=registry,
         )
+        self._replies = Gauge(
+            "turnstream_replies",
+            "Replies that their platform has not taken, parked or undelivered.",
+            ("channel", "state"),
+            registry=registry,
+        )
         self._gauges: dict[str, Gauge] = {}
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -59,8 +66,12 @@ class Metrics:
         """Count a tool call."""
         self._tools.labels(name, door, str(success).lower()).inc()
 
-    def page(self, sizes: Mapping[str, float]) -> bytes:
+    def page(self, sizes: Mapping[str, float], replies: Sequence[ReplyCount] = ()) -> bytes:
         """The text for Prometheus, with these sizes as gauges of this moment."""
+        self._replies.clear()
+        for channel, parked, undelivered in replies:
+            self._replies.labels(channel, ReplyState.PARKED).set(parked)
+            self._replies.labels(channel, ReplyState.UNDELIVERED).set(undelivered)
         for name, size in sizes.items():
             if name not in self._gauges:
                 self._gauges[name] = Gauge(

@@ -7,11 +7,12 @@ form that its gateway shows.
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, Final
 
 from sessions import times
 from sessions.access.check import Access
 from sessions.models import DeadLetter, Message, Outcome, SearchHit, Session
+from sessions.stream.replies.values import KeptReply, ReplyState
 from sessions.text import display_id
 
 
@@ -86,6 +87,24 @@ def outcome_body(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def reply_row(kept: KeptReply) -> dict[str, Any]:
+    """A reply that was not taken; `until` is when a parked one is given up."""
+    reply, is_parked = kept.reply, kept.state is ReplyState.PARKED
+    return {
+        "turn": reply.turn,
+        "state": kept.state,
+        "channel": reply.channel,
+        "session": reply.session,
+        "agent": reply.agent,
+        "since": times.render(kept.since),
+        "until": times.render(kept.until) if is_parked else None,
+        "tries": kept.tries,
+        "pieces_sent": kept.sent,
+        "last_error": kept.error,
+        "help": _PARKED_HELP if is_parked else _UNDELIVERED_HELP,
+    }
+
+
 def letter_row(letter: DeadLetter) -> dict[str, Any]:
     """A dead letter in a list; `by` is there if an agent's token published it."""
     row: dict[str, Any] = {
@@ -129,3 +148,7 @@ def _parts(payload: bytes) -> list[bytes]:
         parts.append(rest[:end])
         rest = rest[end + 1 :]
     return parts
+
+
+_PARKED_HELP: Final = "it is tried again by itself; retry tries it now, drop forgets it"
+_UNDELIVERED_HELP: Final = "put right what last_error says, then retry it; or drop it"

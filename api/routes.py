@@ -19,6 +19,7 @@ from api.readiness import Readiness
 from api.service import Caller, Service
 from routing.routes import GuardedRoute
 from sessions.access.tokens import TokenVerifier
+from sessions.stream.replies.replies import Replies
 from sessions.strict_json import parse_json
 from sessions.web.asgi import read_body
 from sessions.web.authentication import authenticate
@@ -33,6 +34,7 @@ class Api:
     """What the routes of one app work with; found in `app.state.api`."""
 
     service: Service
+    replies: Replies
     tokens: TokenVerifier
     metrics: Metrics
     readiness: Readiness

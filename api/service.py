@@ -22,7 +22,16 @@ from sessions.access.check import Access
 from sessions.access.tokens import Principal, TokenScope
 from sessions.errors import InvalidRequest, Retryable, StreamUnavailable
 from sessions.ids import new_id
-from sessions.models import Event, EventType, Outcome, OutcomeKind, Position, Reason, Session
+from sessions.models import (
+    Event,
+    EventType,
+    Message,
+    Outcome,
+    OutcomeKind,
+    Position,
+    Reason,
+    Session,
+)
 from sessions.process.settings import Settings
 from sessions.store.backend import SessionReader
 from sessions.stream.lanes.queues import QueueEntry, Removal
@@ -262,6 +271,14 @@ class Service:
         ours = entry.event_id in self.access.outcome_ids(caller.principal, event_id, by)
         known = ours and await view.has_outcome(entry)
         return await self.fates.now(entry) if known else None
+
+    async def message_of(self, agent: str, key: str, event_id: str) -> Message | None:
+        """The message of an event without publisher, if a session of the agent holds it."""
+        session = await self.backend.session(key)
+        hit = await self.backend.message(event_id) if wire.is_id(event_id) else None
+        if session is None or hit is None or hit.session != key:
+            return None
+        return hit.message if self.access.has(agent, session) else None
 
     def _event(self, caller: Caller, event_type: EventType, session: Session | None) -> Event:
         event = Event(id=caller.key or new_id(), type=event_type, if_exists=True)

@@ -16,6 +16,7 @@ from api.answers import (
     KeyBody,
     OutcomeBody,
     TurnHistoryBody,
+    TurnMessageBody,
     ok,
 )
 from api.callers import Server
@@ -39,6 +40,16 @@ class TurnSession(BaseModel):
     session: str
     agent: str = Field(min_length=1)
     limit: int = Field(default=50, ge=1, le=MAX_LIMIT)
+
+
+class TurnMessage(BaseModel):
+    """A message of a session, by the id of the event that made it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    session: str
+    agent: str = Field(min_length=1)
+    id: str
 
 
 class KeyQuestion(BaseModel):
@@ -83,6 +94,19 @@ async def read_history(request: Request, api: Here, caller: Server) -> Json:
             "position": str(caller.position),
         }
     )
+
+
+@router.post(
+    "/message",
+    openapi_extra=json_body(TurnMessage),
+    responses={**ok(TurnMessageBody), **BODY_ERRORS},
+)
+async def read_message(request: Request, api: Here, caller: Server) -> Json:
+    """One message that no agent's token published, if the agent's session holds it; else null."""
+    asked = TurnMessage.model_validate(await read_json(request))
+    await api.service.view_for(caller)
+    found = await api.service.message_of(asked.agent, asked.session, asked.id)
+    return Json({"message": None if found is None else message_row(found)})
 
 
 @router.get("/outcome/{event_id}", responses={**ok(OutcomeBody), **errors(404)})

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "status": "status:status",
     "sessions": "sessions:sessions",
     "dead": "dead:dead",
+    "replies": "replies:replies",
     "token": "token:token",
     "replay": "replay:replay",
     "verify": "verify:verify",

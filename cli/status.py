@@ -43,6 +43,7 @@ class StreamStatus:
     """The stream now. `backlog` is in entries, the age of its oldest in seconds, memory in bytes.
 
     `backlog` is None where Redis does not count, or where no store was found to compare with.
+    `parked` and `undelivered` count replies that their platform has not taken.
     `accidents` says what happened to the stream behind the worker's back, and what it waits for.
     """
 
@@ -53,6 +54,8 @@ class StreamStatus:
     memory_used: int
     memory_limit: int
     standbys: list[str]
+    parked: int
+    undelivered: int
     accidents: list[str]
 
 
@@ -120,9 +123,10 @@ async def _store(reader: SessionReader, cursor: StreamCursor) -> StoreStatus:
 
 
 async def _stream_of(system: TargetSystem, cursor: StreamCursor | None) -> StreamStatus:
-    async with system.stream() as stream:
+    async with system.stream() as stream, system.replies() as replies:
         facts = await stream.facts()
         memory = await stream.memory()
+        counts = await replies.counts()
         return StreamStatus(
             last_id=str(facts.last_id),
             length=facts.length,
@@ -131,6 +135,8 @@ async def _stream_of(system: TargetSystem, cursor: StreamCursor | None) -> Strea
             memory_used=memory.used,
             memory_limit=memory.limit,
             standbys=await stream.standbys(),
+            parked=sum(count.parked for count in counts),
+            undelivered=sum(count.undelivered for count in counts),
             accidents=_accidents(facts),
         )
 

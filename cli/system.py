@@ -17,6 +17,7 @@ from sessions.access.tokens import TOKEN_FILE
 from sessions.errors import ConfigError, Retryable
 from sessions.process.settings import Settings
 from sessions.stream.redis import connect
+from sessions.stream.replies.replies import Replies
 from sessions.stream.turns import TurnStream
 
 
@@ -93,6 +94,14 @@ class TargetSystem:
         own = self.settings.turnstream
         async with aclosing(connect(url)) as redis:
             yield TurnStream(redis, url=url, prefix=own.prefix, max_content=own.max_content_bytes)
+
+    @asynccontextmanager
+    async def replies(self) -> AsyncGenerator[Replies]:
+        """The replies that were not taken, with a connection that closes behind the block."""
+        url, prefix = self.required_redis_url(), self.settings.turnstream.prefix
+        give_up = self.settings.channels.reply_give_up_secs
+        async with aclosing(connect(url)) as redis:
+            yield Replies(redis, url=url, prefix=prefix, give_up=give_up)
 
 
 def _kept_token(workspace: Path) -> str | None:

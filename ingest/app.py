@@ -27,13 +27,16 @@ from ingest.agents.tools import SessionTools
 from ingest.api_tokens import ApiTokens
 from ingest.channels import push_route
 from ingest.channels.base import Channel
+from ingest.channels.delivering import delivering
 from ingest.channels.dispatch import Dispatch
 from ingest.channels.factory import opened_channels
 from ingest.channels.failure_counts import ChannelFailures
 from ingest.channels.keys import SessionKeys
+from ingest.channels.lease import ChannelLease
 from ingest.channels.listening import listening
 from ingest.channels.presence import Presence
 from ingest.channels.receiver import MessageReceiver
+from ingest.channels.reply_texts import ReplyTexts
 from ingest.gateway import chat_route
 from ingest.gateway.chat import Chat
 from ingest.gateway.notices import showing
@@ -55,6 +58,7 @@ from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.waking import MOST_AWAITED
 from sessions.stream.notices import Notices
 from sessions.stream.redis import RedisClient, connect
+from sessions.stream.replies.replies import Replies
 from sessions.stream.turns import TurnStream
 from sessions.web.asgi import inside
 from sessions.web.edge import Edge
@@ -140,6 +144,11 @@ class _Opened:
     troubles: ChannelFailures
     refusals: OwnerRefusals
 
+    def lease_of_replies(self, channel: str) -> ChannelLease:
+        """The lease of whoever sends the parked replies of a channel."""
+        url, prefix = self.place["url"], self.place["prefix"]
+        return ChannelLease(self.redis, url=url, key=f"{prefix}reply_sender:{channel}")
+
     @property
     def place(self) -> _Place:
         """Where everything is in Redis."""
@@ -200,8 +209,17 @@ async def _opened_queue(parts: _Opened, end: ProcessEnd) -> AsyncGenerator[TurnQ
     reads = ApiReads(parts.clients.turns)
     news = WokenTurns(Notices(redis, **place))
     runner = TurnRunner(lanes, reads, parts.agents, refusals=parts.refusals, news=news)
-    dispatch = Dispatch(parts.channels, reads=reads, lanes=lanes, redis=redis, **place)
-    async with TurnQueue(lanes, runner, dispatch, end=end) as queue, keeping(queue):
+    own, channels, troubles = parts.settings.channels, parts.channels, parts.troubles
+    texts = ReplyTexts(reads, lanes)
+    replies = Replies(redis, **place, give_up=own.reply_give_up_secs)
+    dispatch = Dispatch(
+        channels, texts=texts, replies=replies, troubles=troubles, park_after=own.reply_park_secs
+    )
+    async with (
+        TurnQueue(lanes, runner, dispatch, end=end) as queue,
+        keeping(queue),
+        delivering(channels, texts, replies, troubles, lease=parts.lease_of_replies, end=end),
+    ):
         yield queue
 
 

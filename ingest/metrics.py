@@ -74,6 +74,11 @@ _COUNTS: Final[dict[CounterName | ChannelFailure, tuple[str, tuple[str, ...]]]] 
     ),
     ChannelFailure.UNREADABLE: ("Updates of a channel that were skipped.", ("channel",)),
     ChannelFailure.LEFT_OUT: ("Messages of a channel that were left out.", ("channel",)),
+    ChannelFailure.PARKED: ("Replies that were parked.", ("channel",)),
+    ChannelFailure.LATE: ("Parked replies that were delivered.", ("channel",)),
+    ChannelFailure.UNDELIVERED: ("Replies that are not tried any more.", ("channel",)),
+    ChannelFailure.FORGOTTEN: ("Undelivered replies that went for newer ones.", ("channel",)),
+    ChannelFailure.LOST: ("Kept replies that Redis lost.", ("channel",)),
     ChannelFailure.FAILED: ("Times that a channel began again after an error.", ("channel",)),
 }
 

@@ -58,6 +58,13 @@ class SessionReads(Protocol):
         """
         ...
 
+    async def message(self, session: str, agent: str, event_id: str) -> str | None:
+        """The text that the event left in an agent's session; None if it is not there.
+
+        Fresh, if it is not there at once.
+        """
+        ...
+
     async def keeps_key(
         self, former: str, *, channel: str, room: str | None, sender: str | None, by_room: bool
     ) -> bool:
@@ -128,6 +135,15 @@ class ApiReads:
         except StoreBehind:
             return None
         return None if answer.status_code == 404 else _outcome(answer.json())
+
+    async def message(self, session: str, agent: str, event_id: str) -> str | None:
+        """The text, taken as the store is if that has it."""
+        asked = {"session": session, "agent": agent, "id": event_id}
+        for query in ({"consistency": "any"}, {}):
+            answer = await self._ask("POST", "/api/turns/message", query, json=asked)
+            if (row := _found(answer)["message"]) is not None:
+                return row["content"]
+        return None
 
     async def keeps_key(
         self, former: str, *, channel: str, room: str | None, sender: str | None, by_room: bool

@@ -56,7 +56,8 @@ class BotApi:
     """One bot as Telegram's servers know it.
 
     `refusals` are the answers to the next messages that it sends, `outages` those to its polls,
-    `nameless` those to questions for its name.
+    `nameless` those to questions for its name. `floods` says of each next message for how many
+    seconds the bot is asked to wait; None takes it.
     """
 
     name: str = "Home_bot"
@@ -68,6 +69,7 @@ class BotApi:
         default_factory=list[tuple[str, dict[str, str]]]
     )
     refusals: list[JSONResponse] = field(default_factory=list[JSONResponse])
+    floods: list[int | None] = field(default_factory=list[int | None])
     outages: list[Response] = field(default_factory=list[Response])
     nameless: list[JSONResponse] = field(default_factory=list[JSONResponse])
     webhook: dict[str, str] | None = None
@@ -164,6 +166,8 @@ class BotApi:
     async def _sendMessage(self, given: dict[str, str]) -> JSONResponse:
         if self.refusals:
             return self.refusals.pop(0)
+        if self.floods and (seconds := self.floods.pop(0)) is not None:
+            return flooded(seconds)
         text = given["text"]
         if not text.strip():
             return failed(400, "Bad Request: message text is empty")

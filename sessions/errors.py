@@ -14,6 +14,7 @@
     │   ├── ShareFull           too much of what the agent published waits for the worker
     │   ├── StoreUnavailable    the store is busy, its disk is full, or it cannot be opened now
     │   ├── StoreBehind         the store has not applied yet what the caller asked to see
+    │   ├── RepliesFull         an agent has as many replies parked as it may
     │   ├── LaneFull            the session has as many messages waiting as it may
     │   └── LaneTimeout         the session's turns before this message took too long
     ├── StoreDamaged            the store's files are damaged; going on would make it worse
@@ -145,6 +146,17 @@ class LaneFull(Retryable):
         super().__init__(f"Session {session} queue full ({pending} pending requests)")
         self.session = session
         self.pending = pending
+
+
+class RepliesFull(Retryable):
+    """An agent has as many replies parked as it may; this one was left as it was."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"{most:,} replies of this agent are parked already: put right what keeps them, or "
+            "drop some with `turnstream replies drop`",
+            retry_after=60.0,
+        )
 
 
 class LaneTimeout(Retryable):

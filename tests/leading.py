@@ -12,6 +12,7 @@ from sessions.process.settings import Settings
 from sessions.store.backend import SessionBackend
 from sessions.store.factory import make_session_backend
 from sessions.stream.redis import connect
+from sessions.stream.replies.replies import Replies
 from sessions.stream.turns import TurnStream
 
 _COUNT = 100
@@ -27,6 +28,15 @@ async def opened_stream(settings: Settings) -> AsyncIterator[TurnStream]:
         yield TurnStream(redis, url=url, prefix=settings.turnstream.prefix)
         prefix = settings.turnstream.prefix
         await redis.execute_command("DEL", f"{prefix}turns", f"{prefix}store")
+
+
+@asynccontextmanager
+async def opened_replies(settings: Settings) -> AsyncIterator[Replies]:
+    """The replies that were not taken, on a connection of its own."""
+    url = settings.redis_url
+    assert url is not None
+    async with aclosing(connect(url)) as redis:
+        yield Replies(redis, url=url, prefix=settings.turnstream.prefix, give_up=3600)
 
 
 class Leading:

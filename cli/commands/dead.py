@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import quote
 
 import click
 
 from cli.client import ApiClient, Json
+from cli.commands.batches import change_each, check_choice, names_of_all, opened_api
 from cli.commands.sessions import confirm
 from cli.options import CliGroup, CommandContext, json_option, pass_context
 from cli.output import Moment
-from cli.system import TargetSystem
 from ingest.ids import new_id
-from sessions.errors import Retryable, SessionError
 
 _COLUMNS: Final = ("id", "reason", "session", "event_id", "size", "at")
-# Letters in a page, the most that the API gives.
-_PAGE: Final = 1000
 
 _letters_argument = click.argument("letters", nargs=-1, metavar="[ID]...")
 _all_option = click.option("--all", "everything", is_flag=True, help="Every dead letter.")
@@ -39,7 +35,7 @@ def dead() -> None:
 @pass_context
 def list_letters(context: CommandContext, limit: int) -> None:
     """List the dead letters, the newest first."""
-    with _api(context) as api:
+    with opened_api(context) as api:
         page = api.get("/api/dead-letters", limit=limit)
     letters = page["dead_letters"]
     if context.output.json:
@@ -60,7 +56,7 @@ def list_letters(context: CommandContext, limit: int) -> None:
 @pass_context
 def show(context: CommandContext, letter: str) -> None:
     """Show a dead letter and its fields."""
-    with _api(context) as api:
+    with opened_api(context) as api:
         found = api.get(_path(letter))
     if context.output.json:
         context.output.data(found)
@@ -80,8 +76,8 @@ def show(context: CommandContext, letter: str) -> None:
 @pass_context
 def replay(context: CommandContext, letters: tuple[str, ...], everything: bool) -> int:
     """Apply dead letters as if they had just arrived, for example after an upgrade."""
-    _check_choice(letters, everything)
-    return _for_each(context, letters, _replay)
+    check_choice(letters, everything, "dead letters")
+    return change_each(context, letters, _replay, every=_every, title="id")
 
 
 @dead.command("purge", example="turnstream dead purge --all --yes")
@@ -92,54 +88,15 @@ def replay(context: CommandContext, letters: tuple[str, ...], everything: bool) 
 @pass_context
 def purge(context: CommandContext, letters: tuple[str, ...], everything: bool, yes: bool) -> int:
     """Delete dead letters for good."""
-    _check_choice(letters, everything)
+    check_choice(letters, everything, "dead letters")
     confirm(
         yes, "Delete all dead letters?" if everything else "Delete these dead letters for good?"
     )
-    return _for_each(context, letters, _purge)
-
-
-def _check_choice(letters: Sequence[str], everything: bool) -> None:
-    if bool(letters) == everything:
-        raise click.UsageError("name the dead letters, or give --all")
-
-
-def _for_each(
-    context: CommandContext,
-    letters: Sequence[str],
-    change: Callable[[ApiClient, str], Json],
-) -> int:
-    """Change these letters, or all, and print what came of it; 1 where one refused."""
-    with _api(context) as api:
-        answers = {letter: _tried(api, letter, change) for letter in letters or _every(api)}
-    if context.output.json:
-        context.output.data(answers)
-    else:
-        rows = [(letter, answer.get("error") or "done") for letter, answer in answers.items()]
-        context.output.table(["id", "result"], rows)
-    return 1 if any("error" in answer for answer in answers.values()) else 0
+    return change_each(context, letters, _purge, every=_every, title="id")
 
 
 def _every(api: ApiClient) -> list[str]:
-    """The ids of all dead letters, read before any of them is changed."""
-    found: list[str] = []
-    cursor: str | None = None
-    while True:
-        page = api.get("/api/dead-letters", limit=_PAGE, cursor=cursor)
-        found.extend(letter["id"] for letter in page["dead_letters"])
-        cursor = page.get("next_cursor")
-        if cursor is None:
-            return found
-
-
-def _tried(api: ApiClient, letter: str, change: Callable[[ApiClient, str], Json]) -> Json:
-    """The answer for one letter; a refusal of one does not keep the others."""
-    try:
-        return change(api, letter)
-    except Retryable:
-        raise
-    except SessionError as error:
-        return {"error": str(error)}
+    return names_of_all(api, "/api/dead-letters", "dead_letters", "id")
 
 
 def _replay(api: ApiClient, letter: str) -> Json:
@@ -152,7 +109,3 @@ def _purge(api: ApiClient, letter: str) -> Json:
 
 def _path(letter: str) -> str:
     return f"/api/dead-letters/{quote(letter, safe='')}"
-
-
-def _api(context: CommandContext) -> ApiClient:
-    return ApiClient(TargetSystem.find(context.settings, context.environ))

@@ -59,6 +59,7 @@ def _stream_lines(stream: StreamStatus) -> dict[str, str]:
         "backlog": _backlog_text(stream),
         "stream": f"{counted(stream.length, 'entry')} kept, the last is {stream.last_id}",
         "redis": f"{_mebibytes(stream.memory_used)}{limit} of memory used",
+        "replies": f"{stream.parked:,} parked, {stream.undelivered:,} undelivered",
         "standby": ", ".join(stream.standbys) or "nobody stands by",
     } | {f"accident {number}": text for number, text in enumerate(stream.accidents, start=1)}
 

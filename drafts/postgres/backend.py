@@ -54,6 +54,10 @@ _HISTORY: Final = f"""
         SELECT id FROM sessions
         WHERE key = $1 AND live = 1 AND generation = coalesce($2, generation))
     ORDER BY seq DESC LIMIT $4"""
+_ONE: Final = f"""
+    SELECT {_MESSAGE}, s.key FROM events e
+    JOIN messages m ON m.session_id = e.session_id AND m.seq = e.seq AND m.event_id = e.event_id
+    JOIN sessions s ON s.id = m.session_id WHERE e.event_id = $1 AND live = 1"""
 _SEARCH: Final = f"""
     SELECT {_MESSAGE}, key, m.id FROM messages m JOIN sessions s ON s.id = m.session_id
     WHERE {_IN_SCOPE} AND ($5::text IS NULL OR key = $5)
@@ -116,6 +120,10 @@ class PostgresReader:
         found = await self.server.rows(_HISTORY, *values)
         shown = [Message(*row) for row in reversed(found[:limit])]
         return Page(shown, str(shown[0].seq) if len(found) > limit else None)
+
+    async def message(self, event_id: str) -> SearchHit | None:
+        found = await self.server.rows(_ONE, event_id)
+        return next((SearchHit(key, Message(*message)) for *message, key in found), None)
 
     async def search(
         self,

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from sessions.errors import SessionError
+from sessions.errors import Retryable, SessionError
 
 
 class Undeliverable(SessionError):
     """The platform will never take this reply."""
+
+
+class PauseAsked(Retryable):
+    """The platform asks us to leave it alone for `retry_after` seconds."""
 
 
 class Unreadable(SessionError):
@@ -137,8 +141,9 @@ class Channel(Protocol):
     async def send(self, reply: Outgoing) -> None:
         """Send one piece, once.
 
-        Raises Retryable if it may be tried again, after `retry_after` seconds, Undeliverable if it
-        will never be taken. A piece may come again if the process ended before that was noted.
+        Raises Retryable if it may be tried again, PauseAsked if the platform says when, and
+        Undeliverable if it will never be taken. A piece may come again if the process ended before
+        that was noted.
         """
         ...
 

@@ -1,163 +1,152 @@
-"""Brings replies to the channels that their messages came by."""
+"""Brings replies to the channels that their messages came by, or has them kept for later."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
-from ingest.channels.base import Channel, Outgoing, ReplyStatus, Undeliverable
-from ingest.failures import ABORTED, CLEARED, FAILED
-from ingest.reads import SessionReads, fresh_history
-from ingest.turns.live import Ending, TurnEnd
-from ingest.turns.stored import stored_end
-from ingest.turns.unavailable import CODE, NOTICE
-from sessions.errors import Retryable
-from sessions.models import Reason
+from ingest.channels.base import Channel, Outgoing, PauseAsked, Undeliverable
+from ingest.channels.failure_counts import ChannelFailure, ChannelFailures
+from ingest.channels.reply_texts import ReadyReply, ReplyTexts, ready_reply
+from ingest.channels.sending import insist, note_failure, report_undelivered, send_piece
+from ingest.turns.live import TurnEnd
+from sessions.errors import RepliesFull, Retryable
 from sessions.process.retry import Pauses, retry
-from sessions.stream.lanes.closing import reply_id
 from sessions.stream.lanes.inbound import Inbound
-from sessions.stream.lanes.lanes import Lanes
-from sessions.stream.redis import RedisClient, patiently
+from sessions.stream.replies.replies import Replies
+from sessions.stream.replies.values import ChannelReply, ReplyLook, ReplyState
 
 log = logging.getLogger(__name__)
 
-# Seconds for which one piece of a reply is tried. The session's next message waits meanwhile, so
-# that replies keep their order; after that the reply is in the store only.
-PATIENCE: Final = 120.0
 # Seconds between two tries: soon at first, since most failures last a moment; then rarely, since a
 # platform that is away has many who ask.
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 15.0
-# Seconds between two tries to read the reply of a turn that a dead replica ran: a person notices no
-# half second.
-_READ_PAUSE: Final = 0.5
-# Seconds that are remembered how much of a reply was sent: longer than any replica takes over.
-_REMEMBERED: Final = 86_400
+# Seconds until it is looked for room for one more reply again, growing.
+_ROOM_PAUSE: Final = 2.0
 
 
 class Dispatch:
-    """Delivers for one replica. What was sent of a reply is noted in Redis, piece by piece.
+    """Delivers for one replica while the lane is held. Every piece that was sent is noted in Redis.
 
-    A replica that takes over goes on behind the last note. Only where one died between sending a
-    piece and noting it is that piece sent twice, with the same id.
+    What a platform does not take is parked, and the lane is let go. A replica that takes over goes
+    on behind the last note. Only where one died between sending a piece and noting it is that piece
+    sent twice, with the same id.
     """
 
     def __init__(
         self,
         channels: Mapping[str, Channel],
         *,
-        reads: SessionReads,
-        lanes: Lanes,
-        redis: RedisClient,
-        url: str,
-        prefix: str,
-        patience: float = PATIENCE,
+        texts: ReplyTexts,
+        replies: Replies,
+        troubles: ChannelFailures,
+        park_after: float,
     ) -> None:
+        """`park_after` is for how many seconds each piece is tried before its reply is parked."""
         self._channels = channels
-        self._reads = reads
-        self._lanes = lanes
-        self._redis = redis
-        self._url = url
-        self._prefix = prefix
-        self._patience = patience
+        self._texts = texts
+        self._replies = replies
+        self._troubles = troubles
+        self._park_after = park_after
 
     async def deliver(self, inbound: Inbound, end: TurnEnd | None) -> None:
-        """Send the reply; returns when it was sent, or cannot be, which is logged."""
-        channel = self._channels.get(inbound.reply_to or "")
-        if channel is None:
-            log.error("turn %s: there is no channel %s here any more", inbound.id, inbound.reply_to)
-            return
-        reply = await self._stored(inbound) if end is None else _reply(inbound, end)
-        if reply is not None:
-            await self._send(channel, reply)
-
-    async def _stored(self, inbound: Inbound) -> Outgoing | None:
-        """The reply of a turn that a dead replica ran to its end; None where it left none."""
-        return await retry(
-            lambda: self._read(inbound),
-            on=Retryable,
-            pauses=Pauses(_READ_PAUSE),
-            # No limit: the reply is in the store, and the person still waits for it.
-            patience=None,
-        )
-
-    async def _read(self, inbound: Inbound) -> Outgoing | None:
-        history = await fresh_history(self._reads, self._lanes, inbound.session, inbound.agent)
-        if inbound.command:
-            outcome = await self._reads.outcome(inbound.id, history.position)
-            if outcome is not None and outcome.reason == Reason.NOT_OWNER:
-                return _outgoing(inbound, NOTICE, ReplyStatus.FAILED)
-            return _outgoing(inbound, CLEARED, ReplyStatus.REPLIED)
-        end = await stored_end(self._reads, history, inbound.id)
-        return None if end is None else _reply(inbound, end)
-
-    async def _send(self, channel: Channel, reply: Outgoing) -> None:
-        pieces = channel.split(reply.text)
-        for number in range(await self._count_sent(reply.turn), len(pieces)):
-            suffix = f":{number}" if number else ""
-            piece = replace(reply, id=f"{reply.id}{suffix}", text=pieces[number])
-            try:
-                await self._insist(channel, piece)
-            except (Undeliverable, Retryable) as error:
-                log.warning("the reply to turn %s was not delivered: %s", reply.turn, error)
-                return
-            await self._note(reply.turn, number + 1)
-
-    async def _insist(self, channel: Channel, piece: Outgoing) -> None:
-        await retry(
-            lambda: channel.send(piece),
-            on=Retryable,
-            pauses=Pauses(_FIRST_PAUSE, _LONGEST_PAUSE, heeded=True),
-            patience=self._patience,
-            report=lambda error: log.warning(
-                "the reply to turn %s is tried again: %s", piece.turn, error
-            ),
-        )
-
-    async def _count_sent(self, turn: str) -> int:
-        with contextlib.suppress(Retryable):
-            found = await patiently(
-                lambda: self._redis.execute_command("GET", self._key(turn)), self._url, 1.0
-            )
-            return int(found or 0)
-        return 0
-
-    async def _note(self, turn: str, count: int) -> None:
-        # A full Redis takes no notes; the reply was sent all the same.
-        with contextlib.suppress(Retryable):
-            await patiently(
-                lambda: self._redis.execute_command(
-                    "SET", self._key(turn), count, "EX", _REMEMBERED
+        """Send the reply; returns when it was sent, or is kept for later."""
+        if end is None:
+            ready = await self._texts.of_dead_turn(inbound)
+        else:
+            ready = ready_reply(inbound, end)
+        if ready is not None:
+            await retry(
+                lambda: self._settle(ready),
+                on=RepliesFull,
+                pauses=Pauses(_ROOM_PAUSE, _LONGEST_PAUSE),
+                # No limit: the lane is held, so that its session refuses messages when it is full.
+                patience=None,
+                report=lambda error: log.warning(
+                    "the reply to turn %s keeps its session waiting: %s", ready.reply.turn, error
                 ),
-                self._url,
-                1.0,
             )
 
-    def _key(self, turn: str) -> str:
-        return f"{self._prefix}sent:{turn}"
+    async def _settle(self, ready: ReadyReply) -> None:
+        """Send the reply or have it kept; raises RepliesFull."""
+        reply = ready.reply
+        look = await insist(lambda: self._replies.look(reply))
+        channel = self._channels.get(reply.channel)
+        if look.state is not None:
+            return
+        if channel is None:
+            await self._refuse(reply, "there is no such channel here any more", tries=0)
+        elif look.behind:
+            await self._park(reply, "it waits for an earlier reply of its session", tries=0)
+        elif look.asked and look.pause > 0:
+            await self._park(reply, "the platform asked for a pause", tries=0)
+        else:
+            await self._try(channel, ready, look)
+
+    async def _try(self, channel: Channel, ready: ReadyReply, look: ReplyLook) -> None:
+        """Send it now, with one try if the channel has a pause; else as `_settle`."""
+        reply, pauses = ready.reply, Pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
+        # One try tells whether the platform is back, and more would hold the lane for nothing.
+        patience = 0.0 if look.pause > 0 else self._park_after
+        try:
+            await self._send(channel, ready, look.sent, pauses, patience)
+        except Undeliverable as error:
+            await self._refuse(reply, str(error), tries=pauses.failures + 1)
+        except Retryable as error:
+            await self._park_after_failure(reply, error, tries=pauses.failures)
+
+    async def _send(
+        self, channel: Channel, ready: ReadyReply, sent: int, pauses: Pauses, patience: float
+    ) -> None:
+        """Send the pieces behind those that were sent. Raises what the channel says in the end."""
+        pieces = channel.split(ready.content)
+        for number in range(sent, len(pieces)):
+            piece = ready.piece(number, pieces[number])
+            is_ours = await retry(
+                lambda piece=piece, number=number: self._send_once(channel, ready, piece, number),
+                on=Retryable,
+                pauses=pauses,
+                patience=patience,
+                goes_on=lambda error: not isinstance(error, PauseAsked),
+                report=lambda error: log.warning(
+                    "the reply to turn %s is tried again: %s", ready.reply.turn, error
+                ),
+            )
+            if not is_ours:
+                return
+            await insist(lambda number=number: self._replies.note(ready.reply, number + 1))
+
+    async def _send_once(
+        self, channel: Channel, ready: ReadyReply, piece: Outgoing, number: int
+    ) -> bool:
+        """Send a piece, unless it was sent; False if another replica has had the reply kept.
+
+        So one that stood still, and lost its lane meanwhile, does not send again.
+        """
+        look = await insist(lambda: self._replies.look(ready.reply))
+        if look.state is not None:
+            return False
+        if look.sent <= number:
+            await send_piece(channel, piece)
+        return True
+
+    async def _park_after_failure(
+        self, reply: ChannelReply, error: Retryable, *, tries: int
+    ) -> None:
+        await insist(lambda: note_failure(self._replies, reply, error))
+        await self._park(reply, str(error), tries=tries)
+
+    async def _park(self, reply: ChannelReply, error: str, *, tries: int) -> None:
+        state = await insist(lambda: self._replies.park(reply, error, tries=tries))
+        if state is ReplyState.PARKED:
+            self._troubles.add(ChannelFailure.PARKED, channel=reply.channel)
+            log.warning("the reply to turn %s is parked: %s", reply.turn, error)
+
+    async def _refuse(self, reply: ChannelReply, error: str, *, tries: int) -> None:
+        gone = await insist(lambda: self._replies.refuse(reply, error, tries=tries))
+        report_undelivered(self._troubles, reply, error, gone)
 
 
-def _reply(inbound: Inbound, end: TurnEnd) -> Outgoing:
-    if end.ending is Ending.REPLIED:
-        return _outgoing(inbound, end.text, ReplyStatus.REPLIED)
-    if end.ending is Ending.ABORTED:
-        return _outgoing(inbound, end.text or ABORTED, ReplyStatus.ABORTED)
-    if end.code == CODE:
-        return _outgoing(inbound, NOTICE, ReplyStatus.FAILED)
-    # What a provider says of its failure is not for everybody who may write to a bot.
-    return _outgoing(inbound, end.stored or FAILED, ReplyStatus.FAILED)
-
-
-def _outgoing(inbound: Inbound, text: str, status: ReplyStatus) -> Outgoing:
-    return Outgoing(
-        id=reply_id(inbound.id),
-        turn=inbound.id,
-        session=inbound.session,
-        text=text,
-        status=status,
-        address=inbound.address or "",
-        sender=inbound.sender or "",
-    )
+__all__ = ["Dispatch"]

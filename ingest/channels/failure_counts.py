@@ -17,6 +17,17 @@ class ChannelFailure(StrEnum):
     FAILED = "channel_failures"
     """Errors that nobody foresaw, each of which made the channel begin again."""
 
+    PARKED = "replies_parked"
+    """Replies that their platform did not take in time, and that are tried later."""
+    LATE = "replies_delivered_late"
+    """Parked replies that were delivered."""
+    UNDELIVERED = "replies_undelivered"
+    """Replies that are not tried any more."""
+    FORGOTTEN = "replies_forgotten"
+    """Undelivered ones that went because their agent had too many."""
+    LOST = "replies_lost"
+    """Kept replies that Redis lost."""
+
 
 class ChannelFailures:
     """Counts for each channel, from 0 at the start of the process. For one event loop."""

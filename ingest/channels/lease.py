@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
-from importlib import resources
 from typing import Final
 
 from sessions.errors import Retryable
 from sessions.stream.redis import RedisClient, patiently
+from sessions.stream.scripts import script_text
 
 # Seconds after which a lease that is not renewed is anybody's.
 LEASE: Final = 20.0
 
 
-class PollingLease:
-    """A lease in Redis. It fences nothing: two holders at once must do no harm."""
+class ChannelLease:
+    """A lease in Redis. It fences nothing: who acts on it looks first how long it is his."""
 
     def __init__(self, redis: RedisClient, *, url: str, key: str) -> None:
         self._redis = redis
         self._url = url
         self._key = key
         self._holder = uuid.uuid4().hex
-        folder = resources.files("sessions.stream.lua")
-        self._script = redis.register_script(folder.joinpath("lease.lua").read_text("utf-8"))
+        self._until = 0.0
+        self._script = redis.register_script(script_text("lease"))
+
+    @property
+    def left(self) -> float:
+        """Seconds for which it is still ours, by a clock that goes on while we stand still."""
+        return self._until - time.monotonic()
 
     async def acquire(self) -> bool:
         """Take or renew it; False where another one has it. Raises Retryable."""
-        return bool(await self._run(int(LEASE * 1000)))
+        began = time.monotonic()
+        is_ours = bool(await self._run(int(LEASE * 1000)))
+        self._until = began + LEASE if is_ours else 0.0
+        return is_ours
 
     async def release(self) -> None:
         """Let the next one have it at once; where that fails it waits for the lease to end."""

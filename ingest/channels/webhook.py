@@ -22,6 +22,7 @@ from ingest.channels.base import (
     Channel,
     ChannelMessage,
     Outgoing,
+    PauseAsked,
     PushedMessages,
     PushRequest,
     Take,
@@ -225,7 +226,9 @@ def _check(answer: httpx.Response) -> None:
         return
     status = answer.status_code
     if status >= 500 or status in _PASSING:
-        raise Retryable(f"send_url answered {status}", retry_after=_seconds(answer))
+        if seconds := _seconds(answer):
+            raise PauseAsked(f"send_url answered {status}", retry_after=seconds)
+        raise Retryable(f"send_url answered {status}")
     raise Undeliverable(f"send_url answered {status}")
 
 

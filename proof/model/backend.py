@@ -122,6 +122,14 @@ class ModelBackend:
         page = page_of(ranked, limit, cursor)
         return Page(page.items[::-1], page.next_cursor)
 
+    async def message(self, event_id: str) -> SearchHit | None:
+        """The message of one event."""
+        for stored in self._store.sessions.values():
+            for line in stored.lines:
+                if stored.live and line.stored == event_id:
+                    return SearchHit(stored.shown.key, line.message)
+        return None
+
     async def search(
         self,
         query: str,

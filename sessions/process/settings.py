@@ -101,11 +101,15 @@ class WebhookSettings(_Section):
 
 
 class ChannelSettings(_Section):
-    """`[channels]`: the store and what all channels share. Hours and milliseconds."""
+    """`[channels]`: the store and what all channels share. The names say the units."""
 
     session_backend: str = "sqlite"
     session_ttl_hours: int = Field(default=0, ge=0)
     debounce_ms: int = Field(default=0, ge=0, le=MAX_DEBOUNCE)
+    # Seconds for which a reply is tried while its session waits: most outages are over by then.
+    reply_park_secs: int = Field(default=120, ge=0)
+    # Seconds after which a parked reply is given up: an answer a day late helps nobody.
+    reply_give_up_secs: int = Field(default=86_400, ge=1)
     telegram: dict[str, TelegramSettings] = Field(default_factory=dict[str, TelegramSettings])
     webhook: dict[str, WebhookSettings] = Field(default_factory=dict[str, WebhookSettings])
 
@@ -219,6 +223,8 @@ _SECTION_OF: Final = {
     "session_backend": "channels",
     "session_ttl_hours": "channels",
     "debounce_ms": "channels",
+    "reply_park_secs": "channels",
+    "reply_give_up_secs": "channels",
     "host": "gateway",
     "port": "gateway",
     "websocket_ping_interval_secs": "gateway",

@@ -85,6 +85,13 @@ class SessionReader(Protocol):
         """
         ...
 
+    async def message(self, event_id: str) -> SearchHit | None:
+        """The message that the event of this stored id made, with its session's key.
+
+        None if it made none, or if that was rolled back, reset or deleted.
+        """
+        ...
+
     async def search(
         self,
         query: str,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from itertools import repeat
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from sessions.models import STREAM_START, Entry, Event, Position, RawEntry, Stre
 from sessions.stream.chunks import ChunkSize, fitting, is_small
 from sessions.stream.publish_order import PublishOrder
 from sessions.stream.redis import ERRORS, RedisClient, explain, patiently
+from sessions.stream.scripts import script_text
 
 # Seconds that a publisher goes on with the same ids before it says that Redis is away. Shorter
 # than the 15 s after which platforms give up on a webhook.
@@ -88,9 +88,9 @@ class TurnStream:
         self._answered = float("-inf")
         self._order = PublishOrder()
         self._chunk_size = ChunkSize()
-        self._facts_script = redis.register_script(_lua("facts"))
-        self._trim_script = redis.register_script(_lua("trim"))
-        self._surplus_script = redis.register_script(_lua("surplus"))
+        self._facts_script = redis.register_script(script_text("facts"))
+        self._trim_script = redis.register_script(script_text("trim"))
+        self._surplus_script = redis.register_script(script_text("surplus"))
 
     @property
     def answered(self) -> float:
@@ -292,12 +292,6 @@ class TurnStream:
             lambda: self._surplus_script(keys=[self.key], args=[str(applied), size, _SURPLUS_STEP])
         )
         return StreamId.parse(found.removeprefix(b"(")) if found != b"-" else StreamId(0, 0)
-
-
-def _lua(name: str) -> str:
-    return (
-        resources.files("sessions.stream.lua").joinpath(f"{name}.lua").read_text(encoding="utf-8")
-    )
 
 
 __all__ = ["BLOCK_MS", "RedisMemory", "StreamFacts", "TurnStream"]

@@ -26,6 +26,7 @@ from sessions.errors import (
     LaneFull,
     PositionLost,
     RedisRefused,
+    RepliesFull,
     Retryable,
     SearchInterrupted,
     ShareFull,
@@ -109,6 +110,7 @@ _WRONG: Final = (
 _FULL: Final = (
     ProblemRow(ShareFull, 429, "agent_share_full"),
     ProblemRow(LaneFull, 429, "session_queue_full"),
+    ProblemRow(RepliesFull, 429, "replies_full"),
     ProblemRow(StreamFull, 503, "stream_full"),
 )
 # Broken: a person has to act, as the log says.

@@ -13,9 +13,10 @@ from api.app import create_app
 from sessions.access.tokens import TokenFile, TokenScope, create_token
 from sessions.process.settings import Settings
 from sessions.store.factory import make_session_backend
+from sessions.stream.replies.replies import Replies
 from sessions.stream.turns import TurnStream
 from tests.api.running_api import RunningApi
-from tests.leading import Leading
+from tests.leading import Leading, opened_replies
 
 
 @pytest.fixture
@@ -38,8 +39,15 @@ def patience() -> float:
 
 
 @pytest.fixture
+async def replies(settings: Settings) -> AsyncIterator[Replies]:
+    """The replies that were not taken, on the Redis of `settings`."""
+    async with opened_replies(settings) as replies:
+        yield replies
+
+
+@pytest.fixture
 async def app(
-    settings: Settings, stream: TurnStream, leading: Leading, patience: float
+    settings: Settings, stream: TurnStream, replies: Replies, leading: Leading, patience: float
 ) -> AsyncIterator[FastAPI]:
     """The api on the store that `leading` writes."""
     async with make_session_backend(settings.workspace, "sqlite") as backend:
@@ -47,6 +55,7 @@ async def app(
             settings,
             backend=backend,
             stream=stream,
+            replies=replies,
             tokens=TokenFile(settings.workspace),
             patience=patience,
         )

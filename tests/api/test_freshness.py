@@ -19,6 +19,7 @@ from sessions.process.settings import Settings
 from sessions.store.factory import make_session_backend
 from sessions.store.sqlite.library import sqlite3
 from sessions.stream.redis import RedisClient, connect
+from sessions.stream.replies.replies import Replies
 from sessions.stream.turns import TurnStream
 from tests.api.running_api import RunningApi
 
@@ -396,11 +397,20 @@ class TestTheWrongStore:
 
 class TestNoStoreYet:
     @pytest.fixture
-    async def app(self, settings: Settings, stream: TurnStream) -> AsyncIterator[FastAPI]:
+    async def app(
+        self, settings: Settings, stream: TurnStream, replies: Replies
+    ) -> AsyncIterator[FastAPI]:
         """An api beside which no worker was ever started."""
         tokens = TokenFile(settings.workspace)
         async with make_session_backend(settings.workspace, "sqlite") as backend:
-            yield create_app(settings, backend=backend, stream=stream, tokens=tokens, patience=0.1)
+            yield create_app(
+                settings,
+                backend=backend,
+                stream=stream,
+                replies=replies,
+                tokens=tokens,
+                patience=0.1,
+            )
 
     @pytest.fixture
     async def http(self, app: FastAPI, tokens: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:

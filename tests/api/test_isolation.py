@@ -47,6 +47,13 @@ ROUTE_CALLS: Final[dict[tuple[str, str], tuple[str, Any] | None]] = {
         {"session": SECRET, "agent": "bert"},
     ),
     ("POST", "/api/turns/keys"): ("/api/turns/keys", {"former": SECRET}),
+    ("POST", "/api/turns/message"): (
+        "/api/turns/message",
+        {"session": SECRET, "agent": "bert", "id": EVENT},
+    ),
+    ("GET", "/api/replies"): ("/api/replies", None),
+    ("POST", "/api/replies/{turn}/retry"): (f"/api/replies/{EVENT}/retry", None),
+    ("DELETE", "/api/replies/{turn}"): (f"/api/replies/{EVENT}", None),
     ("GET", "/api/turns/outcome/{event_id}"): (f"/api/turns/outcome/{EVENT}", None),
     ("GET", "/api/sessions"): ("/api/sessions?q=password", None),
     ("GET", "/api/sessions/running"): ("/api/sessions/running", None),

@@ -12,6 +12,8 @@ from api import readiness
 from api.tools import TOOLS
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
+from sessions.stream.replies.replies import Replies
+from sessions.stream.replies.values import ChannelReply, ReplyText
 from tests.api.running_api import RunningApi
 from tests.api.test_fates import HELLO
 from tests.api.test_outcomes import add
@@ -32,6 +34,10 @@ CALLS: Final[tuple[tuple[str, str, dict[str, str], Any], ...]] = (
     ("GET", "/api/outcomes/{event_id}", {"event_id": "k"}, None),
     ("GET", "/api/turns/outcome/{event_id}", {"event_id": "k"}, None),
     ("POST", "/api/turns/history", {}, {"session": "s", "agent": "anna"}),
+    ("POST", "/api/turns/message", {}, {"session": "s", "agent": "anna", "id": "k"}),
+    ("GET", "/api/replies", {}, None),
+    ("POST", "/api/replies/{turn}/retry", {"turn": "blocked"}, None),
+    ("DELETE", "/api/replies/{turn}", {"turn": "blocked"}, None),
     ("POST", "/api/turns/keys", {}, {"former": "s", "channel": "telegram.home"}),
     ("GET", "/api/sessions", {}, None),
     ("GET", "/api/sessions/running", {}, None),
@@ -97,8 +103,13 @@ def check(document: Document, method: str, route: str, response: httpx.Response)
 
 
 @pytest.fixture
-async def letters(running_api: RunningApi, settings: Settings) -> dict[str, str]:
-    """Sessions `s` and `gw_r`, and dead letters: one that can be replayed, and another."""
+async def letters(running_api: RunningApi, settings: Settings, replies: Replies) -> dict[str, str]:
+    """Sessions `s` and `gw_r`, and dead letters: one that can be replayed, and another.
+
+    Also a reply that was not taken.
+    """
+    blocked = ("blocked", "s", "anna", "telegram.home", "", "", "failed", ReplyText.FAILED)
+    await replies.refuse(ChannelReply(*blocked), "bot was blocked", tries=1)
     await running_api.leading.publish(
         HELLO, Event("r", EventType.APPEND, "gw_r", "user", "hello", state="running")
     )

@@ -15,6 +15,7 @@ from sessions.process.settings import Settings
 from sessions.store.factory import make_session_backend
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.redis import connect
+from sessions.stream.replies.replies import Replies
 from sessions.stream.turns import TurnStream
 from tests.api.running_api import RunningApi, path_of
 
@@ -297,12 +298,21 @@ class TestAbort:
 
     @pytest.fixture
     async def app(
-        self, settings: Settings, stream: TurnStream, leading: object, aborter: RecordingAborter
+        self,
+        settings: Settings,
+        stream: TurnStream,
+        replies: Replies,
+        leading: object,
+        aborter: RecordingAborter,
     ):
         async with make_session_backend(settings.workspace, "sqlite") as backend:
-            tokens = TokenFile(settings.workspace)
             yield create_app(
-                settings, backend=backend, stream=stream, tokens=tokens, aborter=aborter
+                settings,
+                backend=backend,
+                stream=stream,
+                replies=replies,
+                tokens=TokenFile(settings.workspace),
+                aborter=aborter,
             )
 
     async def test_a_running_turn_is_stopped_by_the_replica_that_runs_it(
@@ -338,13 +348,17 @@ class TestAbort:
 
 class TestQueueWithoutRedis:
     @pytest.fixture
-    async def app(self, settings: Settings, stream: TurnStream, leading: object):
+    async def app(self, settings: Settings, stream: TurnStream, replies: Replies, leading: object):
         nowhere = "redis://127.0.0.1:1/0"
         lanes = Lanes(connect(nowhere), url=nowhere, prefix="x:")
         async with make_session_backend(settings.workspace, "sqlite") as backend:
-            tokens = TokenFile(settings.workspace)
             yield create_app(
-                settings, backend=backend, stream=stream, tokens=tokens, queues=lanes.queues
+                settings,
+                backend=backend,
+                stream=stream,
+                replies=replies,
+                tokens=TokenFile(settings.workspace),
+                queues=lanes.queues,
             )
 
     async def test_what_waits_cannot_be_told_and_that_is_said(self, running_api: RunningApi):

@@ -50,12 +50,13 @@ def test_every_command_says_what_it_does(
 def test_the_commands_of_the_design_are_there() -> None:
     """Under their names."""
     services = "up ingest worker api"
-    rest = "chat publish redis-url status sessions dead token replay verify doctor"
+    rest = "chat publish redis-url status sessions dead replies token replay verify doctor"
     assert set(COMMANDS) == {*services.split(), *rest.split()}
     names = {" ".join(path) for path in every_command()}
     verbs = "list show tail search send reset delete rename"
     assert {f"sessions {verb}" for verb in verbs.split()} <= names
     assert {f"dead {verb}" for verb in ("list", "show", "replay", "purge")} <= names
+    assert {f"replies {verb}" for verb in ("list", "retry", "drop")} <= names
     assert {f"token {verb}" for verb in ("list", "create", "revoke")} <= names
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from sessions.errors import InvalidRequest
+from sessions.ids import stored_id
 from sessions.reading import Scope, SessionFilter
 from sessions.store.backend import SessionBackend
-from tests.events import context, delete, rename, reply, reset, rollback, state, user
+from tests.events import Fields, context, delete, rename, reply, reset, rollback, state, user
 from tests.stores import LeadingBackend
 
 
@@ -139,6 +140,47 @@ async def test_a_session_is_found_by_its_exact_key(store: LeadingBackend) -> Non
     assert await store.backend.session("1") is None
     assert await store.backend.session("GW_1") is None
     assert (await store.session("gw_1")).key == "gw_1"
+
+
+# -- one message ---------------------------------------------------------------------------------
+
+
+async def test_a_message_is_found_by_the_id_of_its_event(store: LeadingBackend) -> None:
+    await store.apply(user("u1"), reply("u1:reply", "first"), user("u1", session="t"))
+    await store.apply(*(user(f"e{n}") for n in range(60)))
+    found = await store.backend.message("u1:reply")
+    assert found is not None
+    assert (found.session, found.message.content, found.message.id) == ("s", "first", "u1:reply")
+
+
+async def test_what_made_no_message_has_none(store: LeadingBackend) -> None:
+    await store.apply(user("u1"), state("s1", "running"))
+    assert await store.backend.message("s1") is None
+    assert await store.backend.message("never") is None
+
+
+async def test_an_id_is_looked_for_among_those_of_its_publisher(store: LeadingBackend) -> None:
+    await store.apply(user("u1", "by an agent", by="anna"))
+    assert await store.backend.message("u1") is None
+    found = await store.backend.message(stored_id("u1", "anna"))
+    assert found is not None
+    assert found.message.content == "by an agent"
+
+
+@pytest.mark.parametrize(
+    "erasing",
+    [rollback("r", target="u1"), reset("x"), delete("y")],
+    ids=["rollback", "reset", "delete"],
+)
+async def test_a_message_that_was_erased_is_not_found(
+    store: LeadingBackend, erasing: Fields
+) -> None:
+    await store.apply(user("u1"))
+    assert await store.backend.message("u1") is not None
+    await store.apply(erasing)
+    assert await store.backend.message("u1") is None
+    await store.apply(user("u2"))
+    assert await store.backend.message("u1") is None
 
 
 # -- filters -------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from sessions.access.tokens import TokenFile
 from sessions.process.settings import OwnSettings, Settings
 from sessions.store.memory.backend import MemoryBackend
 from sessions.stream.redis import connect
+from sessions.stream.replies.replies import Replies
 from sessions.stream.turns import TurnStream
 from sessions.web.edge import Edge
 from sessions.web.problems import TABLE, ProblemRow
@@ -48,6 +49,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
         Settings(),
         backend=MemoryBackend(),
         stream=TurnStream(connect(NOWHERE), url=NOWHERE, prefix="docs:"),
+        replies=Replies(connect(NOWHERE), url=NOWHERE, prefix="docs:", give_up=1),
         tokens=TokenFile(tmp_path_factory.mktemp("workspace")),
     )
     app.include_router(ingest_rest.router)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -16,6 +17,7 @@ import api.app
 from harness.waiting import wait_until
 from ingest.app import client_within, joined
 from ingest.channels.dispatch import Dispatch
+from ingest.channels.reply_texts import ReplyTexts
 from ingest.channels.webhook import sign
 from ingest.ids import new_id
 from ingest.services import Services
@@ -23,6 +25,7 @@ from sessions.access.tokens import TokenFile, TokenScope, create_token, ensure_a
 from sessions.process.settings import Settings
 from sessions.stream.lanes.values import lane_of
 from sessions.stream.redis import connect
+from sessions.stream.replies.replies import Replies
 from tests.ingest.replicas import ScriptedAgent
 from tests.ingest.serving import serving
 from tests.ingest.stand_ins import put_agent
@@ -68,8 +71,16 @@ def signed(raw: bytes, *, id: str, secret: str = SECRET, at: float | None = None
 
 @dataclass
 class Shop:
-    """A program that takes replies; `refusals` are the statuses that it answers first."""
+    """A program that takes replies; `refusals` are the statuses that it answers first.
 
+    While it has a `trouble`, that is the status of every answer, with `asks` as Retry-After. If it
+    is `slow`, it takes so many seconds for an answer.
+    """
+
+    slow: float = 0.0
+    is_asked: bool = False
+    trouble: int | None = None
+    asks: int | None = None
     refusals: list[int] = field(default_factory=list)
     tries: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     replies: list[dict[str, Any]] = field(default_factory=list)
@@ -82,8 +93,13 @@ class Shop:
     async def _take(self, request: Request) -> JSONResponse:
         raw = await request.body()
         self.tries.append((dict(request.headers), raw))
+        if self.trouble is not None:
+            asked = {} if self.asks is None else {"Retry-After": str(self.asks)}
+            return JSONResponse({}, self.trouble, headers=asked)
         if self.refusals:
             return JSONResponse({}, self.refusals.pop(0))
+        self.is_asked = True
+        await asyncio.sleep(self.slow)
         self.replies.append(await request.json())
         return JSONResponse({})
 
@@ -116,18 +132,26 @@ class ChannelFleet:
             yield cls(settings, admin, client, stack)
 
     async def site(self, *, agent: str = "anna", settings: Settings | None = None) -> IngestSite:
+        """A site that is there until the test ends."""
+        site = self.passing_site(agent=agent, settings=settings)
+        return await self.stack.enter_async_context(site)
+
+    @asynccontextmanager
+    async def passing_site(
+        self, *, agent: str = "anna", settings: Settings | None = None
+    ) -> AsyncIterator[IngestSite]:
+        """A site that stops at the end of the block."""
         app = FastAPI()
         tokens = TokenFile(self.settings.workspace)
-        await self.stack.enter_async_context(
-            joined(app, settings or self.settings, tokens=tokens, api=self.serve)
-        )
-        address = await self.stack.enter_async_context(serving(app))
-        http = httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=30)
-        await self.stack.enter_async_context(http)
-        services: Services = app.state.ingest
-        scripted = ScriptedAgent()
-        put_agent(services, agent, scripted)
-        return IngestSite(f"http://{address}", services, scripted, http)
+        async with (
+            joined(app, settings or self.settings, tokens=tokens, api=self.serve),
+            serving(app) as address,
+            httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=30) as http,
+        ):
+            services: Services = app.state.ingest
+            scripted = ScriptedAgent()
+            put_agent(services, agent, scripted)
+            yield IngestSite(f"http://{address}", services, scripted, http)
 
     async def rows(self, session: str) -> list[dict[str, Any]]:
         answer = await self.admin.post(
@@ -176,11 +200,10 @@ async def dispatching(fleet: ChannelFleet, site: IngestSite) -> AsyncIterator[tu
         yield (
             Dispatch(
                 services.channels,
-                reads=services.reads,
-                lanes=services.queue.lanes,
-                redis=redis,
-                url=url,
-                prefix=prefix,
+                texts=ReplyTexts(services.reads, services.queue.lanes),
+                replies=Replies(redis, url=url, prefix=prefix, give_up=3600),
+                troubles=services.troubles,
+                park_after=30,
             ),
             redis,
         )

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +16,13 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from harness.program import Program
-from harness.system import STREAM, SystemUnderTest
+from harness.system import PREFIX, STREAM, SystemUnderTest
 from harness.waiting import wait_until
 from proof.botapi import TOKEN
 from proof.proxy import Proxy
+from sessions.stream.redis import connect as connect_redis
+from sessions.stream.replies.replies import Replies
+from sessions.stream.replies.values import ChannelReply, ReplyText
 from tests.docs.pages import ROOT, section
 from tests.ingest.botapi import bot_api
 
@@ -54,6 +57,13 @@ class RestrictedSystem:
     def start(self, service: str, **settings: str) -> Program:
         url = f"redis://{name_of(service)}:PASSWORD@127.0.0.1:{self.port}/0"
         return self.system.start(service, redis_url=url, port="0", **settings)
+
+    @asynccontextmanager
+    async def replies(self, service: str) -> AsyncIterator[Replies]:
+        """The replies that were not taken, as that service's user has them."""
+        url = f"redis://{name_of(service)}:PASSWORD@127.0.0.1:{self.port}/0"
+        async with aclosing(connect_redis(url)) as redis:
+            yield Replies(redis, url=url, prefix=PREFIX, give_up=60)
 
     async def denied(self) -> list[tuple[str, str]]:
         """What was refused so far, as (user, command or key)."""
@@ -323,3 +333,28 @@ allowed_users = ["*"]
 [agents.main]
 channels = ["telegram.home"]
 """
+
+
+async def test_replies_that_were_not_taken_need_no_more_than_is_listed(
+    plan: RestrictedSystem,
+) -> None:
+    """Ingest keeps and sends them; the api shows, retries and drops them."""
+    kept = ("t1", "s", "main", "webhook.shop", "", "", "failed", ReplyText.FAILED)
+    reply = ChannelReply(*kept)
+    async with plan.replies("ingest") as ingest, plan.replies("api") as api:
+        assert not (await ingest.look(reply)).behind
+        await ingest.park(reply, "503", tries=1)
+        await ingest.fail(reply, "503", asked=30)
+        seen = await ingest.watch(None)
+        await ingest.heads("webhook.shop", 4)
+        await ingest.note(reply, 1)
+        await ingest.give_up(reply, "blocked")
+        assert await ingest.claim_report(seen)
+        assert await ingest.find("t1") is not None
+        assert len(await api.page(0, 10)) == 1
+        assert await api.counts() == [("webhook.shop", 0, 1)]
+        assert await api.retry("t1") is not None
+        assert await api.remove("t1")
+        await ingest.refuse(reply, "blocked", tries=1)
+        assert await ingest.remove("t1")
+    assert await plan.denied() == []

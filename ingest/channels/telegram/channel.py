@@ -25,6 +25,7 @@ from telegram.error import (
 from ingest.channels.base import (
     ChannelMessage,
     Outgoing,
+    PauseAsked,
     PushedMessages,
     PushRequest,
     Take,
@@ -34,7 +35,7 @@ from ingest.channels.base import (
 )
 from ingest.channels.commands import command_of
 from ingest.channels.failure_counts import ChannelFailure, ChannelFailures
-from ingest.channels.lease import PollingLease
+from ingest.channels.lease import ChannelLease
 from ingest.channels.splitting import split_text
 from ingest.channels.telegram.bot import UPDATES, OwnName, fetch_updates
 from ingest.channels.telegram.polling import poll
@@ -74,7 +75,7 @@ class TelegramChannel:
         secret_token: str | None = None,
         webhook_url: str | None = None,
         troubles: ChannelFailures,
-        lease: PollingLease,
+        lease: ChannelLease,
     ) -> None:
         self.alias = alias
         self._bot = bot
@@ -204,7 +205,7 @@ class TelegramChannel:
         said = str(error)[:_LONGEST_ERROR]
         text = f"the Bot API: {type(error).__name__}: {said}".replace(self._bot.token, "***")
         if isinstance(error, RetryAfter):
-            return Retryable(text, retry_after=_seconds(error))
+            return PauseAsked(text, retry_after=_seconds(error))
         if isinstance(error, BadRequest | Forbidden | InvalidToken):
             return Undeliverable(text)
         return Retryable(text)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 
 from ingest.channels.base import Channel
-from ingest.channels.lease import PollingLease
+from ingest.channels.lease import ChannelLease
 from ingest.channels.making import ChannelDependencies, checked_url, is_loopback
 from sessions.errors import ConfigError
 from sessions.process.settings import TelegramSettings
@@ -53,7 +53,7 @@ def _bot(parts: ChannelDependencies, alias: str, own: TelegramSettings) -> Chann
         secret_token=shown,
         webhook_url=checked_url(own.webhook_url, f"{where}.webhook_url"),
         troubles=parts.troubles,
-        lease=PollingLease(
+        lease=ChannelLease(
             parts.redis, url=parts.url, key=parts.redis_key(f"poller:telegram.{alias}")
         ),
     )

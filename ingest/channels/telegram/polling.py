@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn, Protocol, cast
 
 from ingest.channels.base import ChannelMessage, Take, Undeliverable, Unreadable
 from ingest.channels.failure_counts import ChannelFailure
-from ingest.channels.lease import PollingLease
+from ingest.channels.lease import ChannelLease
 from sessions.errors import InvalidEvent, RedisRefused, Retryable
 from sessions.process.retry import OutageLog, Pauses, retry
 
@@ -53,7 +53,7 @@ class UpdateSource(Protocol):
         ...
 
 
-async def poll(source: UpdateSource, lease: PollingLease, take: Take) -> None:
+async def poll(source: UpdateSource, lease: ChannelLease, take: Take) -> None:
     """Poll for ever while the lease is ours; whatever fails is tried again.
 
     Raises RedisRefused: a person must change what Redis permits.
@@ -79,7 +79,7 @@ async def poll(source: UpdateSource, lease: PollingLease, take: Take) -> None:
 
 
 async def _poll_in_turn(
-    source: UpdateSource, lease: PollingLease, take: Take, is_over: Callable[[], None]
+    source: UpdateSource, lease: ChannelLease, take: Take, is_over: Callable[[], None]
 ) -> NoReturn:
     """Poll whenever the lease is ours. Raises what the source raises."""
     while True:
@@ -89,7 +89,7 @@ async def _poll_in_turn(
 
 
 async def _poll_on(
-    source: UpdateSource, lease: PollingLease, take: Take, is_over: Callable[[], None]
+    source: UpdateSource, lease: ChannelLease, take: Take, is_over: Callable[[], None]
 ) -> None:
     """Poll until the lease is another one's; `is_over` is told of each answer of Telegram."""
     await source.begin_polling()

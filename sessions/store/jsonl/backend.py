@@ -84,6 +84,11 @@ class JsonlBackend(SqliteStore):
             lambda: history(key, generation=generation, limit=limit, cursor=cursor)
         )
 
+    async def message(self, event_id: str) -> SearchHit | None:
+        """As the contract says; again where the file changed between index and text."""
+        message = super().message
+        return await _steadily(lambda: message(event_id))
+
     async def search(
         self,
         query: str,

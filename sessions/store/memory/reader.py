@@ -78,6 +78,13 @@ class MemoryReader:
         page = page_of([((row.seq,), _message(row)) for row in rows], limit, cursor)
         return Page(page.items[::-1], page.next_cursor)
 
+    async def message(self, event_id: str) -> SearchHit | None:
+        """The message of one event."""
+        keys = {row.id: row.key for row in self._store.sessions.values() if row.live}
+        found = (row for row in self._store.messages.values() if row.event_id == event_id)
+        row = next((row for row in found if row.session_id in keys), None)
+        return SearchHit(keys[row.session_id], _message(row)) if row is not None else None
+
     async def search(
         self,
         query: str,

@@ -135,6 +135,20 @@ class ReadingStore:
         more = str(stored[0].seq) if stored and len(rows) > limit else None
         return Page(await self._messages(stored), more)
 
+    async def message(self, event_id: str) -> SearchHit | None:
+        """The message of one event."""
+        rows = await self._readers.short(
+            f"SELECT s.key, {_MESSAGE} FROM events e "
+            "JOIN messages m ON m.session_id = e.session_id AND m.seq = e.seq "
+            "AND m.event_id = e.event_id "
+            "JOIN sessions s ON s.id = m.session_id WHERE e.event_id = ? AND s.live",
+            (event_id,),
+        )
+        if not rows:
+            return None
+        messages = await self._messages([TextRow(*rows[0][1:])])
+        return SearchHit(rows[0][0], messages[0])
+
     async def search(
         self,
         query: str,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Any, Final
 
 from sessions.models import StreamId
 from sessions.stream.lanes.values import Hold, Stage
 from sessions.stream.redis import RedisClient, Script, patiently
+from sessions.stream.scripts import script_text
 
 # Seconds that a call goes on while Redis is away, before its caller is told.
 PATIENCE: Final = 8.0
@@ -24,7 +24,10 @@ class LaneScripts:
         self.redis = redis
         self.url = url
         self.prefix = prefix
-        self._scripts = {name: redis.register_script(_script(name)) for name in _NAMES}
+        self._scripts = {
+            name: redis.register_script(script_text("full", "lane_common", f"lane_{name}"))
+            for name in _NAMES
+        }
 
     async def run(self, name: str, *arguments: object, patience: float = PATIENCE) -> list[Any]:
         """What the script answers, tried for so many seconds while Redis is away."""
@@ -54,13 +57,6 @@ def to_text(data: bytes) -> str:
 def to_bytes(value: object) -> object:
     """An argument as Redis takes it."""
     return value.encode(errors="surrogateescape") if isinstance(value, str) else value
-
-
-def _script(name: str) -> str:
-    folder = resources.files("sessions.stream.lua")
-    return "\n".join(
-        folder.joinpath(f"lane_{part}.lua").read_text(encoding="utf-8") for part in ("common", name)
-    )
 
 
 _NAMES: Final = (

@@ -55,12 +55,6 @@ local function alive(replica)
     return redis.call('HEXISTS', BEATS, replica) == 1
 end
 
--- A write that changes nothing and that a full Redis allows. After it Redis lets the script write
--- on: what only moves or frees must not fail for want of memory.
-local function allow_writing_when_full()
-    redis.call('DEL', PREFIX .. 'lane_nothing')
-end
-
 -- What the holder has: {name, token, id, stage, entry that opened the turn, message}.
 local function holding(name)
     local id = head(name)
