@@ -72,6 +72,11 @@ class Installation:
     # -- processes ---------------------------------------------------------------------------
 
     @property
+    def processes(self) -> list[int]:
+        """The ids of the services that run."""
+        return [program.pid for program in self.programs if program.runs]
+
+    @property
     def redis(self) -> RedisServer:
         """The Redis of this installation alone."""
         return self._system.redis

@@ -107,13 +107,13 @@ class TestStrangers:
     async def test_what_nobody_can_read_hides_nothing_and_ends_nothing(
         self, installation: Installation, kit: Kit
     ):
-        junk, message = said(), said()
+        junk, message, processes = said(), said(), installation.processes
         assert await kit.bring_junk(junk.note) == [*kit.answers_junk]
         await kit.bring(message)
         await kit.answered(message)
         await installation.has_one_turn(kit, message)
         assert installation.model.runs(junk.note) == []
-        assert all(program.runs for program in installation.programs)
+        assert installation.processes == processes
 
 
 class TestCommands:
