@@ -25,6 +25,9 @@ from tests.channels.model import Model
 from tests.ingest.serving import serving
 
 REPLICAS: Final = 2
+# Seconds until a reply that nobody takes is parked.
+PARKED_AFTER: Final = 2
+_QUICK: Final[Mapping[str, object]] = {"reply_park_secs": PARKED_AFTER}
 # Seconds between two looks over HTTP.
 _LOOK: Final = 0.05
 
@@ -51,7 +54,7 @@ class Installation:
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, folder: Path, *, channels: Mapping[str, object] | None = None
+        cls, folder: Path, *, channels: Mapping[str, object] = _QUICK
     ) -> AsyncIterator[Self]:
         """One that takes messages by all channels; `channels` are settings of all of them."""
         kits = {kit.name: kit() for kit in KITS}
@@ -62,7 +65,7 @@ class Installation:
                 await kit.prepare(stack)
             installation = cls(system, model, kits)
             await stack.enter_async_context(installation.http)
-            tables = _tables(kits.values(), f"http://{address}", channels or {})
+            tables = _tables(kits.values(), f"http://{address}", channels)
             installation._write(tables)
             await installation._start()
             for kit in kits.values():
@@ -141,6 +144,26 @@ class Installation:
     async def history(self, session: str) -> list[tuple[str, str]]:
         """The same as (role, content)."""
         return [(row["role"], row["content"]) for row in await self.rows(session)]
+
+    async def kept(self, session: str) -> list[dict[str, Any]]:
+        """The session's replies that no platform has taken, in their order."""
+        answer = await self.http.get("/api/replies", params={"session": session})
+        assert answer.is_success, answer.text
+        return answer.json()["replies"]
+
+    async def forgotten(self, kit: Kit, message: Said) -> None:
+        """Wait until nothing is kept of the session's replies."""
+        session = kit.session(message)
+
+        async def is_empty() -> bool:
+            return await self.kept(session) == []
+
+        await wait_until(is_empty, f"no reply of {session} is kept", within=30, pause=_LOOK)
+
+    async def retry(self, turn: str) -> None:
+        """Send an undelivered reply again."""
+        answer = await self.http.post(f"/api/replies/{turn}/retry")
+        assert answer.is_success, answer.text
 
     async def give(self, session: str, agent: str) -> None:
         """Make the session that agent's, as an administrator may."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Final
 
 import pytest
 
 from harness.waiting import wait_until
-from tests.channels.installation import Installation
+from tests.channels.installation import PARKED_AFTER, Installation
 from tests.channels.kits.base import Kit, Person, said
 from tests.channels.weather import RETRY_AFTER, Fault, PlatformServer
 
-# Seconds: longer than the first tries, shorter than a reply is tried.
-_AWAY: Final = 2.0
+# Seconds: longer than the first tries, shorter than a reply is tried before it is parked.
+_AWAY: Final = PARKED_AFTER / 2
+# Seconds between two tries at most.
+_LONGEST_PAUSE: Final = 330
+_LONG_OUTAGE: Final = pytest.mark.timeout(1800)
 
 
 def server_of(kit: Kit) -> PlatformServer:
@@ -56,17 +60,19 @@ class TestFaults:
         second = said(person=first.person)
         await delivering.bring(second)
         assert await delivering.answered(second) == [second.answer]
+        [kept] = await installation.kept(delivering.session(first))
+        assert kept["state"] == "undelivered"
+        await installation.retry(kept["turn"])
+        texts = await delivering.answered(first, count=2)
+        assert texts == [second.answer, first.answer]
+        await installation.forgotten(delivering, first)
         stored = [text for _, text in await installation.history(delivering.session(first))]
         assert stored == [first.text, first.answer, second.text, second.answer]
 
 
 class TestAway:
-    @pytest.mark.parametrize(
-        "seconds",
-        [_AWAY, pytest.param(30.0, marks=[pytest.mark.endurance, pytest.mark.timeout(180)])],
-    )
     async def test_replies_that_nobody_took_come_in_order_when_the_platform_is_back(
-        self, installation: Installation, delivering: Kit, seconds: float
+        self, installation: Installation, delivering: Kit
     ):
         person = Person()
         first, *others = messages = [said(person=person) for _ in range(3)]
@@ -79,12 +85,65 @@ class TestAway:
                 model.held[first.note].set()
                 await installation.stored(delivering, first)
                 # The pauses of the first have grown: what came later could overtake it.
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(_AWAY)
                 model.held[others[0].note].set()
-        texts = await delivering.answered(first, count=3, within=seconds + 30)
-        assert texts == [m.answer for m in messages]
+        assert await delivering.answered(first, count=3) == [m.answer for m in messages]
         await installation.quiet(delivering.session(first), first.agent)
         assert delivering.texts(person) == [m.answer for m in messages]
+
+    async def test_a_platform_that_is_away_for_long_holds_no_lane(
+        self, installation: Installation, delivering: Kit
+    ):
+        """Replies are parked, and come in order and once when the platform is back."""
+        person = Person()
+        messages = [said(person=person) for _ in range(3)]
+        session = delivering.session(messages[0])
+        with installation.model.holding(messages[0].note):
+            for message in messages:
+                await delivering.bring(message)
+            await installation.asked(messages[0])
+            async with server_of(delivering).away():
+                installation.model.held[messages[0].note].set()
+                for message in messages:
+                    await installation.stored(delivering, message)
+                await installation.quiet(session, messages[0].agent)
+                kept = await installation.kept(session)
+                assert [reply["state"] for reply in kept] == ["parked"] * 3
+                assert not any(message.note in str(kept) for message in messages)
+        assert await delivering.answered(messages[0], count=3) == [m.answer for m in messages]
+        await installation.forgotten(delivering, messages[0])
+        assert delivering.texts(person) == [m.answer for m in messages]
+
+
+@pytest.mark.endurance
+@pytest.mark.parametrize(
+    "seconds",
+    [pytest.param(30, marks=pytest.mark.timeout(300)), pytest.param(600, marks=_LONG_OUTAGE)],
+)
+async def test_outages_as_long_as_they_are_with_the_settings_as_they_are(
+    tmp_path: Path, seconds: int
+):
+    """All channels at once, each with two sessions."""
+    async with Installation.running(tmp_path, channels={}) as installation:
+        kits = [kit for kit in installation.kits.values() if kit.abilities.delivers]
+        await asyncio.gather(*(sits_out(installation, kit, seconds) for kit in kits))
+
+
+async def sits_out(installation: Installation, kit: Kit, seconds: int) -> None:
+    people = Person(), Person()
+    messages = {person: [said(person=person) for _ in range(3)] for person in people}
+    with installation.model.holding(*(own[0].note for own in messages.values())):
+        for message in (message for own in messages.values() for message in own):
+            await kit.bring(message)
+        for own in messages.values():
+            await installation.asked(own[0])
+        async with server_of(kit).away():
+            installation.model.held[messages[people[0]][0].note].set()
+            await asyncio.sleep(seconds)
+    for person, own in messages.items():
+        await kit.answered(own[0], count=len(own), within=seconds + _LONGEST_PAUSE)
+        await installation.forgotten(kit, own[0])
+        assert kit.texts(person) == [message.answer for message in own]
 
 
 class TestReading:
