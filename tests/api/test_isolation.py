@@ -66,6 +66,11 @@ ROUTE_CALLS: Final[dict[tuple[str, str], tuple[str, Any] | None]] = {
     ("DELETE", "/api/sessions/{session_id}"): (f"/api/sessions/{SECRET}", None),
     ("GET", "/api/sessions/{session_id}/state"): (f"/api/sessions/{SECRET}/state", None),
     ("POST", "/api/sessions/{session_id}/abort"): (f"/api/sessions/{SECRET}/abort", None),
+    ("GET", "/api/sessions/{session_id}/queue"): (f"/api/sessions/{SECRET}/queue", None),
+    ("DELETE", "/api/sessions/{session_id}/queue/{message_id}"): (
+        f"/api/sessions/{SECRET}/queue/{EVENT}",
+        None,
+    ),
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
     ("GET", "/metrics"): None,
