@@ -19,7 +19,7 @@ from api.routes import Api, Here, TokenRoute
 from api.service import Caller
 from routing.answers import Json
 from routing.described import errors
-from sessions.models import Page
+from sessions.reading import Page
 from sessions.store.cursors import rank_of
 from sessions.stream.replies.values import KeptReply, ReplyState, ReplyText
 from sessions.web.rejections import NotFound
