@@ -145,7 +145,7 @@ class _Opened:
     refusals: OwnerRefusals
 
     def lease_of_replies(self, channel: str) -> ChannelLease:
-        """The lease of the replica that sends the parked replies of a channel."""
+        """The lease for sending the parked replies of a channel."""
         url, prefix = self.place["url"], self.place["prefix"]
         return ChannelLease(self.redis, url=url, key=f"{prefix}reply_sender:{channel}")
 

@@ -106,7 +106,7 @@ class ReplyHeads(NamedTuple):
 class ReplyWatch(NamedTuple):
     """What Redis holds, as one replica remembers it: (turn, channel) of each reply.
 
-    `life` is another one whenever Redis has lost everything. `changes` only grows within one.
+    `life` is another one after Redis has lost everything. `changes` only grows within one.
     """
 
     life: str
