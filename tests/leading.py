@@ -11,6 +11,8 @@ from sessions.models import Event, Position
 from sessions.process.settings import Settings
 from sessions.store.backend import SessionBackend
 from sessions.store.factory import make_session_backend
+from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.lanes.waking import Waking
 from sessions.stream.redis import connect
 from sessions.stream.replies.replies import Replies
 from sessions.stream.turns import TurnStream
@@ -37,6 +39,16 @@ async def opened_replies(settings: Settings) -> AsyncIterator[Replies]:
     assert url is not None
     async with aclosing(connect(url)) as redis:
         yield Replies(redis, url=url, prefix=settings.turnstream.prefix, give_up=3600)
+
+
+@asynccontextmanager
+async def opened_lanes(settings: Settings) -> AsyncIterator[tuple[Lanes, Waking]]:
+    """The lanes, and the way into them from outside, on a connection of their own."""
+    url = settings.redis_url
+    assert url is not None
+    async with aclosing(connect(url)) as redis:
+        prefix = settings.turnstream.prefix
+        yield Lanes(redis, url=url, prefix=prefix), Waking(redis, url=url, prefix=prefix)
 
 
 class Leading:

@@ -13,10 +13,12 @@ from api.app import create_app
 from sessions.access.tokens import TokenFile, TokenScope, create_token
 from sessions.process.settings import Settings
 from sessions.store.factory import make_session_backend
+from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.lanes.waking import Waking
 from sessions.stream.replies.replies import Replies
 from sessions.stream.turns import TurnStream
 from tests.api.running_api import RunningApi
-from tests.leading import Leading, opened_replies
+from tests.leading import Leading, opened_lanes, opened_replies
 
 
 @pytest.fixture
@@ -46,10 +48,23 @@ async def replies(settings: Settings) -> AsyncIterator[Replies]:
 
 
 @pytest.fixture
+async def all_lanes(settings: Settings) -> AsyncIterator[tuple[Lanes, Waking]]:
+    """The lanes, and the way into them from outside, on the Redis of `settings`."""
+    async with opened_lanes(settings) as all_lanes:
+        yield all_lanes
+
+
+@pytest.fixture
 async def app(
-    settings: Settings, stream: TurnStream, replies: Replies, leading: Leading, patience: float
+    settings: Settings,
+    stream: TurnStream,
+    replies: Replies,
+    all_lanes: tuple[Lanes, Waking],
+    leading: Leading,
+    patience: float,
 ) -> AsyncIterator[FastAPI]:
-    """The api on the store that `leading` writes."""
+    """The api on the store that `leading` writes. No replica runs what is in the lanes."""
+    lanes, waking = all_lanes
     async with make_session_backend(settings.workspace, "sqlite") as backend:
         yield create_app(
             settings,
@@ -57,6 +72,9 @@ async def app(
             stream=stream,
             replies=replies,
             tokens=TokenFile(settings.workspace),
+            aborter=lanes,
+            queues=lanes.queues,
+            lanes=waking,
             patience=patience,
         )
 

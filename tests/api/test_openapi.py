@@ -10,8 +10,12 @@ from jsonschema import Draft202012Validator
 
 from api import readiness
 from api.tools import TOOLS
+from sessions import times
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
+from sessions.stream.lanes.inbound import Inbound
+from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.lanes.waking import Waking
 from sessions.stream.replies.replies import Replies
 from sessions.stream.replies.values import ChannelReply, ReplyText
 from tests.api.running_api import RunningApi
@@ -45,6 +49,13 @@ CALLS: Final[tuple[tuple[str, str, dict[str, str], Any], ...]] = (
     ("POST", "/api/sessions/{session_id}/messages", {"session_id": "s"}, {"content": "x"}),
     ("GET", "/api/sessions/{session_id}/state", {"session_id": "gw_r"}, None),
     ("POST", "/api/sessions/{session_id}/abort", {"session_id": "s"}, None),
+    ("GET", "/api/sessions/{session_id}/queue", {"session_id": "s"}, None),
+    (
+        "DELETE",
+        "/api/sessions/{session_id}/queue/{message_id}",
+        {"session_id": "s", "message_id": "waits"},
+        None,
+    ),
     ("PUT", "/api/sessions/{session_id}", {"session_id": "s"}, {"name": "x"}),
     ("GET", "/api/sessions", {}, None),
     ("PUT", "/api/sessions/{session_id}/owner", {"session_id": "s"}, {"agent": "anna"}),
@@ -103,11 +114,18 @@ def check(document: Document, method: str, route: str, response: httpx.Response)
 
 
 @pytest.fixture
-async def letters(running_api: RunningApi, settings: Settings, replies: Replies) -> dict[str, str]:
+async def letters(
+    running_api: RunningApi,
+    settings: Settings,
+    replies: Replies,
+    all_lanes: tuple[Lanes, Waking],
+) -> dict[str, str]:
     """Sessions `s` and `gw_r`, and dead letters: one that can be replayed, and another.
 
-    Also a reply that was not taken.
+    Also a reply that was not taken, and a message that waits in `s`.
     """
+    waits = Inbound("waits", "s", "hello", "anna", times.now())
+    await all_lanes[1].put(waits, digest=b"waits")
     blocked = ("blocked", "s", "anna", "telegram.home", "", "", "failed", ReplyText.FAILED)
     await replies.refuse(ChannelReply(*blocked), "bot was blocked", tries=1)
     await running_api.leading.publish(

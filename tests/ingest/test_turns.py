@@ -523,6 +523,7 @@ class TestDefects:
         mailbox = Broken()
         replica = await fleet.replica(delivery=mailbox)
         await say(replica, "hello", id="m1", attended=False, reply_to="cli.x")
+        await wait_until(lambda: len(mailbox.sent) == 3)
         await wait_until(lambda: _is_free(replica))
         assert mailbox.sent == [("m1", "re: hello"), ("m1", None), ("m1", None)]
         assert (await ended(await say(replica, "two"))).ending is Ending.REPLIED

@@ -19,7 +19,7 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9
 _POSITION: Final = re.compile(r"\b\d+\.\d+-\d+\.(?P<id>[A-Za-z0-9._:@-]*)")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(UTC|Z|[+-]\d\d:\d\d))")
 _CURSOR: Final = re.compile(r'("next_cursor": ?|next_cursor=|cursor )"?(?!null)[^",\s}]+"?')
-_PREFIX: Final = re.compile(r"\bdoors-[0-9a-f]{12}:")
+_PREFIX: Final = re.compile(r"\bsecurity-[0-9a-f]{12}:")
 # They say what is exempt, or follow from the body.
 _SILENT: Final = frozenset({"date", "content-length", "server"})
 # How often an answer that asks to come again is asked for again, on a busy machine.
