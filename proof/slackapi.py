@@ -13,7 +13,7 @@ import hmac
 import itertools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -62,6 +62,8 @@ class SlackApp:
     unacknowledged: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     sockets: list[SocketSession] = field(default_factory=list["SocketSession"])
     most_sockets: int = 0
+    # Told of each message that the bot posts.
+    heard: Callable[[dict[str, Any]], object] = lambda _message: None
     junk: list[str] = field(default_factory=list[str])
     # What the next connections are answered instead of being opened.
     unopened: list[Response] = field(default_factory=list[Response])
@@ -174,6 +176,7 @@ class SlackApp:
         if len(text) > _LONGEST:
             return refused("msg_too_long")
         self.sent.append(given)
+        self.heard(given)
         ts = f"{1_800_000_000 + len(self.sent)}.000200"
         return JSONResponse({"ok": True, "channel": given["channel"], "ts": ts})
 
@@ -203,8 +206,8 @@ class SlackApp:
             return refused("socket_mode_not_enabled")
         ticket = f"ticket-{next(_numbers)}"
         self._tickets.add(ticket)
-        url = str(request.base_url).replace("http", "ws", 1)
-        return JSONResponse({"ok": True, "url": f"{url}link/?ticket={ticket}&app_id={self.id}"})
+        base = str(request.url.replace(scheme="ws", query="")).rpartition("/")[0]
+        return JSONResponse({"ok": True, "url": f"{base}/link/?ticket={ticket}&app_id={self.id}"})
 
     def takes_ticket(self, ticket: str) -> bool:
         """Whether the ticket is good; it is so once."""

@@ -152,29 +152,33 @@ async def test_what_cannot_be_read_does_not_end_the_connection(
     assert "install it again" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "rounds", [6, pytest.param(50, marks=[pytest.mark.endurance, pytest.mark.timeout(300)])]
+)
 async def test_each_message_is_one_turn_and_one_reply_whatever_becomes_of_the_connections(
-    fleet: ChannelFleet, app: SlackApp
+    fleet: ChannelFleet, app: SlackApp, rounds: int
 ):
     sites = [await fleet.site() for _ in range(2)]
     people = [f"U{number:03}" for number in range(20)]
-    accidents = asyncio.create_task(_accidents(app))
-    for round in range(6):
+    accidents = asyncio.create_task(_accidents(app, rounds // 2))
+    for round in range(rounds):
         for person in people:
             app.bring(app.event(f"{round} of {person}", user=person, channel=f"D{person}"))
         await asyncio.sleep(0.5)
     await accidents
-    await answered(app, 120)
+    total = rounds * len(people)
+    await answered(app, total)
     await taken(app)
     for person in people:
         mine = [one["text"] for one in app.sent if one["channel"] == f"D{person}"]
-        assert mine == [f"re: {round} of {person}" for round in range(6)]
+        assert mine == [f"re: {round} of {person}" for round in range(rounds)]
     asked = [text for site in sites for text in site.agent.asked]
-    assert len(asked) == len(set(asked)) == 120
+    assert len(asked) == len(set(asked)) == total
 
 
-async def _accidents(app: SlackApp) -> None:
+async def _accidents(app: SlackApp, count: int) -> None:
     """Refresh, silence, cut and refuse connections."""
-    for _ in range(3):
+    for _ in range(count):
         await app.refresh()
         await asyncio.sleep(1.5)
         for session in tuple(app.sockets):
