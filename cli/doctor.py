@@ -18,6 +18,7 @@ from typing import Any, Final
 from cli.supervision.embedded_redis import OLDEST, find_server
 from cli.supervision.up import free_port
 from cli.system import TargetSystem
+from ingest.channels.checks import ChannelCheck, check_channels
 from sessions import make_session_backend
 from sessions.errors import ConfigError, SessionError
 from sessions.process.private import exposed_settings, exposed_workspace
@@ -67,6 +68,7 @@ async def examine(
     checks.append(_server(environ))
     checks.extend([check async for check in _redis(system, environ)])
     checks.append(_port(system))
+    checks.extend([_channel(found) async for found in check_channels(settings, environ)])
     return checks
 
 
@@ -224,3 +226,12 @@ def _port(system: TargetSystem) -> Check:
     except ConfigError as error:
         return Check("port", CheckStatus.WARNING, str(error))
     return Check("port", CheckStatus.OK, f"{gateway.port} of {gateway.host} is free")
+
+
+def _channel(found: ChannelCheck) -> Check:
+    """What the platform of a channel says of it. One that cannot be asked is a warning."""
+    text = "; ".join(found.problems) or "its platform takes the token"
+    if found.works is False:
+        return Check(found.channel, CheckStatus.FAILED, text)
+    verdict = CheckStatus.WARNING if found.problems else CheckStatus.OK
+    return Check(found.channel, verdict, text)

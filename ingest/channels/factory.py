@@ -11,6 +11,7 @@ from ingest.channels.base import Channel, name_of
 from ingest.channels.cli import terminals
 from ingest.channels.failure_counts import ChannelFailures
 from ingest.channels.making import ChannelDependencies
+from ingest.channels.slack.factory import slack_apps
 from ingest.channels.telegram.factory import telegram_bots
 from ingest.channels.webhook import webhooks
 from sessions.access.channel_agents import ChannelAgents
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _TYPES: Final[Mapping[str, Callable[[ChannelDependencies], Iterator[Channel]]]] = {
     "cli": terminals,
+    "slack": slack_apps,
     "telegram": telegram_bots,
     "webhook": webhooks,
 }

@@ -94,6 +94,4 @@ def debounce_of(channel: Channel, settings: Settings) -> int:
     """Milliseconds in which several messages become one turn; 0 does not wait."""
     if channel.type == "cli":
         return 0
-    bots = settings.channels.telegram
-    own = bots[channel.alias].debounce_ms if channel.type == "telegram" else 0
-    return own or settings.channels.debounce_ms
+    return settings.channels.debounce_of(channel.type, channel.alias)

@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from proof.botapi import TOKEN, BotApi
+from proof.slackapi import SlackApp, slack_of
 from proof.storm.journal import AGENT, ALIAS, AgentRun, Journal
 
 # What webhooks are signed with.
@@ -35,6 +36,7 @@ class ExternalServers:
         self.url = ""
         self.held: dict[str, asyncio.Event] = {}
         self.bot = BotApi()
+        self.slack = SlackApp(heard=self._hear)
         self.journal = journal
         self._seed = seed
         self._longest = longest
@@ -44,6 +46,7 @@ class ExternalServers:
                 Route("/v1/chat/completions", self._complete, methods=["POST"]),
                 Route("/replies", self._take_reply, methods=["POST"]),
                 Mount("/telegram", self.bot.app()),
+                Mount("/slack", slack_of(self.slack)),
             ]
         )
 
@@ -68,7 +71,7 @@ class ExternalServers:
 provider = "openai"
 base_url = {json.dumps(f"{self.url}/v1")}
 model = "storm"
-channels = ["webhook.{ALIAS}", "telegram.{ALIAS}"]
+channels = ["webhook.{ALIAS}", "telegram.{ALIAS}", "slack.{ALIAS}"]
 
 [channels.webhook.{ALIAS}]
 secret = {json.dumps(SECRET)}
@@ -77,6 +80,12 @@ send_url = {json.dumps(f"{self.url}/replies")}
 [channels.telegram.{ALIAS}]
 bot_token = {json.dumps(TOKEN)}
 api_base_url = {json.dumps(f"{self.url}/telegram")}
+allowed_users = ["*"]
+
+[channels.slack.{ALIAS}]
+bot_token = {json.dumps(self.slack.bot_token)}
+app_token = {json.dumps(self.slack.app_token)}
+api_base_url = {json.dumps(f"{self.url}/slack")}
 allowed_users = ["*"]
 """
 
@@ -111,9 +120,17 @@ allowed_users = ["*"]
 
     async def _take_reply(self, request: Request) -> Response:
         body: dict[str, Any] = await request.json()
-        self.journal.replies.setdefault(body["turn"], []).append(body["content"])
-        self._news.setdefault(body["turn"], asyncio.Event()).set()
+        self._note_reply(body["turn"], body["content"])
         return Response(status_code=204)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        """Slack has a message of the app, which tells the reply that it is."""
+        reply: str = message["metadata"]["event_payload"]["id"]
+        self._note_reply(reply.removesuffix(":reply"), message["text"])
+
+    def _note_reply(self, turn: str, text: str) -> None:
+        self.journal.replies.setdefault(turn, []).append(text)
+        self._news.setdefault(turn, asyncio.Event()).set()
 
 
 class _Server(uvicorn.Server):

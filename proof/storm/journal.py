@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from proof.botapi import TOKEN
+from proof.slackapi import TEAM, SlackApp
 from sessions.ids import derived_id
 
 # The alias of the webhook channel, and of the bot.
@@ -24,6 +25,7 @@ class Ingress(StrEnum):
     SOCKET = "socket"
     WEBHOOK = "webhook"
     BOT = "bot"
+    SLACK = "slack"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class StormMessage:
                 return f"webhook_{ALIAS}_{self.session}_{self.session}"
             case Ingress.BOT:
                 return f"telegram_{ALIAS}_{self.chat}_{self.session}"
+            case Ingress.SLACK:
+                return f"slack_{ALIAS}_{self.direct}_{self.session}"
             case Ingress.SOCKET:
                 return f"gw_{self.session}"
 
@@ -69,6 +73,8 @@ class StormMessage:
             case Ingress.BOT:
                 number = TOKEN.partition(":")[0]
                 return derived_id("tg", "bot", number, str(self.chat), str(self.place))
+            case Ingress.SLACK:
+                return derived_id("sl", TEAM, SlackApp.id, self.direct, self.ts)
             case Ingress.SOCKET:
                 return derived_id("gw", "agent", AGENT, self.key, self.name)
 
@@ -76,6 +82,16 @@ class StormMessage:
     def chat(self) -> int:
         """The number of its sender's chat with the bot."""
         return zlib.crc32(self.session.encode())
+
+    @property
+    def direct(self) -> str:
+        """The name of its sender's direct messages with the app."""
+        return f"D{self.chat}"
+
+    @property
+    def ts(self) -> str:
+        """What Slack calls it there."""
+        return f"{1_700_000_000 + self.number}.000100"
 
     @property
     def place(self) -> int:

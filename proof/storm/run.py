@@ -20,6 +20,7 @@ from proof.storm.report import StormReport
 from proof.storm.senders import (
     Sender,
     SendRefused,
+    SlackTransport,
     SocketTransport,
     Transport,
     WebhookClient,
@@ -34,6 +35,8 @@ _FREEZE_AT: Final = 0.25
 _AWAY_AT: Final = 0.5
 # Share of the messages that are delivered once more when all is over.
 _LATE: Final = 0.05
+# Where the sessions come in, in turn.
+_INGRESSES: Final = (Ingress.SOCKET, Ingress.WEBHOOK, Ingress.SLACK)
 # Seconds in which all sessions begin.
 _ARRIVAL: Final = 10.0
 # Seconds in which a tenth message would be refused as well.
@@ -79,17 +82,17 @@ class Storm:
         await self._deliver_late()
 
     def _messages_of(self, number: int) -> list[StormMessage]:
-        """Every second session is one of the webhook's."""
-        found = [
-            StormMessage(f"s{number}", place, Ingress.WEBHOOK if number % 2 else Ingress.SOCKET)
-            for place in range(self.plan.messages)
-        ]
+        """Every third session is one of the webhook's, and every third one of Slack's."""
+        ingress = _INGRESSES[number % len(_INGRESSES)]
+        found = [StormMessage(f"s{number}", place, ingress) for place in range(self.plan.messages)]
         self.messages += found
         return found
 
     def _transport(self, ingress: Ingress) -> Transport:
         if ingress is Ingress.WEBHOOK:
             return WebhookTransport(self.gates, self.outside, self.journal)
+        if ingress is Ingress.SLACK:
+            return SlackTransport(self.outside)
         return SocketTransport(self.system.urls, self.system.token, self.journal)
 
     async def _send(self, messages: Sequence[StormMessage]) -> None:

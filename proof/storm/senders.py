@@ -1,4 +1,4 @@
-"""Those who write: people at WebSockets and to a bot, and a platform that posts signed messages.
+"""Those who write: people at WebSockets, to a bot and in Slack, and a platform that posts.
 
 Each sends its message to a replica by chance, under one id, until it has the answer. What is
 refused is sent again after a pause, what is cut off at once and elsewhere; and some messages are
@@ -252,6 +252,24 @@ class BotTransport:
         answer = await self._bot.says(message.chat, place=message.number)
         self._journal.replies.setdefault(message.turn, []).append(answer)
         return answer
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class SlackTransport:
+    """One person's direct messages, which Slack sends by its socket: no replica is chosen."""
+
+    at_once = _AT_ONCE_BY_SOCKET
+
+    def __init__(self, outside: ExternalServers) -> None:
+        self._outside = outside
+
+    async def deliver(self, message: StormMessage, replica: int) -> str:
+        """Say it, and read the reply to it."""
+        place = {"channel": message.direct, "user": message.session, "ts": message.ts}
+        self._outside.slack.bring(self._outside.slack.event(message.text, **place))
+        return await self._outside.reply_to(message.turn)
 
     async def close(self) -> None:
         """Nothing is open."""

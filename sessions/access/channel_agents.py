@@ -88,7 +88,7 @@ class ChannelAgents:
 
 def _configured(settings: Settings) -> Iterator[str]:
     """The names of all channels in the settings; disabled ones too, whose sessions remain."""
-    for kind in ("telegram", "webhook"):
+    for kind in ("slack", "telegram", "webhook"):
         for alias in getattr(settings.channels, kind):
             yield f"{kind}.{alias}"
     for agent in settings.agents:

@@ -87,6 +87,29 @@ class TelegramSettings(_Section):
     api_base_url: str = "https://api.telegram.org"
 
 
+class SlackSettings(_Section):
+    """One `[channels.slack.<alias>]`: an app in one workspace. Milliseconds. Secrets as above."""
+
+    enabled: bool = True
+    bot_token: SecretStr | None = None
+    bot_token_env: str | None = None
+    bot_token_file: Path | None = None
+    mode: Literal["socket", "http"] = "socket"
+    app_token: SecretStr | None = None
+    app_token_env: str | None = None
+    app_token_file: Path | None = None
+    signing_secret: SecretStr | None = None
+    signing_secret_env: str | None = None
+    signing_secret_file: Path | None = None
+    allowed_users: tuple[str, ...] = ()
+    channel_ids: tuple[str, ...] = ()
+    mention_only: bool = False
+    thread_replies: bool = True
+    session: Literal["person", "channel"] = "person"
+    debounce_ms: int = Field(default=0, ge=0, le=MAX_DEBOUNCE)
+    api_base_url: str = "https://slack.com/api"
+
+
 class WebhookSettings(_Section):
     """One `[channels.webhook.<alias>]`: a program that posts signed messages. Secrets as above."""
 
@@ -110,8 +133,18 @@ class ChannelSettings(_Section):
     reply_park_secs: int = Field(default=120, ge=0)
     # Seconds after which a parked reply is given up: an answer a day late helps nobody.
     reply_give_up_secs: int = Field(default=86_400, ge=1)
+    slack: dict[str, SlackSettings] = Field(default_factory=dict[str, SlackSettings])
     telegram: dict[str, TelegramSettings] = Field(default_factory=dict[str, TelegramSettings])
     webhook: dict[str, WebhookSettings] = Field(default_factory=dict[str, WebhookSettings])
+
+    def debounce_of(self, type: str, alias: str) -> int:
+        """Milliseconds that a channel's messages wait: its own setting, else that of all."""
+        bots: Mapping[str, Mapping[str, SlackSettings | TelegramSettings]] = {
+            "slack": self.slack,
+            "telegram": self.telegram,
+        }
+        own = bots.get(type, {}).get(alias)
+        return (own.debounce_ms if own is not None else 0) or self.debounce_ms
 
 
 class GatewaySettings(_Section):

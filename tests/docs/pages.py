@@ -31,7 +31,7 @@ class Pages:
     @classmethod
     def of(cls, root: Path) -> Self:
         """The pages of a checkout."""
-        paths = [*sorted(root.glob("*.md")), *sorted(root.glob("docs/*.md"))]
+        paths = [*sorted(root.glob("*.md")), *sorted(root.glob("docs/**/*.md"))]
         return cls({path: path.read_text(encoding="utf-8") for path in paths})
 
     def __getitem__(self, name: str) -> str:

@@ -12,6 +12,7 @@ from sessions.process.settings import (
     ChannelSettings,
     GatewaySettings,
     OwnSettings,
+    SlackSettings,
     TelegramSettings,
     WebhookSettings,
     load_settings,
@@ -23,11 +24,12 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("### `[channels]`", ChannelSettings),
     ("### `[gateway]`", GatewaySettings),
     ("### `[agents.<alias>]`", AgentSettings),
+    ("### `[channels.slack.<alias>]`", SlackSettings),
     ("### `[channels.telegram.<alias>]`", TelegramSettings),
     ("### `[channels.webhook.<alias>]`", WebhookSettings),
 ]
 # Tables of their own.
-NESTED = {"telegram", "webhook"}
+NESTED = {"slack", "telegram", "webhook"}
 FROM_ENVIRONMENT = SECTIONS[:3]
 
 

@@ -36,11 +36,12 @@ from ingest.channels.base import (
 from ingest.channels.commands import command_of
 from ingest.channels.failure_counts import ChannelFailure, ChannelFailures
 from ingest.channels.lease import ChannelLease
+from ingest.channels.pushed_json import pushed_object
 from ingest.channels.splitting import split_text
 from ingest.channels.telegram.bot import UPDATES, OwnName, fetch_updates
 from ingest.channels.telegram.polling import poll
 from ingest.channels.telegram.text import with_context
-from ingest.channels.telegram.updates import posted_update, read_message, time_of
+from ingest.channels.telegram.updates import read_message, time_of
 from sessions.errors import ConfigError, Retryable
 from sessions.ids import derived_id
 from sessions.process.retry import Pauses, retry
@@ -99,7 +100,7 @@ class TelegramChannel:
             raise WrongSignature("X-Telegram-Bot-Api-Secret-Token is not this channel's")
         # The update came from Telegram, which posts it again for ever if it is refused.
         try:
-            incoming = await self.message_in(posted_update(request.body))
+            incoming = await self.message_in(pushed_object(request.body))
         except Unreadable as error:
             self._troubles.add(ChannelFailure.UNREADABLE, channel=name_of(self))
             log.warning("telegram.%s: an update is skipped: %s", self.alias, error)

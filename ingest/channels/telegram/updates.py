@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, cast
 
@@ -12,8 +11,6 @@ from telegram import Bot, Message
 from ingest.channels.base import Unreadable
 from ingest.channels.telegram.text import with_context
 from sessions import times
-from sessions.strict_json import InvalidJson, parse_json
-from sessions.web.rejections import BrokenPayload
 
 # Numbers of users, chats and messages; Telegram's have 52 bits at most.
 _BOUND: Final = 2**63
@@ -68,31 +65,6 @@ def read_message(update: Mapping[str, Any], bot: Bot) -> Message | None:
     except Exception as error:  # noqa: BLE001 - the library raises anything for what it cannot read
         raise Unreadable(f"its message cannot be read ({type(error).__name__})") from None
     return message
-
-
-def posted_update(body: bytes) -> Mapping[str, Any]:
-    """The object that was posted. Raises InvalidJson or BrokenPayload if it is none.
-
-    Raises Unreadable for an object with what nothing can store, such as half a surrogate pair.
-    """
-    try:
-        document = parse_json(body)
-    except InvalidJson:
-        if _is_object(body):
-            raise Unreadable("it holds a text that cannot be stored") from None
-        raise
-    if not isinstance(document, dict):
-        raise BrokenPayload("an update of the Bot API is a JSON object")
-    return cast("dict[str, Any]", document)
-
-
-def _is_object(body: bytes) -> bool:
-    try:
-        return isinstance(json.loads(body), dict)
-    except RecursionError:
-        return body.lstrip().startswith(b"{")
-    except ValueError:
-        return False
 
 
 def time_of(message: Message) -> int:

@@ -1,0 +1,1 @@
+"""Slack, by Slack's own client library slack-sdk, which is an extra."""
