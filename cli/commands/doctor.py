@@ -17,8 +17,8 @@ def doctor(context: CommandContext) -> int:
     """Check that the system can run here.
 
     It checks Python, SQLite, the workspace, the settings file, the store, Redis, the port, and what
-    Slack says of the tokens of its channels. Works whether the system runs or not, and changes
-    nothing. The exit code is 1 if a check failed; warnings do not change it.
+    Slack and Discord say of the tokens of their channels. Works whether the system runs or not, and
+    changes nothing. The exit code is 1 if a check failed; warnings do not change it.
     """
     system = TargetSystem.find(context.settings, context.environ)
     checks = run(examine(system, context.environ, settings_file=context.settings_file))

@@ -8,9 +8,10 @@ from functools import partial
 from typing import Final
 
 from ingest.channels.base import Undeliverable
-from ingest.channels.slack.factory import MISSING
+from ingest.channels.discord import factory as discord_factory
+from ingest.channels.slack import factory as slack_factory
 from sessions.errors import ConfigError, Retryable
-from sessions.process.settings import Settings, SlackSettings
+from sessions.process.settings import DiscordSettings, Settings, SlackSettings
 
 # Asks a platform, and gives a sentence for each thing that is missing.
 _Ask = Callable[[], Awaitable[list[str]]]
@@ -43,6 +44,21 @@ async def _checked(channel: str, ask: _Ask) -> ChannelCheck:
         return ChannelCheck(channel, None, (str(error),))
 
 
+def _discord(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[str, _Ask]]:
+    for alias, own in settings.channels.discord.items():
+        if own.enabled:
+            yield f"discord.{alias}", partial(_ask_discord, alias, own, environ)
+
+
+async def _ask_discord(alias: str, own: DiscordSettings, environ: Mapping[str, str]) -> list[str]:
+    # Imported where it is configured only.
+    try:
+        from ingest.channels.discord.check import discord_problems
+    except ImportError as error:
+        raise ConfigError(discord_factory.MISSING) from error
+    return await discord_problems(alias, own, environ)
+
+
 def _slack(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[str, _Ask]]:
     for alias, own in settings.channels.slack.items():
         if own.enabled:
@@ -54,8 +70,8 @@ async def _ask_slack(alias: str, own: SlackSettings, environ: Mapping[str, str])
     try:
         from ingest.channels.slack.check import slack_problems
     except ImportError as error:
-        raise ConfigError(MISSING) from error
+        raise ConfigError(slack_factory.MISSING) from error
     return await slack_problems(alias, own, environ)
 
 
-_TYPES: Final = (_slack,)
+_TYPES: Final = (_discord, _slack)

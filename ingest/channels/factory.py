@@ -9,6 +9,7 @@ from typing import Final
 
 from ingest.channels.base import Channel, name_of
 from ingest.channels.cli import terminals
+from ingest.channels.discord.factory import discord_bots
 from ingest.channels.failure_counts import ChannelFailures
 from ingest.channels.making import ChannelDependencies
 from ingest.channels.slack.factory import slack_apps
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _TYPES: Final[Mapping[str, Callable[[ChannelDependencies], Iterator[Channel]]]] = {
     "cli": terminals,
+    "discord": discord_bots,
     "slack": slack_apps,
     "telegram": telegram_bots,
     "webhook": webhooks,

@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
-from ingest.channels.lease import LEASE, ChannelLease
+from ingest.channels.lease import ChannelLease
 from sessions.errors import Retryable
 from sessions.process.tasks import end_all
 
 # Seconds between two looks whether the lease is free.
 _LOOK: Final = 2.0
-# Seconds between two renewals, and that the lease must still have: work is not ended at once.
-_RENEWAL: Final = LEASE / 5
-_MARGIN: Final = LEASE * 0.3
+# Parts of a lease: between two renewals, and what it must still have. Work is not ended at once.
+_RENEWAL: Final = 0.2
+_MARGIN: Final = 0.3
 
 
 async def while_held(lease: ChannelLease, work: Callable[[], Awaitable[None]]) -> NoReturn:
@@ -45,8 +45,8 @@ async def _until_lost(lease: ChannelLease, work: Callable[[], Awaitable[None]]) 
 
 async def _renew(lease: ChannelLease) -> None:
     """Renew until the lease is another one's, or may soon be: Redis may be away for a while."""
-    while lease.left > _MARGIN:
-        await asyncio.sleep(_RENEWAL)
+    while lease.left > _MARGIN * lease.seconds:
+        await asyncio.sleep(_RENEWAL * lease.seconds)
         try:
             if not await lease.acquire():
                 return

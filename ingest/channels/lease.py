@@ -18,7 +18,8 @@ LEASE: Final = 20.0
 class ChannelLease:
     """A lease in Redis. It fences nothing: who acts on it looks first how long it is his."""
 
-    def __init__(self, redis: RedisClient, *, url: str, key: str) -> None:
+    def __init__(self, redis: RedisClient, *, url: str, key: str, seconds: float = LEASE) -> None:
+        self.seconds = seconds
         self._redis = redis
         self._url = url
         self._key = key
@@ -34,8 +35,8 @@ class ChannelLease:
     async def acquire(self) -> bool:
         """Take or renew it; False where another one has it. Raises Retryable."""
         began = time.monotonic()
-        is_ours = bool(await self._run(int(LEASE * 1000)))
-        self._until = began + LEASE if is_ours else 0.0
+        is_ours = bool(await self._run(int(self.seconds * 1000)))
+        self._until = began + self.seconds if is_ours else 0.0
         return is_ours
 
     async def release(self) -> None:

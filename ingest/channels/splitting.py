@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Final
 
@@ -9,6 +10,11 @@ from typing import Final
 _BOUNDARIES: Final = ("\n\n", "\n", " ")
 # A piece is at least this part of the limit, so that a boundary near its start is not used.
 _SHORTEST: Final = 0.5
+# A line that opens or closes a code block, and as much of one as is written again.
+_FENCE: Final = "```"
+_FENCES: Final = re.compile(r"^```[^`\n]*$", re.MULTILINE)
+_LONGEST_FENCE: Final = 40
+_BREAK: Final = "\n"
 _JOINER: Final = "\u200d"
 _SELECTORS: Final = frozenset(
     "\ufe0e\ufe0f\u20e3\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
@@ -30,6 +36,36 @@ def split_text(text: str, limit: int) -> list[str]:
         pieces.append(rest[:end].rstrip())
         rest = rest[end:].lstrip()
     return pieces
+
+
+def split_markdown(text: str, limit: int) -> list[str]:
+    """As `split_text`, with each code block whole in every piece that it reaches into.
+
+    A piece that ends inside of a block closes it, and the next one opens it again.
+    """
+    pieces: list[str] = []
+    rest = text.strip()
+    while units(rest) > limit:
+        piece, rest = _torn_off(rest, limit)
+        pieces.append(piece)
+    return [*pieces, rest] if rest else pieces
+
+
+def _torn_off(text: str, limit: int) -> tuple[str, str]:
+    """The first piece of a text that is too long, and the rest."""
+    end = _boundary(text, _fitting(text, limit))
+    fence = _open_fence(text[:end])
+    if fence is None:
+        return text[:end].rstrip(), text[end:].lstrip()
+    # Blanks mean something in code, so only the line break of the cut goes.
+    end = _boundary(text, _fitting(text, limit - len(_FENCE) - 1))
+    return f"{text[:end].rstrip()}\n{_FENCE}", f"{fence}\n{text[end:].removeprefix(_BREAK)}"
+
+
+def _open_fence(text: str) -> str | None:
+    """The line that opens the block in which the text ends; None if it ends in none."""
+    fences = _FENCES.findall(text)
+    return fences[-1][:_LONGEST_FENCE] if len(fences) % 2 else None
 
 
 def units(text: str) -> int:

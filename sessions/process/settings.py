@@ -110,6 +110,27 @@ class SlackSettings(_Section):
     api_base_url: str = "https://slack.com/api"
 
 
+class DiscordSettings(_Section):
+    """One `[channels.discord.<alias>]`: a bot. Milliseconds. Secrets as above.
+
+    Ids may be written as numbers or as texts. `guild_id` is ZeroClaw's older name for one of them.
+    """
+
+    enabled: bool = True
+    bot_token: SecretStr | None = None
+    bot_token_env: str | None = None
+    bot_token_file: Path | None = None
+    public_key: str | None = None
+    allowed_users: tuple[str | int, ...] = ()
+    guild_ids: tuple[str | int, ...] = ()
+    guild_id: str | int | None = None
+    channel_ids: tuple[str | int, ...] = ()
+    mention_only: bool = False
+    session: Literal["person", "channel"] = "person"
+    debounce_ms: int = Field(default=0, ge=0, le=MAX_DEBOUNCE)
+    api_base_url: str = "https://discord.com/api/v10"
+
+
 class WebhookSettings(_Section):
     """One `[channels.webhook.<alias>]`: a program that posts signed messages. Secrets as above."""
 
@@ -133,13 +154,15 @@ class ChannelSettings(_Section):
     reply_park_secs: int = Field(default=120, ge=0)
     # Seconds after which a parked reply is given up: an answer a day late helps nobody.
     reply_give_up_secs: int = Field(default=86_400, ge=1)
+    discord: dict[str, DiscordSettings] = Field(default_factory=dict[str, DiscordSettings])
     slack: dict[str, SlackSettings] = Field(default_factory=dict[str, SlackSettings])
     telegram: dict[str, TelegramSettings] = Field(default_factory=dict[str, TelegramSettings])
     webhook: dict[str, WebhookSettings] = Field(default_factory=dict[str, WebhookSettings])
 
     def debounce_of(self, type: str, alias: str) -> int:
         """Milliseconds that a channel's messages wait: its own setting, else that of all."""
-        bots: Mapping[str, Mapping[str, SlackSettings | TelegramSettings]] = {
+        bots: Mapping[str, Mapping[str, DiscordSettings | SlackSettings | TelegramSettings]] = {
+            "discord": self.discord,
             "slack": self.slack,
             "telegram": self.telegram,
         }

@@ -119,7 +119,8 @@ class TestKilled:
         self, installation: Installation, kit: Kit, fates: dict[str, Fates]
     ):
         message = fates[kit.name].sent
-        count = 2 if kit.abilities.delivers else 1
+        abilities = kit.abilities
+        count = 2 if abilities.delivers and not abilities.drops_repeats else 1
         texts = await kit.answered(message, count=count, within=_WITHIN)
         await installation.quiet(kit.session(message), message.agent)
         assert texts == kit.texts(message.person) == [message.answer] * count
@@ -127,4 +128,4 @@ class TestKilled:
         assert len(await installation.history(kit.session(message))) == 2
         ids = {delivery.id for delivery in kit.deliveries(message.person)}
         assert len(ids) == 1
-        assert (ids != {None}) is kit.abilities.names_deliveries
+        assert (ids != {None}) is abilities.names_deliveries

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from sessions.process.settings import (
     AgentSettings,
     ChannelSettings,
+    DiscordSettings,
     GatewaySettings,
     OwnSettings,
     SlackSettings,
@@ -24,12 +25,13 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("### `[channels]`", ChannelSettings),
     ("### `[gateway]`", GatewaySettings),
     ("### `[agents.<alias>]`", AgentSettings),
+    ("### `[channels.discord.<alias>]`", DiscordSettings),
     ("### `[channels.slack.<alias>]`", SlackSettings),
     ("### `[channels.telegram.<alias>]`", TelegramSettings),
     ("### `[channels.webhook.<alias>]`", WebhookSettings),
 ]
 # Tables of their own.
-NESTED = {"slack", "telegram", "webhook"}
+NESTED = {"discord", "slack", "telegram", "webhook"}
 FROM_ENVIRONMENT = SECTIONS[:3]
 
 

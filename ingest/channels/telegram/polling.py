@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn, Protocol, cast
 
-from ingest.channels.base import ChannelMessage, Take, Undeliverable, Unreadable
+from ingest.channels.base import Take, Undeliverable
 from ingest.channels.failure_counts import ChannelFailure
+from ingest.channels.intake import MessageIntake, RefusedPlaces, UpdateReader
 from ingest.channels.lease import ChannelLease
-from sessions.errors import InvalidEvent, RedisRefused, Retryable
+from sessions.errors import Retryable
 from sessions.process.retry import OutageLog, Pauses, retry
 
 log = logging.getLogger(__name__)
@@ -23,15 +23,13 @@ POLL_SECONDS: Final = 5
 _LOOK: Final = 2.0
 # Seconds until an update that was refused is tried again.
 _AGAIN: Final = 1.0
-# Tries of an update that fails in a way that nobody foresaw. What passes by itself has no limit.
-_TRIES: Final = 5
 # Numbers that can be confirmed; Telegram's have 32 bits.
 _BOUND: Final = 2**62
 # Seconds between two tries at most, while Telegram is away or does not know the token.
 _LONGEST_PAUSE: Final = 30.0
 
 
-class UpdateSource(Protocol):
+class UpdateSource(UpdateReader, Protocol):
     """A bot, as far as polling needs it. Its methods raise Retryable or Undeliverable."""
 
     alias: str
@@ -42,14 +40,6 @@ class UpdateSource(Protocol):
 
     async def updates(self, offset: int | None) -> Sequence[Any]:
         """The updates from `offset` on, as they came."""
-        ...
-
-    async def message_in(self, update: Mapping[str, Any]) -> ChannelMessage | None:
-        """The message in an update; raises Unreadable too."""
-        ...
-
-    def count(self, trouble: ChannelFailure) -> None:
-        """Count what went wrong with an update."""
         ...
 
 
@@ -108,9 +98,8 @@ class UpdateIntake:
     def __init__(self, source: UpdateSource, take: Take) -> None:
         self.offset: int | None = None
         self._source = source
-        self._take = take
+        self._intake = MessageIntake(source, take, name=f"telegram.{source.alias}")
         self._taken: set[int] = set()
-        self._tries: Counter[int] = Counter()
         self._has_nameless = False
 
     async def accept(self, updates: Sequence[Any]) -> bool:
@@ -118,14 +107,14 @@ class UpdateIntake:
 
         What was refused holds back what follows in its own session only.
         """
-        refused: set[tuple[str, str] | None] = set()
+        refused: RefusedPlaces = set()
         numbers: list[int] = []
         for update in updates:
             number = _number_of(update)
             if number is None:
                 continue
             numbers.append(number)
-            if number not in self._taken and await self._accept(number, update, refused):
+            if number not in self._taken and await self._intake.accept(number, update, refused):
                 self._taken.add(number)
         self._note_nameless(len(updates) - len(numbers))
         self._move_on(numbers)
@@ -142,11 +131,10 @@ class UpdateIntake:
             end = min(waiting, default=max(numbers) + 1)
             if end < (self.offset or 0):
                 self._taken.intersection_update(numbers)
-                self._tries.clear()
+                self._intake.forget(lambda _: True)
             self.offset = end
         self._taken = {number for number in self._taken if number >= (self.offset or 0)}
-        for number in [number for number in self._tries if number < (self.offset or 0)]:
-            del self._tries[number]
+        self._intake.forget(lambda number: number < (self.offset or 0))
 
     def _note_nameless(self, count: int) -> None:
         """Count what has no number once: it comes again until a later update is confirmed."""
@@ -154,51 +142,6 @@ class UpdateIntake:
             self._source.count(ChannelFailure.UNREADABLE)
             log.warning("telegram.%s: %d updates without a number", self._source.alias, count)
         self._has_nameless = bool(count)
-
-    async def _accept(
-        self, number: int, update: Mapping[str, Any], refused: set[tuple[str, str] | None]
-    ) -> bool:
-        """Whether the update is done with: taken in, left out, or nobody's."""
-        place = None
-        try:
-            incoming = await self._source.message_in(update)
-            if incoming is None:
-                return True
-            place = (incoming.target, incoming.sender)
-            if place in refused:
-                return False
-            await self._take(incoming)
-        except (Unreadable, InvalidEvent) as error:
-            is_broken = isinstance(error, Unreadable)
-            self._leave_out(
-                number, ChannelFailure.UNREADABLE if is_broken else ChannelFailure.LEFT_OUT, error
-            )
-        except Retryable as error:
-            log.warning("telegram.%s: a message waits: %s", self._source.alias, error)
-            refused.add(place)
-            return False
-        except RedisRefused:
-            # No message is to blame, so none is left out.
-            raise
-        except Exception as error:  # noqa: BLE001 - one message must not end what others wait for
-            if self._may_try_again(number, error):
-                refused.add(place)
-                return False
-        return True
-
-    def _may_try_again(self, number: int, error: Exception) -> bool:
-        """After an error that nobody foresaw: whether the update gets another try."""
-        self._tries[number] += 1
-        if self._tries[number] == 1:
-            log.error("telegram.%s: update %d failed", self._source.alias, number, exc_info=error)
-        if self._tries[number] < _TRIES:
-            return True
-        self._leave_out(number, ChannelFailure.LEFT_OUT, f"it failed {_TRIES} times")
-        return False
-
-    def _leave_out(self, number: int, trouble: ChannelFailure, why: object) -> None:
-        self._source.count(trouble)
-        log.warning("telegram.%s: update %d is left out: %s", self._source.alias, number, why)
 
 
 def _number_of(update: object) -> int | None:

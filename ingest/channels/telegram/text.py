@@ -17,6 +17,8 @@ from telegram import (
     User,
 )
 
+from ingest.channels.quoting import quoted
+
 
 def with_context(message: Message, text: str) -> str:
     """The text with what it answers to before it, and where it was forwarded from before that."""
@@ -32,21 +34,17 @@ def _quoted(message: Message) -> str:
     """The message that this one is a reply to, as quoted lines; empty if it is none."""
     reply, elsewhere = message.reply_to_message, message.external_reply
     if reply is not None and not _is_root(message, reply):
-        return _lines(_short_name(reply.from_user), reply.text or _kind(reply))
+        return quoted(_short_name(reply.from_user), reply.text or _kind(reply))
     if elsewhere is not None:
         # Of a message in another chat only the part that the person marked is told.
         marked = message.quote.text if message.quote is not None else _kind(elsewhere)
-        return _lines(_origin(elsewhere.origin).removeprefix("@"), marked)
+        return quoted(_origin(elsewhere.origin).removeprefix("@"), marked)
     return ""
 
 
 def _is_root(message: Message, reply: Message) -> bool:
     """Whether Telegram has put the reply there: each message of a topic answers its beginning."""
     return bool(message.is_topic_message) and reply.message_id == message.message_thread_id
-
-
-def _lines(sender: str, text: str) -> str:
-    return "\n".join([f"> @{sender}:", *(f"> {line}" for line in text.splitlines())])
 
 
 def _kind(message: Message | ExternalReplyInfo) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 from tests.channels.kits.base import Kit
 from tests.channels.kits.chat import ChatKit
 from tests.channels.kits.cli import CommandLineKit
+from tests.channels.kits.discord import DiscordKit
 from tests.channels.kits.slack import PostedSlack, SocketSlack
 from tests.channels.kits.telegram import PolledTelegram, PostedTelegram
 from tests.channels.kits.webhook import WebhookKit
@@ -14,6 +15,7 @@ from tests.channels.kits.webhook import WebhookKit
 KITS: Final[tuple[type[Kit], ...]] = (
     PolledTelegram,
     PostedTelegram,
+    DiscordKit,
     SocketSlack,
     PostedSlack,
     WebhookKit,

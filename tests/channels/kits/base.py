@@ -82,6 +82,8 @@ class Abilities:
     has_mentions: bool = False
     # Whether a delivery has an id by which its receiver knows it when it comes again.
     names_deliveries: bool = False
+    # Whether the platform knows a delivery that comes again, and shows it once.
+    drops_repeats: bool = False
     # Characters of one message at most.
     longest: int | None = None
 

@@ -1,0 +1,1 @@
+"""Discord bots, by the client library hikari, which is an extra."""
