@@ -73,6 +73,10 @@ ifneq ($(shell test -x .venv/bin/python && cat .venv/.created 2>/dev/null),$(CUR
 endif
 
 .venv/.created:
+	@if [ -L .venv ]; then \
+	    echo "$(CURDIR)/.venv is a link, and what it leads to would be emptied: remove the link." >&2; \
+	    exit 1; \
+	fi
 	@for python in $(PYTHONS); do \
 	    if "$$python" -c '$(USABLE)' 2>/dev/null; then \
 	        echo "Making .venv with $$("$$python" --version) ($$python)"; \
