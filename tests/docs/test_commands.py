@@ -10,6 +10,7 @@ import click
 import pytest
 
 from cli.__main__ import root
+from cli.options import CommandContext
 from tests.docs.pages import ROOT, Pages, section
 
 # On every command, told once for all.
@@ -89,7 +90,7 @@ def test_the_command_lines_of_the_pages_are_accepted(pages: Pages) -> None:
             found = command.get_command(context, arguments.pop(0))
             assert found is not None
             command = found
-        command.make_context(command.name, arguments, resilient_parsing=False, obj=None)
+        command.make_context(command.name, arguments, obj=CommandContext({}))
         seen += 1
     assert seen >= 10
 
