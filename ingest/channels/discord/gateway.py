@@ -107,7 +107,7 @@ class GatewayConnector:
         self._leaving: set[asyncio.Task[None]] = set()
 
     def connection(self) -> GatewayConnection:
-        """A new one, which its caller runs and then leaves."""
+        """A new one. Run it, and `leave` it then."""
         return GatewayConnection(
             self._token, self._base, direct=self._direct, reads_content=self._reads_content
         )
