@@ -10,13 +10,13 @@ import aiohttp
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from ingest.channels.base import Undeliverable
+from ingest.channels.base import PauseAsked, Undeliverable
 from sessions.errors import Retryable
 
 # Seconds for an answer of Slack.
 TIMEOUT: Final = 10.0
-# Seconds to wait for Slack to say how long to wait, where it says nothing.
-_PAUSE: Final = 1.0
+# Seconds that Slack is left alone at most; a proxy in its place may say anything.
+_LONGEST_PAUSE: Final = 3600.0
 # Characters of an error's name. Anything may stand there if Slack is not who answers.
 _LONGEST: Final = 100
 # Errors that pass by themselves. Slack answers every other one the same way next time.
@@ -35,7 +35,11 @@ _PASSING: Final = frozenset(
 
 
 class SlackApi:
-    """The calls of one bot. Each raises Retryable, or Undeliverable for what never works."""
+    """The calls of one bot.
+
+    Each raises Retryable, PauseAsked if Slack says for how long, and Undeliverable for what never
+    works.
+    """
 
     def __init__(self, token: str | None, base_url: str, *, direct: bool) -> None:
         """`direct` never goes by way of a proxy. For one event loop; `aclose` ends it."""
@@ -125,18 +129,20 @@ def _explained(response: object) -> Retryable | Undeliverable:
     data = _table(getattr(response, "data", None))
     name = data.get("error")
     if not isinstance(name, str):
-        return Retryable("Slack gives a strange answer", retry_after=_seconds(response))
+        return _passing("Slack gives a strange answer", response)
     said = f"Slack answers {name[:_LONGEST]}"
     if name in _PASSING:
-        return Retryable(said, retry_after=_seconds(response))
+        return _passing(said, response)
     needed = data.get("needed")
     return Undeliverable(f"{said}: {needed[:_LONGEST]}" if isinstance(needed, str) else said)
 
 
-def _seconds(response: object) -> float:
+def _passing(said: str, response: object) -> Retryable:
     headers = cast("Mapping[str, str]", getattr(response, "headers", {}))
     told = headers.get("Retry-After", "")
-    return float(told) if told.isascii() and told.isdigit() else _PAUSE
+    if told.isascii() and told.isdigit():
+        return PauseAsked(said, retry_after=min(float(told), _LONGEST_PAUSE))
+    return Retryable(said)
 
 
 def _table(found: object) -> Mapping[str, Any]:
