@@ -334,6 +334,17 @@ class TestReplies:
         assert "\n\n".join(pieces) == text
         assert all(len(piece) <= 4000 for piece in pieces)
 
+    async def test_a_code_block_is_whole_in_each_message(self, site: IngestSite, app: SlackApp):
+        async def answer(*_: Any) -> Reply:
+            return Reply("See:\n\n```python\n" + "x = 1\n" * 1000 + "```\nThat is all.")
+
+        site.agent.script = answer
+        await app.post(site.http, PATH, app.event("code"))
+        texts = await answers(app, 2)
+        assert [text.count("```") for text in texts] == [2, 2]
+        assert "".join(texts).count("x = 1") == 1000
+        assert texts[1].startswith("```\nx = 1")
+
     async def test_a_model_can_mention_nobody(self, site: IngestSite, app: SlackApp):
         async def answer(*_: Any) -> Reply:
             return Reply("<!channel> **see** [this](https://example.org/?a=1&b=2)\n# Now\n`a<b`")

@@ -27,7 +27,7 @@ from ingest.channels.slack.names import SlackNames
 from ingest.channels.slack.signing import verify
 from ingest.channels.slack.socket import SocketMode
 from ingest.channels.slack.text import mrkdwn
-from ingest.channels.splitting import split_text
+from ingest.channels.splitting import split_markdown
 from sessions.errors import Retryable
 from sessions.ids import derived_id
 from sessions.web.rejections import BrokenPayload, NotFound
@@ -155,8 +155,8 @@ class SlackChannel:
     # -- out ---------------------------------------------------------------------------------
 
     def split(self, text: str) -> Sequence[str]:
-        """Pieces that one message can hold each."""
-        return split_text(text, LONGEST)
+        """Pieces that one message can hold each, with their code blocks whole."""
+        return split_markdown(text, LONGEST)
 
     async def send(self, reply: Outgoing) -> None:
         """Post one message. Its metadata holds the reply's id, the same for every try."""
