@@ -77,7 +77,7 @@ async def test_replicas_share_one_connection(fleet: ChannelFleet, app: SlackApp)
 async def test_a_connection_is_closed_when_the_lease_is_another_ones(
     fleet: ChannelFleet, app: SlackApp, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("ingest.channels.holding._RENEWAL", 0.2)
+    monkeypatch.setattr("ingest.channels.holding._RENEWAL", 0.01)
     await fleet.site()
     await connected(app)
     url, prefix = fleet.settings.redis_url, fleet.settings.turnstream.prefix

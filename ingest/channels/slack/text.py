@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 # What Slack writes between < and >: a link, a person, a channel or a command, perhaps with a label.
-_REFERENCE: Final = re.compile(r"<([^<>|]+)(?:\|([^<>]*))?>")
+_REFERENCE: Final = re.compile(r"<((?:[@#!]|[a-z][a-z+.-]*:)[^<>|]+)(?:\|([^<>]*))?>")
 _CODE: Final = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 _LANGUAGE: Final = re.compile(r"\A```[A-Za-z0-9_+-]+\n")
 _LINK: Final = re.compile(r"!?\[([^\]\n]*)\]\(((?:https?|mailto):[^\s)]+)\)")
@@ -75,8 +75,12 @@ def _unnamed(code: str) -> str:
 
 def _formatted(text: str) -> str:
     text = _LINK.sub(r"<\2|\1>", _escaped(text.replace(_STAR, "")))
-    text = _HEADING.sub(rf"{_STAR}\1{_STAR}", _BULLET.sub(r"\1• ", text))
-    text = _BOLD.sub(rf"{_STAR}\2{_STAR}", text)
+    text = _BOLD.sub(rf"{_STAR}\2{_STAR}", _BULLET.sub(r"\1• ", text))
+    text = _HEADING.sub(_bold_heading, text)
     text = _STRUCK.sub(r"~\1~", _ITALIC.sub(r"_\1_", text))
-    # A bold text in a heading is bold once.
-    return re.sub(rf"{_STAR}+", "*", text)
+    return text.replace(_STAR, "*")
+
+
+def _bold_heading(found: re.Match[str]) -> str:
+    """All of it is bold, so what is bold in it needs no stars of its own."""
+    return f"{_STAR}{found[1].replace(_STAR, '')}{_STAR}"
