@@ -67,6 +67,8 @@ class DiscordBot:
     )
     threads: set[int] = field(default_factory=set[int])
     direct: set[int] = field(default_factory=set[int])
+    # Told of each message that the bot sends.
+    heard: Callable[[dict[str, Any]], object] = lambda _message: None
     signing: SigningKey = field(default_factory=SigningKey.generate)
     gateway: GatewayServer = field(init=False)
     _times: list[float] = field(default_factory=list[float])
@@ -100,9 +102,15 @@ class DiscordBot:
     ) -> dict[str, Any]:
         """Let a user write in a channel of the guild, or in a direct conversation."""
         message = self.message(content, channel=channel, author=author, **more)
-        self.channels.setdefault(channel, []).append(message)
-        await self.gateway.dispatch("MESSAGE_CREATE", self.with_guild(message))
+        await self.bring(message)
         return message
+
+    async def bring(self, message: dict[str, Any]) -> None:
+        """Keep a message and bring it; one that is there is brought again."""
+        said = self.channels.setdefault(int(message["channel_id"]), [])
+        if message["id"] not in {one["id"] for one in said}:
+            said.append(message)
+        await self.gateway.dispatch("MESSAGE_CREATE", self.with_guild(message))
 
     def with_guild(self, message: dict[str, Any]) -> dict[str, Any]:
         """A message as the gateway shows it, which names the guild. REST does not."""
@@ -174,6 +182,7 @@ class DiscordBot:
         message |= {"nonce": body.get("nonce"), "allowed_mentions": body.get("allowed_mentions")}
         self.sent.append(message)
         self.channels.setdefault(channel, []).append(message)
+        self.heard(message)
         self._times.append(time.monotonic())
         left = self.limit - len(self._times)
         return JSONResponse(message, headers=_limits(self.limit, left, self.window))
@@ -188,7 +197,8 @@ class DiscordBot:
         if channel in self.unreadable:
             return refused(403, 50001, "Missing Access")
         said = [one for one in self.channels.get(channel, []) if int(one["id"]) > after]
-        return JSONResponse(said[: min(limit, _PAGE)][::-1])
+        oldest = sorted(said, key=lambda one: int(one["id"]))[: min(limit, _PAGE)]
+        return JSONResponse(oldest[::-1])
 
     def application(self) -> dict[str, Any]:
         """The application as it sees itself."""
@@ -268,7 +278,7 @@ class _Server:
 
     async def _gateway_info(self, bot: DiscordBot, request: Request) -> Response:
         limit = {"total": 1000, "remaining": 999, "reset_after": 86_400_000, "max_concurrency": 1}
-        url = f"ws://{request.headers['host']}/gateway"
+        url = f"ws://{request.headers['host']}{request.scope['root_path']}/gateway"
         return JSONResponse({"url": url, "shards": 1, "session_start_limit": limit})
 
     async def _application(self, bot: DiscordBot, request: Request) -> Response:

@@ -256,7 +256,7 @@ async def _begin(
         return None
     if frame["op"] == Op.RESUME:
         return await gateway.resume(link, frame["d"])
-    url = f"ws://{socket.headers['host']}/gateway"
+    url = f"ws://{socket.headers['host']}{socket.scope['root_path']}/gateway"
     return await gateway.identify(link, frame["d"]["intents"], url)
 
 

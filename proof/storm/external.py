@@ -18,7 +18,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
+from ingest.channels.discord.rest import nonce_of
 from proof.botapi import TOKEN, BotApi
+from proof.discordapi import DiscordBot, app_of
 from proof.slackapi import SlackApp, slack_of
 from proof.storm.journal import AGENT, ALIAS, AgentRun, Journal
 
@@ -37,7 +39,9 @@ class ExternalServers:
         self.held: dict[str, asyncio.Event] = {}
         self.bot = BotApi()
         self.slack = SlackApp(heard=self._hear)
+        self.discord = DiscordBot(heard=self._hear_discord)
         self.journal = journal
+        self._nonces: dict[str, str] = {}
         self._seed = seed
         self._longest = longest
         self._news: dict[str, asyncio.Event] = {}
@@ -47,6 +51,7 @@ class ExternalServers:
                 Route("/replies", self._take_reply, methods=["POST"]),
                 Mount("/telegram", self.bot.app()),
                 Mount("/slack", slack_of(self.slack)),
+                Mount("/discord", app_of(self.discord)),
             ]
         )
 
@@ -71,7 +76,7 @@ class ExternalServers:
 provider = "openai"
 base_url = {json.dumps(f"{self.url}/v1")}
 model = "storm"
-channels = ["webhook.{ALIAS}", "telegram.{ALIAS}", "slack.{ALIAS}"]
+channels = ["webhook.{ALIAS}", "telegram.{ALIAS}", "slack.{ALIAS}", "discord.{ALIAS}"]
 
 [channels.webhook.{ALIAS}]
 secret = {json.dumps(SECRET)}
@@ -86,6 +91,11 @@ allowed_users = ["*"]
 bot_token = {json.dumps(self.slack.bot_token)}
 app_token = {json.dumps(self.slack.app_token)}
 api_base_url = {json.dumps(f"{self.url}/slack")}
+allowed_users = ["*"]
+
+[channels.discord.{ALIAS}]
+bot_token = {json.dumps(self.discord.token)}
+api_base_url = {json.dumps(f"{self.url}/discord/api/v10")}
 allowed_users = ["*"]
 """
 
@@ -127,6 +137,13 @@ allowed_users = ["*"]
         """Slack has a message of the app, which tells the reply that it is."""
         reply: str = message["metadata"]["event_payload"]["id"]
         self._note_reply(reply.removesuffix(":reply"), message["text"])
+
+    def expect_in_discord(self, turn: str) -> None:
+        """Know the reply to that turn by its nonce."""
+        self._nonces[nonce_of(f"{turn}:reply")] = turn
+
+    def _hear_discord(self, message: dict[str, Any]) -> None:
+        self._note_reply(self._nonces[message["nonce"]], message["content"])
 
     def _note_reply(self, turn: str, text: str) -> None:
         self.journal.replies.setdefault(turn, []).append(text)

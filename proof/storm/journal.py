@@ -9,12 +9,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from ingest.channels.discord.snowflakes import first_at
 from proof.botapi import TOKEN
+from proof.discordapi import DiscordBot
 from proof.slackapi import TEAM, SlackApp
+from sessions import times
 from sessions.ids import derived_id
 
 # The alias of the webhook channel, and of the bot.
 ALIAS: Final = "storm"
+# What Discord calls channels and messages. The messages are not from before the bot's first start.
+_FIRST_CHANNEL: Final = 730_000_000_000_000_000
+_LATER: Final = times.parse("2040-01-01T00:00:00Z")
 # Who answers.
 AGENT: Final = "main"
 
@@ -26,6 +32,7 @@ class Ingress(StrEnum):
     WEBHOOK = "webhook"
     BOT = "bot"
     SLACK = "slack"
+    DISCORD = "discord"
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ class StormMessage:
                 return f"telegram_{ALIAS}_{self.chat}_{self.session}"
             case Ingress.SLACK:
                 return f"slack_{ALIAS}_{self.direct}_{self.session}"
+            case Ingress.DISCORD:
+                return f"discord_{ALIAS}_{self.channel}_{self.chat}"
             case Ingress.SOCKET:
                 return f"gw_{self.session}"
 
@@ -75,6 +84,8 @@ class StormMessage:
                 return derived_id("tg", "bot", number, str(self.chat), str(self.place))
             case Ingress.SLACK:
                 return derived_id("sl", TEAM, SlackApp.id, self.direct, self.ts)
+            case Ingress.DISCORD:
+                return derived_id("dc", str(DiscordBot.number), str(self.snowflake))
             case Ingress.SOCKET:
                 return derived_id("gw", "agent", AGENT, self.key, self.name)
 
@@ -87,6 +98,16 @@ class StormMessage:
     def direct(self) -> str:
         """The name of its sender's direct messages with the app."""
         return f"D{self.chat}"
+
+    @property
+    def channel(self) -> int:
+        """The number of its sender's channel in a Discord server."""
+        return _FIRST_CHANNEL + self.chat
+
+    @property
+    def snowflake(self) -> int:
+        """What Discord calls it there: higher for each next one."""
+        return first_at(_LATER) + (self.number << 32) + self.chat
 
     @property
     def ts(self) -> str:

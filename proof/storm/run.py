@@ -18,6 +18,7 @@ from proof.storm.journal import Ingress, Journal, StormMessage
 from proof.storm.judge import Evidence, StormFault, StormFinding, judge
 from proof.storm.report import StormReport
 from proof.storm.senders import (
+    DiscordTransport,
     Sender,
     SendRefused,
     SlackTransport,
@@ -36,7 +37,7 @@ _AWAY_AT: Final = 0.5
 # Share of the messages that are delivered once more when all is over.
 _LATE: Final = 0.05
 # Where the sessions come in, in turn.
-_INGRESSES: Final = (Ingress.SOCKET, Ingress.WEBHOOK, Ingress.SLACK)
+_INGRESSES: Final = (Ingress.SOCKET, Ingress.WEBHOOK, Ingress.SLACK, Ingress.DISCORD)
 # Seconds in which all sessions begin.
 _ARRIVAL: Final = 10.0
 # Seconds in which a tenth message would be refused as well.
@@ -82,7 +83,7 @@ class Storm:
         await self._deliver_late()
 
     def _messages_of(self, number: int) -> list[StormMessage]:
-        """Every third session is one of the webhook's, and every third one of Slack's."""
+        """Every fourth session comes by the same way."""
         ingress = _INGRESSES[number % len(_INGRESSES)]
         found = [StormMessage(f"s{number}", place, ingress) for place in range(self.plan.messages)]
         self.messages += found
@@ -93,6 +94,8 @@ class Storm:
             return WebhookTransport(self.gates, self.outside, self.journal)
         if ingress is Ingress.SLACK:
             return SlackTransport(self.outside)
+        if ingress is Ingress.DISCORD:
+            return DiscordTransport(self.outside)
         return SocketTransport(self.system.urls, self.system.token, self.journal)
 
     async def _send(self, messages: Sequence[StormMessage]) -> None:

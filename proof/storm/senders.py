@@ -1,4 +1,4 @@
-"""Those who write: people at WebSockets, to a bot and in Slack, and a platform that posts.
+"""Those who write: people at WebSockets, to a bot, in Slack and Discord; a platform that posts.
 
 Each sends its message to a replica by chance, under one id, until it has the answer. What is
 refused is sent again after a pause, what is cut off at once and elsewhere; and some messages are
@@ -22,6 +22,7 @@ from websockets.exceptions import WebSocketException
 
 from ingest.channels.webhook import sign
 from ingest.failures import INTERRUPTED
+from proof.discordapi import person
 from proof.storm.external import SECRET, ExternalServers
 from proof.storm.journal import ALIAS, Journal, StormMessage
 
@@ -269,6 +270,26 @@ class SlackTransport:
         """Say it, and read the reply to it."""
         place = {"channel": message.direct, "user": message.session, "ts": message.ts}
         self._outside.slack.bring(self._outside.slack.event(message.text, **place))
+        return await self._outside.reply_to(message.turn)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class DiscordTransport:
+    """One person's channel in a server, which the gateway brings: no replica is chosen."""
+
+    at_once = _AT_ONCE_BY_SOCKET
+
+    def __init__(self, outside: ExternalServers) -> None:
+        self._outside = outside
+
+    async def deliver(self, message: StormMessage, replica: int) -> str:
+        """Say it, and read the reply to it."""
+        bot, author = self._outside.discord, person(message.chat, message.session)
+        said = bot.message(message.text, channel=message.channel, author=author)
+        self._outside.expect_in_discord(message.turn)
+        await bot.bring(said | {"id": str(message.snowflake)})
         return await self._outside.reply_to(message.turn)
 
     async def close(self) -> None:

@@ -89,12 +89,11 @@ class DiscordApi:
 
         Within some minutes a message with the same `id` is the one that is there already.
         """
-        nonce = hashlib.sha256(id.encode()).hexdigest()[:_NONCE]
         with _explained():
             await self._client.create_message(
                 channel,
                 text,
-                nonce=nonce,
+                nonce=nonce_of(id),
                 mentions_everyone=False,
                 user_mentions=False,
                 role_mentions=False,
@@ -127,6 +126,11 @@ class DiscordApi:
             for name, text in commands.items():
                 if name not in there:
                     await self._client.create_slash_command(id, name, text)
+
+
+def nonce_of(id: str) -> str:
+    """By what Discord knows a message that it is sent again."""
+    return hashlib.sha256(id.encode()).hexdigest()[:_NONCE]
 
 
 def bot_number(token: str, where: str) -> str:

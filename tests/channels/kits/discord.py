@@ -64,11 +64,7 @@ class DiscordKit(Kit):
         bot, place = self.bots[message.agent], _place_of(message)
         if message.in_group:
             bot.threads.add(place)
-        said = bot.channels.setdefault(place, [])
-        shown = self._shown(message, _user_of(message.person))
-        if shown["id"] not in {one["id"] for one in said}:
-            said.append(shown)
-        await bot.gateway.dispatch("MESSAGE_CREATE", bot.with_guild(shown))
+        await bot.bring(self._shown(message, _user_of(message.person)))
 
     def deliveries(self, person: Person, agent: str = AGENTS[0]) -> Sequence[Delivery]:
         places = {str(_CHANNELS + person.number), str(_THREADS + person.number)}
