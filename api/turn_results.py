@@ -18,8 +18,6 @@ from sessions.web.rejections import IdConflict
 # Seconds between two looks: soon at first, since echoes and caches answer at once; then rarely.
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 0.5
-# Messages among which a reply is looked for: the most that a page has.
-_LOOK_BACK: Final = 1000
 
 
 class TurnStatus(StrEnum):
@@ -94,10 +92,10 @@ class TurnResults:
         return None if closed is None else await self._closed(inbound, closed)
 
     async def _closed(self, inbound: Inbound, closed: Outcome) -> TurnResult:
-        text = await self._text(inbound.session, reply_id(inbound.id))
-        if text is None:
+        found = await self._backend.message(reply_id(inbound.id))
+        if found is None or found.session != inbound.session:
             return _failed(_GONE, closed)
-        return TurnResult(await self._status(inbound.id), text, closed.position)
+        return TurnResult(await self._status(inbound.id), found.message.content, closed.position)
 
     async def _status(self, turn: str) -> TurnStatus:
         for closing in Closing:
@@ -105,12 +103,6 @@ class TurnResults:
                 aborted = closing is Closing.ABORTED
                 return TurnStatus.ABORTED if aborted else TurnStatus.FAILED
         return TurnStatus.REPLIED
-
-    async def _text(self, session: str, event_id: str) -> str | None:
-        """The text of a message of ingest's, None if the session has it no more."""
-        page = await self._backend.history(session, limit=_LOOK_BACK)
-        found = (m.content for m in page.items if m.id == event_id and m.by is None)
-        return next(found, None)
 
 
 def _failed(text: str, outcome: Outcome) -> TurnResult:
