@@ -22,7 +22,7 @@ from sessions.stream.redis import RedisClient
 
 log = logging.getLogger(__name__)
 
-_TYPES: Final[Mapping[str, Callable[[ChannelDependencies], Iterator[Channel]]]] = {
+TYPES: Final[Mapping[str, Callable[[ChannelDependencies], Iterator[Channel]]]] = {
     "cli": terminals,
     "discord": discord_bots,
     "slack": slack_apps,
@@ -47,7 +47,7 @@ async def opened_channels(
     """
     async with AsyncExitStack() as stack:
         parts = ChannelDependencies(settings, environ, tokens, redis, url, troubles, stack)
-        found = [channel for make in _TYPES.values() for channel in make(parts)]
+        found = [channel for make in TYPES.values() for channel in make(parts)]
         channel_agents = ChannelAgents(settings)
         for channel in found:
             channel_agents.answering(name_of(channel))
@@ -58,4 +58,4 @@ async def opened_channels(
         yield {name_of(channel): channel for channel in found}
 
 
-__all__ = ["opened_channels"]
+__all__ = ["TYPES", "opened_channels"]

@@ -12,7 +12,7 @@ from enum import StrEnum
 from sessions.access.channel_agents import ChannelAgents
 from sessions.errors import ConfigError
 from sessions.models import Session
-from sessions.process.settings import ChannelSettings, Settings
+from sessions.process.settings import ChannelSettings, Settings, WebhookSettings
 from sessions.stream.lanes.values import Origin
 from sessions.text import KEY_ENDING, sanitize_key
 
@@ -60,12 +60,10 @@ class AnswerWays:
 def _sends(channels: ChannelSettings, name: str) -> bool:
     """Whether a channel is configured that can send answers."""
     kind, _, alias = name.partition(".")
-    if kind == "telegram":
-        return alias in channels.telegram and channels.telegram[alias].enabled
-    if kind == "webhook" and alias in channels.webhook:
-        webhook = channels.webhook[alias]
-        return webhook.enabled and webhook.send_url is not None
-    return False
+    own = channels.kinds.get(kind, {}).get(alias)
+    if own is None or not own.enabled:
+        return False
+    return not isinstance(own, WebhookSettings) or own.send_url is not None
 
 
 def _address(channel: str, session: Session) -> str | None:
@@ -78,7 +76,10 @@ def _address(channel: str, session: Session) -> str | None:
     if session.room is None or session.sender is None:
         return None
     room, sender = session.room, session.sender
-    if kind == "telegram" and _is_key_of(session.key, channel, room, sender):
+    # Threads of Discord are channels of their own; people may share one. Slack's leave it open.
+    if kind == "discord" and _is_key_of(session.key, channel, room):
+        return room
+    if kind in ("discord", "telegram") and _is_key_of(session.key, channel, room, sender):
         return room
     if kind == "webhook" and _is_key_of(session.key, channel, room, room, sender):
         return room

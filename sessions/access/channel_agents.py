@@ -88,8 +88,8 @@ class ChannelAgents:
 
 def _configured(settings: Settings) -> Iterator[str]:
     """The names of all channels in the settings; disabled ones too, whose sessions remain."""
-    for kind in ("slack", "telegram", "webhook"):
-        for alias in getattr(settings.channels, kind):
+    for kind, aliases in settings.channels.kinds.items():
+        for alias in aliases:
             yield f"{kind}.{alias}"
     for agent in settings.agents:
         yield f"{CLI}.{agent}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -144,6 +144,9 @@ class WebhookSettings(_Section):
     send_url: str | None = None
 
 
+OneChannelSettings: TypeAlias = DiscordSettings | SlackSettings | TelegramSettings | WebhookSettings
+
+
 class ChannelSettings(_Section):
     """`[channels]`: the store and what all channels share. The names say the units."""
 
@@ -161,13 +164,19 @@ class ChannelSettings(_Section):
 
     def debounce_of(self, type: str, alias: str) -> int:
         """Milliseconds that a channel's messages wait: its own setting, else that of all."""
-        bots: Mapping[str, Mapping[str, DiscordSettings | SlackSettings | TelegramSettings]] = {
+        own = self.kinds.get(type, {}).get(alias)
+        own_debounce = 0 if own is None or isinstance(own, WebhookSettings) else own.debounce_ms
+        return own_debounce or self.debounce_ms
+
+    @property
+    def kinds(self) -> Mapping[str, Mapping[str, OneChannelSettings]]:
+        """The channels of each type that has a table of its own, by their aliases."""
+        return {
             "discord": self.discord,
             "slack": self.slack,
             "telegram": self.telegram,
+            "webhook": self.webhook,
         }
-        own = bots.get(type, {}).get(alias)
-        return (own.debounce_ms if own is not None else 0) or self.debounce_ms
 
 
 class GatewaySettings(_Section):

@@ -8,17 +8,21 @@ from dataclasses import replace
 import pytest
 
 from ingest.channels.base import ChannelMessage
+from ingest.channels.factory import TYPES
 from ingest.channels.keys import room_of, session_key
 from sessions.access.answers import AnswerWays, NoWay
+from sessions.access.channel_agents import CLI
 from sessions.models import Session
-from sessions.process.settings import Settings
+from sessions.process.settings import ChannelSettings, Settings
 from sessions.stream.lanes.values import Origin
 
 
 @pytest.fixture
 def ways(settings: Settings) -> AnswerWays:
     document = settings.model_dump()
-    document["agents"]["anna"]["channels"] = ["telegram.home", "webhook.a_b"]
+    document["agents"]["anna"]["channels"] = ["discord", "slack", "telegram.home", "webhook.a_b"]
+    document["channels"]["discord"] = {"home": {}, "off": {"enabled": False}}
+    document["channels"]["slack"] = {"home": {}}
     document["channels"]["telegram"] = {"home": {}}
     document["channels"]["webhook"] = {"a_b": {"send_url": "http://127.0.0.1:1/"}}
     return AnswerWays(Settings.model_validate(document))
@@ -65,6 +69,25 @@ def test_a_webhooks_thread_is_found_again(ways: AnswerWays, thread: str | None, 
     assert way == ("webhook.a_b", incoming.address)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_channel_of_discord_is_found_again(ways: AnswerWays, shared: bool):
+    incoming = ChannelMessage("i", "hi", "42", "17", "17", 0, by_room=shared)
+    assert ways.way("anna", kept("discord.home", incoming), None) == ("discord.home", "17")
+
+
+@pytest.mark.parametrize("thread", [None, "1700000000.000100"])
+def test_slack_answers_where_the_last_message_came_from(ways: AnswerWays, thread: str | None):
+    place = f"C1:{thread}" if thread else "C1"
+    session = kept("slack.home", ChannelMessage("i", "hi", "U1", "C1", place, 0, thread=thread))
+    assert ways.way("anna", session, None) is NoWay.NO_ADDRESS
+    last = Origin("slack.home", place)
+    assert ways.way("anna", session, last) == last
+
+
+def test_every_type_of_channel_is_known_where_answers_and_keys_are_decided():
+    assert {*ChannelSettings().kinds, CLI} == {*TYPES}
+
+
 def test_the_last_address_counts_if_it_is_of_the_sessions_channel(ways: AnswerWays):
     session = kept("telegram.home", on_telegram("-1001", "17", "ada"))
     last = Origin("telegram.home", "-1001:17")
@@ -78,6 +101,7 @@ def test_the_last_address_counts_if_it_is_of_the_sessions_channel(ways: AnswerWa
         ("anna", None, NoWay.NO_CHANNEL),
         ("anna", "email", NoWay.SILENT),
         ("anna", "telegram.other", NoWay.SILENT),
+        ("anna", "discord.off", NoWay.SILENT),
         ("bert", "telegram.home", NoWay.OTHERS),
     ],
 )

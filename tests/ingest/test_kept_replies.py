@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -67,6 +68,17 @@ class TestOrder:
         assert await heads(replies, 1) == ["a1"]
         await replies.remove("a1")
         assert await heads(replies) == ["a2", "b1"]
+
+    async def test_sessions_that_always_fail_hold_up_no_others(self, replies: Replies) -> None:
+        for session in ("a", "b", "c"):
+            await park(replies, f"{session}1", session=session)
+        await asyncio.sleep(0.01)
+        for turn in await heads(replies, 2):
+            await replies.fail(reply(turn, turn[0]), "away again")
+        await over(replies, "a1")
+        assert await heads(replies, 2) == ["c1", "a1"]
+        await replies.retry("b1")
+        assert await heads(replies, 2) == ["b1", "c1"]
 
     async def test_a_turn_learns_whether_others_of_its_session_are_parked(
         self, replies: Replies

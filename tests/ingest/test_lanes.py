@@ -452,6 +452,16 @@ class TestAbort:
 
         assert await abort
 
+    async def test_a_turn_whose_reply_is_being_sent_keeps_no_abort_waiting(
+        self, lanes: Lanes, others: Lanes
+    ):
+        hold = await held(lanes, S, "a")
+        abort = asyncio.create_task(others.abort("s", "anna"))
+        await wait_until(lambda: aborted(lanes, hold))
+        await lanes.publish(hold, [append("a:reply", turn="a")], stage=Stage.ENDED)
+        assert await abort
+        assert not await others.abort("s", "anna", patience=0)
+
     async def test_an_abort_that_nobody_heeds_says_so(self, lanes: Lanes, others: Lanes):
         await held(lanes, S, "a")
         with pytest.raises(LaneTimeout):

@@ -256,6 +256,16 @@ class TestStop:
 
 
 class TestErased:
+    async def test_a_session_is_deleted_although_its_platform_is_slow(
+        self, fleet: ChannelFleet, site: IngestSite, shop: Shop
+    ):
+        shop.slow = 10
+        await site.post("hello")
+        await wait_until(lambda: shop.is_asked)
+        async with asyncio.timeout(5):
+            answer = await fleet.admin.delete(f"/api/sessions/{KEY}")
+        assert answer.status_code == 200
+
     @pytest.mark.parametrize("way", ["reset", "delete"])
     async def test_nothing_of_it_is_left_and_nothing_is_sent(
         self, fleet: ChannelFleet, site: IngestSite, shop: Shop, redis: RedisClient, way: str

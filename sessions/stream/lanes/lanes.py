@@ -209,8 +209,10 @@ class Lanes:
         return running is not None
 
     async def _is_at_work(self, running: RunningTurn, lanes: Sequence[str]) -> bool:
+        """Whether it is, and its end is not on the stream yet."""
         for lane in lanes:
-            if await self.at_work(lane) == running:
+            found = await self._scripts.run("at_work", lane)
+            if _running(found) == running and found[2:] != [Stage.ENDED.encode()]:
                 return True
         return False
 

@@ -5,11 +5,11 @@ allow_writing_when_full()
 local channel, turn = ARGV[2], ARGV[3]
 local first, longest, asked = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local reply = load(channel, turn)
+local key, time = pause(channel), now()
 if reply then
-    reply.tries, reply.error = reply.tries + 1, ARGV[4]
+    reply.tries, reply.error, reply.tried = reply.tries + 1, ARGV[4], time
     save(reply)
 end
-local key, time = pause(channel), now()
 local found = redis.call('HMGET', key, 'failures', 'until')
 local failures, over = count(found[1]), count(found[2])
 if over <= time then

@@ -6,7 +6,10 @@ local reply = find(ARGV[2])
 if not reply then
     return {'absent'}
 end
-if reply.state ~= 'parked' then
+reply.tried = nil
+if reply.state == 'parked' then
+    save(reply)
+else
     if is_full(reply.agent, tonumber(ARGV[4])) then
         return {'full'}
     end
