@@ -105,7 +105,9 @@ class Dispatch:
         for number in range(sent, len(pieces)):
             piece = ready.piece(number, pieces[number])
             is_ours = await retry(
-                lambda piece=piece, number=number: self._send_once(channel, ready, piece, number),
+                lambda piece=piece, number=number: self._send_once(
+                    channel, ready, piece, number, is_first=not pauses.failures
+                ),
                 on=Retryable,
                 pauses=pauses,
                 patience=patience,
@@ -119,16 +121,20 @@ class Dispatch:
             await insist(lambda number=number: self._replies.note(ready.reply, number + 1))
 
     async def _send_once(
-        self, channel: Channel, ready: ReadyReply, piece: Outgoing, number: int
+        self, channel: Channel, ready: ReadyReply, piece: Outgoing, number: int, *, is_first: bool
     ) -> bool:
-        """Send a piece, unless it was sent; False if another replica has had the reply kept.
+        """Send a piece, unless it was sent; False if nothing of the reply is to be sent any more.
 
-        So one that stood still, and lost its lane meanwhile, does not send again.
+        Another replica may have had it kept: one that stood still, and lost its lane meanwhile,
+        does not send again. Or its text was erased since the first try.
         """
         look = await insist(lambda: self._replies.look(ready.reply))
         if look.state is not None:
             return False
         if look.sent <= number:
+            if not is_first and await self._texts.of_kept(ready.reply) is None:
+                log.info("the reply to turn %s is dropped: its text is gone", ready.reply.turn)
+                return False
             await send_piece(channel, piece)
         return True
 

@@ -50,13 +50,24 @@ def give_up() -> int:
 
 
 @pytest.fixture
+def park() -> int:
+    """Seconds until a reply is parked."""
+    return 1
+
+
+@pytest.fixture
 async def fleet(
-    settings: Settings, leading: Leading, shop: Shop, bot: tuple[BotApi, str], give_up: int
+    settings: Settings,
+    leading: Leading,
+    shop: Shop,
+    bot: tuple[BotApi, str],
+    give_up: int,
+    park: int,
 ) -> AsyncIterator[ChannelFleet]:
     async with serving(shop.app()) as address:
         changed = with_channels(
             settings,
-            reply_park_secs=1,
+            reply_park_secs=park,
             reply_give_up_secs=give_up,
             webhook={"shop": {"secret": SECRET, "send_url": f"http://{address}/replies"}},
             telegram={
@@ -281,6 +292,20 @@ class TestErased:
         await wait_until(lambda: shop.replies)
         await wait_until(lambda: _keeps_nothing(redis, fleet))
         assert shop.texts == ["re: two"]
+
+    @pytest.mark.parametrize("park", [60])
+    @pytest.mark.parametrize("way", ["reset", "delete"])
+    async def test_a_reply_that_is_still_tried_goes_with_its_text(
+        self, fleet: ChannelFleet, site: IngestSite, shop: Shop, way: str
+    ):
+        shop.trouble = 503
+        await site.post("a word that nobody may find")
+        await wait_until(lambda: shop.tries)
+        answer = await fleet.admin.post(f"/api/tools/sessions_{way}", json={"session_id": KEY})
+        assert answer.json()["success"]
+        shop.trouble = None
+        await free(site, KEY)
+        assert shop.texts == []
 
     async def test_no_text_is_in_redis_while_a_reply_is_parked(
         self, fleet: ChannelFleet, site: IngestSite, shop: Shop, redis: RedisClient
