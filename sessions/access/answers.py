@@ -60,12 +60,11 @@ class AnswerWays:
 def _sends(channels: ChannelSettings, name: str) -> bool:
     """Whether a channel is configured that can send answers."""
     kind, _, alias = name.partition(".")
-    if kind == "telegram":
-        return alias in channels.telegram and channels.telegram[alias].enabled
     if kind == "webhook" and alias in channels.webhook:
         webhook = channels.webhook[alias]
         return webhook.enabled and webhook.send_url is not None
-    return False
+    bot = channels.bot(kind, alias)
+    return bot is not None and bot.enabled
 
 
 def _address(channel: str, session: Session) -> str | None:

@@ -144,6 +144,9 @@ class WebhookSettings(_Section):
     send_url: str | None = None
 
 
+BotSettings = DiscordSettings | SlackSettings | TelegramSettings
+
+
 class ChannelSettings(_Section):
     """`[channels]`: the store and what all channels share. The names say the units."""
 
@@ -159,14 +162,18 @@ class ChannelSettings(_Section):
     telegram: dict[str, TelegramSettings] = Field(default_factory=dict[str, TelegramSettings])
     webhook: dict[str, WebhookSettings] = Field(default_factory=dict[str, WebhookSettings])
 
-    def debounce_of(self, type: str, alias: str) -> int:
-        """Milliseconds that a channel's messages wait: its own setting, else that of all."""
-        bots: Mapping[str, Mapping[str, DiscordSettings | SlackSettings | TelegramSettings]] = {
+    def bot(self, type: str, alias: str) -> BotSettings | None:
+        """The bot of that name; None if there is none, or if the type has no bots."""
+        bots: Mapping[str, Mapping[str, BotSettings]] = {
             "discord": self.discord,
             "slack": self.slack,
             "telegram": self.telegram,
         }
-        own = bots.get(type, {}).get(alias)
+        return bots.get(type, {}).get(alias)
+
+    def debounce_of(self, type: str, alias: str) -> int:
+        """Milliseconds that a channel's messages wait: its own setting, else that of all."""
+        own = self.bot(type, alias)
         return (own.debounce_ms if own is not None else 0) or self.debounce_ms
 
 

@@ -18,8 +18,12 @@ from sessions.stream.lanes.values import Origin
 @pytest.fixture
 def ways(settings: Settings) -> AnswerWays:
     document = settings.model_dump()
-    document["agents"]["anna"]["channels"] = ["telegram.home", "webhook.a_b"]
+    document["agents"]["anna"]["channels"] = [
+        *("telegram.home", "webhook.a_b", "slack.home", "discord.home"),
+    ]
     document["channels"]["telegram"] = {"home": {}}
+    document["channels"]["slack"] = {"home": {}, "off": {"enabled": False}}
+    document["channels"]["discord"] = {"home": {}}
     document["channels"]["webhook"] = {"a_b": {"send_url": "http://127.0.0.1:1/"}}
     return AnswerWays(Settings.model_validate(document))
 
@@ -65,6 +69,14 @@ def test_a_webhooks_thread_is_found_again(ways: AnswerWays, thread: str | None, 
     assert way == ("webhook.a_b", incoming.address)
 
 
+@pytest.mark.parametrize("channel", ["slack.home", "discord.home"])
+def test_every_bot_answers_at_the_last_address(ways: AnswerWays, channel: str):
+    session = kept(channel, ChannelMessage("i", "hi", "U1", "C1", "C1:17.1", 0))
+    last = Origin(channel, "C1:17.1")
+    assert ways.way("anna", session, last) == last
+    assert ways.way("anna", session, None) is NoWay.NO_ADDRESS
+
+
 def test_the_last_address_counts_if_it_is_of_the_sessions_channel(ways: AnswerWays):
     session = kept("telegram.home", on_telegram("-1001", "17", "ada"))
     last = Origin("telegram.home", "-1001:17")
@@ -78,6 +90,7 @@ def test_the_last_address_counts_if_it_is_of_the_sessions_channel(ways: AnswerWa
         ("anna", None, NoWay.NO_CHANNEL),
         ("anna", "email", NoWay.SILENT),
         ("anna", "telegram.other", NoWay.SILENT),
+        ("anna", "slack.off", NoWay.SILENT),
         ("bert", "telegram.home", NoWay.OTHERS),
     ],
 )
