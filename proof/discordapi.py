@@ -95,6 +95,10 @@ class DiscordBot:
         """What the bot has said in that channel."""
         return [one["content"] for one in self.sent if one["channel_id"] == str(channel)]
 
+    def heard_in(self, channel: int) -> int:
+        """How many messages of people there are in that channel."""
+        return sum(one["author"] != self.user for one in self.channels.get(channel, []))
+
     # -- what people do ----------------------------------------------------------------------
 
     async def say(
@@ -152,7 +156,7 @@ class DiscordBot:
                 "id": str(number),
                 "type": 11 if number in self.threads else 0,
                 "name": "kitchen",
-                "last_message_id": said[-1]["id"] if said else None,
+                "last_message_id": str(max(int(one["id"]) for one in said)) if said else None,
             }
             for number, said in self.channels.items()
             if number not in self.direct
