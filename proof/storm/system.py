@@ -67,9 +67,7 @@ class StormSystem:
         await self._keep("api", "api", port=self.api)
         for name, url in zip(REPLICAS, self.urls, strict=True):
             await self._keep(name, "ingest", port=url)
-        async with httpx.AsyncClient(trust_env=False) as client:
-            for url in self.urls:
-                await self.until(lambda url=url: _is_ready(client, url), f"{url} is ready")
+        await self._all_are_ready()
 
     async def _keep(self, name: str, module: str, *, port: str = "") -> None:
         settings = {"api_url": self.api, "token": self.token, "reply_park_secs": str(PARK_AFTER)}
@@ -82,6 +80,12 @@ class StormSystem:
         argv = (*words, *module_argv(module, config))
         log = self._ground.log_of(name)
         await self.children.keep(name, "program", *argv, env=variables, log=log)
+
+    async def _all_are_ready(self) -> None:
+        """Wait for the replicas; one that was killed is started again by itself."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            for url in self.urls:
+                await self.until(lambda url=url: _is_ready(client, url), f"{url} is ready")
 
     async def start_redis(self) -> None:
         """Start Redis, and wait until it has loaded what it has."""
@@ -102,6 +106,8 @@ class StormSystem:
         await self.until(self._has_no_lanes, "no lane is in use")
         await self.until(self._has_no_replies, "no reply is parked or undelivered")
         await self.until(self._ground.has_caught_up, "everything that was accepted is applied")
+        # One that is asked to end before it listens knows no orderly end.
+        await self._all_are_ready()
         keys = await self.lanes.keys()
         if keys:
             raise Stuck(f"lanes left keys behind: {', '.join(keys[:8])}")
