@@ -109,11 +109,15 @@ class DiscordBot:
         await self.bring(message)
         return message
 
-    async def bring(self, message: dict[str, Any]) -> None:
-        """Keep a message and bring it; one that is there is brought again."""
+    def keep(self, message: dict[str, Any]) -> None:
+        """Have a message in its channel's history, once."""
         said = self.channels.setdefault(int(message["channel_id"]), [])
         if message["id"] not in {one["id"] for one in said}:
             said.append(message)
+
+    async def bring(self, message: dict[str, Any]) -> None:
+        """Keep a message and bring it; one that is there is brought again."""
+        self.keep(message)
         await self.gateway.dispatch("MESSAGE_CREATE", self.with_guild(message))
 
     def with_guild(self, message: dict[str, Any]) -> dict[str, Any]:

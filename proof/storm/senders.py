@@ -294,8 +294,10 @@ class DiscordTransport:
         self._outside.expect_in_discord(message.turn)
         async with self._spoke:
             await self._spoke.wait_for(lambda: message.number <= bot.heard_in(message.channel))
-            await bot.bring(said | {"id": str(message.snowflake)})
+            said["id"] = str(message.snowflake)
+            bot.keep(said)
             self._spoke.notify_all()
+        await bot.bring(said)
         return await self._outside.reply_to(message.turn)
 
     async def close(self) -> None:
