@@ -54,7 +54,7 @@ bench: .venv/.run ## measure on this machine, against plain SQLite with the same
 proof: .venv/.run ## kill everything and see that nothing is lost, about 10 minutes; ARGS='--minutes 2'
 	@.venv/bin/python -m proof $(ARGS)
 
-storm: .venv/.run ## three replicas of ingest, one killed, one frozen, Redis away; about 4 minutes
+storm: .venv/.run ## three replicas of ingest, killed and frozen, Redis and the platforms away; about 5 minutes
 	@.venv/bin/python -m proof.storm $(ARGS)
 
 lock: .venv/.created ## write the locks again from pyproject.toml; ARGS=--upgrade takes newer versions

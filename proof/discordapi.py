@@ -95,6 +95,10 @@ class DiscordBot:
         """What the bot has said in that channel."""
         return [one["content"] for one in self.sent if one["channel_id"] == str(channel)]
 
+    def heard_in(self, channel: int) -> int:
+        """How many messages of people there are in that channel."""
+        return sum(one["author"] != self.user for one in self.channels.get(channel, []))
+
     # -- what people do ----------------------------------------------------------------------
 
     async def say(
@@ -105,11 +109,15 @@ class DiscordBot:
         await self.bring(message)
         return message
 
-    async def bring(self, message: dict[str, Any]) -> None:
-        """Keep a message and bring it; one that is there is brought again."""
+    def keep(self, message: dict[str, Any]) -> None:
+        """Have a message in its channel's history, once."""
         said = self.channels.setdefault(int(message["channel_id"]), [])
         if message["id"] not in {one["id"] for one in said}:
             said.append(message)
+
+    async def bring(self, message: dict[str, Any]) -> None:
+        """Keep a message and bring it; one that is there is brought again."""
+        self.keep(message)
         await self.gateway.dispatch("MESSAGE_CREATE", self.with_guild(message))
 
     def with_guild(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -152,7 +160,7 @@ class DiscordBot:
                 "id": str(number),
                 "type": 11 if number in self.threads else 0,
                 "name": "kitchen",
-                "last_message_id": said[-1]["id"] if said else None,
+                "last_message_id": str(max(int(one["id"]) for one in said)) if said else None,
             }
             for number, said in self.channels.items()
             if number not in self.direct

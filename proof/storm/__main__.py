@@ -1,9 +1,10 @@
 """`python -m proof.storm` (or `make storm`): three replicas of ingest, and messages from all sides.
 
 200 sessions with 20 messages each, by WebSocket, by signed webhook, by Slack's Socket Mode and by
-Discord's gateway, sent to replicas by chance and again where they are refused; meanwhile one
-replica is killed, another frozen and woken, and Redis is away for a while. Exit code 1 where a
-promise was broken; store and logs are then kept.
+Discord's gateway, sent to replicas by chance and again where they are refused, and two agents that
+wake each other's sessions. Meanwhile one replica is killed, another frozen and woken, Redis is away
+for a while, and so are the platforms, so that replies are parked; another replica is killed while
+they are sent. Exit code 1 where a promise was broken; store and logs are then kept.
 """
 
 from __future__ import annotations

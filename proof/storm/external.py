@@ -17,26 +17,35 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
+from starlette.types import Receive, Scope, Send
 
 from ingest.channels.discord.rest import nonce_of
 from proof.botapi import TOKEN, BotApi
 from proof.discordapi import DiscordBot, app_of
 from proof.slackapi import SlackApp, slack_of
-from proof.storm.journal import AGENT, ALIAS, AgentRun, Journal
+from proof.storm.journal import AGENT, AIDE, ALIAS, AgentRun, Journal
 
 # What webhooks are signed with.
 SECRET: Final = "a secret that only storms know of"
 
 _NAME: Final = re.compile(r"message (\S+), please answer\Z")
+# Where platforms take replies.
+_TAKES_REPLIES: Final = re.compile(
+    r"/replies|/telegram/.*/sendMessage|/slack/chat\.postMessage|/discord/.*/messages"
+)
 
 
 class ExternalServers:
-    """All servers, on one address. `held` sessions get no answer until they are let go."""
+    """All servers, on one address. `held` sessions get no answer until they are let go.
+
+    While the platforms are `away` they bring messages, but take no reply.
+    """
 
     def __init__(self, journal: Journal, *, seed: str, longest: float) -> None:
         """The agent takes up to `longest` seconds for an answer, the same for a name and seed."""
         self.url = ""
         self.held: dict[str, asyncio.Event] = {}
+        self.away = False
         self.bot = BotApi()
         self.slack = SlackApp(heard=self._hear)
         self.discord = DiscordBot(heard=self._hear_discord)
@@ -60,7 +69,9 @@ class ExternalServers:
         """Answer on a port of its own while the context is open."""
         with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            server = _Server(uvicorn.Config(self._app, log_config=None, lifespan="off"))
+            server = _Server(
+                uvicorn.Config(self._answer, interface="asgi3", log_config=None, lifespan="off")
+            )
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
                 yield
@@ -76,7 +87,15 @@ class ExternalServers:
 provider = "openai"
 base_url = {json.dumps(f"{self.url}/v1")}
 model = "storm"
-channels = ["webhook.{ALIAS}", "telegram.{ALIAS}", "slack.{ALIAS}", "discord.{ALIAS}"]
+channels = ["webhook.{ALIAS}", "telegram.{ALIAS}"]
+may_send_to = ["{AIDE}"]
+
+[agents.{AIDE}]
+provider = "openai"
+base_url = {json.dumps(f"{self.url}/v1")}
+model = "storm"
+channels = ["slack.{ALIAS}", "discord.{ALIAS}"]
+may_send_to = ["{AGENT}"]
 
 [channels.webhook.{ALIAS}]
 secret = {json.dumps(SECRET)}
@@ -102,7 +121,13 @@ allowed_users = ["*"]
     async def reply_to(self, turn: str) -> str:
         """The reply that the platform was sent for a turn, as soon as it has it."""
         await self._news.setdefault(turn, asyncio.Event()).wait()
-        return self.journal.replies[turn][0]
+        return self.journal.replies[turn][0].text
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.away and scope["type"] == "http" and _takes_reply(scope):
+            await Response(status_code=503)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
     async def _complete(self, request: Request) -> Response:
         try:
@@ -146,8 +171,12 @@ allowed_users = ["*"]
         self._note_reply(self._nonces[message["nonce"]], message["content"])
 
     def _note_reply(self, turn: str, text: str) -> None:
-        self.journal.replies.setdefault(turn, []).append(text)
+        self.journal.note_reply(turn, text)
         self._news.setdefault(turn, asyncio.Event()).set()
+
+
+def _takes_reply(scope: Scope) -> bool:
+    return scope["method"] == "POST" and _TAKES_REPLIES.fullmatch(scope["path"]) is not None
 
 
 class _Server(uvicorn.Server):

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from harness.waiting import Stuck
+from harness.waiting import Stuck, wait_until
+from proof.storm.external import ExternalServers
 from proof.storm.journal import Journal
 from proof.storm.lane_probe import LaneView
 from proof.storm.system import StormSystem
@@ -17,6 +18,13 @@ from proof.storm.system import StormSystem
 # Seconds that a frozen replica stays so, and that Redis stays away.
 FROZEN: Final = 30.0
 AWAY: Final = 20.0
+# Seconds in which no platform takes a reply: longer than the first tries and some pauses.
+PLATFORMS_AWAY: Final = 15.0
+# Seconds within which parked replies must be sent when they are back, which is longer than any
+# pause that a channel has then; and how many are sent before a sender is killed.
+_SENT_WITHIN: Final = 60.0
+_SENT_BEFORE: Final = 3
+_QUICK_LOOK: Final = 0.01
 # Seconds in which every living replica beats, on a busy machine too.
 _BEATS: Final = 8
 # Seconds between two looks at the sessions of a dead replica, and for which they are looked at.
@@ -57,6 +65,8 @@ class Death:
     at: float
     replica: str
     casualties: list[Casualty]
+    # The turns whose replies were parked then: their sender may have died.
+    parked: frozenset[str] = frozenset()
 
     def count_in_agent(self, journal: Journal) -> None:
         """Once all is over: when the agent was asked again where something waited."""
@@ -95,11 +105,44 @@ async def send_redis_away(system: StormSystem) -> float:
     return time.monotonic()
 
 
+@dataclass(frozen=True)
+class PlatformOutage:
+    """The platforms took no replies; by a monotonic clock."""
+
+    began: float
+    over: float
+
+
+async def send_platforms_away(
+    system: StormSystem, outside: ExternalServers, journal: Journal
+) -> PlatformOutage:
+    """Have no reply taken for a while; returns when parked ones are being sent."""
+    began, outside.away = time.monotonic(), True
+    try:
+        while time.monotonic() - began < PLATFORMS_AWAY:
+            await asyncio.sleep(_LOOK)
+            journal.parked |= await system.replies.kept()
+    finally:
+        outside.away = False
+    outage = PlatformOutage(began, time.monotonic())
+    journal.parked |= await system.replies.kept()
+    if journal.parked:
+        wanted = min(_SENT_BEFORE, len(journal.parked))
+        await wait_until(
+            lambda: journal.arrived(journal.parked) >= wanted,
+            "parked replies are sent",
+            within=_SENT_WITHIN,
+            pause=_QUICK_LOOK,
+        )
+    return outage
+
+
 async def _suffer(system: StormSystem) -> Death:
     at = time.monotonic()
+    parked = frozenset(await system.replies.kept())
     lanes, beats = await system.lanes.lanes(), await system.lanes.beats()
     dead = await _find_dead(system, beats)
-    death = Death(at, dead, [*_casualties(lanes, dead)])
+    death = Death(at, dead, [*_casualties(lanes, dead)], parked)
     await _watch(system, death)
     return death
 

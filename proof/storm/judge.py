@@ -7,10 +7,11 @@ which was taken over published nothing more, from the stream itself.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -18,13 +19,15 @@ from ingest.failures import INTERRUPTED
 from ingest.prompt import HISTORY
 from proof.evidence import StoreEvidence, database_of, read_store
 from proof.model.expected import VisibleMessage
-from proof.storm.faults import Death
-from proof.storm.journal import Ingress, Journal, StormMessage
+from proof.storm.faults import Death, PlatformOutage
+from proof.storm.journal import Journal, StormMessage
 from proof.storm.system import BACKEND
 from sessions.store.sqlite.library import sqlite3
 
 # Seconds from the death of a replica within which its sessions must be usable.
 USABLE_WITHIN: Final = 15.0
+# Seconds after its death in which we may still read what a replica sent before.
+_LAST_WORDS: Final = 1.0
 
 
 class StormFault(StrEnum):
@@ -35,6 +38,8 @@ class StormFault(StrEnum):
     ORDER = "order"
     AGENT = "agent runs"
     REPLY = "replies"
+    PARKED = "not parked"
+    ARRIVAL = "replies out of order"
     FENCE = "fence"
     INTERRUPTED = "interrupted without cause"
     STATE = "left open"
@@ -62,6 +67,7 @@ class Evidence:
     entries: Counter[str] | None
     store: StoreEvidence
     states: Mapping[str, str]
+    outage: PlatformOutage | None = None
     interrupted: list[StormMessage] = field(default_factory=list[StormMessage])
 
     @classmethod
@@ -73,18 +79,32 @@ class Evidence:
         deaths: Sequence[Death],
         entries: Sequence[str] | None,
         backend: str = BACKEND,
+        *,
+        outage: PlatformOutage | None = None,
     ) -> Evidence:
         """With the store of a workspace in which nothing runs any more."""
         with closing(sqlite3.connect(database_of(workspace, backend))) as store:
             states = dict(store.execute("SELECT key, state FROM sessions WHERE live").fetchall())
         stored = read_store(workspace, backend)
         counted = None if entries is None else Counter(entries)
-        return cls(messages, journal, deaths, counted, stored, states)
+        return cls(messages, journal, deaths, counted, stored, states, outage)
 
     @property
     def fallen(self) -> set[str]:
         """The turns that a replica ran when it died or froze."""
         return {c.turn for death in self.deaths for c in death.casualties if c.turn is not None}
+
+    def is_repeated_after_death(self, turn: str) -> bool:
+        """Whether a parked reply was sent before the death of a replica and again after it."""
+        return any(
+            turn in death.parked and first.at <= death.at + _LAST_WORDS
+            for death in self.deaths
+            for first in self.journal.replies.get(turn, [])[:1]
+        )
+
+    def repeated(self, turns: Iterable[str]) -> set[str]:
+        """Those of the turns whose reply was sent more than once."""
+        return {turn for turn in turns if len(self.journal.replies.get(turn, [])) > 1}
 
 
 def judge(evidence: Evidence) -> list[StormFinding]:
@@ -96,6 +116,8 @@ def judge(evidence: Evidence) -> list[StormFinding]:
     found += _check_sessions(evidence)
     for message in evidence.messages:
         found += _check_message(evidence, message)
+    found += _check_arrivals(evidence)
+    found += _check_parked(evidence)
     found += _check_runs(evidence)
     found += _check_letters(evidence)
     found += _check_times(evidence)
@@ -144,20 +166,47 @@ def _check_reply(
         yield StormFinding(
             StormFault.TOLD, f"{message.name}: told {told!r}, stored {reply.content!r}"
         )
-    if message.ingress is not Ingress.SOCKET:
+    if message.is_sent:
         yield from _check_delivery(evidence, message, reply)
 
 
 def _check_delivery(
     evidence: Evidence, message: StormMessage, reply: VisibleMessage
 ) -> Iterator[StormFinding]:
-    """One reply; a replica that dies between sending one and noting it leaves it to be repeated."""
-    sent = evidence.journal.replies.get(message.turn, [])
-    most = 2 if message.turn in evidence.fallen else 1
+    """One reply; a replica that dies between sending one and noting it leaves it to be repeated.
+
+    It does so with the reply to the turn that it ran, and with a parked one.
+    """
+    turn = message.turn
+    sent = [reply.text for reply in evidence.journal.replies.get(turn, [])]
+    most = 2 if turn in evidence.fallen or evidence.is_repeated_after_death(turn) else 1
     if not 1 <= len(sent) <= most or {*sent} != {reply.content}:
         yield StormFinding(
             StormFault.REPLY, f"{message.name}: sent {sent}, stored {reply.content!r}"
         )
+
+
+def _check_arrivals(evidence: Evidence) -> Iterator[StormFinding]:
+    """The platforms had the replies of each session in the order in which the store has them."""
+    replies = evidence.journal.replies
+    for key, session in evidence.store.sessions.items():
+        turns = [row.turn for row in session.rows if row.role == "assistant" and row.turn]
+        arrivals = [replies[turn][0] for turn in turns if turn in replies]
+        for before, after in pairwise(arrivals):
+            if after.at < before.at:
+                text = f"{key}: {after.text!r} came before {before.text!r}"
+                yield StormFinding(StormFault.ARRIVAL, text)
+
+
+def _check_parked(evidence: Evidence) -> Iterator[StormFinding]:
+    """While the platforms took none, each channel had replies parked."""
+    if evidence.outage is None:
+        return
+    parked = {*evidence.journal.parked.values()}
+    for channel in sorted({message.way for message in evidence.messages if message.is_sent}):
+        if channel not in parked:
+            text = f"{channel}: no reply was parked while its platform took none"
+            yield StormFinding(StormFault.PARKED, text)
 
 
 def _check_runs(evidence: Evidence) -> Iterator[StormFinding]:

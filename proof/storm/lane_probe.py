@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from proof.entry_points import PREFIX
-from proof.storm.journal import AGENT
+from proof.storm.journal import AGENT, AIDE, Ingress
 from sessions.stream.lanes.values import lane_of, session_of
 from sessions.stream.redis import RedisClient
 
 _BEATS: Final = f"{PREFIX}lane_beats"
 _IN_USE: Final = f"{PREFIX}lane_names"
+# How the keys of the other agent's sessions begin.
+_AIDES: Final = tuple(f"{ingress}_" for ingress in Ingress if ingress.agent == AIDE)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class LaneProbe:
 
 
 def _key(kind: str, session: str) -> bytes:
-    return f"{PREFIX}{kind}:{lane_of(session, AGENT)}".encode(errors="surrogateescape")
+    agent = AIDE if session.startswith(_AIDES) else AGENT
+    return f"{PREFIX}{kind}:{lane_of(session, agent)}".encode(errors="surrogateescape")
 
 
 def _lane(head: list[bytes | None], queue: list[bytes]) -> LaneView:

@@ -39,6 +39,7 @@ class StormReport:
             text = f"nine messages at once, by socket and by webhook: refused {[*refused]}"
             self.findings.append(StormFinding(StormFault.SURPRISE, text))
         journal = evidence.journal
+        woken = {message.turn for message in evidence.messages if message.waker}
         self.figures = {
             "sessions": len(evidence.store.sessions),
             "messages": len(evidence.messages),
@@ -46,7 +47,11 @@ class StormReport:
             "known on arrival": sum(evidence.store.duplicates.values()),
             "agent runs": len(journal.runs),
             "replies at the platform": sum(map(len, journal.replies.values())),
-            "of these sent twice": sum(len(texts) - 1 for texts in journal.replies.values()),
+            "of these sent twice": sum(len(sent) - 1 for sent in journal.replies.values()),
+            **_kept(evidence),
+            "woken": len(woken),
+            "woken: parked": len(woken & journal.parked.keys()),
+            "woken: sent": len(woken & journal.replies.keys()),
             "interrupted": len(evidence.interrupted),
             "goes on after Redis": round(goes_on, 1),
             **_figures_of(evidence.deaths),
@@ -86,9 +91,25 @@ class StormReport:
         )
 
 
+def _kept(evidence: Evidence) -> dict[str, Any]:
+    """How many replies were parked, on which channels, and when the last one was sent."""
+    parked, outage = evidence.journal.parked, evidence.outage
+    if outage is None:
+        return {}
+    arrivals = [sent[0].at for turn in parked if (sent := evidence.journal.replies.get(turn))]
+    return {
+        "parked": len(parked),
+        **{f"parked: {name}": count for name, count in sorted(Counter(parked.values()).items())},
+        "parked: arrived": len(arrivals),
+        "parked: all sent after s": round(max(arrivals, default=outage.over) - outage.over, 1),
+        "parked: at the sender's death": len(evidence.deaths[-1].parked),
+        "parked: sent twice": len(evidence.repeated(parked)),
+    }
+
+
 def _figures_of(deaths: Sequence[Death]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, death in zip(("killed", "frozen"), deaths, strict=False):
+    for name, death in zip(("killed", "frozen", "killed sender"), deaths, strict=False):
         times = [casualty.usable for casualty in death.casualties]
         asked = sorted(c.asked for c in death.casualties if c.asked is not None)
         held = [casualty for casualty in death.casualties if casualty.turn is not None]

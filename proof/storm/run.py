@@ -7,14 +7,23 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
+
 from harness.waiting import Stuck
 from proof.storm.external import ExternalServers
-from proof.storm.faults import Death, freeze, kill, send_redis_away
-from proof.storm.journal import Ingress, Journal, StormMessage
+from proof.storm.faults import (
+    Death,
+    PlatformOutage,
+    freeze,
+    kill,
+    send_platforms_away,
+    send_redis_away,
+)
+from proof.storm.journal import AGENT, AIDE, Ingress, Journal, StormMessage
 from proof.storm.judge import Evidence, StormFault, StormFinding, judge
 from proof.storm.report import StormReport
 from proof.storm.senders import (
@@ -24,22 +33,27 @@ from proof.storm.senders import (
     SlackTransport,
     SocketTransport,
     Transport,
+    WakeTransport,
     WebhookClient,
     WebhookTransport,
 )
 from proof.storm.system import REPLICAS, StormSystem
 
-# Shares of all messages that have their answer when a replica is killed, when one is frozen, and
-# when Redis goes away; each at the earliest when the fault before it is over.
+# Shares of all messages that have their answer when a replica is killed, when one is frozen, when
+# Redis goes away, and when the platforms take no more replies, after which another replica is
+# killed while it may be sending parked ones; each at the earliest when the one before it is over.
 _KILL_AT: Final = 0.08
 _FREEZE_AT: Final = 0.25
 _AWAY_AT: Final = 0.5
+_PLATFORMS_AWAY_AT: Final = 0.65
 # Share of the messages that are delivered once more when all is over.
 _LATE: Final = 0.05
 # Where the sessions come in, in turn.
 _INGRESSES: Final = (Ingress.SOCKET, Ingress.WEBHOOK, Ingress.SLACK, Ingress.DISCORD)
 # Seconds in which all sessions begin.
 _ARRIVAL: Final = 10.0
+# As many agents may wait for answers as there are sessions.
+_NO_LIMITS: Final = httpx.Limits()
 # Seconds in which a tenth message would be refused as well.
 _SETTLE: Final = 2.0
 
@@ -65,10 +79,12 @@ class Storm:
     outside: ExternalServers
     journal: Journal
     gates: Sequence[WebhookClient]
+    api: httpx.AsyncClient
     messages: list[StormMessage] = field(default_factory=list[StormMessage])
     deaths: list[Death] = field(default_factory=list[Death])
     refused: list[str] = field(default_factory=list[str])
     goes_on: float = 0.0
+    outage: PlatformOutage | None = None
 
     async def rage(self) -> None:
         """All of it; returns when every message has its answer."""
@@ -79,6 +95,7 @@ class Storm:
         async with asyncio.TaskGroup() as tasks:
             for messages in conversations:
                 tasks.create_task(self._send(messages))
+                tasks.create_task(self._wake(messages))
             tasks.create_task(self._do_harm())
         await self._deliver_late()
 
@@ -86,32 +103,47 @@ class Storm:
         """Every fourth session comes by the same way."""
         ingress = _INGRESSES[number % len(_INGRESSES)]
         found = [StormMessage(f"s{number}", place, ingress) for place in range(self.plan.messages)]
-        self.messages += found
+        self.messages += [*found, *_wakes(found[0])]
         return found
 
-    def _transport(self, ingress: Ingress) -> Transport:
-        if ingress is Ingress.WEBHOOK:
+    def _transport(self, message: StormMessage) -> Transport:
+        if message.waker:
+            token = self.system.agent_tokens[message.waker]
+            return WakeTransport(self.api, token, self.outside)
+        if message.ingress is Ingress.WEBHOOK:
             return WebhookTransport(self.gates, self.outside, self.journal)
-        if ingress is Ingress.SLACK:
+        if message.ingress is Ingress.SLACK:
             return SlackTransport(self.outside)
-        if ingress is Ingress.DISCORD:
+        if message.ingress is Ingress.DISCORD:
             return DiscordTransport(self.outside)
         return SocketTransport(self.system.urls, self.system.token, self.journal)
 
     async def _send(self, messages: Sequence[StormMessage]) -> None:
         first = messages[0]
         chance = random.Random(f"{self.plan.seed}/{first.session}")
-        transport = self._transport(first.ingress)
         await asyncio.sleep(chance.uniform(0.0, _ARRIVAL))
-        await Sender(transport, self.journal, chance, len(REPLICAS)).send_all(messages)
+        await self._sender(first, chance).send_all(messages)
+
+    async def _wake(self, messages: Sequence[StormMessage]) -> None:
+        """The other agent wakes the session at any time, and while the platforms are away."""
+        early, late = _wakes(messages[0])
+        chance = random.Random(f"{self.plan.seed}/{early.name}")
+        earlier = messages[chance.randrange(len(messages))].name
+        await self._until(lambda: earlier in self.journal.ended, f"{earlier} has its answer")
+        await self._sender(early, chance).send_all([early])
+        await self._until(lambda: self.outside.away or self.outage is not None, "platforms leave")
+        await self._sender(late, chance).send_all([late])
+
+    def _sender(self, message: StormMessage, chance: random.Random) -> Sender:
+        return Sender(self._transport(message), self.journal, chance, len(REPLICAS))
 
     # -- nine at once ------------------------------------------------------------------------
 
     async def _send_nine(self, ingress: Ingress) -> None:
         """One session gets nine messages at once while its agent thinks: one has no place."""
         session = "hooknine" if ingress is Ingress.WEBHOOK else "webnine"
-        transport = self._transport(ingress)
         messages = [StormMessage(session, place, ingress) for place in range(9)]
+        transport = self._transport(messages[0])
         held = self.outside.held[session] = asyncio.Event()
         tasks = {
             asyncio.create_task(transport.deliver(message, message.number % len(REPLICAS))): message
@@ -131,7 +163,8 @@ class Storm:
     # -- harm --------------------------------------------------------------------------------
 
     async def _do_harm(self) -> None:
-        victim, frozen = random.Random(self.plan.seed).sample(REPLICAS, 2)
+        chance = random.Random(self.plan.seed)
+        victim, frozen = chance.sample(REPLICAS, 2)
         before = len(self.journal.ended)
         total = len(self.messages) - before
 
@@ -145,6 +178,9 @@ class Storm:
         self.deaths.append(await freeze(self.system, frozen))
         await share(_AWAY_AT)
         await self._send_redis_away()
+        await share(_PLATFORMS_AWAY_AT)
+        self.outage = await send_platforms_away(self.system, self.outside, self.journal)
+        self.deaths.append(await kill(self.system, chance.choice(REPLICAS)))
 
     async def _send_redis_away(self) -> None:
         back = await send_redis_away(self.system)
@@ -164,7 +200,7 @@ class Storm:
         await asyncio.gather(*(self._again(message, chance.randrange(3)) for message in chosen))
 
     async def _again(self, message: StormMessage, replica: int) -> None:
-        transport = self._transport(message.ingress)
+        transport = self._transport(message)
         self.journal.redelivered += 1
         with suppress(SendRefused):
             self.journal.note_end(message, await transport.deliver(message, replica))
@@ -183,7 +219,9 @@ async def run(plan: Plan) -> StormReport:
         AsyncExitStack() as stack,
     ):
         gates = [await stack.enter_async_context(WebhookClient.opened(url)) for url in system.urls]
-        storm = Storm(plan, system, outside, journal, gates)
+        api = httpx.AsyncClient(base_url=system.api, trust_env=False, limits=_NO_LIMITS)
+        await stack.enter_async_context(api)
+        storm = Storm(plan, system, outside, journal, gates, api)
         entries: list[str] | None = None
         try:
             await _in_time(storm.rage(), plan.limit)
@@ -193,11 +231,20 @@ async def run(plan: Plan) -> StormReport:
             report.findings.append(StormFinding(StormFault.STUCK, str(error)))
         ends = [f"{end.name} ended with {end.code}" for end in system.children.by_themselves]
     report.findings += [StormFinding(StormFault.SURPRISE, text) for text in ends]
-    evidence = Evidence.gathered(system.workspace, storm.messages, journal, storm.deaths, entries)
+    evidence = Evidence.gathered(
+        *(system.workspace, storm.messages, journal, storm.deaths, entries), outage=storm.outage
+    )
     report.findings += judge(evidence)
     report.add_evidence(evidence, refused=storm.refused, goes_on=storm.goes_on)
     report.seconds = time.monotonic() - began
     return report
+
+
+def _wakes(message: StormMessage) -> tuple[StormMessage, StormMessage]:
+    """With what the other agent wakes the session of a message."""
+    waker = AGENT if message.ingress.agent == AIDE else AIDE
+    first, second = (replace(message, number=number, waker=waker) for number in range(2))
+    return first, second
 
 
 async def _in_time(work: Coroutine[Any, Any, None], seconds: float) -> None:

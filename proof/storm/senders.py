@@ -1,4 +1,4 @@
-"""Those who write: people at WebSockets, to a bot, in Slack and Discord; a platform that posts.
+"""Those who write: people at WebSockets, to a bot, in Slack and Discord; a platform; agents.
 
 Each sends its message to a replica by chance, under one id, until it has the answer. What is
 refused is sent again after a pause, what is cut off at once and elsewhere; and some messages are
@@ -40,6 +40,8 @@ _REQUESTS: Final = 20
 # Seconds for a request of a platform, and for an answer over a socket: longer than a lane's wait.
 _POST_TIMEOUT: Final = 10.0
 _PATIENCE: Final = 50.0
+# Seconds for which an agent waits for the answer of the session that it has woken.
+_AWAITED: Final = 20
 # Seconds between two pings of a socket, and for each of them: so a frozen replica is left.
 _PING: Final = 10.0
 _RETRYABLE: Final = frozenset(
@@ -251,7 +253,7 @@ class BotTransport:
         user = {"id": message.chat, "is_bot": False, "first_name": "P", "username": message.session}
         self._bot.say(message.text, chat=message.chat, user=user, message=message.place)
         answer = await self._bot.says(message.chat, place=message.number)
-        self._journal.replies.setdefault(message.turn, []).append(answer)
+        self._journal.note_reply(message.turn, answer)
         return answer
 
     async def close(self) -> None:
@@ -283,17 +285,63 @@ class DiscordTransport:
 
     def __init__(self, outside: ExternalServers) -> None:
         self._outside = outside
+        self._spoke = asyncio.Condition()
 
     async def deliver(self, message: StormMessage, replica: int) -> str:
-        """Say it, and read the reply to it."""
+        """Say it behind all that is earlier, and read the reply to it."""
         bot, author = self._outside.discord, person(message.chat, message.session)
         said = bot.message(message.text, channel=message.channel, author=author)
         self._outside.expect_in_discord(message.turn)
-        await bot.bring(said | {"id": str(message.snowflake)})
+        async with self._spoke:
+            await self._spoke.wait_for(lambda: message.number <= bot.heard_in(message.channel))
+            said["id"] = str(message.snowflake)
+            bot.keep(said)
+            self._spoke.notify_all()
+        await bot.bring(said)
         return await self._outside.reply_to(message.turn)
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+class WakeTransport:
+    """An agent that wakes another's session and waits for the answer; one key for each message."""
+
+    at_once = 1
+
+    def __init__(self, api: httpx.AsyncClient, token: str, outside: ExternalServers) -> None:
+        self._api = api
+        self._outside = outside
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    async def deliver(self, message: StormMessage, replica: int) -> str:
+        """Call the tool at the one api; what it says that the session has answered."""
+        self._outside.expect_in_discord(message.turn)
+        headers = {**self._headers, "Idempotency-Key": message.wake_key}
+        given = {"session_id": message.key, "message": message.text, "await_reply": _AWAITED}
+        try:
+            answer = await self._api.post(
+                "/api/tools/sessions_send", json=given, headers=headers, timeout=_PATIENCE
+            )
+        except httpx.HTTPError as error:
+            raise SendRefused(f"cut off ({type(error).__name__})") from error
+        return self._told(message, answer)
+
+    def _told(self, message: StormMessage, answer: httpx.Response) -> str:
+        """The end of the turn that it opened; raises SendRefused."""
+        body: dict[str, Any] = answer.json()
+        if answer.status_code == HTTPStatus.ACCEPTED:
+            raise SendRefused("pending")
+        if answer.status_code in (429, 503):
+            raise SendRefused(str(body.get("code", answer.status_code)).upper())
+        if answer.status_code != HTTPStatus.OK or not body["success"]:
+            text = f"{message.name}: {answer.status_code} {answer.text}"
+            self._outside.journal.surprises.append(text)
+            raise SendRefused(str(answer.status_code))
+        return body["data"]["text"]
+
+    async def close(self) -> None:
+        """The client is others' as well."""
 
 
 class Sender:

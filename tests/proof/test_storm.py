@@ -13,8 +13,8 @@ from ingest.failures import INTERRUPTED
 from proof.evidence import StoredSession, StoreEvidence
 from proof.model.expected import VisibleMessage
 from proof.storm.external import ExternalServers
-from proof.storm.faults import Casualty, Death
-from proof.storm.journal import AgentRun, Ingress, Journal, StormMessage
+from proof.storm.faults import Casualty, Death, PlatformOutage
+from proof.storm.journal import AIDE, AgentRun, Ingress, Journal, SentReply, StormMessage
 from proof.storm.judge import Evidence, StormFault, judge
 
 
@@ -22,14 +22,16 @@ class Aftermath:
     """What is left of a storm in one session, as it should be; tests then spoil it."""
 
     def __init__(self, ingress: Ingress = Ingress.WEBHOOK) -> None:
-        self.messages = [StormMessage("s1", place, ingress) for place in range(3)]
+        self.messages = [StormMessage("s1", place, ingress) for place in range(2)]
+        self.messages.append(StormMessage("s1", 0, ingress, waker=AIDE))
         self.journal = Journal()
         self.rows: list[VisibleMessage] = []
         for message in self.messages:
             self.journal.runs.append(AgentRun(message.name, len(self.rows) + 1, at=1.0))
             self.journal.ended[message.name] = message.answer
             if ingress is not Ingress.SOCKET:
-                self.journal.replies[message.turn] = [message.answer]
+                at = float(len(self.rows))
+                self.journal.replies[message.turn] = [SentReply(message.answer, at)]
             turn = message.turn
             self.rows.append(VisibleMessage(turn, "user", message.text, turn))
             self.rows.append(VisibleMessage(f"{turn}:reply", "assistant", message.answer, turn))
@@ -38,6 +40,7 @@ class Aftermath:
         self.entries = Counter(row.id for row in self.rows)
         self.states = {self.key: "idle"}
         self.deaths: list[Death] = []
+        self.outage: PlatformOutage | None = None
 
     def interrupt(self, place: int) -> StormMessage:
         """Let the replica die that ran this turn, as it should look then."""
@@ -45,7 +48,8 @@ class Aftermath:
         self.answer(place, INTERRUPTED)
         self.journal.ended[message.name] = INTERRUPTED
         if message.ingress is not Ingress.SOCKET:
-            self.journal.replies[message.turn] = [INTERRUPTED]
+            at = self.journal.replies[message.turn][0].at
+            self.journal.replies[message.turn] = [SentReply(INTERRUPTED, at)]
         casualty = Casualty(self.key, message.turn, True, (), followed=False, closed=11.0)
         self.deaths.append(Death(0.5, "r", [casualty]))
         return message
@@ -57,7 +61,8 @@ class Aftermath:
     def broken(self) -> set[StormFault]:
         """What the judge finds."""
         evidence = Evidence(
-            *(self.messages, self.journal, self.deaths, self.entries, self.stored, self.states)
+            *(self.messages, self.journal, self.deaths, self.entries, self.stored, self.states),
+            outage=self.outage,
         )
         return {finding.broken for finding in judge(evidence)}
 
@@ -126,6 +131,43 @@ def test_a_second_reply_at_the_platform_is_seen():
     aftermath = Aftermath()
     turn = aftermath.messages[0].turn
     aftermath.journal.replies[turn] *= 2
+    assert aftermath.broken() == {StormFault.REPLY}
+
+
+def test_a_parked_reply_may_come_twice_if_its_sender_died_between():
+    aftermath = Aftermath()
+    turn, replies = aftermath.messages[2].turn, aftermath.journal.replies
+    first = replies[turn][0]
+    replies[turn].append(first._replace(at=first.at + 20))
+    aftermath.deaths = [Death(first.at - 5, "r", [], frozenset({turn}))]
+    assert aftermath.broken() == {StormFault.REPLY}, "nothing of it was sent when the replica died"
+    aftermath.deaths = [Death(first.at, "r", [])]
+    assert aftermath.broken() == {StormFault.REPLY}, "it was not parked then"
+    aftermath.deaths = [Death(first.at, "r", [], frozenset({turn}))]
+    assert aftermath.broken() == set()
+    replies[turn].append(first)
+    assert aftermath.broken() == {StormFault.REPLY}, "three times is too often"
+
+
+def test_a_reply_that_comes_before_an_earlier_one_is_seen():
+    aftermath = Aftermath()
+    replies = aftermath.journal.replies[aftermath.messages[2].turn]
+    replies[0] = replies[0]._replace(at=-1.0)
+    assert aftermath.broken() == {StormFault.ARRIVAL}
+
+
+def test_a_channel_that_parks_nothing_while_its_platform_is_away_is_seen():
+    aftermath = Aftermath()
+    aftermath.outage = PlatformOutage(1.0, 2.0)
+    aftermath.journal.parked["another"] = "slack.storm"
+    assert aftermath.broken() == {StormFault.PARKED}
+    aftermath.journal.parked[aftermath.messages[1].turn] = "webhook.storm"
+    assert aftermath.broken() == set()
+
+
+def test_a_woken_session_whose_answer_was_not_sent_is_seen():
+    aftermath = Aftermath()
+    del aftermath.journal.replies[aftermath.messages[2].turn]
     assert aftermath.broken() == {StormFault.REPLY}
 
 
