@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
-from tests.ingest.model_server import chunk
+from tests.ingest.model_server import chunk, chunks_of, events
 
+# The tools to call next, as (name, arguments), or the answer, from what was said by those before.
+Plan = Callable[[Sequence[str]], Sequence[tuple[str, Any]] | str]
 NOTE: Final = re.compile(r"note\d+x")
 
 
@@ -22,10 +24,12 @@ NOTE: Final = re.compile(r"note\d+x")
 class Model:
     """Answers `{agent}: {note}`, or what `scripts` say for the note, in two pieces.
 
-    An answer whose note is in `held` stops after the first piece until it is let go.
+    An answer whose note is in `held` stops after the first piece until it is let go. A note that
+    is in `plans` is answered by the plan, which may use tools first.
     """
 
     scripts: dict[str, str] = field(default_factory=dict[str, str])
+    plans: dict[str, Plan] = field(default_factory=dict[str, Plan])
     held: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
     asked: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
@@ -50,10 +54,15 @@ class Model:
         """The agents that were asked about the note, once for each time."""
         return [agent for agent, asked in self.asked if asked == note]
 
-    async def _complete(self, agent: str, request: Request) -> StreamingResponse:
-        said = (await request.json())["messages"][-1]["content"]
-        [note] = NOTE.findall(said)
-        self.asked.append((agent, note))
+    async def _complete(self, agent: str, request: Request) -> Response:
+        messages = (await request.json())["messages"]
+        last = max(n for n, message in enumerate(messages) if message["role"] == "user")
+        [note] = NOTE.findall(messages[last]["content"])
+        results = [message["content"] for message in messages[last:] if message["role"] == "tool"]
+        if not results:
+            self.asked.append((agent, note))
+        if (plan := self.plans.get(note)) is not None:
+            return events(*chunks_of(plan(results)))
         return StreamingResponse(self._pieces(agent, note), media_type="text/event-stream")
 
     async def _pieces(self, agent: str, note: str) -> AsyncIterator[str]:

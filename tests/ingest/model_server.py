@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,10 +37,11 @@ class ModelServer:
         said = self.script(body)
         if inspect.isawaitable(said):
             said = await said
-        return said if isinstance(said, Response) else events(*_chunks(said))
+        return said if isinstance(said, Response) else events(*chunks_of(said))
 
 
-def _chunks(said: str | list[tuple[str, Any]]) -> list[Any]:
+def chunks_of(said: str | Sequence[tuple[str, Any]]) -> list[Any]:
+    """The chunks of a text, or of calls of tools by (name, arguments)."""
     if isinstance(said, str):
         words = said.split(" ")
         deltas = [{"content": word + (" " if word is not words[-1] else "")} for word in words]

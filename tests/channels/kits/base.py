@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
@@ -76,6 +76,8 @@ class Abilities:
 
     # Whether ingest sends replies to it. Else those who asked read them.
     delivers: bool = True
+    # Whether a person there sees what a session answers that another one has woken.
+    shows_woken: bool = True
     # Whether /new and /stop are commands there.
     has_commands: bool = True
     # Whether a command may name the bot that it is for, in a group.
@@ -162,6 +164,11 @@ class Kit(ABC):
 
         Platforms that push begin at that replica. A message may be brought any number of times.
         """
+
+    @asynccontextmanager
+    async def watching(self, message: Said) -> AsyncIterator[None]:
+        """Let the person look at the message's session within the block. Most always do."""
+        yield
 
     @abstractmethod
     def deliveries(self, person: Person, agent: str = AGENTS[0]) -> Sequence[Delivery]:

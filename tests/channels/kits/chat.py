@@ -77,6 +77,17 @@ class ChatKit(Kit):
 
         await wait_until(is_taken, "the chat's message is taken", within=60, pause=_LOOK)
 
+    @asynccontextmanager
+    async def watching(self, message: Said) -> AsyncIterator[None]:
+        async with self._socket(message, self._tokens[message.agent]) as socket:
+            await _next(socket, "session_start")
+            reading = asyncio.create_task(self._read_page(message, socket))
+            try:
+                yield
+            finally:
+                reading.cancel()
+                await asyncio.wait([reading])
+
     def deliveries(self, person: Person, agent: str = AGENTS[0]) -> Sequence[Delivery]:
         return self._read.get((person, agent), [])
 
@@ -114,7 +125,16 @@ class ChatKit(Kit):
         return refusal_text(_session_id(message))
 
     async def _insist(self, message: Said, replica: int) -> None:
-        text = await self._ask(message, replica)
+        self._note(message, await self._ask(message, replica))
+
+    async def _read_page(self, message: Said, socket: ClientConnection) -> None:
+        """Note what the agent says without having been asked here."""
+        while True:
+            frame = await _next(socket, "message")
+            if frame["role"] == "assistant":
+                self._note(message, frame["content"])
+
+    def _note(self, message: Said, text: str) -> None:
         self._read.setdefault((message.person, message.agent), []).append(Delivery(text))
 
     async def _ask(self, message: Said, replica: int) -> str:

@@ -28,7 +28,7 @@ class CommandLineKit(Kit):
     """People at terminals. Its channels are there without settings."""
 
     name = "command-line"
-    abilities = Abilities(delivers=False)
+    abilities = Abilities(delivers=False, shows_woken=False)
     turns_away = ("401", "401", "403")
     answers_junk = ("400",) * 6
 
