@@ -156,16 +156,25 @@ class TestMessages:
             app.event("hi", user="U0123EVE"),
             app.event("hi", bot_id="B0123", user=app.bot),
             app.event("hi", user="USLACKBOT"),
+            app.event("ours", user=app.bot, subtype="file_share", files=[{"name": "a.pdf"}]),
             app.event("  "),
             app.event("hi", subtype="channel_join"),
             app.event(None, subtype="message_changed", message={"text": "x", "user": ADA}),
             app.event(None, subtype="message_deleted", deleted_ts="1.2"),
             app.wrapped({"type": "reaction_added", "user": ADA, "item": {}}),
+            app.wrapped({"type": "channel_created", "channel": {"id": "C1", "name": "a"}}),
+            app.wrapped({"type": "team_join", "user": {"id": ADA}}),
             {"type": "anything"},
         ):
             answer = await app.post(site.http, PATH, said)
             assert (answer.status_code, answer.json()) == (200, {"accepted": []})
         assert site.agent.asked == []
+        assert list(site.services.troubles) == []
+
+    async def test_what_is_null_is_as_good_as_missing(self, site: IngestSite, app: SlackApp):
+        said = app.event("hello", files=None, thread_ts=None, subtype=None, bot_id=None)
+        await app.post(site.http, PATH, {**said, "authorizations": None, "enterprise_id": None})
+        assert await answers(app, 1) == ["re: hello"]
 
 
 class TestSettings:
