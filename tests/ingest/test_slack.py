@@ -220,6 +220,7 @@ class TestSettings:
             ({"bot_token": "xapp-1"}, "bot_token must begin with xoxb-"),
             ({"mode": "socket", "app_token": None}, 'or mode = "http"'),
             ({"signing_secret": None}, "set signing_secret, "),
+            ({"signing_secret": ""}, "home.signing_secret is empty"),
             ({"allowed_users": ["@ada"]}, "'@ada' is no member ID"),
             ({"api_base_url": "slack.com"}, "api_base_url must be a URL"),
         ],
