@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import JSONResponse
 
 from harness.waiting import wait_until
 from ingest.agents.base import Reply
@@ -374,6 +375,11 @@ class TestReplies:
         assert await answers(app, 1) == ["re: hello"]
         assert time.monotonic() - began >= 2
         assert len(app.sent) == 1
+
+    async def test_what_stands_in_slacks_place_is_not_slack(self, site: IngestSite, app: SlackApp):
+        app.refusals = [JSONResponse({"ok": False, "error": "upstream_gone"}, 503)]
+        await app.post(site.http, PATH, app.event("hello"))
+        assert await answers(app, 1) == ["re: hello"]
 
     async def test_a_permanent_refusal_is_not_tried_again(
         self, site: IngestSite, app: SlackApp, caplog: pytest.LogCaptureFixture
