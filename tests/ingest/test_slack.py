@@ -16,7 +16,7 @@ from ingest.agents.base import Reply
 from ingest.channels.base import ChannelMessage
 from ingest.channels.keys import session_key
 from ingest.failures import CLEARED
-from proof.slackapi import SlackApp, limited, refused
+from proof.slackapi import ALL_SCOPES, SlackApp, limited, refused
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings
 from tests.ingest.channel_fleet import ChannelFleet, IngestSite, free
@@ -195,6 +195,18 @@ class TestSettings:
         await app.post(site.http, PATH, app.event("just me"))
         await answers(app, 3)
         assert site.agent.asked[-1] == "just me"
+
+    async def test_a_name_that_cannot_be_known_is_not_asked_for_with_each_message(
+        self, fleet: ChannelFleet, found: tuple[SlackApp, str], app: SlackApp
+    ):
+        app.scopes = ("chat:write",)
+        site = await fleet.site(settings=slack(fleet.settings, *found, session="channel"))
+        await app.post(site.http, PATH, in_channel(app, "tea?"))
+        # Now Slack would tell it.
+        app.scopes, app.names = ALL_SCOPES, {ADA: "Ada L."}
+        await app.post(site.http, PATH, in_channel(app, "coffee!"))
+        await answers(app, 2)
+        assert site.agent.asked == [f"{ADA}: tea?", f"{ADA}: coffee!"]
 
     async def test_only_mentions_in_only_some_channels(
         self, fleet: ChannelFleet, found: tuple[SlackApp, str], app: SlackApp
