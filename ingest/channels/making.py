@@ -54,8 +54,8 @@ def secret_of(
 ) -> str | None:
     """A secret of the settings, of the variable or of the file that they name; None without any.
 
-    Raises ConfigError for two of them, for a variable that is not set, and for a file that cannot
-    be read or is empty. A file that others may read is warned about.
+    Raises ConfigError for two of them, for one that is empty, for a variable that is not set, and
+    for a file that cannot be read. A file that others may read is warned about.
     """
     if sum(one is not None for one in (given, variable, file)) > 1:
         raise ConfigError(f"{where}, {where}_env and {where}_file: set one of them")
@@ -63,11 +63,15 @@ def secret_of(
         return _of_variable(where, variable, environ)
     if file is not None:
         return _of_file(where, file.expanduser())
-    return given.get_secret_value() if given is not None else None
+    value = given.get_secret_value() if given is not None else None
+    if value is not None and not value.strip():
+        raise ConfigError(f"{where} is empty")
+    return value
 
 
 def _of_variable(where: str, variable: str, environ: Mapping[str, str]) -> str:
-    value = environ.get(variable)
+    # What fills variables from files may leave their line breaks there.
+    value = environ.get(variable, "").strip()
     if not value:
         raise ConfigError(f"{where}_env: the variable {variable} is not set")
     return value

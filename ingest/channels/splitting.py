@@ -10,15 +10,18 @@ from typing import Final
 _BOUNDARIES: Final = ("\n\n", "\n", " ")
 # A piece is at least this part of the limit, so that a boundary near its start is not used.
 _SHORTEST: Final = 0.5
-# A line that opens or closes a code block, and as much of one as is written again.
+# What opens or closes a code block, wherever it stands, with the language that may follow at the
+# start of a line; and what closes one that a piece opens again.
 _FENCE: Final = "```"
-_FENCES: Final = re.compile(r"^```[^`\n]*$", re.MULTILINE)
-_LONGEST_FENCE: Final = 40
+_FENCES: Final = re.compile(r"^[ \t]{0,12}```[^`\s]{0,24}(?=[^`\n]*$)|```", re.MULTILINE)
+_CLOSING: Final = re.compile(r"\s*```[ \t]*$\s*", re.MULTILINE)
 _BREAK: Final = "\n"
 _JOINER: Final = "\u200d"
 _SELECTORS: Final = frozenset(
     "\ufe0e\ufe0f\u20e3\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
 )
+# The letters that flags are made of.
+_LETTERS: Final = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 
 
 def split_text(text: str, limit: int) -> list[str]:
@@ -54,18 +57,26 @@ def split_markdown(text: str, limit: int) -> list[str]:
 def _torn_off(text: str, limit: int) -> tuple[str, str]:
     """The first piece of a text that is too long, and the rest."""
     end = _boundary(text, _fitting(text, limit))
+    if _open_fence(text[:end]) is not None:
+        end = _boundary(text, _fitting(text, limit - len(_FENCE) - len(_BREAK)))
     fence = _open_fence(text[:end])
     if fence is None:
         return text[:end].rstrip(), text[end:].lstrip()
+    before, code = text[: fence.start()].rstrip(), text[fence.end() : end].strip()
+    if before and not code:
+        # A block that would only begin here can stand in the next piece.
+        return before, text[fence.start() :].lstrip(_BREAK)
+    piece = f"{text[:end].rstrip()}\n{_FENCE}"
+    if closing := _CLOSING.match(text, end):
+        return piece, text[closing.end() :]
     # Blanks mean something in code, so only the line break of the cut goes.
-    end = _boundary(text, _fitting(text, limit - len(_FENCE) - 1))
-    return f"{text[:end].rstrip()}\n{_FENCE}", f"{fence}\n{text[end:].removeprefix(_BREAK)}"
+    return piece, f"{fence[0]}\n{text[end:].removeprefix(_BREAK)}"
 
 
-def _open_fence(text: str) -> str | None:
-    """The line that opens the block in which the text ends; None if it ends in none."""
-    fences = _FENCES.findall(text)
-    return fences[-1][:_LONGEST_FENCE] if len(fences) % 2 else None
+def _open_fence(text: str) -> re.Match[str] | None:
+    """What opens the block in which the text ends; None if it ends in none."""
+    fences = list(_FENCES.finditer(text))
+    return fences[-1] if len(fences) % 2 else None
 
 
 def units(text: str) -> int:
@@ -93,13 +104,18 @@ def _boundary(text: str, end: int) -> int:
         if found > 0:
             return found
     cut = end
-    while cut > shortest and _belongs(text[cut - 1], text[cut]):
+    while cut > shortest and _is_within(text, cut):
         cut -= 1
     return cut
 
 
-def _belongs(before: str, after: str) -> bool:
-    """Whether two characters are parts of one sign."""
-    if _JOINER in (before, after) or after in _SELECTORS:
+def _is_within(text: str, cut: int) -> bool:
+    """Whether a cut there is within one sign, or within a fence."""
+    before, after = text[cut - 1], text[cut]
+    if _JOINER in (before, after) or after in _SELECTORS or before == after == "`":
         return True
+    if before in _LETTERS and after in _LETTERS:
+        # Two of them are a flag.
+        run = text[:cut]
+        return (len(run) - len(run.rstrip(_LETTERS))) % 2 == 1
     return unicodedata.combining(after) != 0

@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from harness.waiting import wait_until
 from ingest.agents.base import Reply
-from ingest.channels.base import Outgoing, ReplyStatus, Undeliverable
+from ingest.channels.base import Outgoing, PauseAsked, ReplyStatus, Undeliverable
 from ingest.channels.failure_counts import ChannelFailure
 from ingest.failures import CLEARED
 from proof.discordapi import GUILD, DiscordBot, app_of, flooded, person, refused, snowflake
@@ -307,6 +307,23 @@ class TestGateway:
         await bot.say("too", channel=ROOM, author=ADA)
         await wait_until(lambda: sorted(bot.texts) == ["re: heard", "re: too"])
 
+    async def test_a_channel_that_discord_has_no_history_of_does_not_stop_the_others(
+        self, fleet: ChannelFleet, bot: DiscordBot, monkeypatch: pytest.MonkeyPatch
+    ):
+        history = bot.history
+
+        def answer(channel: int, after: int, limit: int) -> Response:
+            if channel == THREAD:
+                return refused(400, 50024, "Cannot execute action on this channel type")
+            return history(channel, after, limit)
+
+        monkeypatch.setattr(bot, "history", answer)
+        await listening(fleet, bot)
+        await bot.say("heard", channel=THREAD, author=ADA)
+        await bot.say("too", channel=ROOM, author=ADA)
+        await wait_until(lambda: sorted(bot.texts) == ["re: heard", "re: too"])
+        assert bot.gateway.identified == 1
+
     async def test_a_refused_message_holds_back_its_own_session_only(
         self, settings: Settings, discord: Discord, fleet: ChannelFleet
     ):
@@ -413,7 +430,7 @@ class TestReplies:
                 await channel.send(outgoing("x"))
             assert bot.token not in str(raised.value)
             if answer.status_code == 429:
-                assert isinstance(raised.value, Retryable)
+                assert isinstance(raised.value, PauseAsked)
                 assert raised.value.retry_after == pytest.approx(60, abs=2)
 
     async def test_the_bot_is_typing_while_the_agent_works(

@@ -28,6 +28,14 @@ def test_a_secret_stands_in_the_settings_a_variable_or_a_file(file: Path):
     assert secret_of(WHERE, None, None, None, {}) is None
 
 
+def test_a_line_break_at_the_end_is_no_part_of_a_secret_and_nothing_is_none():
+    assert secret_of(WHERE, None, "NAME", None, {"NAME": "b\n"}) == "b"
+    with pytest.raises(ConfigError, match=f"{WHERE}_env: the variable NAME is not set"):
+        secret_of(WHERE, None, "NAME", None, {"NAME": " \n"})
+    with pytest.raises(ConfigError, match=f"{WHERE} is empty"):
+        secret_of(WHERE, SecretStr(""), None, None, {})
+
+
 def test_two_places_are_an_error(file: Path):
     with pytest.raises(ConfigError, match=rf"{WHERE}_file: set one of them"):
         secret_of(WHERE, SecretStr("a"), None, file, {})

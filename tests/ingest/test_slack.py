@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import JSONResponse
 
 from harness.waiting import wait_until
 from ingest.agents.base import Reply
 from ingest.channels.base import ChannelMessage
 from ingest.channels.keys import session_key
 from ingest.failures import CLEARED
-from proof.slackapi import SlackApp, limited, refused
+from proof.slackapi import ALL_SCOPES, SlackApp, limited, refused
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings
 from tests.ingest.channel_fleet import ChannelFleet, IngestSite, free
@@ -156,16 +157,25 @@ class TestMessages:
             app.event("hi", user="U0123EVE"),
             app.event("hi", bot_id="B0123", user=app.bot),
             app.event("hi", user="USLACKBOT"),
+            app.event("ours", user=app.bot, subtype="file_share", files=[{"name": "a.pdf"}]),
             app.event("  "),
             app.event("hi", subtype="channel_join"),
             app.event(None, subtype="message_changed", message={"text": "x", "user": ADA}),
             app.event(None, subtype="message_deleted", deleted_ts="1.2"),
             app.wrapped({"type": "reaction_added", "user": ADA, "item": {}}),
+            app.wrapped({"type": "channel_created", "channel": {"id": "C1", "name": "a"}}),
+            app.wrapped({"type": "team_join", "user": {"id": ADA}}),
             {"type": "anything"},
         ):
             answer = await app.post(site.http, PATH, said)
             assert (answer.status_code, answer.json()) == (200, {"accepted": []})
         assert site.agent.asked == []
+        assert list(site.services.troubles) == []
+
+    async def test_what_is_null_is_as_good_as_missing(self, site: IngestSite, app: SlackApp):
+        said = app.event("hello", files=None, thread_ts=None, subtype=None, bot_id=None)
+        await app.post(site.http, PATH, {**said, "authorizations": None, "enterprise_id": None})
+        assert await answers(app, 1) == ["re: hello"]
 
 
 class TestSettings:
@@ -185,6 +195,18 @@ class TestSettings:
         await app.post(site.http, PATH, app.event("just me"))
         await answers(app, 3)
         assert site.agent.asked[-1] == "just me"
+
+    async def test_a_name_that_cannot_be_known_is_not_asked_for_with_each_message(
+        self, fleet: ChannelFleet, found: tuple[SlackApp, str], app: SlackApp
+    ):
+        app.scopes = ("chat:write",)
+        site = await fleet.site(settings=slack(fleet.settings, *found, session="channel"))
+        await app.post(site.http, PATH, in_channel(app, "tea?"))
+        # Now Slack would tell it.
+        app.scopes, app.names = ALL_SCOPES, {ADA: "Ada L."}
+        await app.post(site.http, PATH, in_channel(app, "coffee!"))
+        await answers(app, 2)
+        assert site.agent.asked == [f"{ADA}: tea?", f"{ADA}: coffee!"]
 
     async def test_only_mentions_in_only_some_channels(
         self, fleet: ChannelFleet, found: tuple[SlackApp, str], app: SlackApp
@@ -211,6 +233,7 @@ class TestSettings:
             ({"bot_token": "xapp-1"}, "bot_token must begin with xoxb-"),
             ({"mode": "socket", "app_token": None}, 'or mode = "http"'),
             ({"signing_secret": None}, "set signing_secret, "),
+            ({"signing_secret": ""}, "home.signing_secret is empty"),
             ({"allowed_users": ["@ada"]}, "'@ada' is no member ID"),
             ({"api_base_url": "slack.com"}, "api_base_url must be a URL"),
         ],
@@ -364,6 +387,11 @@ class TestReplies:
         assert await answers(app, 1) == ["re: hello"]
         assert time.monotonic() - began >= 2
         assert len(app.sent) == 1
+
+    async def test_what_stands_in_slacks_place_is_not_slack(self, site: IngestSite, app: SlackApp):
+        app.refusals = [JSONResponse({"ok": False, "error": "upstream_gone"}, 503)]
+        await app.post(site.http, PATH, app.event("hello"))
+        assert await answers(app, 1) == ["re: hello"]
 
     async def test_a_permanent_refusal_is_not_tried_again(
         self, site: IngestSite, app: SlackApp, caplog: pytest.LogCaptureFixture

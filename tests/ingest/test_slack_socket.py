@@ -132,6 +132,29 @@ async def test_a_refused_connection_is_tried_again(fleet: ChannelFleet, app: Sla
     assert app.unopened == []
 
 
+async def test_each_outage_is_said_once(
+    fleet: ChannelFleet,
+    app: SlackApp,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    monkeypatch.setattr(socket_mode, "_STEADY", 0.5)
+    app.unopened = [refused("internal_error"), refused("internal_error")]
+    await fleet.site()
+    for _ in range(2):
+        await connected(app)
+        await asyncio.sleep(1)
+        [session] = app.sockets
+        await session.close()
+        await wait_until(lambda session=session: session not in app.sockets)
+    await connected(app)
+    said = [one for one in caplog.messages if "has no connection now" in one]
+    assert [one.rpartition(": ")[2] for one in said] == [
+        *("Slack answers internal_error", "Slack closed the connection (CLOSE)"),
+        "Slack closed the connection (CLOSE)",
+    ]
+
+
 async def test_what_cannot_be_read_does_not_end_the_connection(
     fleet: ChannelFleet, app: SlackApp, caplog: pytest.LogCaptureFixture
 ):

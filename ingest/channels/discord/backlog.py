@@ -7,9 +7,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn, Protocol
 
+from ingest.channels.base import Undeliverable
 from ingest.channels.discord.lines import Line
 from ingest.channels.discord.marks import Watermarks
-from ingest.channels.discord.rest import NotReadable
+from ingest.channels.discord.rest import InvalidToken
 from ingest.channels.intake import MessageIntake, RefusedPlaces
 from sessions.errors import Retryable
 from sessions.process.tasks import TaskWatcher
@@ -26,7 +27,7 @@ class MissedMessages(Protocol):
     """Where missed messages are read."""
 
     async def messages_after(self, channel: int, mark: int) -> Sequence[Mapping[str, Any]]:
-        """The oldest messages behind that id. Raises Retryable, NotReadable or Undeliverable."""
+        """The oldest messages behind that id. Raises Retryable, InvalidToken or Undeliverable."""
         ...
 
 
@@ -124,7 +125,10 @@ class Backlog:
         try:
             async with self._readers:
                 page = await self._history.messages_after(line.channel, read)
-        except NotReadable as error:
+        except InvalidToken:
+            raise
+        except Undeliverable as error:
+            # One channel's fault must not end what the others are brought by.
             log.info("the Discord channel %d is not read: %s", line.channel, error)
             line.give_up_reading()
         else:

@@ -12,7 +12,7 @@ from hikari import applications, errors, messages
 from hikari.impl import config, entity_factory
 from hikari.impl import rest as hikari_rest
 
-from ingest.channels.base import Undeliverable
+from ingest.channels.base import PauseAsked, Undeliverable
 from sessions.errors import ConfigError, Retryable
 
 # Seconds that the library waits by itself until Discord's limits let a request through. A longer
@@ -34,10 +34,6 @@ _CONTENT: Final = (
 )
 
 
-class NotReadable(Undeliverable):
-    """The bot may not read this channel, or there is none."""
-
-
 class InvalidToken(Undeliverable):
     """Discord does not know the bot's token."""
 
@@ -54,7 +50,7 @@ class ApplicationInfo:
 class DiscordApi:
     """Requests in the name of one bot. Safe for concurrent use.
 
-    Each raises Retryable or Undeliverable, the latter also as NotReadable or InvalidToken.
+    Each raises Retryable or Undeliverable, the latter also as InvalidToken.
     """
 
     def __init__(self, client: hikari_rest.RESTClientImpl) -> None:
@@ -183,17 +179,16 @@ def _explained() -> Generator[None]:
 def explained_error(error: errors.HikariError) -> Retryable | Undeliverable:
     """The error of ours for one of the library's. No token is in its text."""
     if isinstance(error, errors.RateLimitTooLongError):
-        return Retryable("Discord asks for a pause", retry_after=error.retry_after)
+        return PauseAsked("Discord asks for a pause", retry_after=error.retry_after)
     if not isinstance(error, errors.HTTPResponseError):
         return Retryable(f"Discord does not answer as it should: {type(error).__name__}")
     status = int(error.status)
     text = f"Discord answered {status}{_said(error)}"
     if status >= 500 or status in _PASSING or status < 400:
-        return Retryable(text, retry_after=_pause(error))
+        pause = _pause(error)
+        return PauseAsked(text, retry_after=pause) if pause > 0 else Retryable(text)
     if isinstance(error, errors.UnauthorizedError):
         return InvalidToken(text)
-    if isinstance(error, errors.ForbiddenError | errors.NotFoundError):
-        return NotReadable(text)
     return Undeliverable(text)
 
 
@@ -205,4 +200,5 @@ def _said(error: errors.HTTPResponseError) -> str:
 
 def _pause(error: errors.HTTPResponseError) -> float:
     told = str(error.headers.get("retry-after", ""))
-    return min(float(told), 3600.0) if told.replace(".", "", 1).isdigit() else 0.0
+    is_number = told.isascii() and told.replace(".", "", 1).isdigit()
+    return min(float(told), 3600.0) if is_number else 0.0

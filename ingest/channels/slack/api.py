@@ -25,6 +25,7 @@ _PASSING: Final = frozenset(
         "accesslimited",
         "fatal_error",
         "internal_error",
+        "org_login_required",
         "ratelimited",
         "rate_limited",
         "request_timeout",
@@ -32,6 +33,8 @@ _PASSING: Final = frozenset(
         "team_added_to_org",
     }
 )
+# Statuses with which a proxy, or Slack itself, says so by any name.
+_PASSING_STATUSES: Final = frozenset({408, 425, 429, *range(500, 600)})
 
 
 class SlackApi:
@@ -131,10 +134,15 @@ def _explained(response: object) -> Retryable | Undeliverable:
     if not isinstance(name, str):
         return _passing("Slack gives a strange answer", response)
     said = f"Slack answers {name[:_LONGEST]}"
-    if name in _PASSING:
+    if name in _PASSING or _status_of(response) in _PASSING_STATUSES:
         return _passing(said, response)
     needed = data.get("needed")
     return Undeliverable(f"{said}: {needed[:_LONGEST]}" if isinstance(needed, str) else said)
+
+
+def _status_of(response: object) -> int:
+    status = getattr(response, "status_code", 0)
+    return status if isinstance(status, int) else 0
 
 
 def _passing(said: str, response: object) -> Retryable:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ingest.channels.base import Unreadable
 from ingest.channels.slack.text import is_mentioned, plain, without_mention
@@ -37,9 +37,16 @@ class _File(_SlackPart):
     title: str | None = None
 
 
-class _Event(_SlackPart):
+class _Kind(_SlackPart):
     type: str
     subtype: str | None = None
+
+
+class _Announced(_SlackPart):
+    event: _Kind
+
+
+class _Event(_Kind):
     hidden: bool | None = None
     channel: str | None = None
     channel_type: str | None = None
@@ -48,14 +55,19 @@ class _Event(_SlackPart):
     text: str | None = None
     ts: str | None = None
     thread_ts: str | None = None
-    files: list[_File] = Field(default_factory=list[_File])
+    files: list[_File] | None = None
 
 
 class _Callback(_SlackPart):
     team_id: str
     api_app_id: str
-    authorizations: list[_Installation] = Field(default_factory=list[_Installation])
+    authorizations: list[_Installation] | None = None
     event: _Event
+
+    @property
+    def bot(self) -> str | None:
+        """The app's own user, if Slack names it."""
+        return next((one.user_id for one in self.authorizations or () if one.is_bot), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +99,26 @@ def read_message(payload: Mapping[str, Any]) -> SlackMessage | None:
     Raises Unreadable, which shows nothing of it.
     """
     try:
+        # The fields of other events have the same names, and other values.
+        if not _may_be_spoken(_Announced.model_validate(payload).event):
+            return None
         callback = _Callback.model_validate(payload)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise Unreadable(f"its {where} cannot be read") from None
-    return _message(callback) if _is_spoken(callback.event) else None
+    return _message(callback) if _is_spoken(callback) else None
 
 
-def _is_spoken(event: _Event) -> bool:
+def _may_be_spoken(event: _Kind) -> bool:
+    return event.type in ("message", "app_mention") and event.subtype in _SPOKEN
+
+
+def _is_spoken(callback: _Callback) -> bool:
     """Whether a person said it, and now."""
-    is_message = event.type in ("message", "app_mention") and event.subtype in _SPOKEN
-    is_of_a_person = bool(event.user) and not event.bot_id and event.user != _SLACKBOT
-    return is_message and is_of_a_person and not event.hidden
+    event = callback.event
+    # What our own app shares as a file has no bot_id.
+    is_of_a_person = event.user not in (None, "", _SLACKBOT, callback.bot)
+    return is_of_a_person and not event.bot_id and not event.hidden
 
 
 def _message(callback: _Callback) -> SlackMessage:
@@ -116,7 +136,7 @@ def _message(callback: _Callback) -> SlackMessage:
         thread=event.thread_ts or None,
         user=event.user or "",
         text="\n".join(
-            [*([text] if text.strip() else []), *(_shown(file) for file in event.files)]
+            [*([text] if text.strip() else []), *(_shown(file) for file in event.files or ())]
         ),
         is_direct=event.channel_type == "im",
         is_to_us=is_to_us,
@@ -126,7 +146,7 @@ def _message(callback: _Callback) -> SlackMessage:
 def _addressed(callback: _Callback) -> tuple[bool, str]:
     """Whether the bot is mentioned, and the text without the mention that it begins with."""
     event, text = callback.event, callback.event.text or ""
-    ours = next((one.user_id for one in callback.authorizations if one.is_bot), None)
+    ours = callback.bot
     if not ours:
         return event.type == "app_mention", plain(text)
     is_to_us = event.type == "app_mention" or is_mentioned(text, ours)

@@ -14,6 +14,8 @@ from sessions.errors import Retryable
 _PATIENCE: Final = 1.5
 # Seconds that a name is believed; people seldom change theirs.
 _AGE: Final = 3600.0
+# Seconds until a name that could not be known is asked for again.
+_AGAIN: Final = 60.0
 # Names that are remembered.
 _REMEMBERED: Final = 10_000
 
@@ -30,12 +32,14 @@ class SlackNames:
         name, until = self._kept.get(user, (user, 0.0))
         if time.monotonic() < until:
             return name
+        age = _AGE
         try:
             async with asyncio.timeout(_PATIENCE):
                 name = await self._api.name_of(user)
         except (Retryable, Undeliverable, TimeoutError):
-            return name
+            # Each further message would wait as long, and with it what stands behind it.
+            age = _AGAIN
         while len(self._kept) >= _REMEMBERED:
             self._kept.pop(next(iter(self._kept)))
-        self._kept[user] = (name, time.monotonic() + _AGE)
+        self._kept[user] = (name, time.monotonic() + age)
         return name

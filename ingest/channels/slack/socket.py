@@ -101,8 +101,10 @@ class SocketMode:
                 socket = await self._api.connect(await self._api.socket_url(self._app_token))
                 link = SocketLink(socket, source, take)
                 links.start(link.run(), f"connection of slack.{source.alias}")
+                await asyncio.wait([link.replaced], timeout=_STEADY)
+                if not link.replaced.done():
+                    outage.over()
                 await link.replaced
-                outage.over()
                 if loop.time() - began < _SHORTEST:
                     raise Retryable("Slack closes connections at once")
 
