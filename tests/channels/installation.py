@@ -197,6 +197,10 @@ class Installation:
         """Wait until the agent has it."""
         await wait_until(lambda: self.model.runs(message.note), "the agent is asked", within=30)
 
+    async def begun(self, message: Said) -> None:
+        """Wait until the agent has begun to answer."""
+        await wait_until(lambda: message.note in self.model.begun, "an answer", within=30)
+
     async def has_one_turn(self, kit: Kit, message: Said) -> None:
         """The message is the agent's, one turn and one reply, for the store and for the person."""
         session = kit.session(message)

@@ -24,14 +24,16 @@ NOTE: Final = re.compile(r"note\d+x")
 class Model:
     """Answers `{agent}: {note}`, or what `scripts` say for the note, in two pieces.
 
-    An answer whose note is in `held` stops after the first piece until it is let go. A note that
-    is in `plans` is answered by the plan, which may use tools first.
+    An answer whose note is in `held` stops after the first piece until it is let go; the note is in
+    `begun` once that piece is on its way. A note that is in `plans` is answered by the plan, which
+    may use tools first.
     """
 
     scripts: dict[str, str] = field(default_factory=dict[str, str])
     plans: dict[str, Plan] = field(default_factory=dict[str, Plan])
     held: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
     asked: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    begun: set[str] = field(default_factory=set[str])
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -68,6 +70,7 @@ class Model:
     async def _pieces(self, agent: str, note: str) -> AsyncIterator[str]:
         head, _, tail = self.scripts.get(note, f"{agent}: {note}").partition(" ")
         yield _event({"content": f"{head} "})
+        self.begun.add(note)
         if (held := self.held.get(note)) is not None:
             await held.wait()
         yield _event({"content": tail}, finish="stop")

@@ -145,7 +145,7 @@ class TestCommands:
             stop = said("/stop {}", running.person)
         with installation.model.holding(running.note):
             await kit.bring(running)
-            await installation.asked(running)
+            await installation.begun(running)
             await kit.bring(stop, replica=REPLICAS - 1)
             if kit.abilities.has_commands:
                 assert await kit.answered(running) == [f"{running.agent}: \n\n{ABORTED}"]
