@@ -76,6 +76,7 @@ class Searches:
             async with asyncio.timeout(PATIENCE):
                 await place
         except BaseException as error:
+            # Being cancelled too: a place that nobody leaves is lost to all others.
             if place.done() and not place.cancelled():
                 # The turn came at the moment of giving up.
                 self._leave(who)

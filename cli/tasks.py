@@ -14,6 +14,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(main)
     except BaseExceptionGroup as group:
+        # Ctrl-C may be in it; it comes out as itself, as every error does.
         raise _first(group) from group
 
 

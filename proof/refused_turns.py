@@ -121,6 +121,7 @@ async def run_refusals(setup: StackSetup) -> RunReport:
         except Stuck as error:
             report.fail(error)
         except ExceptionGroup as group:
+            # Of several tasks that got stuck; anything else is raised.
             stuck, others = group.split(Stuck)
             if stuck is None or others is not None:
                 raise

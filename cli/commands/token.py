@@ -116,6 +116,7 @@ def _new_file(path: Path | None) -> Generator[TextIO | None]:
         with os.fdopen(descriptor, "w") as file:
             yield file
     except BaseException:
+        # Ctrl-C too: half a token must not stay behind, nor keep its name from the next try.
         path.unlink(missing_ok=True)
         raise
 

@@ -22,12 +22,14 @@ async def read_refusal(response: Any) -> None:
     if response.status_code < HTTPStatus.BAD_REQUEST:
         return
     found = bytearray()
+    # The status alone tells what to do; what cannot be read of the body must not hide it.
     with contextlib.suppress(Exception):
         async with asyncio.timeout(_PATIENCE):
             async for piece in response.aiter_bytes():
                 found += piece
                 if len(found) > MOST_READ:
                     break
+    # The connection may be broken already, and is of no use any more.
     with contextlib.suppress(Exception):
         await response.aclose()
     response.encoding = "utf-8"  # some name one that decodes no text

@@ -254,6 +254,7 @@ async def _in_time(work: Coroutine[Any, Any, None], seconds: float) -> None:
     except TimeoutError:
         raise Stuck(f"not everything was answered within {seconds:g} s") from None
     except ExceptionGroup as group:
+        # Of several tasks that got stuck; anything else is raised.
         stuck, others = group.split(Stuck)
         if stuck is None or others is not None:
             raise

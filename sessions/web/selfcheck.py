@@ -42,6 +42,7 @@ async def keep_checking(
         except TimeoutError:
             log.warning("this process did not answer itself within %g s", patience)
         except Exception:
+            # Any error means the same: without a beat the supervisor starts this process again.
             log.exception("this process cannot answer itself")
         else:
             if status == 200:

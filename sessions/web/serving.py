@@ -139,6 +139,7 @@ async def _logged(server: _Server, listener: socket.socket) -> None:
     try:
         await server.serve(sockets=[listener])
     except Exception:
+        # Metrics and health only: the work beside it goes on.
         log.exception("the server beside the work has failed")
 
 

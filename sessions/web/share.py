@@ -83,6 +83,7 @@ class ShareLimiter:
         try:
             positions = await self._stream.publish(events, patience=patience)
         except BaseException:
+            # Being cancelled too: what was reserved and not published is free again.
             own.add(-entries, -size)
             raise
         own.sent.append(_Sent(positions[-1], entries, size))

@@ -67,6 +67,7 @@ class SqliteAdapter:
         try:
             await self._make()
         except BaseException:
+            # Being cancelled too: the connection's thread would keep the process from ending.
             await self.close()
             raise
 

@@ -91,6 +91,7 @@ class WritingConnection:
         try:
             self._opened = await self._call(self._connect)
         except BaseException:
+            # Being cancelled too: the thread would keep the process from ending.
             await self.close()
             raise
 
@@ -111,6 +112,7 @@ class WritingConnection:
             for pragma in WRITER_PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}").fetchall()
         except BaseException:
+            # Nobody else has it yet, so nobody else would close it.
             connection.close()
             raise
         return connection
