@@ -8,8 +8,7 @@ from functools import partial
 from typing import Final
 
 from ingest.channels.base import Undeliverable
-from ingest.channels.discord import factory as discord_factory
-from ingest.channels.slack import factory as slack_factory
+from ingest.channels.making import importing_extra
 from sessions.errors import ConfigError, Retryable
 from sessions.process.settings import DiscordSettings, Settings, SlackSettings
 
@@ -51,11 +50,8 @@ def _discord(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[s
 
 
 async def _ask_discord(alias: str, own: DiscordSettings, environ: Mapping[str, str]) -> list[str]:
-    # Imported where it is configured only.
-    try:
+    with importing_extra("discord"):
         from ingest.channels.discord.check import discord_problems
-    except ImportError as error:
-        raise ConfigError(discord_factory.MISSING) from error
     return await discord_problems(alias, own, environ)
 
 
@@ -66,11 +62,8 @@ def _slack(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[str
 
 
 async def _ask_slack(alias: str, own: SlackSettings, environ: Mapping[str, str]) -> list[str]:
-    # Imported where it is configured only.
-    try:
+    with importing_extra("slack"):
         from ingest.channels.slack.check import slack_problems
-    except ImportError as error:
-        raise ConfigError(slack_factory.MISSING) from error
     return await slack_problems(alias, own, environ)
 
 

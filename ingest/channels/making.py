@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Generator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,6 +20,18 @@ from sessions.process.urls import is_web_url
 from sessions.stream.redis import RedisClient
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def importing_extra(kind: str) -> Generator[None]:
+    """For what a kind of channel imports only if it is configured.
+
+    It takes a good part of a second, and is an extra. Raises ConfigError if that is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(f"[channels.{kind}] needs: pip install 'turnstream[{kind}]'") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import sys
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -231,3 +232,15 @@ class TestSeats:
         assert any("webhook.shop" in record.getMessage() for record in caplog.records)
         await site.post("hello")
         await wait_until(lambda: site.agent.asked == ["hello"])
+
+
+@pytest.mark.parametrize("kind", ["slack", "discord", "telegram"])
+async def test_a_channel_whose_library_is_missing_names_the_extra(
+    fleet: ChannelFleet, kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    # An import of what is None here fails as one of a module that is not installed.
+    monkeypatch.setitem(sys.modules, f"ingest.channels.{kind}.channel", None)
+    channels: dict[str, Any] = {kind: {"x": {}}}
+    settings = with_channels(fleet.settings, anna=(), **channels)
+    with pytest.raises(ConfigError, match=rf"pip install 'turnstream\[{kind}\]'"):
+        await fleet.site(settings=settings)

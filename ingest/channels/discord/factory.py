@@ -9,7 +9,13 @@ from typing import Final
 from ingest.channels.base import Channel
 from ingest.channels.discord.messages import Listening
 from ingest.channels.lease import ChannelLease
-from ingest.channels.making import ChannelDependencies, checked_url, is_loopback, secret_of
+from ingest.channels.making import (
+    ChannelDependencies,
+    checked_url,
+    importing_extra,
+    is_loopback,
+    secret_of,
+)
 from sessions.errors import ConfigError
 from sessions.process.settings import DiscordSettings
 
@@ -18,7 +24,6 @@ log = logging.getLogger(__name__)
 # Seconds of the lease: another replica listens within 20 s, the connection included.
 _LEASE: Final = 12.0
 # What is said if the extra is not installed.
-MISSING: Final = "[channels.discord] needs: pip install 'turnstream[discord]'"
 
 
 def discord_bots(parts: ChannelDependencies) -> Iterator[Channel]:
@@ -29,15 +34,12 @@ def discord_bots(parts: ChannelDependencies) -> Iterator[Channel]:
 
 
 def _bot(parts: ChannelDependencies, alias: str, own: DiscordSettings) -> Channel:
-    # Imported where it is configured only: it takes half a second, and is an extra.
-    try:
+    with importing_extra("discord"):
         from ingest.channels.discord.channel import DiscordChannel
         from ingest.channels.discord.gateway import GatewayConnector
         from ingest.channels.discord.interactions import public_key_of
         from ingest.channels.discord.marks import Watermarks
         from ingest.channels.discord.rest import DiscordApi, bot_number
-    except ImportError as error:
-        raise ConfigError(MISSING) from error
     where = f"channels.discord.{alias}"
     token, base = token_of(alias, own, parts.environ), base_of(alias, own)
     number, direct = bot_number(token, f"{where}.bot_token"), is_loopback(base)

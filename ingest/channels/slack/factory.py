@@ -10,7 +10,13 @@ from typing import Final
 
 from ingest.channels.base import Channel
 from ingest.channels.lease import ChannelLease
-from ingest.channels.making import ChannelDependencies, checked_url, is_loopback, secret_of
+from ingest.channels.making import (
+    ChannelDependencies,
+    checked_url,
+    importing_extra,
+    is_loopback,
+    secret_of,
+)
 from sessions.errors import ConfigError
 from sessions.process.settings import SlackSettings
 
@@ -19,7 +25,6 @@ log = logging.getLogger(__name__)
 # A member ID as Slack shows it in a profile, and everybody.
 _MEMBER: Final = re.compile(r"[UW][A-Z0-9]+|\*")
 # What is said if the extra is not installed.
-MISSING: Final = "[channels.slack] needs: pip install 'turnstream[slack]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +44,10 @@ def slack_apps(parts: ChannelDependencies) -> Iterator[Channel]:
 
 
 def _app(parts: ChannelDependencies, alias: str, own: SlackSettings) -> Channel:
-    # Imported where it is configured only: it takes a third of a second, and is an extra.
-    try:
+    with importing_extra("slack"):
         from ingest.channels.slack.api import SlackApi
         from ingest.channels.slack.channel import SlackChannel, SlackRules
         from ingest.channels.slack.socket import SocketMode
-    except ImportError as error:
-        raise ConfigError(MISSING) from error
     secrets, base = secrets_of(alias, own, parts.environ), base_of(alias, own)
     rules = SlackRules(
         allowed=_allowed(alias, own),

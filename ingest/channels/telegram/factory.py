@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ingest.channels.base import Channel
 from ingest.channels.lease import ChannelLease
-from ingest.channels.making import ChannelDependencies, checked_url, is_loopback
+from ingest.channels.making import ChannelDependencies, checked_url, importing_extra, is_loopback
 from sessions.errors import ConfigError
 from sessions.process.settings import TelegramSettings
 
@@ -22,14 +22,9 @@ def telegram_bots(parts: ChannelDependencies) -> Iterator[Channel]:
 
 
 def _bot(parts: ChannelDependencies, alias: str, own: TelegramSettings) -> Channel:
-    # Imported where it is configured only: it takes a third of a second, and is an extra.
-    try:
+    with importing_extra("telegram"):
         from ingest.channels.telegram.bot import make_bot
         from ingest.channels.telegram.channel import TelegramChannel, checked_secret_token
-    except ImportError as error:
-        raise ConfigError(
-            "[channels.telegram] needs: pip install 'turnstream[telegram]'"
-        ) from error
     where = f"channels.telegram.{alias}"
     token = parts.secret(f"{where}.bot_token", own.bot_token, own.bot_token_env, own.bot_token_file)
     if token is None:

@@ -15,8 +15,8 @@ from cli.system import TargetSystem
 from sessions.access.tokens import TokenScope, create_token, ensure_admin_token
 from sessions.errors import Retryable, SessionError
 from sessions.process.settings import Settings
-from tests.channels.kits.base import AGENTS, Abilities, Delivery, Doors, Kit, Person, Said
-from tests.channels.kits.posting import Poster, told
+from tests.channels.kits.base import AGENTS, Abilities, Delivery, Doors, Person, Said
+from tests.channels.kits.posting import PostingKit, told
 
 # People who wait for a reply at the same time.
 _READERS: Final = 16
@@ -24,7 +24,7 @@ _READERS: Final = 16
 _LOOK: Final = 0.5
 
 
-class CommandLineKit(Kit):
+class CommandLineKit(PostingKit):
     """People at terminals. Its channels are there without settings."""
 
     name = "command-line"
@@ -34,7 +34,6 @@ class CommandLineKit(Kit):
 
     def __init__(self) -> None:
         super().__init__()
-        self._poster: Poster
         self._token = ""
         self._read: dict[tuple[Person, str], list[Delivery]] = {}
         self._readers: dict[tuple[Person, str], asyncio.Task[None]] = {}
@@ -45,7 +44,6 @@ class CommandLineKit(Kit):
         await super().open(doors, stack)
         # As it is on the machine of the operator. An agent's own token lets in as well.
         self._token = ensure_admin_token(doors.workspace)
-        self._poster = await stack.enter_async_context(Poster.opened(doors.ingests))
         stack.push_async_callback(self._close)
 
     async def _close(self) -> None:

@@ -9,6 +9,8 @@ from typing import Any, Final, Self
 
 import httpx
 
+from tests.channels.kits.base import Doors, Kit
+
 # Seconds between two tries.
 _PAUSE: Final = 0.1
 # Statuses that mean "not now".
@@ -53,10 +55,22 @@ class Poster:
             await asyncio.sleep(_PAUSE)
 
 
+class PostingKit(Kit):
+    """A kit whose platform posts what is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._poster: Poster
+
+    async def open(self, doors: Doors, stack: AsyncExitStack) -> None:
+        await super().open(doors, stack)
+        self._poster = await stack.enter_async_context(Poster.opened(doors.ingests))
+
+
 def told(answer: httpx.Response) -> str:
     """What a platform sees of an answer to one message."""
     nothing = answer.is_success and answer.json() == {"accepted": []}
     return f"{answer.status_code}{': nothing taken' if nothing else ''}"
 
 
-__all__ = ["Poster", "told"]
+__all__ = ["Poster", "PostingKit", "told"]

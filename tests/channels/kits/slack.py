@@ -13,8 +13,8 @@ from ingest.channels.base import ChannelMessage
 from ingest.channels.keys import session_key
 from ingest.channels.slack.channel import LONGEST
 from proof.slackapi import SlackApp, limited, refused, slack_of
-from tests.channels.kits.base import AGENTS, Abilities, Delivery, Doors, Kit, Person, Said
-from tests.channels.kits.posting import Poster, told
+from tests.channels.kits.base import AGENTS, Abilities, Delivery, Kit, Person, Said
+from tests.channels.kits.posting import PostingKit, told
 from tests.channels.weather import RETRY_AFTER, Fault, PlatformServer
 
 # Who may write: more people than the suite has.
@@ -119,21 +119,13 @@ class SocketSlack(SlackKit):
         return ["nothing"] * len(self.answers_junk)
 
 
-class PostedSlack(SlackKit):
+class PostedSlack(PostingKit, SlackKit):
     """Slack posts what is said."""
 
     name = "slack-http"
     alias, mode = "http", "http"
     turns_away = ("401", "401", "200: nothing taken")
     answers_junk = ("400", "400", "200: nothing taken", "200: nothing taken")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._poster: Poster
-
-    async def open(self, doors: Doors, stack: AsyncExitStack) -> None:
-        await super().open(doors, stack)
-        self._poster = await stack.enter_async_context(Poster.opened(doors.ingests))
 
     async def bring(self, message: Said, *, replica: int = 0) -> None:
         raw = json.dumps(self._event(message)).encode()

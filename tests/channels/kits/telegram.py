@@ -12,8 +12,8 @@ from starlette.responses import HTMLResponse, Response
 
 from ingest.channels.telegram.channel import LONGEST
 from proof.botapi import BotApi, app_of, failed, flooded, update
-from tests.channels.kits.base import AGENTS, Abilities, Delivery, Doors, Kit, Person, Said
-from tests.channels.kits.posting import Poster, told
+from tests.channels.kits.base import AGENTS, Abilities, Delivery, Kit, Person, Said
+from tests.channels.kits.posting import PostingKit, told
 from tests.channels.weather import RETRY_AFTER, Fault, PlatformServer
 
 # Who may write: more people than the suite has.
@@ -107,21 +107,13 @@ class PolledTelegram(TelegramKit):
         return ["nothing"] * len(self.answers_junk)
 
 
-class PostedTelegram(TelegramKit):
+class PostedTelegram(PostingKit, TelegramKit):
     """Telegram posts what is said."""
 
     name = "telegram-webhook"
     alias, mode, first_number = "posted", "webhook", 51
     turns_away = ("401", "401", "200: nothing taken")
     answers_junk = ("400", "400", "200: nothing taken", "200: nothing taken")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._poster: Poster
-
-    async def open(self, doors: Doors, stack: AsyncExitStack) -> None:
-        await super().open(doors, stack)
-        self._poster = await stack.enter_async_context(Poster.opened(doors.ingests))
 
     def _own(self) -> Mapping[str, Any]:
         return {"secret_token": _SECRET_TOKEN}

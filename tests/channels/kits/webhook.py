@@ -14,15 +14,15 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from tests.channels.kits.base import AGENTS, Abilities, Delivery, Doors, Kit, Person, Said
-from tests.channels.kits.posting import Poster, told
+from tests.channels.kits.base import AGENTS, Abilities, Delivery, Person, Said
+from tests.channels.kits.posting import PostingKit, told
 from tests.channels.weather import RETRY_AFTER, Fault, PlatformServer
 
 _OTHER_SECRET: Final = "a secret that nobody has set"
 _PAGE: Final = "<html><body>A proxy's own page</body></html>"
 
 
-class WebhookKit(Kit):
+class WebhookKit(PostingKit):
     """A program for each agent, all at one address."""
 
     name = "webhook"
@@ -32,7 +32,6 @@ class WebhookKit(Kit):
 
     def __init__(self) -> None:
         super().__init__()
-        self._poster: Poster
         self._came: dict[tuple[str, str], list[Delivery]] = {}
 
     async def prepare(self, stack: AsyncExitStack) -> None:
@@ -52,10 +51,6 @@ class WebhookKit(Kit):
 
     def channel(self, agent: str) -> str:
         return f"webhook.shop-{agent}"
-
-    async def open(self, doors: Doors, stack: AsyncExitStack) -> None:
-        await super().open(doors, stack)
-        self._poster = await stack.enter_async_context(Poster.opened(doors.ingests))
 
     def session(self, message: Said) -> str:
         return f"webhook_shop-{message.agent}_{message.person.name}_{message.person.name}"
