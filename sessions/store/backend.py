@@ -11,6 +11,7 @@ succeed later and nothing was done by halves. Any other error is a defect or dam
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
@@ -27,6 +28,9 @@ from sessions.models import (
     StreamId,
 )
 from sessions.reading import Page, Scope, SessionFilter
+from sessions.store.engine.imported import ImportedMessage, ImportedSession
+from sessions.store.engine.receipts import Receipt
+from sessions.store.image import Snapshot, StoreHead, StoreRows
 
 
 class SessionReader(Protocol):
@@ -239,6 +243,54 @@ class Recalling(Protocol):
         Those up to the place in `ended` are of an earlier generation of their session. One
         transaction; raises Fenced.
         """
+        ...
+
+
+@runtime_checkable
+class Transferable(Protocol):
+    """What a store offers that can be copied into another one, and take in what is not its own.
+
+    The writing methods are one transaction each and raise Fenced as the writer's do. What they are
+    given that is there already has no effect, so that a copy that was cut short is given again.
+    """
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """All rows as of one moment, while the writer goes on; a store not made yet is empty.
+
+        Raises StoreUnavailable for a store of an older version.
+        """
+        ...
+
+    async def receipts(self, source: str) -> Sequence[Receipt]:
+        """The receipts of one source, by session; that of all of it (session "") comes first."""
+        ...
+
+    async def receipts_of(self, key: str) -> Sequence[Receipt]:
+        """The receipts of the sources from which a session came; none for one of our own."""
+        ...
+
+    async def bring_in(
+        self,
+        sessions: Sequence[ImportedSession],
+        messages: Sequence[ImportedMessage],
+        receipts: Sequence[Receipt] = (),
+    ) -> int:
+        """Take in sessions and messages of another program; how many messages were new.
+
+        A message goes to the end of its session. One whose session is not there, or was deleted,
+        has no effect.
+        """
+        ...
+
+    async def restore(self, rows: StoreRows) -> None:
+        """Take in rows of another store; messages and events whose session is not there, have none.
+
+        Rows keep their numbers if those are above all that are in use.
+        """
+        ...
+
+    async def become(self, head: StoreHead) -> None:
+        """Take over id, age, place in the stream and counters; its own id stays for None."""
         ...
 
 

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from sessions.models import Lease, StreamCursor
 from sessions.store.engine.changes import Changes, FoundRows, Needs
 from sessions.store.engine.rows import MessageRow, SessionRow
+from sessions.store.image import StoreHead
 
 
 class LeaseGrant(NamedTuple):
@@ -112,6 +113,10 @@ class Transaction(Questions, Protocol):
 
     async def release_lease(self) -> None:
         """Leave the lease without a holder."""
+        ...
+
+    async def become(self, head: StoreHead) -> None:
+        """Write down what the store has once, all but the cursor; its own id stays for None."""
         ...
 
 

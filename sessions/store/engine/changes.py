@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sessions.models import Reason, StreamCursor
+from sessions.store.engine.receipts import Receipt
 from sessions.store.engine.rows import EventRow, MessageRow, SessionRow
 
 
@@ -105,6 +106,7 @@ class Changes:
     events_again: dict[str, EventRow] = field(default_factory=dict[str, EventRow])
     suppressed: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
     letters: list[LetterRow] = field(default_factory=list[LetterRow])
+    receipts: list[Receipt] = field(default_factory=list[Receipt])
 
     def __bool__(self) -> bool:
         """Whether anything changes."""

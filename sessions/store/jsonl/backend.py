@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from sessions import times, wire
 from sessions.errors import StoreUnavailable
 from sessions.models import Entry, LetterBounds, Message, SearchHit, StreamId
 from sessions.reading import Page, Scope
+from sessions.store.image import Snapshot
 from sessions.store.jsonl import recall
 from sessions.store.jsonl.adapter import JsonlAdapter
 from sessions.store.jsonl.files import SessionFiles, TextMoved
+from sessions.store.jsonl.frozen import FrozenTexts, frozen_directory
 from sessions.store.jsonl.texts import TextsInFiles
-from sessions.store.jsonl.threads import FileThreads
+from sessions.store.jsonl.threads import FileThreads, explained
+from sessions.store.sqlite.readers import ReadConnection
 from sessions.store.sqlite.rows import TextRow
+from sessions.store.sqlite.snapshot import EmptySnapshot, SqliteSnapshot, head_of
 from sessions.store.sqlite.store import SqliteStore
 
 R = TypeVar("R")
@@ -43,8 +48,9 @@ class JsonlBackend(SqliteStore):
         clock: Callable[[], int] = times.now,
     ) -> None:
         directory = workspace / "sessions"
+        self._index = directory / INDEX
         self._threads = FileThreads()
-        adapter = JsonlAdapter(directory / INDEX, self._threads, bounds=bounds, clock=clock)
+        adapter = JsonlAdapter(self._index, self._threads, bounds=bounds, clock=clock)
         super().__init__(adapter, mode=mode, max_content=max_content, clock=clock)
         self._shown = TextsInFiles(SessionFiles(directory), self._threads, self._readers.short)
 
@@ -66,6 +72,24 @@ class JsonlBackend(SqliteStore):
         """Give entries an outcome that were applied before the index was lost."""
         async with self.leading():
             await recall.recall(self._sqlite.connection, entries, ended, now=self._clock())
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncGenerator[Snapshot]:
+        """All rows as of one moment, with the texts that the files had then."""
+        if not self._index.exists():
+            yield EmptySnapshot()
+            return
+        directory = self._index.parent
+        with explained(), frozen_directory(directory) as place:
+            frozen = FrozenTexts(SessionFiles(directory), place, self._threads)
+            for _ in range(_READ_TRIES):
+                await frozen.look(self._readers.long)
+                async with self._readers.transaction() as connection:
+                    snapshot = await _frozen(connection, frozen)
+                    if snapshot is not None:
+                        yield snapshot
+                        return
+        raise StoreUnavailable("the session files change faster than they can be read; try again")
 
     async def _texts(self, rows: Sequence[TextRow]) -> list[str]:
         return await self._shown.load(rows)
@@ -104,6 +128,20 @@ class JsonlBackend(SqliteStore):
         return await _steadily(
             lambda: search(query, scope=scope, key=key, limit=limit, cursor=cursor, seconds=seconds)
         )
+
+
+async def _frozen(connection: ReadConnection | None, frozen: FrozenTexts) -> Snapshot | None:
+    """The snapshot that begins in this transaction; None if a file changed as it began."""
+    if connection is None:
+        return EmptySnapshot()
+
+    async def run(sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        return [*map(tuple, await connection.execute_fetchall(sql, parameters))]
+
+    head = await head_of(connection)
+    if not await frozen.freeze(run):
+        return None
+    return SqliteSnapshot(connection, head, lambda rows: frozen.load(run, rows))
 
 
 async def _steadily(read: Callable[[], Awaitable[R]]) -> R:

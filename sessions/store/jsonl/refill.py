@@ -31,6 +31,7 @@ from sessions.store.jsonl.salvage import (
     first_session,
     read_content,
     rows_of,
+    tables_in,
 )
 from sessions.store.sqlite.connection import WritingConnection
 from sessions.store.sqlite.rows import TextRow
@@ -262,7 +263,8 @@ class IndexFiller:
 
     async def _copy(self, connection: WritingConnection, old: Path) -> None:
         """Take over what only the old index knows."""
-        for table in ("suppressed", "dead_letters"):
+        # An index of a schema version below 4 has no receipts.
+        for table in ("suppressed", "dead_letters", *tables_in(old, "receipts")):
             for names, rows in rows_of(old, table):
                 await _insert(connection, table, ", ".join(names), rows)
         for names, rows in rows_of(old, "stream"):

@@ -170,6 +170,13 @@ def _files(old: sqlite3.Connection) -> Iterator[tuple[str, tuple[str | None, Fil
         )
 
 
+def tables_in(index: Path, *names: str) -> list[str]:
+    """Those of the tables that the old index has. Raises sqlite3.Error where it is damaged."""
+    with closing(sqlite3.connect(f"{index.as_uri()}?mode=ro", uri=True)) as old:
+        found = {name for (name,) in old.execute("SELECT name FROM sqlite_schema")}
+    return [name for name in names if name in found]
+
+
 def rows_of(index: Path, table: str) -> Iterator[tuple[list[str], list[tuple[Any, ...]]]]:
     """The rows of a table of the old index in portions, each with the names of its columns.
 

@@ -13,6 +13,7 @@ from sessions.models import Lease, LetterBounds, OutcomeKind, StreamCursor
 from sessions.store.engine.adapter import KeptLetter, LeaseGrant
 from sessions.store.engine.changes import Changes, FoundRows, LetterRow, Needs
 from sessions.store.engine.rows import OUTCOME_CODES, MessageRow, SessionRow
+from sessions.store.image import StoreHead
 from sessions.store.memory.store import MemoryStore
 
 _NOOP: Final = OUTCOME_CODES[OutcomeKind.NOOP]
@@ -114,6 +115,7 @@ class MemoryTransaction:
             if letter.id not in store.letters:
                 store.letters_made += 1
                 store.letters[letter.id] = (store.letters_made, letter)
+        store.receipts |= {(one.source, one.session): one for one in changes.receipts}
         for by in {letter.by for letter in changes.letters}:
             self._keep_newest_letters(by)
 
@@ -212,6 +214,12 @@ class MemoryTransaction:
     async def release_lease(self) -> None:
         """Leave the lease without a holder."""
         self._store.lease = replace(self._store.lease, holder=None)
+
+    async def become(self, head: StoreHead) -> None:
+        """Take id, age and counter over."""
+        store = self._store
+        store.store_id = head.store_id or store.store_id
+        store.created_at, store.letters_dropped = head.created_at, head.letters_dropped
 
 
 def found_in(store: MemoryStore, needs: Needs) -> FoundRows:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Literal, Self
 
 from sessions import times, wire
 from sessions.models import LetterBounds
-from sessions.store.engine.writer import Writer
+from sessions.store.engine.receipts import Receipt
+from sessions.store.engine.receiving import ReceivingWriter
+from sessions.store.image import Snapshot
 from sessions.store.memory.adapter import MemoryAdapter
 from sessions.store.memory.reader import MemoryReader
+from sessions.store.memory.snapshot import MemorySnapshot
 from sessions.store.memory.store import MemoryStore
 
 
-class MemoryBackend(MemoryReader, Writer):
+class MemoryBackend(MemoryReader, ReceivingWriter):
     """A whole backend on a MemoryStore; see `SessionBackend` for what it promises.
 
     Nothing of it is on disk. Without `store` it has one of its own; backends that are given the
@@ -36,7 +40,7 @@ class MemoryBackend(MemoryReader, Writer):
         store = store or MemoryStore()
         adapter = MemoryAdapter(store, bounds=bounds or LetterBounds(), writes=mode == "write")
         MemoryReader.__init__(self, store)
-        Writer.__init__(self, adapter, max_content=max_content, clock=clock)
+        ReceivingWriter.__init__(self, adapter, max_content=max_content, clock=clock)
         self._writes = mode == "write"
 
     async def __aenter__(self) -> Self:
@@ -51,3 +55,16 @@ class MemoryBackend(MemoryReader, Writer):
         trace: TracebackType | None,
     ) -> None:
         self.stop_leading()
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncGenerator[Snapshot]:
+        """All rows as of one moment."""
+        yield MemorySnapshot(self._store.copy())
+
+    async def receipts(self, source: str) -> list[Receipt]:
+        """The receipts of one source."""
+        return sorted(one for one in self._store.receipts.values() if one.source == source)
+
+    async def receipts_of(self, key: str) -> list[Receipt]:
+        """The receipts of one session."""
+        return sorted(one for one in self._store.receipts.values() if one.session == key)

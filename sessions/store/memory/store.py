@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 from sessions.models import STREAM_START, Lease, StreamCursor
 from sessions.store.engine.changes import LetterRow
+from sessions.store.engine.receipts import Receipt
 from sessions.store.engine.rows import EventRow, MessageRow, SessionRow
 
 _NOBODY: Final = Lease(0, None, 0)
@@ -32,8 +33,10 @@ class MemoryStore:
     letters: dict[str, tuple[int, LetterRow]] = field(
         default_factory=dict[str, tuple[int, LetterRow]]
     )
+    receipts: dict[tuple[str, str], Receipt] = field(default_factory=dict[tuple[str, str], Receipt])
     letters_made: int = 0
     letters_dropped: int = 0
+    created_at: int = 0
 
     def copy(self) -> MemoryStore:
         """The store as it is now."""

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from sessions.models import LetterBounds
 from sessions.store.engine.changes import Changes, EndedSession, LetterRow, RemovedMessages
+from sessions.store.engine.receipts import Receipt
 from sessions.store.engine.rows import EventRow, MessageRow, SessionRow, columns, session_values
 from sessions.store.sqlite.search import dropping, indexing
 from sessions.store.sqlite.statements import Query, Statement, StatementTemplate, insertion, marks
@@ -42,6 +43,7 @@ _INSERT_LETTERS: Final = insertion(
     "dead_letters", columns(LetterRow), tail=" ON CONFLICT (id) DO NOTHING"
 )
 _INSERT_SUPPRESSED: Final = insertion("suppressed", "event_id, session, expires_at")
+_REPLACE_RECEIPTS: Final = insertion("receipts", columns(Receipt), verb="REPLACE")
 # The newest letters of one publisher stay.
 _DROP_LETTERS: Final = (
     "DELETE FROM dead_letters WHERE no IN (SELECT no FROM (SELECT no, "
@@ -79,6 +81,7 @@ def drafted(changes: Changes, bounds: LetterBounds) -> Draft:
             *_sessions_written(changes),
             *_events_written(changes),
             *_letters_written(changes.letters, bounds),
+            *_REPLACE_RECEIPTS.of(changes.receipts),
             *indexing(contents),
         ],
     )

@@ -18,6 +18,8 @@ from sessions.store.sqlite.library import Connect, sqlite3
 from sessions.store.sqlite.schema import VERSION, understood
 from sessions.store.sqlite.statements import Rows
 
+# A connection as others may name it: this is the only reader that knows what it is.
+ReadConnection = aiosqlite.Connection
 # Connections with a thread. Two cores have no use for more, and one slow search leaves the others
 # free.
 _MOST: Final = 4
@@ -109,6 +111,24 @@ class Readers:
             with translated(self._path):
                 rows = await _within(seconds, connection, sql, parameters)
             return [*map(tuple, rows)]
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[ReadConnection | None]:
+        """A connection inside a transaction of its own; None while the store is not made yet.
+
+        It sees one state however long it reads. It has a thread beside those of `long`, since it
+        may take minutes. Raises StoreUnavailable for a store of an older version.
+        """
+        async with self._reader(any_version=False) as connection:
+            if connection is None:
+                yield None
+                return
+            with translated(self._path):
+                await connection.execute("BEGIN")
+                try:
+                    yield connection
+                finally:
+                    await connection.rollback()
 
     @asynccontextmanager
     async def _reader(self, *, any_version: bool) -> AsyncGenerator[aiosqlite.Connection | None]:

@@ -11,7 +11,7 @@ from sessions.errors import StoreTooNew
 from sessions.store.sqlite.library import sqlite3
 
 # Each file brings a store from the version before to its own. Never change one that was released.
-MIGRATIONS: Final = ("schema.sql", "schema_2.sql", "schema_3.sql")
+MIGRATIONS: Final = ("schema.sql", "schema_2.sql", "schema_3.sql", "schema_4.sql")
 VERSION: Final = len(MIGRATIONS)
 
 

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from sessions import times
 from sessions.errors import ConfigError
 from sessions.process.private import make_private_directory
-from sessions.store.engine.writer import Writer
+from sessions.store.engine.receipts import Receipt
+from sessions.store.engine.receiving import ReceivingWriter
+from sessions.store.engine.rows import columns
+from sessions.store.image import Snapshot
 from sessions.store.sqlite.adapter import SqliteAdapter
 from sessions.store.sqlite.reader import ReadingStore
 from sessions.store.sqlite.readers import Readers
+from sessions.store.sqlite.snapshot import EmptySnapshot, SqliteSnapshot, head_of
 from sessions.wire import DEFAULT_MAX_CONTENT
 
+_RECEIPTS: Final = f"SELECT {columns(Receipt)} FROM receipts WHERE source = ? ORDER BY session"
+_RECEIPTS_OF: Final = f"SELECT {columns(Receipt)} FROM receipts WHERE session = ? ORDER BY source"
 
-class SqliteStore(ReadingStore, Writer):
+
+class SqliteStore(ReadingStore, ReceivingWriter):
     """One store, opened with `async with`; see `SessionBackend` for what it promises."""
 
     def __init__(
@@ -51,6 +59,23 @@ class SqliteStore(ReadingStore, Writer):
         self.stop_leading()
         await self._readers.close()
         await self._sqlite.close()
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncGenerator[Snapshot]:
+        """All rows as of one moment."""
+        async with self._readers.transaction() as connection:
+            if connection is None:
+                yield EmptySnapshot()
+                return
+            yield SqliteSnapshot(connection, await head_of(connection), self._texts)
+
+    async def receipts(self, source: str) -> list[Receipt]:
+        """The receipts of one source."""
+        return [Receipt(*row) for row in await self._readers.long(_RECEIPTS, (source,))]
+
+    async def receipts_of(self, key: str) -> list[Receipt]:
+        """The receipts of one session."""
+        return [Receipt(*row) for row in await self._readers.long(_RECEIPTS_OF, (key,))]
 
 
 def make_private(path: Path) -> None:

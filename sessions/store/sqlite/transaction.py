@@ -15,6 +15,7 @@ from sessions.store.engine.rows import (
     columns,
     packed,
 )
+from sessions.store.image import StoreHead
 from sessions.store.sqlite.connection import WritingConnection
 from sessions.store.sqlite.drafting import Draft
 from sessions.store.sqlite.rows import TextRow
@@ -37,6 +38,9 @@ _FORGET_IDS: Final = (
 _FORGET_TOMBSTONES: Final = (
     "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions "
     "WHERE NOT live AND ended_at < ? ORDER BY ended_at LIMIT ?) RETURNING 1"
+)
+_BECOME: Final = (
+    "UPDATE store SET store_id = coalesce(?, store_id), created_at = ?, letters_dropped = ?"
 )
 _MOVE: Final = "UPDATE stream SET epoch = ?, ms = ?, n = ?, resolved = ?, skipped = ?, added = ?"
 
@@ -155,6 +159,10 @@ class SqliteTransaction:
     async def release_lease(self) -> None:
         """Leave the lease without a holder."""
         await self._run("UPDATE lease SET holder = NULL")
+
+    async def become(self, head: StoreHead) -> None:
+        """Write down id, age and counter."""
+        await self._run(_BECOME, (head.store_id, head.created_at, head.letters_dropped))
 
 
 def _moved(cursor: StreamCursor) -> Query:
