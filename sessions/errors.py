@@ -13,6 +13,7 @@
     │   ├── StreamFull          Redis refuses new entries until the worker has caught up
     │   ├── ShareFull           too much of what the agent published waits for the worker
     │   ├── StoreUnavailable    the store is busy, its disk is full, or it cannot be opened now
+    │   ├── ForeignChanged      a ZeroClaw workspace changed while it was read
     │   ├── StoreBehind         the store has not applied yet what the caller asked to see
     │   ├── RepliesFull         an agent has as many replies parked as it may
     │   ├── LaneFull            the session has as many messages waiting as it may
@@ -102,6 +103,10 @@ class ShareFull(Retryable):
 
 class StoreUnavailable(Retryable):
     """The store cannot be read or written now: busy, disk full, or not reachable."""
+
+
+class ForeignChanged(Retryable):
+    """A ZeroClaw workspace changed while it was read: stop ZeroClaw, then read it again."""
 
 
 class StoreBehind(Retryable):
