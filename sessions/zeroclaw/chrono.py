@@ -10,6 +10,9 @@ from typing import Final
 
 from sessions import times
 
+# Microseconds, and the text of the source if `written` does not make the same of them.
+Moment = tuple[int, str | None]
+
 _LENGTH: Final = len("2026-01-01T00:00:00")
 _FORM: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.(?P<digits>\d{3}|\d{6}|\d{9}))?\+00:00", re.ASCII
@@ -27,7 +30,7 @@ def written(micros: int, text: str | None = None) -> str:
     return shown if micros % 1000 else f"{shown[: _LENGTH + 4]}+00:00"
 
 
-def taken(text: str) -> tuple[int, str | None]:
+def taken(text: str) -> Moment:
     """The microseconds of a text, and the text itself if `written` would not make it from them.
 
     Raises ValueError for a text that is no time, and as `times.parse` does.
@@ -36,7 +39,7 @@ def taken(text: str) -> tuple[int, str | None]:
     return micros, None if written(micros) == text else text
 
 
-def of_nanoseconds(moment: int) -> tuple[int, str | None]:
+def of_nanoseconds(moment: int) -> Moment:
     """A file's time as `taken` gives that of a text. It keeps what is below a microsecond."""
     micros, rest = divmod(moment, 1000)
     if not rest or not times.is_showable(micros):

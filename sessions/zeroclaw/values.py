@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
+
+from sessions.zeroclaw.chrono import Moment
 
 Format = Literal["sqlite", "jsonl"]
+# The state of a session in which nothing happens.
+IDLE: Final = "idle"
 
 
 class ForeignSession(NamedTuple):
@@ -36,6 +40,15 @@ class ForeignSession(NamedTuple):
     active_text: str | None = None
     since_text: str | None = None
 
+    @classmethod
+    def bare(cls, key: str, created: Moment, active: Moment) -> ForeignSession:
+        """A session of which only the key and the times are known."""
+        (created_at, created_text), (last_activity, active_text) = created, active
+        nothing = (None, None, None, None, None)
+        ended = (IDLE, None, None)
+        times = (created_at, last_activity, created_text, active_text)
+        return cls(key, *nothing, *ended, *times)
+
 
 class ForeignMessage(NamedTuple):
     """A message of a session. `place` is the row's id, or the number of the line (from 1)."""
@@ -51,9 +64,9 @@ class ForeignMessage(NamedTuple):
 class SetAside(NamedTuple):
     """What cannot be read as a session or a message, and why, in plain English.
 
-    `source` is the name of its source. `place` is `line 12`, `row 7`, `session <key>` or `file`.
-    `data` is what stands there: a line without its end, a row as JSON. It is cut if it is very
-    long; `size` is its whole length in bytes.
+    `source` is the name of its source. `place` is `line 12`, `row 7`, `metadata row 3`, or `file`
+    for all of it. `data` is what stands there: a line without its end, a row as JSON. It is cut at
+    64 MiB; `size` is its whole length in bytes.
     """
 
     source: str
@@ -66,7 +79,8 @@ class SetAside(NamedTuple):
 class Remark(NamedTuple):
     """What a person should know of a source, though nothing of it is lost.
 
-    For example: this file was imported by ZeroClaw before, so it was skipped.
+    For example: this file was imported by ZeroClaw before, so it was skipped. `place` is as that of
+    SetAside, or `session <key>`.
     """
 
     source: str
@@ -115,8 +129,9 @@ class ForeignSource(Protocol):
     def read(self) -> Iterator[Record]:
         """Everything in it: each session before its messages, the messages in their order.
 
-        It can be read again. Raises ForeignChanged if the source changes meanwhile; what was read
-        until then is not to be used. Raises ConfigError if it cannot be read at all.
+        It can be read again. Raises ForeignChanged if the source changed after it was found: what
+        was read is not to be used, and the sources must be found again. Raises ConfigError if it
+        cannot be read at all.
         """
         ...
 
