@@ -33,6 +33,10 @@ COMMANDS: Final = {
     "token": "token:token",
     "replay": "replay:replay",
     "verify": "verify:verify",
+    "export": "transfer:export",
+    "import": "transfer:import_",
+    "backup": "transfer:backup",
+    "restore": "transfer:restore",
     "doctor": "doctor:doctor",
 }
 

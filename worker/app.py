@@ -26,6 +26,7 @@ from worker.host import host
 from worker.leader import Leader
 from worker.leadership import holder_name, lock_of
 from worker.metrics import metrics_served
+from worker.moving_in import MovingIn
 from worker.opening import entered
 from worker.patience import Patience
 from worker.standby import RedisReachability, Standby
@@ -124,6 +125,7 @@ def _consumer(
         upkeep=upkeep,
         patience=patience,
         lock=lock,
+        moving_in=MovingIn(backend, settings.workspace, progress=progress),
         stopping=stopping,
     )
 

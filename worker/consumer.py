@@ -1,6 +1,6 @@
 """The consumer: one worker's share in the stream, which it reads from the store's cursor.
 
-    stand by  →  lead: read, apply, read, apply …  →  let the lead go
+    stand by  →  lead: move in, then read, apply, read, apply …  →  let the lead go
 
 It runs as one task. Trouble that passes by itself is waited out (`patience`); anything else ends
 the task, and with it the process.
@@ -18,6 +18,7 @@ from sessions.store.capabilities import LeaderLock
 from worker.batches import Batches
 from worker.claim import StoreClaim
 from worker.leader import Leader
+from worker.moving_in import MovingIn
 from worker.patience import Patience
 from worker.standby import Standby
 from worker.upkeep import Chore, Upkeep
@@ -39,6 +40,7 @@ class Consumer:
         upkeep: Upkeep,
         patience: Patience,
         lock: LeaderLock,
+        moving_in: MovingIn,
         stopping: asyncio.Event,
     ) -> None:
         self._backend = backend
@@ -49,6 +51,7 @@ class Consumer:
         self._upkeep = upkeep
         self._patience = patience
         self._lock = lock
+        self._moving_in = moving_in
         self._stopping = stopping
         self._leading = False
 
@@ -101,6 +104,7 @@ class Consumer:
         log.info("leading under epoch %d as %s", lease.epoch, lease.holder)
         self._leading = True
         try:
+            await self._patience.run_until_done(self._moving_in.run)
             await self._leader.lead(self._stopping)
             await self._release()
         except Fenced as error:

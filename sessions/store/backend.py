@@ -282,10 +282,11 @@ class Transferable(Protocol):
         """
         ...
 
-    async def restore(self, rows: StoreRows) -> None:
-        """Take in rows of another store; messages and events whose session is not there, have none.
+    async def restore(self, rows: StoreRows) -> int:
+        """Take in rows of another store; how many messages were new.
 
-        Rows keep their numbers if those are above all that are in use.
+        Rows keep their numbers if those are above all that are in use. A message has no effect if
+        its session is not there, or was reset or deleted since.
         """
         ...
 

@@ -58,6 +58,14 @@ def local_store(workspace_dir: str | Path, backend: str) -> LocalStore | None:
     raise _unknown(backend)
 
 
+def backend_of_file(path: Path) -> str | None:
+    """Which backend keeps its store in, or its index under, a file of that name; None if none."""
+    from sessions.store.jsonl.backend import INDEX
+    from sessions.store.sqlite.backend import FILE
+
+    return {FILE: "sqlite", INDEX: "jsonl"}.get(path.name)
+
+
 def _unknown(backend: str) -> UnknownBackend:
     return UnknownBackend(
         f"session_backend {backend!r} does not exist; set [channels].session_backend to one of "

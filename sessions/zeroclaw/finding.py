@@ -52,6 +52,11 @@ def find_sources(path: Path, scratch: Path) -> Sequence[ForeignSource]:
     return found
 
 
+def sources_in(workspace: Path, scratch: Path) -> Sequence[ForeignSource]:
+    """As `find_sources` of a workspace; that there is nothing is no error."""
+    return _in_directory(workspace, scratch)
+
+
 def holds_sessions(directory: Path) -> bool:
     """Whether there is a database of ZeroClaw, or any session file, be it ours."""
     return _has_database(directory) or any(map(_FORM.fullmatch, _names(directory)))

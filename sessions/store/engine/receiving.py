@@ -37,12 +37,14 @@ class ReceivingWriter(Writer):
             await transaction.write(drafts_of(changes, self._adapter))
         return added
 
-    async def restore(self, rows: StoreRows) -> None:
+    async def restore(self, rows: StoreRows) -> int:
         """Add rows of another store that are not there yet."""
         async with self.leading(restoring.needs_of(rows)) as transaction:
             self._decisions.forget()
             changes = restoring.restored(rows, transaction.found)
+            added = len(changes.messages)
             await transaction.write(drafts_of(changes, self._adapter))
+        return added
 
     async def become(self, head: StoreHead) -> None:
         """Take over what another store has once, its id too unless that is None."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sessions.store.engine.changes import Changes, FoundRows, Needs
-from sessions.store.engine.rows import SessionRow
+from sessions.store.engine.rows import EventRow, SessionRow
 from sessions.store.image import KeyedEvent, KeyedMessage, StoreRows
 
 
@@ -54,9 +54,9 @@ def _add_messages(
     next_id: int,
 ) -> None:
     for key, row, event in messages:
-        if key not in homes or row.event_id in known:
+        home = homes.get(key)
+        if home is None or not _takes(home, event) or row.event_id in known:
             continue
-        home = homes[key]
         next_id = max(row.id, next_id) + 1
         known.add(row.event_id)
         home.message_count += 1
@@ -66,6 +66,11 @@ def _add_messages(
         changes.events[row.event_id] = event._replace(session_id=number)
         changes.keys[home.id] = key
         changes.active[home.id] = home
+
+
+def _takes(home: SessionRow, event: EventRow) -> bool:
+    """Whether the session is still the one that the message is of."""
+    return bool(home.live) and (event.generation or home.generation) >= home.generation
 
 
 def _add_events(

@@ -1,0 +1,163 @@
+"""Brings the rows of an export, or of another store, into a store.
+
+Into an empty store they come exactly: numbers, ids and outcomes are the same, so that an export of
+it has the same bytes. Into any other they come beside what is there: a session whose key is there
+already stays out as a whole, and is named.
+
+All of it can be done again: what is there has no effect. So an import that was killed is started
+again and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Final, Protocol
+
+from sessions import times
+from sessions.models import StreamCursor
+from sessions.store.backend import SessionBackend, Transferable
+from sessions.store.engine.receipts import Receipt
+from sessions.store.image import KeyedEvent, KeyedMessage, StoreHead, StoreRows
+from sessions.transfer.report import Advance, SourceReport
+
+EXACT: Final = "exact"
+BESIDE: Final = "beside"
+IS_THERE: Final = "a session of this key is here already; delete or export it here first"
+
+
+class TransferableBackend(SessionBackend, Transferable, Protocol):
+    """A store that can be copied and can take in what is not its own."""
+
+
+class Restoration:
+    """One import of rows. `name` is its receipt's source, `kind` what it is."""
+
+    def __init__(
+        self, backend: TransferableBackend, *, name: str, kind: str, advance: Advance
+    ) -> None:
+        self._backend = backend
+        self._name = name
+        self._kind = kind
+        self._advance = advance
+        self._aside: set[str] = set()
+        self._ours: set[str] = set()
+        self._mode = EXACT
+        self.report = SourceReport(name, kind)
+
+    async def begin(self, *, digest: str | None = None) -> bool:
+        """Look how far it came before; False if all of the source with this digest is in.
+
+        Without a digest the source may have grown, and what is new comes in.
+        """
+        receipts = await self._backend.receipts(self._name)
+        self._ours = {one.session for one in receipts if one.session}
+        whole = next((one for one in receipts if not one.session), None)
+        if whole is not None and whole.digest and whole.digest == digest:
+            self.report.unchanged = True
+            return False
+        if whole is not None:
+            # What was begun in an empty store goes on as it was begun.
+            self._mode = whole.detail if not whole.digest else BESIDE
+        elif not await is_empty(self._backend):
+            self._mode = BESIDE
+        return True
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the store was empty when this began."""
+        return self._mode == EXACT
+
+    async def take(self, rows: StoreRows) -> None:
+        """Bring a part in, but for what is set aside."""
+        part = await self._selected(rows)
+        new = [row.key for row in part.sessions if row.key not in self._ours]
+        part.receipts = [*part.receipts, *map(self._receipt, ("", *new))]
+        added = await self._backend.restore(part)
+        self.report.messages += added
+        self.report.known += len(part.messages) - added
+        self._advance(len(rows.messages))
+
+    async def count(self, rows: StoreRows) -> None:
+        """Tell what `take` would do, without doing it."""
+        part = await self._selected(rows)
+        for one in part.messages:
+            known = await self._backend.outcome(one.row.event_id) is not None
+            self.report.known += known
+            self.report.messages += not known
+        self._advance(len(rows.messages))
+
+    async def finish(
+        self, *, head: StoreHead | None, place: StreamCursor, digest: str, size: int
+    ) -> None:
+        """Note that all is in; into an empty store comes what the source had once, too."""
+        if self.is_exact:
+            await self._backend.become(head or await self._plain_head(place))
+        done = self._receipt("")._replace(
+            digest=digest, size=size, messages=self.report.messages, aside=self.report.aside
+        )
+        await self._backend.restore(StoreRows(receipts=[done]))
+
+    async def _plain_head(self, place: StreamCursor) -> StoreHead:
+        """What the store has once: its own id, no known age, and the last place that is in it.
+
+        Places of outcomes are those of another stream. With that one behind them nobody waits for
+        any, and the next stream gets a higher epoch.
+        """
+        cursor = await self._backend.cursor()
+        dropped = await self._backend.letters_dropped()
+        return StoreHead(None, 0, max(cursor, place, key=lambda one: one.epoch), dropped)
+
+    async def _selected(self, rows: StoreRows) -> StoreRows:
+        """What of the part comes in."""
+        part = replace(rows) if self.is_exact else await self._beside(rows)
+        self.report.sessions += sum(row.live and row.key not in self._ours for row in part.sessions)
+        return part
+
+    async def _beside(self, rows: StoreRows) -> StoreRows:
+        """The part without sessions that are here, and with no place in this store's stream."""
+        fresh = [row for row in rows.sessions if await self._is_fresh(row.key)]
+        aside = self._aside
+        for one in rows.messages:
+            if one.key in aside:
+                self.report.set_aside(f"session {one.key}", IS_THERE)
+        return StoreRows(
+            sessions=fresh,
+            messages=[_placeless(one) for one in rows.messages if one.key not in aside],
+            events=[
+                KeyedEvent(one.home, one.row._replace(epoch=0, ms=0, n=0))
+                for one in rows.events
+                if (one.home or one.row.session) not in aside
+            ],
+            suppressed=[one for one in rows.suppressed if one.session not in aside],
+            letters=[one for one in rows.letters if one.session not in aside],
+            receipts=[one for one in rows.receipts if one.session not in aside],
+        )
+
+    async def _is_fresh(self, key: str) -> bool:
+        """Whether this import may bring the session in."""
+        if key in self._ours or await self._backend.routing_of(key) is None:
+            return True
+        self._aside.add(key)
+        return False
+
+    def _receipt(self, session: str) -> Receipt:
+        return Receipt(self._name, session, self._kind, "", 0, 0, 0, times.now(), self._mode)
+
+
+def _placeless(one: KeyedMessage) -> KeyedMessage:
+    return one._replace(event=one.event._replace(epoch=0, ms=0, n=0))
+
+
+async def is_empty(backend: SessionBackend) -> bool:
+    """Whether the store has never held anything."""
+    counts = await backend.counts()
+    return not (counts["sessions"] or counts["events"] or counts["dead_letters"])
+
+
+async def restore_all(
+    restoration: Restoration, parts: AsyncIterator[StoreRows], *, dry_run: bool
+) -> None:
+    """Bring in all parts, or only count them."""
+    async for part in parts:
+        await (restoration.count(part) if dry_run else restoration.take(part))
