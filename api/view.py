@@ -10,8 +10,9 @@ from sessions.access.check import Access
 from sessions.access.tokens import Principal
 from sessions.models import DeadLetter, Message, Outcome, Position, SearchHit, Session
 from sessions.reading import Page, SessionFilter
-from sessions.store.backend import SessionReader
-from sessions.text import GATEWAY_PREFIX
+from sessions.store.backend import SessionReader, Transferable
+from sessions.text import GATEWAY_PREFIX, sanitize_key
+from sessions.zeroclaw.values import FORMATS
 
 T = TypeVar("T")
 
@@ -53,7 +54,10 @@ class View:
         return session if seen else None
 
     async def find(self, session_id: str) -> Session | None:
-        """The session of that key, else the gateway's session of that id."""
+        """The session of that key, else the gateway's session of that id.
+
+        If there is none, it is the one that ZeroClaw had under the sanitised name.
+        """
         return await self._resolve(session_id, self._access.sees)
 
     async def find_to_send(self, session_id: str) -> Session | None:
@@ -167,7 +171,22 @@ class View:
             session = await self._backend.session(key)
             if session is not None and visible(self._principal, session):
                 return session
+        for key in map(sanitize_key, self.keys_of(session_id)):
+            session = await self._backend.session(key)
+            if session is None or not visible(self._principal, session):
+                continue
+            if await self._is_sanitised(key):
+                return session
         return None
+
+    async def _is_sanitised(self, key: str) -> bool:
+        """Whether the session came from ZeroClaw, whose files have sanitised names.
+
+        Others are never found by a name that only resembles theirs.
+        """
+        if not isinstance(self._backend, Transferable):
+            return False
+        return any(one.kind in FORMATS for one in await self._backend.receipts_of(key))
 
 
 async def _bounded(

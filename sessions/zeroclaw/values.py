@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 from sessions.zeroclaw.chrono import Moment
 
 Format = Literal["sqlite", "jsonl"]
+FORMATS: Final = ("sqlite", "jsonl")
 # The state of a session in which nothing happens.
 IDLE: Final = "idle"
 
