@@ -118,7 +118,7 @@ def _stage(ending: str | None, *, archived: bool) -> FileStage | None:
 
 def _names(directory: Path) -> list[str]:
     with readable(directory):
-        return sorted(name for name in os.listdir(directory) if not name.startswith("."))
+        return [name for name in os.listdir(directory) if not name.startswith(".")]
 
 
 def _is_ours(path: Path) -> bool:

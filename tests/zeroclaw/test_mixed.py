@@ -122,10 +122,15 @@ def test_what_has_a_receipt_is_history_also_if_its_session_was_deleted(
 
 
 @pytest.mark.parametrize("name", [LIVE, STAGED, MIGRATED, ARCHIVED])
+@pytest.mark.parametrize(
+    "other",
+    [lines_of(ONE, "k"), lines_of(STORY, "k").replace(b"o", b"x")],
+    ids=["of another length", "of the same length"],
+)
 def test_a_receipt_for_other_bytes_counts_for_nothing(
-    sessions: Path, read_here: Read, name: str
+    sessions: Path, read_here: Read, name: str, other: bytes
 ) -> None:
-    make_sqlite(sessions / "sessions.db", Story([], []), receipts={"k": lines_of(ONE, "k")})
+    make_sqlite(sessions / "sessions.db", Story([], []), receipts={"k": other})
     place(sessions, {name: "story"})
     check(read_here(), "story", set(), set())
 

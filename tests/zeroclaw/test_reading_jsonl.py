@@ -204,6 +204,24 @@ def test_a_file_that_grows_while_it_is_read_is_noticed(sessions: Path, scratch: 
         list(records)
 
 
+def test_a_file_that_became_a_link_or_a_pipe_is_not_followed(
+    tmp_path: Path, sessions: Path, scratch: Path
+) -> None:
+    path = sessions / "k.jsonl"
+    path.write_bytes(line_of("user", "hi"))
+    elsewhere = tmp_path / "elsewhere"
+    os.link(path, elsewhere)
+    [source] = find_sources(sessions, scratch)
+    path.unlink()
+    path.symlink_to(elsewhere)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read([source])
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ForeignChanged):
+        read([source])
+
+
 def test_a_single_file_is_read_whatever_lies_beside_it(tmp_path: Path, scratch: Path) -> None:
     make_jsonl(tmp_path, make_story(1))
     found = read_all(tmp_path / "gw_a.b.jsonl", scratch)

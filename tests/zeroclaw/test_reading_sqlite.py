@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -272,6 +273,32 @@ def test_it_is_read_while_another_process_writes(
             writing.kill()
 
 
+@pytest.mark.parametrize("times_disturbed", [1, 1000])
+def test_a_copy_of_two_moments_is_not_used(
+    workspace: Path,
+    scratch: Path,
+    database: sqlite3.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    times_disturbed: int,
+) -> None:
+    copy, disturbed = shutil.copyfile, itertools.count(1)
+
+    def disturbing(source: Path, target: Path) -> None:
+        copy(source, target)
+        if source.name == "sessions.db" and next(disturbed) <= times_disturbed:
+            # What stood in the log is now in the database, which was copied without it.
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            insert_said(database, [Said("k", "user", "second")])
+
+    insert_said(database, [Said("k", "user", "first")])
+    monkeypatch.setattr(shutil, "copyfile", disturbing)
+    if times_disturbed == 1:
+        assert read_all(workspace, scratch).texts("k") == [("user", "first"), ("user", "second")]
+    else:
+        with pytest.raises(ForeignChanged, match="stop ZeroClaw"):
+            read_all(workspace, scratch)
+
+
 def test_a_write_to_the_database_itself_while_it_is_read_is_noticed(
     workspace: Path, sessions: Path, scratch: Path
 ) -> None:
@@ -354,3 +381,5 @@ def test_a_link_to_the_database_is_followed_to_its_log(
         make_schema(opened)
         insert_said(opened, [Said("k", "user", "in the log")])
         assert read_all(workspace, scratch).texts("k") == [("user", "in the log")]
+        [source] = find_sources(workspace, scratch)
+        assert source.fingerprint.log_size == Path(f"{real}-wal").stat().st_size
