@@ -53,8 +53,9 @@ def find_sources(path: Path, scratch: Path) -> Sequence[ForeignSource]:
 
 
 def sources_in(workspace: Path, scratch: Path) -> Sequence[ForeignSource]:
-    """As `find_sources` of a workspace; that there is nothing is no error."""
-    return _in_directory(workspace, scratch)
+    """What there is to read in the folder of a workspace's sessions; nothing is no error."""
+    directory = workspace / SESSIONS
+    return _in_sessions(directory, scratch) if directory.is_dir() else []
 
 
 def holds_sessions(directory: Path) -> bool:

@@ -13,7 +13,7 @@ from harness.system import SystemUnderTest
 from harness.waiting import wait_until
 from sessions import make_session_backend
 from sessions.store.backend import SessionBackend
-from tests.transfer.test_exports import bring_in
+from tests.transfer.test_exports import bring_in, export
 from tests.transfer.test_zeroclaw import shown, shown_in, told
 from tests.zeroclaw.making import (
     Known,
@@ -99,6 +99,21 @@ def _imported_with_kills(tmp_path: Path, backend: str, messages: int, kills: int
 def test_an_import_that_is_killed_goes_on_where_it_was(backend: str, tmp_path: Path) -> None:
     """Nothing is lost and nothing comes twice, though the same texts are said again and again."""
     _imported_with_kills(tmp_path, backend, messages=15_000, kills=2)
+
+
+@pytest.mark.parametrize("backend", STORES)
+def test_an_import_of_an_export_that_is_killed_ends_byte_for_byte(
+    backend: str, tmp_path: Path
+) -> None:
+    """The export of what came of it has the same bytes."""
+    make_sqlite(tmp_path / "zc" / "sessions" / "sessions.db", _story_of(15_000))
+    bring_in(tmp_path / "a", "sqlite", tmp_path / "zc")
+    first = export(tmp_path / "a", "sqlite", tmp_path / "first.jsonl")
+    for _ in range(2):
+        if _killed_once_it_has_written(tmp_path / "b", backend, tmp_path / "first.jsonl"):
+            break
+    bring_in(tmp_path / "b", backend, tmp_path / "first.jsonl")
+    assert export(tmp_path / "b", backend, tmp_path / "second.jsonl") == first
 
 
 @pytest.mark.endurance

@@ -42,7 +42,7 @@ async def shown(backend: SessionBackend) -> dict[str, list[tuple[str, str]]]:
     """Every session that is shown, with role and content of its messages."""
     found: dict[str, list[tuple[str, str]]] = {}
     for session in (await backend.sessions(limit=1000)).items:
-        page = await backend.history(session.key, limit=1000)
+        page = await backend.history(session.key, limit=10_000)
         found[session.key] = [(one.role, one.content) for one in page.items]
     return found
 
