@@ -239,6 +239,8 @@ class Service:
         return await self._changed(caller, event, self.additions.way_of(event, session))
 
     async def _changed(self, caller: Caller, event: Event, way: Publisher | None = None) -> Change:
+        if caller.key is not None:
+            await self._wakes.check_unused(caller.principal, caller.key)
         try:
             [position] = await self.share.publish(
                 [event],
