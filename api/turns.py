@@ -58,7 +58,7 @@ class KeyQuestion(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     former: str
-    channel: str
+    channel: str | None
     room: str | None = None
     sender: str | None = None
 

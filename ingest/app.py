@@ -31,7 +31,7 @@ from ingest.channels.delivering import delivering
 from ingest.channels.dispatch import Dispatch
 from ingest.channels.factory import opened_channels
 from ingest.channels.failure_counts import ChannelFailures
-from ingest.channels.keys import SessionKeys
+from ingest.channels.keys import KeyStyle, SessionKeys
 from ingest.channels.lease import ChannelLease
 from ingest.channels.listening import listening
 from ingest.channels.presence import Presence
@@ -228,7 +228,8 @@ def _services(app: FastAPI, parts: _Opened, queue: TurnQueue, presence: Presence
     most = settings.turnstream.max_content_bytes
     stream = TurnStream(parts.redis, **parts.place, max_content=most)
     access, reads, clients = Access(settings), ApiReads(parts.clients.api), set[Chat]()
-    keys = SessionKeys(reads)
+    style = KeyStyle(settings.channels.key_style, access.channel_agents.nameless)
+    keys = SessionKeys(reads, style)
     return Services(
         settings=settings,
         access=access,

@@ -66,7 +66,13 @@ class SessionReads(Protocol):
         ...
 
     async def keeps_key(
-        self, former: str, *, channel: str, room: str | None, sender: str | None, by_room: bool
+        self,
+        former: str,
+        *,
+        channel: str | None,
+        room: str | None,
+        sender: str | None,
+        by_room: bool,
     ) -> bool:
         """Whether there is or was a session of that key with exactly this routing.
 
@@ -146,7 +152,13 @@ class ApiReads:
         return None
 
     async def keeps_key(
-        self, former: str, *, channel: str, room: str | None, sender: str | None, by_room: bool
+        self,
+        former: str,
+        *,
+        channel: str | None,
+        room: str | None,
+        sender: str | None,
+        by_room: bool,
     ) -> bool:
         """Whether the store has or had that session, as of now."""
         who: dict[str, str | None] = {} if by_room else {"sender": sender}
