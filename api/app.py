@@ -26,6 +26,7 @@ from api.metrics import Metrics
 from api.readiness import Readiness
 from api.routes import Api
 from api.service import Aborter, QueueKeeper, Service
+from api.unanswered import Unanswered
 from api.waiting import WaitingReaders
 from api.waking import WakeableLanes
 from routing.answers import answer_errors_outside_routes
@@ -131,7 +132,8 @@ def create_app(
         patience=patience,
     )
     readiness = Readiness(backend, service.freshness)
-    api = Api(service, replies, tokens, Metrics(edge), readiness, edge)
+    unanswered = Unanswered(service, frozenset(settings.agents))
+    api = Api(service, replies, tokens, Metrics(edge), readiness, edge, unanswered)
     mcp = McpEndpoint(api, version=VERSION)
     app = _app_of(mcp, allowed_names(settings))
     app.state.api = api

@@ -45,6 +45,7 @@ from ingest.metrics import IngestMetrics
 from ingest.reads import ApiReads
 from ingest.services import Services
 from ingest.turns.liveness import keeping
+from ingest.turns.orphans import Orphans
 from ingest.turns.queue import TurnQueue
 from ingest.turns.runner import TurnRunner
 from ingest.turns.unavailable import OwnerRefusals
@@ -170,6 +171,8 @@ async def _served(
             TaskWatcher(log_failure) as tasks,
         ):
             services = _services(app, parts, queue, Presence(tasks))
+            orphans = Orphans(services.reads, queue.lanes, agents=len(settings.agents))
+            tasks.start(orphans.close(), "closing of unanswered messages")
             app.state.ingest = services
             _include_routes(app)
             async with (

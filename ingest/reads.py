@@ -32,6 +32,25 @@ class History:
     name: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class UnansweredMessage:
+    """The last message of a session, which a person wrote; `turn` is there if it opened one."""
+
+    session: str
+    agent: str
+    id: str
+    turn: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnansweredPage:
+    """Some of them, and where the next ones are; read at `position`."""
+
+    messages: list[UnansweredMessage]
+    next_cursor: str | None
+    position: Position
+
+
 class SessionReads(Protocol):
     """Reading the store. Every method raises Retryable where that is not possible now."""
 
@@ -62,6 +81,14 @@ class SessionReads(Protocol):
         """The text that the event left in an agent's session; None if it is not there.
 
         Fresh, if it is not there at once.
+        """
+        ...
+
+    async def unanswered(self, *, limit: int, cursor: str | None, seconds: int) -> UnansweredPage:
+        """Messages of people that nobody answers any more, in the sessions of channels.
+
+        Fresh; newest activity first, of `limit` sessions at a time. What came onto the stream
+        within so many seconds is left out.
         """
         ...
 
@@ -164,6 +191,16 @@ class ApiReads:
         who: dict[str, str | None] = {} if by_room else {"sender": sender}
         body = {"former": former, "channel": channel, "room": room, **who}
         return _found(await self._ask("POST", "/api/turns/keys", {}, json=body))["keep"]
+
+    async def unanswered(self, *, limit: int, cursor: str | None, seconds: int) -> UnansweredPage:
+        """A page of them, with all that is on the stream now."""
+        body = {"limit": limit, "cursor": cursor, "seconds": seconds}
+        found = _found(await self._ask("POST", "/api/turns/unanswered", {}, json=body))
+        return UnansweredPage(
+            [UnansweredMessage(**row) for row in found["messages"]],
+            found["next_cursor"],
+            Position.parse(found["position"]),
+        )
 
     async def _ask(
         self, method: str, path: str, params: dict[str, str], json: Any = None

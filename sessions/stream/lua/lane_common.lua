@@ -67,6 +67,28 @@ local function alive(replica)
     return redis.call('HEXISTS', BEATS, replica) == 1
 end
 
+-- The newest entry of a session behind a point of the stream, '' if there is none; nothing if there
+-- are more than `most` entries to look through.
+local function newest(session, after, stream, most)
+    local CHUNK = 16
+    local found, from, left = '', after, most
+    while left > 0 do
+        local entries = redis.call('XRANGE', stream, '(' .. from, '+', 'COUNT', CHUNK)
+        for _, entry in ipairs(entries) do
+            for at = 1, #entry[2], 2 do
+                if entry[2][at] == 'session' and entry[2][at + 1] == session then
+                    found = entry[1]
+                end
+            end
+            from = entry[1]
+        end
+        if #entries < CHUNK then
+            return found
+        end
+        left = left - CHUNK
+    end
+end
+
 -- Whether a turn has the lane whose end is not on the stream yet.
 local function is_in_turn(name)
     local found = redis.call('HMGET', facts(name), 'token', 'stage')
