@@ -19,12 +19,14 @@ from fastapi import FastAPI
 
 from api import front, health, owners, queues, resources, rest, turns
 from api import replies as replies_routes
+from api.additions import BetweenTurns, NoticeSender
 from api.freshness import PATIENCE
 from api.mcp import McpEndpoint
 from api.metrics import Metrics
 from api.readiness import Readiness
 from api.routes import Api
-from api.service import Aborter, NoticeSender, QueueKeeper, Service
+from api.service import Aborter, QueueKeeper, Service
+from api.unanswered import Unanswered
 from api.waiting import WaitingReaders
 from api.waking import WakeableLanes
 from routing.answers import answer_errors_outside_routes
@@ -34,6 +36,7 @@ from sessions.process.settings import Settings
 from sessions.store.backend import SessionReader
 from sessions.store.factory import make_session_backend
 from sessions.stream.lanes.lanes import Lanes
+from sessions.stream.lanes.notes import LaneNotes
 from sessions.stream.lanes.waking import Waking
 from sessions.stream.notices import Notices
 from sessions.stream.redis import connect, redacted
@@ -86,6 +89,12 @@ async def opened(settings: Settings) -> AsyncGenerator[FastAPI]:
             queues=lanes.queues,
             notices=Notices(redis, url=url, prefix=settings.turnstream.prefix),
             lanes=Waking(redis, url=url, prefix=settings.turnstream.prefix),
+            between=LaneNotes(
+                redis,
+                url=url,
+                prefix=settings.turnstream.prefix,
+                max_content=settings.turnstream.max_content_bytes,
+            ),
         )
 
 
@@ -100,6 +109,7 @@ def create_app(
     queues: QueueKeeper | None = None,
     notices: NoticeSender | None = None,
     lanes: WakeableLanes | None = None,
+    between: BetweenTurns | None = None,
     patience: float = PATIENCE,
 ) -> FastAPI:
     """The app on a store and a stream that are open. `patience` is how long readers wait.
@@ -118,10 +128,12 @@ def create_app(
         queues=queues,
         notices=notices,
         lanes=lanes,
+        between=between,
         patience=patience,
     )
     readiness = Readiness(backend, service.freshness)
-    api = Api(service, replies, tokens, Metrics(edge), readiness, edge)
+    unanswered = Unanswered(service, frozenset(settings.agents))
+    api = Api(service, replies, tokens, Metrics(edge), readiness, edge, unanswered)
     mcp = McpEndpoint(api, version=VERSION)
     app = _app_of(mcp, allowed_names(settings))
     app.state.api = api

@@ -20,7 +20,7 @@ from api.service import Caller
 from routing.answers import Json
 from routing.described import errors
 from sessions.reading import Page
-from sessions.store.cursors import rank_of
+from sessions.store.cursors import count_of
 from sessions.stream.replies.values import KeptReply, ReplyState, ReplyText
 from sessions.web.rejections import NotFound
 
@@ -46,7 +46,7 @@ async def list_replies(
 ) -> Json:
     """Replies that were not taken, in the order in which they came; an agent sees its own."""
     wanted = {"state": state, "channel": channel, "session": session}
-    after = rank_of(cursor, places=1)[0] if cursor is not None else 0
+    after = count_of(cursor) if cursor is not None else 0
     page = await _matching(api, caller, wanted, limit=limit, after=after)
     rows = [reply_row(kept) for kept in page.items]
     return Json({"replies": rows, "next_cursor": page.next_cursor})

@@ -6,7 +6,6 @@ stands for the session of that key, else for the gateway's session of that id.
 
 from __future__ import annotations
 
-import contextlib
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter
@@ -42,11 +41,10 @@ from routing.answers import Json
 from routing.described import errors
 from sessions import times
 from sessions.access.tokens import TokenScope
-from sessions.errors import InvalidRequest, RedisRefused, Retryable
+from sessions.errors import InvalidRequest
 from sessions.models import EventType, Session
 from sessions.reading import Page, SessionFilter
 from sessions.stream.lanes.waking import MOST_AWAITED
-from sessions.stream.notices import Notice
 from sessions.text import GATEWAY_PREFIX, display_id
 from sessions.web.rejections import NotFound, Refused
 
@@ -94,8 +92,8 @@ class NewMessage(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     content: str = Field(json_schema_extra={"pattern": r"\S"})
-    wake: bool = False
-    await_reply: int = Field(default=0, ge=0, le=MOST_AWAITED)
+    wake: bool | None = None
+    await_reply: int | None = Field(default=None, ge=0, le=MOST_AWAITED)
 
 
 class NewName(BaseModel):
@@ -170,14 +168,14 @@ async def read_messages(request: Request) -> Json:
     responses={
         **ok(AddedBody),
         **pending(PendingWakeBody),
-        **errors(400, 404, 409),
+        **errors(400, 404, 408, 409),
         **BODY_ERRORS,
     },
 )
 async def add_message(
     session_id: SessionIdOfMessages, request: Request, api: Here, caller: Sender
 ) -> Json:
-    """Append a message in the agent's name; with `wake` have the agent answer it."""
+    """Append a message in the agent's name, between two turns; with `wake` have it answered."""
     wanted = NewMessage.model_validate(await read_json(request))
     content = wanted.content
     if not content.strip():
@@ -185,11 +183,9 @@ async def add_message(
     session = await existing(api.service, caller, session_id)
     if wanted.wake or wanted.await_reply:
         return await _wake(api.service, caller, session, wanted)
-    change = await api.service.change(
-        caller, EventType.APPEND, session, role="assistant", content=content
-    )
+    change = await api.service.add(caller, session, content)
     if change.applied and not change.repeated:
-        await _tell(api.service, session, content)
+        await api.service.additions.show(session, content)
     return _done(
         change,
         "append session message",
@@ -249,7 +245,7 @@ async def abort_turn(session_id: SessionIdOfAbort, api: Here, caller: Sender) ->
 
 
 async def _wake(service: Service, caller: Caller, session: Session, wanted: NewMessage) -> Json:
-    woken = await service.wake(caller, session, wanted.content, seconds=wanted.await_reply)
+    woken = await service.wake(caller, session, wanted.content, seconds=wanted.await_reply or 0)
     body = {
         "status": "ok",
         "session_id": display_id(session.key),
@@ -261,16 +257,6 @@ async def _wake(service: Service, caller: Caller, session: Session, wanted: NewM
         return Json(body)
     position = str(woken.position) if woken.position is not None else None
     return Json({**body, "outcome": "pending", "position": position}, 202)
-
-
-async def _tell(service: Service, session: Session, content: str) -> None:
-    """Show the message to the pages that are open on its session."""
-    agent = service.access.agent_of(session)
-    if service.notices is None or agent is None:
-        return
-    # A client that misses it reads it in the history, also if Redis permits no notices.
-    with contextlib.suppress(Retryable, RedisRefused):
-        await service.notices.publish(Notice(session.key, agent, "assistant", content, times.now()))
 
 
 async def existing(service: Service, caller: Caller, session_id: str) -> Session:

@@ -17,6 +17,7 @@ from api.callers import CALLER_PARAMETERS
 from api.metrics import Metrics
 from api.readiness import Readiness
 from api.service import Caller, Service
+from api.unanswered import Unanswered
 from routing.routes import GuardedRoute
 from sessions.access.tokens import TokenVerifier
 from sessions.stream.replies.replies import Replies
@@ -39,6 +40,7 @@ class Api:
     metrics: Metrics
     readiness: Readiness
     edge: Edge
+    unanswered: Unanswered
 
 
 class OpenRoute(GuardedRoute):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
+from api.additions import Additions, BetweenTurns, NoticeSender
 from api.fate import Fates, digest_of
 from api.freshness import PATIENCE, Freshness
 from api.searches import Searches
@@ -35,11 +36,10 @@ from sessions.models import (
 from sessions.process.settings import Settings
 from sessions.store.backend import SessionReader
 from sessions.stream.lanes.queues import QueueEntry, Removal
-from sessions.stream.notices import Notice
 from sessions.stream.turns import TurnStream
 from sessions.web.authentication import require
 from sessions.web.rejections import IdConflict, NotConfirmed
-from sessions.web.share import ShareLimiter
+from sessions.web.share import Publisher, ShareLimiter
 
 # Outcomes of a change to a session that is not there, or not the caller's any more: both alike.
 _GONE: Final = frozenset({Reason.NO_SESSION, Reason.SESSION_DELETED, Reason.NOT_OWNER})
@@ -83,14 +83,6 @@ class NoQueueKeeper:
     async def remove(self, entry: QueueEntry) -> Removal:
         """There is nothing to remove."""
         return Removal()
-
-
-class NoticeSender(Protocol):
-    """Tells the pages that are open on a session what was added to it."""
-
-    async def publish(self, notice: Notice) -> None:
-        """Tell the clients that look now; raises Retryable if that is not possible."""
-        ...
 
 
 @dataclass(slots=True)
@@ -176,9 +168,10 @@ class Service:
         queues: QueueKeeper | None = None,
         notices: NoticeSender | None = None,
         lanes: WakeableLanes | None = None,
+        between: BetweenTurns | None = None,
         patience: float = PATIENCE,
     ) -> None:
-        """Without `lanes` no session can be woken."""
+        """Without `lanes` no session can be woken; without `between` no turn is waited for."""
         self.backend = backend
         self.stream = stream
         self.access = Access(settings)
@@ -189,7 +182,7 @@ class Service:
         self.fates = Fates(backend, stream, self.freshness)
         self.aborter = aborter or NoAborter()
         self.queues = queues or NoQueueKeeper()
-        self.notices = notices
+        self.additions = Additions(self.access, between=between, notices=notices)
         self._wakes = Wakes(
             settings, access=self.access, backend=backend, lanes=lanes, waiting=waiting
         )
@@ -232,9 +225,28 @@ class Service:
         raised, and PositionLost if the stream is no more; the change may take effect.
         """
         event = self._event(caller, event_type, session)._replace(**fields)
+        return await self._changed(caller, event)
+
+    async def add(self, caller: Caller, session: Session, content: str) -> Change:
+        """Append a message in the name of the session's agent, when no turn runs there.
+
+        Raises what `change` raises, QueueFull if too much waits in the session, and QueueTimeout if
+        the turn does not end soon; in both cases nothing was published.
+        """
+        event = self._event(caller, EventType.APPEND, session)._replace(
+            role="assistant", content=content
+        )
+        return await self._changed(caller, event, self.additions.way_of(event, session))
+
+    async def _changed(self, caller: Caller, event: Event, way: Publisher | None = None) -> Change:
+        if caller.key is not None:
+            await self._wakes.check_unused(caller.principal, caller.key)
         try:
             [position] = await self.share.publish(
-                [event], agent=caller.principal.agent, patience=self.freshness.patience
+                [event],
+                agent=caller.principal.agent,
+                patience=self.freshness.patience,
+                way=way,
             )
         except StreamUnavailable as error:
             raise NotConfirmed(event.id) from error

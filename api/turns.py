@@ -22,6 +22,7 @@ from api.answers import (
 from api.callers import Server
 from api.render import message_row, outcome_body
 from api.routes import Here, TokenRoute, json_body, read_json
+from api.unanswered import UnansweredBody
 from api.view import MAX_LIMIT
 from routing.answers import Json
 from routing.described import errors
@@ -52,13 +53,23 @@ class TurnMessage(BaseModel):
     id: str
 
 
+class UnansweredQuestion(BaseModel):
+    """Which page of sessions to look at, and how many seconds old a message must be."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    limit: int = Field(default=50, ge=1, le=100)
+    cursor: str | None = None
+    seconds: int = Field(ge=0)
+
+
 class KeyQuestion(BaseModel):
     """A former key, and the routing that its session must have; without `sender` by any sender."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     former: str
-    channel: str
+    channel: str | None
     room: str | None = None
     sender: str | None = None
 
@@ -107,6 +118,25 @@ async def read_message(request: Request, api: Here, caller: Server) -> Json:
     await api.service.view_for(caller)
     found = await api.service.message_of(asked.agent, asked.session, asked.id)
     return Json({"message": None if found is None else message_row(found)})
+
+
+@router.post(
+    "/unanswered",
+    openapi_extra=json_body(UnansweredQuestion),
+    responses={**ok(UnansweredBody), **BODY_ERRORS},
+)
+async def read_unanswered(request: Request, api: Here, caller: Server) -> Json:
+    """Messages of people that nobody answers any more, in the sessions of channels.
+
+    Newest activity first. What was published within so many `seconds` is left out.
+    """
+    asked = UnansweredQuestion.model_validate(await read_json(request))
+    await api.service.view_for(caller)
+    found, cursor = await api.unanswered.page(
+        limit=asked.limit, cursor=asked.cursor, seconds=asked.seconds
+    )
+    rows = [one.model_dump() for one in found]
+    return Json({"messages": rows, "next_cursor": cursor, "position": str(caller.position)})
 
 
 @router.get("/outcome/{event_id}", responses={**ok(OutcomeBody), **errors(404)})

@@ -40,6 +40,10 @@ class WakeableLanes(Protocol):
         """Put a message at the end of its lane; False where its id said something else."""
         ...
 
+    async def has_put(self, id: str) -> bool:
+        """Whether a message of that id was put into a lane in the last 24 hours."""
+        ...
+
     async def at_work(self, lane: str) -> Inbound | None:
         """The message whose turn is at work."""
         ...
@@ -55,6 +59,10 @@ class NoWakeableLanes:
     async def put(self, inbound: Inbound, *, digest: bytes) -> bool:
         """Raises WakeRefused: nobody would take it."""
         raise WakeRefused("wake_nobody", "no turns run here")
+
+    async def has_put(self, id: str) -> bool:
+        """There are no lanes."""
+        return False
 
     async def at_work(self, lane: str) -> Inbound | None:
         """There is none."""
@@ -113,6 +121,7 @@ class Wakes:
         self._agents: Collection[str] = settings.agents
         self._most = settings.turnstream.max_content_bytes
         self._access = access
+        self._backend = backend
         self._lanes = lanes or NoWakeableLanes()
         self._waiting = waiting
         self._ways = AnswerWays(settings)
@@ -136,10 +145,23 @@ class Wakes:
         way = self._ways.way(agent, session, await self._lanes.origin(lane))
         inbound = _inbound(sender, session, agent, text, chain=chain, way=way)
         wire.parse(wire.encode(inbound.opening()), max_content=self._most)
+        own = self._access.own_id(sender.principal, sender.key)
+        if await self._backend.outcome(own) is not None:
+            raise IdConflict
         place = self._waiting.place(sender.principal) if seconds else contextlib.nullcontext()
         with place:
             end, position = await self._sent(inbound, seconds)
         return Woken(inbound.id, sender.key, way, end, position)
+
+    async def check_unused(self, principal: Principal, key: str) -> None:
+        """Raise IdConflict if the caller has woken a session under this key.
+
+        A wake and a change have different event ids, so the store cannot tell. Raises
+        StreamUnavailable while that cannot be known.
+        """
+        id = _wake_id(principal, key)
+        if await self._lanes.has_put(id) or await self._backend.outcome(id) is not None:
+            raise IdConflict
 
     async def _sent(
         self, inbound: Inbound, seconds: float
@@ -202,6 +224,14 @@ def _keys(current: str | None) -> tuple[str, ...]:
     return (current, GATEWAY_PREFIX + current) if current else ()
 
 
+def _wake_id(principal: Principal, key: str) -> str:
+    """The id of the message of a wake: no other caller's key gives it, and nothing of a platform's.
+
+    An administrator's wakes have a space of their own, as an agent's.
+    """
+    return derived_id("wake", principal.agent or "", key)
+
+
 def _inbound(
     sender: WakeCaller,
     session: Session,
@@ -214,8 +244,7 @@ def _inbound(
     by = sender.principal.agent or ""
     origin = way if isinstance(way, Origin) else None
     return Inbound(
-        # No other caller's key gives this id, and none of a platform's.
-        derived_id("wake", by, sender.key),
+        _wake_id(sender.principal, sender.key),
         session.key,
         text,
         agent,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -19,8 +20,11 @@ PATIENCE: Final = 600.0
 INSISTENCE: Final = 30.0
 # Seconds between two looks for the reply.
 _PAUSE: Final = 0.1
+# Seconds between two looks whether the message is still there: it takes two more requests.
+_GONE_PAUSE: Final = 1.0
 # The ways in which a turn that has a reply can have failed.
 _FAILURES: Final = (Closing.FAILED, Closing.TIMED_OUT, Closing.INTERRUPTED)
+_TRANSFER: Final = "an administrator can change that with `turnstream sessions owner`"
 # What is said if the store keeps nothing of a message and sending it again would not help.
 TAKEN_BACK: Final = "The agent could not answer; nothing of it is kept."
 
@@ -70,10 +74,14 @@ class Conversation:
         if taken.command == "stop":
             return None
         deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
+        next_check = time.monotonic() + _GONE_PAUSE
+        while (now := time.monotonic()) < deadline:
             found = self._look(taken)
             if found is not None:
                 return found
+            if now > next_check:
+                self._check_still_there(taken)
+                next_check = now + _GONE_PAUSE
             time.sleep(_PAUSE)
         raise Retryable(
             f"no reply within {patience:g} s; `turnstream sessions show {taken.session}` shows it "
@@ -85,10 +93,7 @@ class Conversation:
         if own is None:
             return None
         if own["reason"] == "not_owner":
-            raise SessionError(
-                f"session {taken.session} is not this agent's; an administrator can change that "
-                "with `turnstream sessions owner`"
-            )
+            raise SessionError(f"session {taken.session} is not this agent's; {_TRANSFER}")
         if taken.command is not None:
             return Replied(CLEARED)
         if own["outcome"] != "applied":
@@ -100,6 +105,35 @@ class Conversation:
                     return Replied(TAKEN_BACK, failed=True)
                 return Replied(text, failed=self._has_failed(taken))
         return None
+
+    def _check_still_there(self, taken: SentMessage) -> None:
+        """Raise SessionError if nothing is left of the message: no answer will come.
+
+        A turn that finds its session to be another agent's publishes nothing, and what a token may
+        not see looks as if it was not there.
+        """
+        with contextlib.suppress(Retryable):
+            if not self._waits(taken) and not self._was_applied(taken):
+                raise SessionError(
+                    f"nothing is left of the message: session {taken.session} may be another "
+                    f"agent's, {_TRANSFER}; or Redis lost its data"
+                )
+
+    def _waits(self, taken: SentMessage) -> bool:
+        """Whether the message is in its session's queue, at work or waiting."""
+        try:
+            found = self._api.get(f"/api/sessions/{quote(taken.session, safe='')}/queue")
+        except NotFoundByApi:
+            return False
+        return any(row["id"] == taken.id for row in found["queue"])
+
+    def _was_applied(self, taken: SentMessage) -> bool:
+        """Whether the message has an outcome, with everything that is on the stream now."""
+        try:
+            self._api.get(f"/api/outcomes/{quote(taken.id, safe='')}")
+        except NotFoundByApi:
+            return False
+        return True
 
     def _has_failed(self, taken: SentMessage) -> bool:
         return any(self._outcome(closing.event_id(taken.id)) for closing in _FAILURES)

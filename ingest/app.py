@@ -31,7 +31,7 @@ from ingest.channels.delivering import delivering
 from ingest.channels.dispatch import Dispatch
 from ingest.channels.factory import opened_channels
 from ingest.channels.failure_counts import ChannelFailures
-from ingest.channels.keys import SessionKeys
+from ingest.channels.keys import KeyStyle, SessionKeys
 from ingest.channels.lease import ChannelLease
 from ingest.channels.listening import listening
 from ingest.channels.presence import Presence
@@ -45,6 +45,7 @@ from ingest.metrics import IngestMetrics
 from ingest.reads import ApiReads
 from ingest.services import Services
 from ingest.turns.liveness import keeping
+from ingest.turns.orphans import Orphans
 from ingest.turns.queue import TurnQueue
 from ingest.turns.runner import TurnRunner
 from ingest.turns.unavailable import OwnerRefusals
@@ -170,6 +171,8 @@ async def _served(
             TaskWatcher(log_failure) as tasks,
         ):
             services = _services(app, parts, queue, Presence(tasks))
+            orphans = Orphans(services.reads, queue.lanes, agents=len(settings.agents))
+            tasks.start(orphans.close(), "closing of unanswered messages")
             app.state.ingest = services
             _include_routes(app)
             async with (
@@ -228,7 +231,8 @@ def _services(app: FastAPI, parts: _Opened, queue: TurnQueue, presence: Presence
     most = settings.turnstream.max_content_bytes
     stream = TurnStream(parts.redis, **parts.place, max_content=most)
     access, reads, clients = Access(settings), ApiReads(parts.clients.api), set[Chat]()
-    keys = SessionKeys(reads)
+    style = KeyStyle(settings.channels.key_style, access.channel_agents.nameless)
+    keys = SessionKeys(reads, style)
     return Services(
         settings=settings,
         access=access,

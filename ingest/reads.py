@@ -32,6 +32,25 @@ class History:
     name: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class UnansweredMessage:
+    """The last message of a session, which a person wrote; `turn` is there if it opened one."""
+
+    session: str
+    agent: str
+    id: str
+    turn: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnansweredPage:
+    """Some of them, and where the next ones are; read at `position`."""
+
+    messages: list[UnansweredMessage]
+    next_cursor: str | None
+    position: Position
+
+
 class SessionReads(Protocol):
     """Reading the store. Every method raises Retryable where that is not possible now."""
 
@@ -65,8 +84,22 @@ class SessionReads(Protocol):
         """
         ...
 
+    async def unanswered(self, *, limit: int, cursor: str | None, seconds: int) -> UnansweredPage:
+        """Messages of people that nobody answers any more, in the sessions of channels.
+
+        Fresh; newest activity first, of `limit` sessions at a time. What came onto the stream
+        within so many seconds is left out.
+        """
+        ...
+
     async def keeps_key(
-        self, former: str, *, channel: str, room: str | None, sender: str | None, by_room: bool
+        self,
+        former: str,
+        *,
+        channel: str | None,
+        room: str | None,
+        sender: str | None,
+        by_room: bool,
     ) -> bool:
         """Whether there is or was a session of that key with exactly this routing.
 
@@ -146,12 +179,28 @@ class ApiReads:
         return None
 
     async def keeps_key(
-        self, former: str, *, channel: str, room: str | None, sender: str | None, by_room: bool
+        self,
+        former: str,
+        *,
+        channel: str | None,
+        room: str | None,
+        sender: str | None,
+        by_room: bool,
     ) -> bool:
         """Whether the store has or had that session, as of now."""
         who: dict[str, str | None] = {} if by_room else {"sender": sender}
         body = {"former": former, "channel": channel, "room": room, **who}
         return _found(await self._ask("POST", "/api/turns/keys", {}, json=body))["keep"]
+
+    async def unanswered(self, *, limit: int, cursor: str | None, seconds: int) -> UnansweredPage:
+        """A page of them, with all that is on the stream now."""
+        body = {"limit": limit, "cursor": cursor, "seconds": seconds}
+        found = _found(await self._ask("POST", "/api/turns/unanswered", {}, json=body))
+        return UnansweredPage(
+            [UnansweredMessage(**row) for row in found["messages"]],
+            found["next_cursor"],
+            Position.parse(found["position"]),
+        )
 
     async def _ask(
         self, method: str, path: str, params: dict[str, str], json: Any = None

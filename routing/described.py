@@ -31,6 +31,7 @@ _MEANINGS: Final = {
     401: "No token, or nobody's; or not signed as it should be",
     403: "The token does not reach so far; or another origin",
     404: "There is no such thing, as far as the caller may know",
+    408: "What it had to wait for took too long; nothing was done",
     409: "It is not in a state in which this can be done",
     410: "The position will never be reached",
     413: "The body is too large",

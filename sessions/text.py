@@ -20,6 +20,8 @@ _SINGLES = regex.compile(
 )
 _WORD = regex.compile(r"[\p{L}\p{N}\p{Co}]")
 _WORDS = regex.compile(r"[\p{L}\p{N}\p{Co}]+")
+_BLANKS = r"\p{White_Space}+"
+_ENDS = regex.compile(rf"\A{_BLANKS}|{_BLANKS}\Z")
 _UNSAFE = regex.compile(r"[^\p{Alphabetic}\p{N}_-]")
 
 
@@ -61,6 +63,12 @@ def search_expression(query: str) -> str | None:
 def sanitize_key(key: str) -> str:
     """Upstream's `sanitize_session_key`: other characters than letters, digits, _ and - to _."""
     return _UNSAFE.sub("_", key)
+
+
+def trimmed(text: str) -> str:
+    """The text without blanks at its ends: upstream's `trim`, by Unicode's White_Space."""
+    # `strip` takes away more, the separators U+001C to U+001F, so that it finds all candidates.
+    return text if text.strip() == text else _ENDS.sub("", text)
 
 
 def display_id(key: str) -> str:

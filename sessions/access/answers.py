@@ -7,6 +7,7 @@ than one that is read in the session only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from sessions.access.channel_agents import ChannelAgents
@@ -81,12 +82,18 @@ def _address(channel: str, session: Session) -> str | None:
         return room
     if kind in ("discord", "telegram") and _is_key_of(session.key, channel, room, sender):
         return room
-    if kind == "webhook" and _is_key_of(session.key, channel, room, room, sender):
-        return room
-    if kind == "webhook" and room == sender and _is_key_of(session.key, channel, room, sender):
-        # Without a thread the sender alone says who is answered.
-        return ""
+    if kind == "webhook":
+        return _webhook_address(session.key, (channel, kind), room, sender)
     return None
+
+
+def _webhook_address(key: str, scopes: Sequence[str], room: str, sender: str) -> str | None:
+    """As above; a key of upstream's style does not name the webhook."""
+    if any(_is_key_of(key, scope, room, room, sender) for scope in scopes):
+        return room
+    # Without a thread the sender alone says who is answered.
+    is_direct = room == sender and any(_is_key_of(key, scope, room, sender) for scope in scopes)
+    return "" if is_direct else None
 
 
 def _is_key_of(key: str, *parts: str) -> bool:

@@ -7,7 +7,7 @@ the settings. A command line (`cli.<agent>`) is its agent's without any entry.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from sessions.errors import ConfigError
@@ -16,17 +16,24 @@ from sessions.reading import Scope
 from sessions.text import sanitize_key
 
 CLI: Final = "cli"
+WEBHOOK: Final = "webhook"
 
 
 class ChannelAgents:
-    """The channels of one settings object, and the agents that have them."""
+    """The channels of one settings object, and the agents that have them.
+
+    `nameless` are those whose sessions' keys do not name them, by their kinds.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._agents = settings.agents
         self._configured = [*_configured(settings)]
         listed = [name for agent in self._agents.values() for name in agent.channels]
-        names = dict.fromkeys([*self._configured, *listed])
-        self._prefixes = {f"{sanitize_key(name)}_": name for name in names}
+        self._names = [*dict.fromkeys([*self._configured, *listed])]
+        self.nameless = _nameless(settings)
+        # What lies under the prefix of a kind alone is the one channel's that has such keys.
+        self._prefixes = {f"{sanitize_key(name)}_": name for name in self._names}
+        self._prefixes |= {f"{kind}_": name for kind, name in self.nameless.items()}
 
     def agent_of(self, channel: str) -> str | None:
         """The agent that has the channel; None if nobody has it."""
@@ -71,8 +78,8 @@ class ChannelAgents:
 
     def scope_of(self, agent: str) -> Scope:
         """The sessions of an agent: its own, and those of its channels that have no owner."""
-        channels = [name for name in self._prefixes.values() if self.agent_of(name) == agent]
-        others = [name for name in self._prefixes.values() if self.agent_of(name) != agent]
+        channels = [name for name in self._names if self.agent_of(name) == agent]
+        others = [name for name in self._names if self.agent_of(name) != agent]
         return Scope(
             agent,
             tuple(channels),
@@ -84,6 +91,19 @@ class ChannelAgents:
         """The channels that several agents list in the same way, for a warning at start."""
         listed = [name for agent in self._agents.values() for name in {*agent.channels}]
         return sorted({name for name in listed if listed.count(name) > 1})
+
+
+def _nameless(settings: Settings) -> Mapping[str, str]:
+    """The channels whose sessions' keys do not name them, by their kinds.
+
+    In upstream's style these are webhooks and command lines. Two of a kind would share sessions, so
+    that only one that is alone has such keys.
+    """
+    if settings.channels.key_style != "zeroclaw":
+        return {}
+    webhooks = [alias for alias, own in settings.channels.webhook.items() if own.enabled]
+    kinds = {WEBHOOK: webhooks, CLI: [*settings.agents]}
+    return {kind: f"{kind}.{found[0]}" for kind, found in kinds.items() if len(found) == 1}
 
 
 def _configured(settings: Settings) -> Iterator[str]:

@@ -152,6 +152,8 @@ class ChannelSettings(_Section):
 
     session_backend: str = "sqlite"
     session_ttl_hours: int = Field(default=0, ge=0)
+    # How the keys of channels' sessions are made; "zeroclaw" continues what was moved in.
+    key_style: Literal["turnstream", "zeroclaw"] = "turnstream"
     debounce_ms: int = Field(default=0, ge=0, le=MAX_DEBOUNCE)
     # Seconds for which a reply is tried while its session waits: most outages are over by then.
     reply_park_secs: int = Field(default=120, ge=0)
@@ -287,6 +289,7 @@ class Settings(_Section):
 _SECTION_OF: Final = {
     "session_backend": "channels",
     "session_ttl_hours": "channels",
+    "key_style": "channels",
     "debounce_ms": "channels",
     "reply_park_secs": "channels",
     "reply_give_up_secs": "channels",

@@ -93,6 +93,13 @@ class IdConflict(Refused):
         )
 
 
+class QueueTimeout(Refused):
+    """The session's turn took too long; nothing was added."""
+
+    def __init__(self) -> None:
+        super().__init__(408, "Timed out waiting for session queue", "session_queue_timeout")
+
+
 class WakeRefused(Refused):
     """A session is not woken: nobody would answer, or the wakes would never end."""
 

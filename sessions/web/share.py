@@ -10,8 +10,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple
 
 from sessions.errors import Retryable, ShareFull
@@ -21,6 +22,9 @@ from sessions.stream.turns import PUBLISH_PATIENCE, TurnStream
 from sessions.web.edge.refusals import Limit, RefusalCounts
 
 log = logging.getLogger(__name__)
+
+# Puts the events of one call on the stream.
+Publisher = Callable[[], Awaitable[list[Position]]]
 
 # Seconds between two looks at how far the store is.
 _LOOK: Final = 0.1
@@ -69,19 +73,26 @@ class ShareLimiter:
         self._next_look = 0.0
 
     async def publish(
-        self, events: Sequence[Event], *, agent: str | None, patience: float = PUBLISH_PATIENCE
+        self,
+        events: Sequence[Event],
+        *,
+        agent: str | None,
+        patience: float = PUBLISH_PATIENCE,
+        way: Publisher | None = None,
     ) -> list[Position]:
         """Publish as `TurnStream.publish` does, for that agent; None has no bound.
 
-        Raises ShareFull if more waits for the worker then than the agent's share, and nothing is
-        published. A call that is larger by itself passes if nothing of the agent's waits.
+        With a `way` they go that way instead. Raises ShareFull if more waits for the worker then
+        than the agent's share, and nothing is published. A call that is larger by itself passes if
+        nothing of the agent's waits.
         """
+        publish = way or partial(self._stream.publish, events, patience=patience)
         if agent is None:
-            return await self._stream.publish(events, patience=patience)
+            return await publish()
         entries, size = len(events), sum(map(_size, events))
         own = await self._reserve(agent, entries, size)
         try:
-            positions = await self._stream.publish(events, patience=patience)
+            positions = await publish()
         except BaseException:
             # Being cancelled too: what was reserved and not published is free again.
             own.add(-entries, -size)

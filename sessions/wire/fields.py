@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from sessions import times
 from sessions.errors import InvalidEvent
 from sessions.models import EventType, Reason
+from sessions.text import trimmed
 
 VERSION: Final = "1"
 
@@ -59,6 +60,12 @@ def _ids(name: str, texts: list[str]) -> list[str]:
 
 def _labels(_: str, texts: list[str]) -> list[str | None]:
     return [text or None for text in texts]
+
+
+def _routing(_: str, texts: list[str]) -> list[str | None]:
+    # A batch repeats few of them.
+    kept = {text: trimmed(text) or None for text in {*texts}}
+    return [*map(kept.__getitem__, texts)]
 
 
 def _states(name: str, texts: list[str]) -> list[str]:
@@ -117,9 +124,9 @@ RULES: Final[dict[bytes, FieldRule]] = {
     b"if_exists": FieldRule("if_exists", convert=_flags),
     # Not a label as the others: an owner event gives a session to nobody by an empty one.
     b"agent": FieldRule("agent"),
-    b"channel": FieldRule("channel", convert=_labels),
-    b"room": FieldRule("room", convert=_labels),
-    b"sender": FieldRule("sender", convert=_labels),
+    b"channel": FieldRule("channel", convert=_routing),
+    b"room": FieldRule("room", convert=_routing),
+    b"sender": FieldRule("sender", convert=_routing),
     b"at": FieldRule("at", convert=_times),
     b"by": FieldRule("by", convert=_labels),
     b"expect_agent": FieldRule("expect_agent"),

@@ -43,6 +43,7 @@ CALLS: Final[tuple[tuple[str, str, dict[str, str], Any], ...]] = (
     ("POST", "/api/replies/{turn}/retry", {"turn": "blocked"}, None),
     ("DELETE", "/api/replies/{turn}", {"turn": "blocked"}, None),
     ("POST", "/api/turns/keys", {}, {"former": "s", "channel": "telegram.home"}),
+    ("POST", "/api/turns/unanswered", {}, {"seconds": 0}),
     ("GET", "/api/sessions", {}, None),
     ("GET", "/api/sessions/running", {}, None),
     ("GET", "/api/sessions/{session_id}/messages", {"session_id": "s"}, None),

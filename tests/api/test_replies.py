@@ -72,7 +72,9 @@ class TestList:
         assert await turns(running_api, cursor=first["next_cursor"]) == ["m3"]
         assert (await running_api.get("/api/replies", limit=3)).json()["next_cursor"] is None
 
-    @pytest.mark.parametrize("params", [{"state": "lost"}, {"cursor": "x"}, {"limit": 0}])
+    @pytest.mark.parametrize(
+        "params", [{"state": "lost"}, {"cursor": "x"}, {"cursor": "-1"}, {"limit": 0}]
+    )
     async def test_what_makes_no_sense_is_refused(
         self, running_api: RunningApi, params: dict[str, str]
     ):

@@ -10,7 +10,8 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from sessions.access.tokens import TokenFile
-from sessions.models import EventType
+from sessions.errors import LaneTimeout
+from sessions.models import Event, EventType, Position
 from sessions.process.settings import Settings
 from sessions.store.factory import make_session_backend
 from sessions.stream.lanes.lanes import Lanes
@@ -200,6 +201,38 @@ class TestMessages:
 
         assert response.status_code == status
         assert response.json()["error"].startswith(error)
+        assert await running_api.contents("s") == ["one"]
+
+
+class BusyLane:
+    """Stands where the lanes are: a turn runs, and does not end."""
+
+    async def publish(self, event: Event, agent: str | None) -> Position:
+        raise LaneTimeout(event.session)
+
+
+class TestMessagesInATurn:
+    @pytest.fixture
+    async def app(self, settings: Settings, stream: TurnStream, replies: Replies, leading: object):
+        async with make_session_backend(settings.workspace, "sqlite") as backend:
+            yield create_app(
+                settings,
+                backend=backend,
+                stream=stream,
+                replies=replies,
+                tokens=TokenFile(settings.workspace),
+                between=BusyLane(),
+            )
+
+    async def test_who_waited_too_long_gets_upstreams_answer(self, running_api: RunningApi):
+        await running_api.say("s", "one")
+
+        answer = await running_api.call("POST", path_of("s", "messages"), json={"content": "two"})
+
+        assert (answer.status_code, answer.json()) == (
+            408,
+            {"error": "Timed out waiting for session queue", "code": "session_queue_timeout"},
+        )
         assert await running_api.contents("s") == ["one"]
 
 

@@ -6,14 +6,16 @@ import io
 import re
 import sys
 import threading
+import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from harness.services import environment
 from ingest.failures import FAILED
-from tests.cli.command import UpWithCommands
+from tests.cli.command import UpWithCommands, turnstream
 
 
 @pytest.fixture
@@ -64,6 +66,27 @@ def test_an_agent_that_is_not_there_is_said(up: UpWithCommands):
     result = up.run("chat", "hello", "--agent", "zed")
     assert result.code == 1
     assert "there is no channel cli.zed" in result.err
+
+
+@pytest.mark.parametrize(
+    ("agents", "says"), [(False, "is not this agent's"), (True, "may be another agent's")]
+)
+def test_a_session_of_another_agent_is_said_at_once(
+    up: UpWithCommands, room: str, agents: bool, says: str
+):
+    up.run("chat", "hello", "--room", room)
+    key = f"cli_main_{room}_user"
+    assert up.run("sessions", "owner", key, "other").code == 0
+    args = ["token", "create", "--agent", "main", "--scope", "send", "--print", "--json"]
+    token = up.run(*args).json()["token"] if agents else None
+    environ = {**environment(), **({"TURNSTREAM_TOKEN": token} if token else {})}
+    began = time.monotonic()
+
+    result = turnstream("chat", "again", "--room", room, workspace=up.workspace, environ=environ)
+
+    assert result.code == 1
+    assert f"session {key} {says}" in result.err
+    assert time.monotonic() - began < 60
 
 
 class Refusing(BaseHTTPRequestHandler):

@@ -213,6 +213,19 @@ async def test_empty_routing_counts_as_absent(store: LeadingBackend) -> None:
     assert (await store.session()).room == "kitchen"
 
 
+async def test_routing_has_no_blanks_at_its_ends_and_blanks_alone_say_nothing(
+    store: LeadingBackend,
+):
+    await store.apply(
+        user("e1", channel=" telegram.home\n", room="\u2003the  kitchen\u00a0", sender="\x1fann"),
+        user("e2", room=" \t\u3000", sender="\u2028"),
+    )
+    session = await store.session()
+    assert (session.channel, session.room, session.sender) == (
+        *("telegram.home", "the  kitchen", "\x1fann"),
+    )
+
+
 @pytest.mark.parametrize(
     "vain",
     [

@@ -68,7 +68,7 @@ def test_the_variable_that_is_told_sets_the_setting(
     attribute = heading.strip("#` []")
     for name, row in rows(pages, heading).items():
         default = model.model_fields[name].default
-        text = "http://debug" if name == "api_url" else "debug"
+        text = {"api_url": "http://debug", "key_style": "zeroclaw"}.get(name, "debug")
         value = str(default + 1) if isinstance(default, int) else text
         settings = load_settings(None, {row[1].strip("`"): value})
         assert str(getattr(getattr(settings, attribute), name)).strip("(),'") == value

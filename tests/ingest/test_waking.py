@@ -497,6 +497,35 @@ class TestOnce:
         assert await letters(town) == []
         gate.open()
 
+    @pytest.mark.parametrize("when", ["waiting", "after", "long after"])
+    async def test_a_key_that_woke_is_no_key_of_another_change(self, town: WakingTown, when: str):
+        await town.says("annas", "anna")
+        gate = HeldScript()
+        town.script("anna", gate)
+        await town.woken("annas", key="k")
+        await wait_until(lambda: gate.waiting)
+        if when != "waiting":
+            gate.open()
+            await wait_until(lambda: answered(town, "annas", "re: news?"))
+        if when == "long after":
+            await forget(town, "lane_woken:*")
+
+        said = (await town.send("annas", key="k")).json()
+
+        assert "id_conflict" in said["error"]
+        assert [text for _, text in await town.messages("annas")].count("news?") == 1
+        gate.open()
+
+    async def test_a_key_of_another_change_wakes_nobody(self, town: WakingTown):
+        await town.says("annas", "anna")
+        assert (await town.send("annas", key="k")).json()["success"]
+
+        said = (await town.send("annas", key="k", wake=True, await_reply=5)).json()
+
+        assert "id_conflict" in said["error"]
+        assert town.agents["anna"].asked == []
+        assert [text for _, text in await town.messages("annas")].count("news?") == 1
+
     async def test_keys_of_two_callers_are_two_keys(self, town: WakingTown):
         await town.says("annas", "anna")
         first = await town.woken("annas", key="k", await_reply=20, who="anna")

@@ -77,7 +77,9 @@ class TelegramChannel:
         webhook_url: str | None = None,
         troubles: ChannelFailures,
         lease: ChannelLease,
+        any_thread: bool = False,
     ) -> None:
+        """With `any_thread` a session is told apart by all threads, not by topics alone."""
         self.alias = alias
         self._bot = bot
         self._number = bot.token.partition(":")[0]
@@ -88,6 +90,7 @@ class TelegramChannel:
         self._troubles = troubles
         self._lease = lease
         self._name = OwnName(bot)
+        self._any_thread = any_thread
 
     # -- in ----------------------------------------------------------------------------------
 
@@ -119,7 +122,7 @@ class TelegramChannel:
         if text is None:
             return None
         chat = str(message.chat.id)
-        thread = str(message.message_thread_id) if _is_topic(message) else None
+        thread = _thread_of(message) if self._any_thread or message.is_topic_message else None
         place = f"{chat}:{thread}" if thread else chat
         return ChannelMessage(
             # A message's number counts within its chat, and a chat's within its bot.
@@ -128,7 +131,8 @@ class TelegramChannel:
             text=text,
             sender=_sender(message),
             target=place,
-            address=place,
+            # Telegram sends to topics only.
+            address=place if message.is_topic_message else chat,
             at=time_of(message),
             thread=thread,
             places=(chat, thread) if thread else (),
@@ -273,9 +277,10 @@ def checked_secret_token(token: str | None, where: str) -> str:
     return token
 
 
-def _is_topic(message: Message) -> bool:
-    # Replies in an ordinary group have a thread id too, and are no thread.
-    return bool(message.is_topic_message) and message.message_thread_id is not None
+def _thread_of(message: Message) -> str | None:
+    # Replies in an ordinary group have one too, in which upstream alone sees a thread.
+    number = message.message_thread_id
+    return str(number) if number is not None else None
 
 
 def _sender(message: Message) -> str:

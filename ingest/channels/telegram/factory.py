@@ -51,4 +51,5 @@ def _bot(parts: ChannelDependencies, alias: str, own: TelegramSettings) -> Chann
         lease=ChannelLease(
             parts.redis, url=parts.url, key=parts.redis_key(f"poller:telegram.{alias}")
         ),
+        any_thread=parts.settings.channels.key_style == "zeroclaw",
     )

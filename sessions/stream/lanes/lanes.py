@@ -143,11 +143,7 @@ class Lanes:
         `TurnStream.publish` does, LaneChanged where one of `joined` is not in the lane any more,
         and LaneLost where nothing was published and nothing ever will be.
         """
-        arguments: list[str | int] = [len(joined), *joined]
-        for event in events:
-            fields = wire.encode(event)
-            wire.parse(fields, max_content=self.max_content)
-            arguments += [2 * len(fields), *(part for pair in fields.items() for part in pair)]
+        arguments = [len(joined), *joined, *self._arguments(events)]
         epoch, *rest = await self._scripts.run(
             *("publish", hold.lane, hold.token, stage),
             *(f"{self._prefix}turns", f"{self._prefix}store", *arguments),
@@ -158,6 +154,31 @@ class Lanes:
             Position(int(epoch), StreamId.parse(entry), event.id)
             for entry, event in zip(rest[0], events, strict=True)
         ]
+
+    async def close_idle(self, events: Sequence[Event], agent: str, after: Position) -> bool:
+        """Put all events of one session on the stream if nothing goes on there; whether that is so.
+
+        Nothing of the agent's may be at work or wait in the session, and nothing of it may have
+        come since `after`, up to which it was read. Behind a long backlog that cannot be told, and
+        nothing is done. Two callers may both close a session: the events' ids make that one.
+        """
+        [session] = {event.session for event in events}
+        lanes = [lane_of(session, agent), former_lane_of(session)]
+        [word] = await self._scripts.run(
+            *("close", session, str(after.stream_id), after.epoch),
+            *(f"{self._prefix}turns", f"{self._prefix}store", _NEWEST_LOOKS),
+            *(len(lanes), *lanes, *self._arguments(events)),
+        )
+        return word == b"closed"
+
+    def _arguments(self, events: Sequence[Event]) -> list[str | int]:
+        """The events as the scripts take them; raises InvalidEvent."""
+        arguments: list[str | int] = []
+        for event in events:
+            fields = wire.encode(event)
+            wire.parse(fields, max_content=self.max_content)
+            arguments += [2 * len(fields), *(part for pair in fields.items() for part in pair)]
+        return arguments
 
     async def finish(self, hold: Hold) -> Hold | None:
         """End the turn and let the lane go on; what this replica holds next, if anything.

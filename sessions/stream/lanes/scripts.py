@@ -61,6 +61,6 @@ def to_bytes(value: object) -> object:
 
 _NAMES: Final = (
     *("enqueue", "take", "withdraw", "waiting", "publish", "finish", "abort", "at_work"),
-    *("beat", "sweep", "newest", "queue", "remove", "wake", "message"),
+    *("beat", "sweep", "newest", "queue", "remove", "wake", "message", "note", "close"),
 )
 DEAD: Final = "the other replicas took this one for dead; it must register under a new name"

@@ -49,6 +49,11 @@ class Waking:
             raise LaneFull(inbound.session, rest[0])
         return word != b"other"
 
+    async def has_put(self, id: str) -> bool:
+        """Whether a message of that id was put into a lane in the last 24 hours."""
+        key = to_bytes(f"{self._prefix}lane_woken:{id}")
+        return bool(await self._scripts.execute("EXISTS", key))
+
     async def at_work(self, lane: str) -> Inbound | None:
         """The message whose turn is at work in the lane; None where there is none, or no message
         that can be read."""

@@ -10,9 +10,13 @@
 --   {prefix}lane_removed:{id} a message that was taken out of its lane for good: the entry that says so
 --   {prefix}lane_woken:{id}  what a message from outside of all replicas says, as a digest
 --   {prefix}lane_from:{name} where the lane's last message came from: JSON, channel and address
+--   {prefix}lane_notes:{name} events that wait for the end of the turn: JSON, ticket and fields
+--   {prefix}lane_noted:{ticket} `{epoch} {entry}` of one that was put on the stream then
 local PREFIX, ME = ARGV[1], ARGV[2]
 -- Seconds that a message is remembered: longer than any platform goes on delivering it again.
 local REMEMBERED = 172800
+-- Seconds for which it is told where such an event is: who waits for it asks many times a second.
+local NOTED = 60
 local BEATS = PREFIX .. 'lane_beats'
 -- Owns what was put into a lane from outside of all replicas. Never alive: no replica is called so.
 local NOBODY = '-'
@@ -27,6 +31,14 @@ end
 
 local function removal(id)
     return PREFIX .. 'lane_removed:' .. id
+end
+
+local function notes(name)
+    return PREFIX .. 'lane_notes:' .. name
+end
+
+local function noted(ticket)
+    return PREFIX .. 'lane_noted:' .. ticket
 end
 
 local function split(entry)
@@ -53,6 +65,44 @@ end
 
 local function alive(replica)
     return redis.call('HEXISTS', BEATS, replica) == 1
+end
+
+-- The newest entry of a session behind a point of the stream, '' if there is none; nothing if there
+-- are more than `most` entries to look through.
+local function newest(session, after, stream, most)
+    local CHUNK = 16
+    local found, from, left = '', after, most
+    while left > 0 do
+        local entries = redis.call('XRANGE', stream, '(' .. from, '+', 'COUNT', CHUNK)
+        for _, entry in ipairs(entries) do
+            for at = 1, #entry[2], 2 do
+                if entry[2][at] == 'session' and entry[2][at + 1] == session then
+                    found = entry[1]
+                end
+            end
+            from = entry[1]
+        end
+        if #entries < CHUNK then
+            return found
+        end
+        left = left - CHUNK
+    end
+end
+
+-- Whether a turn has the lane whose end is not on the stream yet.
+local function is_in_turn(name)
+    local found = redis.call('HMGET', facts(name), 'token', 'stage')
+    return found[1] and found[2] ~= 'ended'
+end
+
+-- Put what waits for the end of the turn on the stream, in its order.
+local function publish_notes(name, stream, epoch)
+    for _, note in ipairs(redis.call('LRANGE', notes(name), 0, -1)) do
+        local ticket, fields = unpack(cjson.decode(note))
+        local entry = redis.call('XADD', stream, '*', unpack(cjson.decode(fields)))
+        redis.call('SET', noted(ticket), epoch .. ' ' .. entry, 'EX', NOTED)
+    end
+    redis.call('DEL', notes(name))
 end
 
 -- What the holder has: {name, token, id, stage, entry that opened the turn, message}.

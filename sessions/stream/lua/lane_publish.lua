@@ -30,5 +30,7 @@ end
 redis.call('HSET', facts(name), 'stage', stage, 'ids:' .. stage, cjson.encode(ids))
 if stage == 'opened' then
     redis.call('HSET', facts(name), 'opened', ids[1])
+elseif stage == 'ended' then
+    publish_notes(name, stream, epoch)
 end
 return {epoch, ids}
