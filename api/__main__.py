@@ -11,9 +11,11 @@ from pathlib import Path
 
 from api.app import opened
 from sessions.errors import ConfigError
+from sessions.process.config.loading import load_configuration
+from sessions.process.config.summary import announce
 from sessions.process.logs import configure_logging
 from sessions.process.private import warn_of_exposure
-from sessions.process.settings import Settings, load_settings, settings_path
+from sessions.process.settings import Settings
 from sessions.web.serving import serve
 
 
@@ -23,10 +25,11 @@ def main() -> int:
     parser.add_argument("--config", type=Path, help="a TOML file with the settings")
     arguments = parser.parse_args()
     try:
-        settings = load_settings(arguments.config, os.environ)
+        configuration = load_configuration(arguments.config, os.environ)
+        settings = configuration.settings
         configure_logging("api", settings.turnstream.log_level)
-        file = settings_path(arguments.config, os.environ)
-        warn_of_exposure(workspace=settings.workspace, settings_file=file)
+        warn_of_exposure(workspace=settings.workspace, settings_file=configuration.file)
+        announce(configuration, os.environ)
         asyncio.run(run(settings, os.environ))
     except ConfigError as error:
         print(f"api: {error}", file=sys.stderr)

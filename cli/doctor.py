@@ -8,7 +8,7 @@ import platform
 import shutil
 import stat
 import sys
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +21,7 @@ from cli.system import TargetSystem
 from ingest.channels.checks import ChannelCheck, check_channels
 from sessions import make_session_backend
 from sessions.errors import ConfigError, SessionError
+from sessions.process.config.notices import ConfigNotice, NoticeKind
 from sessions.process.private import exposed_settings, exposed_workspace
 from sessions.process.settings import Settings
 from sessions.store.capabilities import Embedded, LocalStore
@@ -57,13 +58,21 @@ class Check:
 
 
 async def examine(
-    system: TargetSystem, environ: Mapping[str, str], *, settings_file: Path | None = None
+    system: TargetSystem,
+    environ: Mapping[str, str],
+    *,
+    settings_file: Path | None = None,
+    notices: Iterable[ConfigNotice] = (),
 ) -> list[Check]:
-    """All checks, in the order in which a person would make them."""
+    """All checks, in the order in which a person would make them.
+
+    `notices` are what was to be told when the settings file was read.
+    """
     settings = system.settings
     checks = [_python(), _sqlite(settings), *_workspace(settings.workspace)]
     if settings_file is not None:
         checks.append(_settings_file(settings_file))
+    checks.extend(map(_notice, notices))
     checks.append(await _store(settings))
     checks.append(_server(environ))
     checks.extend([check async for check in _redis(system, environ)])
@@ -138,6 +147,11 @@ def _settings_file(path: Path) -> Check:
     exposed = exposed_settings(path)
     verdict = CheckStatus.WARNING if exposed else CheckStatus.OK
     return Check("settings file", verdict, "; ".join(exposed) or str(path))
+
+
+def _notice(notice: ConfigNotice) -> Check:
+    harmless = notice.kind is NoticeKind.NO_EFFECT
+    return Check("settings", CheckStatus.NOTE if harmless else CheckStatus.WARNING, str(notice))
 
 
 async def _store(settings: Settings) -> Check:

@@ -6,20 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 # Help and --version need neither, and importing them takes most of a second.
 if TYPE_CHECKING:
     from cli.output import Output
+    from sessions.process.config.loading import Configuration
     from sessions.process.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-# The settings file that is found without being named. Only there: one in the current directory
-# would let a downloaded folder choose to whom the token is shown.
-SETTINGS_FILE: Final = "turnstream.toml"
 
 
 @dataclass
@@ -35,22 +32,25 @@ class CommandContext:
     @cached_property
     def settings(self) -> Settings:
         """The settings, the options having the last word; raises ConfigError."""
-        from sessions.process.settings import load_settings
+        return self.configuration.settings
 
-        own = {"workspace": self.workspace.absolute()} if self.workspace is not None else {}
-        return load_settings(self.settings_file, self.environ).replace(**own)
+    @cached_property
+    def configuration(self) -> Configuration:
+        """The same with where they come from and what a person should know; raises ConfigError."""
+        from sessions.process.config.loading import load_configuration
+
+        return load_configuration(self.settings_file, self.environ, workspace=self.workspace)
 
     @cached_property
     def settings_file(self) -> Path | None:
-        """`--config`, else TURNSTREAM_CONFIG, else the workspace's own if there is one."""
-        from sessions.process.settings import load_settings
+        """`--config`, else TURNSTREAM_CONFIG, else the one in the workspace if there is one."""
+        from sessions.process.config.loading import found_in, load_settings
 
         named = self.environ.get("TURNSTREAM_CONFIG")
         if self.config is not None or named:
             return (self.config or Path(named or "")).absolute()
         workspace = self.workspace or load_settings(None, self.environ).workspace
-        path = workspace.absolute() / SETTINGS_FILE
-        return path if path.is_file() else None
+        return found_in(workspace.absolute())
 
     @cached_property
     def output(self) -> Output:
@@ -115,7 +115,7 @@ def _common() -> list[click.Parameter]:
             type=file,
             expose_value=False,
             callback=_remember,
-            help=f"A settings file.  [default: {SETTINGS_FILE} in the workspace, if there is one]",
+            help="A settings file.  [default: turnstream.toml in the workspace, if there is one]",
         ),
         click.Option(
             ["--no-color"],

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from ingest.app import opened
 from sessions.errors import ConfigError
+from sessions.process.config.loading import load_configuration
+from sessions.process.config.summary import announce
 from sessions.process.logs import configure_logging
 from sessions.process.private import warn_of_exposure
-from sessions.process.settings import Settings, load_settings, settings_path
+from sessions.process.settings import Settings
 from sessions.web.serving import serve
 
 
@@ -22,10 +24,11 @@ def main() -> int:
     parser.add_argument("--config", type=Path, help="a TOML file with the settings")
     arguments = parser.parse_args()
     try:
-        settings = load_settings(arguments.config, os.environ)
+        configuration = load_configuration(arguments.config, os.environ)
+        settings = configuration.settings
         configure_logging("ingest", settings.turnstream.log_level)
-        file = settings_path(arguments.config, os.environ)
-        warn_of_exposure(workspace=None, settings_file=file)
+        warn_of_exposure(workspace=None, settings_file=configuration.file)
+        announce(configuration, os.environ)
         asyncio.run(_run(settings, os.environ.get("TURNSTREAM_TOKEN")))
     except ConfigError as error:
         print(f"ingest: {error}", file=sys.stderr)

@@ -211,8 +211,13 @@ async def _opened_queue(parts: _Opened, end: ProcessEnd) -> AsyncGenerator[TurnQ
     lanes = Lanes(redis, **place, max_content=parts.settings.turnstream.max_content_bytes)
     reads = ApiReads(parts.clients.turns)
     news = WokenTurns(Notices(redis, **place))
-    runner = TurnRunner(lanes, reads, parts.agents, refusals=parts.refusals, news=news)
     own, channels, troubles = parts.settings.channels, parts.channels, parts.troubles
+    runner = TurnRunner(
+        *(lanes, reads, parts.agents),
+        timeout=own.message_timeout_secs,
+        refusals=parts.refusals,
+        news=news,
+    )
     texts = ReplyTexts(reads, lanes)
     replies = Replies(redis, **place, give_up=own.reply_give_up_secs)
     dispatch = Dispatch(

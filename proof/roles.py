@@ -12,7 +12,7 @@ import cli.supervision.web
 import worker.__main__
 from proof import publisher, volatile
 from proof.mutants import MUTANTS
-from sessions.process.settings import load_settings
+from sessions.process.config.loading import load_settings
 
 # Variables of the fork server's own: a bug to put in, and the folder of a disk that forgets.
 MUTANT_VARIABLE: Final = "PROOF_MUTANT"

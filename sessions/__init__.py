@@ -55,7 +55,8 @@ if TYPE_CHECKING:
         StreamCursor,
         StreamId,
     )
-    from sessions.process.settings import Settings, load_settings
+    from sessions.process.config.loading import load_settings
+    from sessions.process.settings import Settings
     from sessions.reading import Page, Scope, SessionFilter
     from sessions.store.backend import SessionBackend, SessionReader, SessionWriter
     from sessions.store.factory import make_session_backend
@@ -166,10 +167,8 @@ _HOMES = {
             "StreamCursor",
             "StreamId",
         ),
-        "sessions.process.settings": (
-            "Settings",
-            "load_settings",
-        ),
+        "sessions.process.config.loading": ("load_settings",),
+        "sessions.process.settings": ("Settings",),
         "sessions.reading": (
             "Page",
             "Scope",

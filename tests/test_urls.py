@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from ingest.channels.making import checked_url
 from sessions.errors import ConfigError, SessionError
-from sessions.process.settings import AgentSettings, load_settings
+from sessions.process.config.loading import load_settings
+from sessions.process.settings import AgentSettings
 from sessions.process.urls import holds_password, without_secrets
 from sessions.stream.redis import ERRORS, RedisError, connect, explain, redacted
 

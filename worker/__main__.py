@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from sessions.errors import ConfigError, StoreDamaged
+from sessions.process.config.loading import load_configuration
+from sessions.process.config.summary import announce
 from sessions.process.logs import configure_logging
 from sessions.process.private import warn_of_exposure
-from sessions.process.settings import load_settings, settings_path
 from worker.app import run
 
 # Objects made before the collector looks for cycles among them: a batch makes some 10,000, hardly
@@ -39,10 +40,11 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
-        settings = load_settings(arguments.config, os.environ)
+        configuration = load_configuration(arguments.config, os.environ)
+        settings = configuration.settings
         configure_logging("worker", settings.turnstream.log_level)
-        file = settings_path(arguments.config, os.environ)
-        warn_of_exposure(workspace=settings.workspace, settings_file=file)
+        warn_of_exposure(workspace=settings.workspace, settings_file=configuration.file)
+        announce(configuration, os.environ)
         gc.set_threshold(_COLLECT_AFTER)
         sys.setswitchinterval(_KEEP_LOCK)
         asyncio.run(run(settings, os.environ, adopt=arguments.adopt_stream))

@@ -21,7 +21,8 @@ def doctor(context: CommandContext) -> int:
     changes nothing. The exit code is 1 if a check failed; warnings do not change it.
     """
     system = TargetSystem.find(context.settings, context.environ)
-    checks = run(examine(system, context.environ, settings_file=context.settings_file))
+    read = context.configuration
+    checks = run(examine(system, context.environ, settings_file=read.file, notices=read.notices))
     if context.output.json:
         names = ("name", "verdict", "text")
         context.output.data({"checks": [{n: getattr(c, n) for n in names} for c in checks]})

@@ -58,9 +58,8 @@ def up(
     started and what to try. Ctrl-C ends all of it in order.
     """
     settings = _with(context.settings, host=host, port=port, redis_url=redis_url)
-    return run_up(
-        settings, context.environ, settings_file=context.settings_file, adopt=adopt_stream
-    )
+    configuration = context.configuration._replace(settings=settings)
+    return run_up(configuration, context.environ, adopt=adopt_stream)
 
 
 @click.command(cls=CliCommand, example="REDIS_URL=redis://redis:6379/0 turnstream worker")

@@ -26,6 +26,8 @@ from cli.tasks import run
 from sessions import make_session_backend, times
 from sessions.access.tokens import TOKEN_FILE, ensure_admin_token
 from sessions.errors import ConfigError
+from sessions.process.config.loading import Configuration
+from sessions.process.config.summary import ANNOUNCED, agents_text, channels_text, file_text
 from sessions.process.settings import Settings
 from sessions.stream.redis import ERRORS, connect, explain, redacted
 
@@ -34,28 +36,31 @@ from sessions.stream.redis import ERRORS, connect, explain, redacted
 class StartPlan:
     """All that is decided before the start. `server` and `redis` are None for a Redis of others."""
 
-    settings: Settings
-    settings_file: Path | None
+    configuration: Configuration
     record: UpRecord
     token: str
     server: RedisProgram | None
     redis: EmbeddedRedis | None
     adopt: bool
 
+    @property
+    def settings(self) -> Settings:
+        """The settings of the configuration."""
+        return self.configuration.settings
 
-def up(
-    settings: Settings, environ: Mapping[str, str], *, settings_file: Path | None, adopt: bool
-) -> int:
+
+def up(configuration: Configuration, environ: Mapping[str, str], *, adopt: bool) -> int:
     """Run everything until it is stopped; the exit code.
 
     Raises ConfigError, AlreadyRunning or StreamUnavailable before anything is started.
     """
+    settings = configuration.settings
     workspace = make_workspace(settings.workspace)
     make_session_backend(workspace, settings.channels.session_backend)
     with WorkspaceLock.held(workspace) as lock:
         lock.describe(pid=os.getpid())
         settings = settings.replace(port=free_port(settings.gateway.host, settings.gateway.port))
-        plan = _prepare(settings, environ, settings_file=settings_file, adopt=adopt)
+        plan = _prepare(configuration._replace(settings=settings), environ, adopt=adopt)
         lock.describe(pid=os.getpid(), url=plan.record.url, started_at=plan.record.started_at)
         try:
             return run(_keep(plan, environ))
@@ -82,13 +87,8 @@ def free_port(host: str, port: int) -> int:
         ) from error
 
 
-def _prepare(
-    settings: Settings,
-    environ: Mapping[str, str],
-    *,
-    settings_file: Path | None,
-    adopt: bool,
-) -> StartPlan:
+def _prepare(configuration: Configuration, environ: Mapping[str, str], *, adopt: bool) -> StartPlan:
+    settings = configuration.settings
     workspace = settings.workspace
     server, redis = None, None
     if settings.redis_url is None:
@@ -111,7 +111,7 @@ def _prepare(
         started_at=times.render(times.now()),
     )
     token = ensure_admin_token(workspace)
-    return StartPlan(settings, settings_file, record, token, server, redis, adopt)
+    return StartPlan(configuration, record, token, server, redis, adopt)
 
 
 async def _reach(url: str) -> None:
@@ -126,6 +126,7 @@ async def _reach(url: str) -> None:
 async def _keep(plan: StartPlan, environ: Mapping[str, str]) -> int:
     """Start the children, say so, and keep them until the end."""
     children = _children(plan)
+    console = Console(sys.stdout, [child.name for child in children])
     stop = StopRequest()
 
     async def on_ready() -> None:
@@ -134,11 +135,13 @@ async def _keep(plan: StartPlan, environ: Mapping[str, str]) -> int:
         with contextlib.suppress(OSError):
             print(welcome(plan, show_token=sys.stdout.isatty()), flush=True)
 
+    for notice in plan.configuration.notices:
+        console.note(str(notice))
     with stop.on_signals():
         return await supervise(
             children,
             environ={**environ, **_variables(plan)},
-            log=Console(sys.stdout, [child.name for child in children]),
+            log=console,
             stop=stop,
             on_ready=on_ready,
         )
@@ -162,9 +165,10 @@ def _variables(plan: StartPlan) -> dict[str, str]:
         "TURNSTREAM_HOST": plan.settings.gateway.host,
         "TURNSTREAM_PORT": str(plan.settings.gateway.port),
         "TURNSTREAM_API_URL": plan.record.url,
+        ANNOUNCED: "1",
     }
-    if plan.settings_file is not None:
-        variables["TURNSTREAM_CONFIG"] = str(plan.settings_file)
+    if plan.configuration.file is not None:
+        variables["TURNSTREAM_CONFIG"] = str(plan.configuration.file)
     return variables
 
 
@@ -183,6 +187,9 @@ def welcome(plan: StartPlan, *, show_token: bool) -> str:
   sessions   {record.workspace} ({record.backend} backend)
   redis      {_redis_text(plan)}
   web        {record.url} (ingest and api in one process)
+  agents     {agents_text(plan.settings)}
+  channels   {channels_text(plan.settings)}
+  settings   {file_text(plan.configuration)}
   token      {f"{plan.token} (admin; kept in {token_file})" if show_token else token_told}
 
   Try:

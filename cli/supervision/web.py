@@ -11,19 +11,22 @@ from api.app import opened
 from ingest.app import client_within, joined
 from sessions.access.tokens import TokenFile, ensure_admin_token
 from sessions.errors import ConfigError
+from sessions.process.config.loading import load_configuration
+from sessions.process.config.summary import announce
 from sessions.process.logs import configure_logging
 from sessions.process.private import warn_of_exposure
-from sessions.process.settings import Settings, load_settings, settings_path
+from sessions.process.settings import Settings
 from sessions.web.serving import serve
 
 
 def main(environ: Mapping[str, str]) -> int:
     """Serve until stopped; the exit code: 0 after a stop, 78 where the configuration is wrong."""
     try:
-        settings = load_settings(None, environ)
+        configuration = load_configuration(None, environ)
+        settings = configuration.settings
         configure_logging("web", settings.turnstream.log_level)
-        file = settings_path(None, environ)
-        warn_of_exposure(workspace=settings.workspace, settings_file=file)
+        warn_of_exposure(workspace=settings.workspace, settings_file=configuration.file)
+        announce(configuration, environ)
         asyncio.run(run(settings, environ))
     except ConfigError as error:
         print(f"web: {error}", file=sys.stderr)

@@ -86,9 +86,10 @@ def _headers(alias: str, settings: AgentSettings, environ: Mapping[str, str]) ->
 
 
 def _key(alias: str, settings: AgentSettings, environ: Mapping[str, str]) -> str:
-    if settings.api_key_env is None:
-        return "none"  # servers on the own machine want none
-    return _secret(alias, settings.api_key_env, environ)
+    if settings.api_key_env is not None:
+        return _secret(alias, settings.api_key_env, environ)
+    # Servers on the own machine want none.
+    return settings.api_key.get_secret_value() if settings.api_key is not None else "none"
 
 
 def _secret(alias: str, variable: str, environ: Mapping[str, str]) -> str:

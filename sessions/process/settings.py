@@ -1,13 +1,11 @@
 """Settings: one frozen object, made at the edge of a process and passed down.
 
-The file is TOML: Turnstream's own `turnstream.toml` or ZeroClaw's `config.toml`. Of the latter
-`[channels]`, `[gateway]` and `[agents.*]` are understood and the rest is ignored; `[turnstream]`
-is ours alone, so that an unknown name in it is an error. `TURNSTREAM_*` variables win over both.
+`sessions.process.config` makes it of a file and of the environment. In `[turnstream]` an unknown
+name is an error; elsewhere it is left out here, and noticed there.
 """
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -15,10 +13,10 @@ from typing import Any, Final, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from sessions.errors import ConfigError
+from sessions.process.suggestions import did_you_mean
 from sessions.process.urls import api_problem, is_web_url
 from sessions.wire import DEFAULT_MAX_CONTENT
 
-ENV_PREFIX: Final = "TURNSTREAM_"
 # Upstream's gateway port, so that clients which know no other find us.
 DEFAULT_PORT: Final = 42617
 BACKENDS: Final = ("sqlite", "jsonl")
@@ -37,6 +35,8 @@ class AgentSettings(_Section):
     base_url: str | None = None
     model: str | None = None
     api_key_env: str | None = None
+    # Only of ZeroClaw's files, which hold it. In our own it is refused: files are shown to people.
+    api_key: SecretStr | None = None
     system_prompt: str | None = None
     channels: tuple[str, ...] = ()
     may_send_to: tuple[str, ...] = ()
@@ -151,10 +151,14 @@ class ChannelSettings(_Section):
     """`[channels]`: the store and what all channels share. The names say the units."""
 
     session_backend: str = "sqlite"
+    # Without it what people write in channels goes into no stream and no store.
+    session_persistence: bool = True
     session_ttl_hours: int = Field(default=0, ge=0)
     # How the keys of channels' sessions are made; "zeroclaw" continues what was moved in.
     key_style: Literal["turnstream", "zeroclaw"] = "turnstream"
     debounce_ms: int = Field(default=0, ge=0, le=MAX_DEBOUNCE)
+    # Seconds that an agent may take for one turn, its tools included. Upstream's default and floor.
+    message_timeout_secs: int = Field(default=300, ge=30)
     # Seconds for which a reply is tried while its session waits: most outages are over by then.
     reply_park_secs: int = Field(default=120, ge=0)
     # Seconds after which a parked reply is given up: an answer a day late helps nobody.
@@ -186,6 +190,8 @@ class GatewaySettings(_Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
+    # The same as in `[channels]`, for chats.
+    session_persistence: bool = True
     websocket_ping_interval_secs: int = Field(default=30, ge=0)
 
 
@@ -194,6 +200,8 @@ class OwnSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # Whose names and defaults the file has; without it the file's name and place tell.
+    dialect: Literal["turnstream", "zeroclaw"] | None = None
     workspace: Path = Path("~/.turnstream")
     redis_url: str | None = None
     api_url: str | None = None
@@ -282,82 +290,59 @@ class Settings(_Section):
 
         Raises ConfigError for a name or a value that there is not.
         """
-        return _validated(_merge(self.model_dump(), _place(own)))
+        return validated(merge(self.model_dump(), place(own)))
 
 
-# Which section an override of that name belongs to; everything else is `[turnstream]`.
-_SECTION_OF: Final = {
-    "session_backend": "channels",
-    "session_ttl_hours": "channels",
-    "key_style": "channels",
-    "debounce_ms": "channels",
-    "reply_park_secs": "channels",
-    "reply_give_up_secs": "channels",
-    "host": "gateway",
-    "port": "gateway",
-    "websocket_ping_interval_secs": "gateway",
+# Which setting an override of that name is; everything else is of `[turnstream]`.
+_PLACE_OF: Final = {
+    "channels_session_persistence": ("channels", "session_persistence"),
+    "session_backend": ("channels", "session_backend"),
+    "session_ttl_hours": ("channels", "session_ttl_hours"),
+    "key_style": ("channels", "key_style"),
+    "debounce_ms": ("channels", "debounce_ms"),
+    "message_timeout_secs": ("channels", "message_timeout_secs"),
+    "reply_park_secs": ("channels", "reply_park_secs"),
+    "reply_give_up_secs": ("channels", "reply_give_up_secs"),
+    "host": ("gateway", "host"),
+    "port": ("gateway", "port"),
+    "gateway_session_persistence": ("gateway", "session_persistence"),
+    "websocket_ping_interval_secs": ("gateway", "websocket_ping_interval_secs"),
 }
-# Variables of the environment beside `TURNSTREAM_<NAME>`.
-_LIST_NAMES: Final = frozenset({"allowed_hosts", "trusted_proxies"})
-# Variables with our prefix that are no settings: pipes between the supervisor and its children.
-_NOT_SETTINGS: Final = frozenset({"progress_fd", "lifeline_fd", "config", "token"})
 
 
-def settings_path(config: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The settings file that is meant: `config`, else what `TURNSTREAM_CONFIG` names, else none."""
-    named = environ.get("TURNSTREAM_CONFIG")
-    return config or (Path(named) if named is not None else None)
-
-
-def load_settings(config: Path | None, environ: Mapping[str, str]) -> Settings:
-    """Read the file (if any) and the environment; raises ConfigError that names the culprit.
-
-    Without `config`, `TURNSTREAM_CONFIG` names the file; without both there is none.
-    """
-    path = settings_path(config, environ)
-    document = _read(path) if path is not None else {}
-    return _validated(_merge(document, _place(_from_environment(environ))))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
-
-
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if environ.get("REDIS_URL"):
-        found["redis_url"] = environ["REDIS_URL"]
-    for name, value in environ.items():
-        field = name.removeprefix(ENV_PREFIX).lower()
-        if name.startswith(ENV_PREFIX) and value and field not in _NOT_SETTINGS:
-            found[field] = value.split(",") if field in _LIST_NAMES else value
-    return found
-
-
-def _place(values: Mapping[str, Any]) -> dict[str, Any]:
+def place(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides by name as the document that has them in their sections."""
     placed: dict[str, Any] = {}
     for name, value in values.items():
-        placed.setdefault(_SECTION_OF.get(name, "turnstream"), {})[name] = value
+        section, setting = _PLACE_OF.get(name, ("turnstream", name))
+        placed.setdefault(section, {})[setting] = value
     return placed
 
 
-def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with other values in its sections."""
     merged = dict(base)
     for section, values in over.items():
-        merged[section] = {**merged.get(section, {}), **values}
+        before = merged.get(section, {})
+        # What is no section is left for the check to refuse.
+        merged[section] = {**before, **values} if isinstance(before, dict) else before
     return merged
 
 
-def _validated(document: Mapping[str, Any]) -> Settings:
+def validated(document: Mapping[str, Any]) -> Settings:
+    """The settings of a document; raises ConfigError that names the first wrong one."""
     try:
-        settings = Settings.model_validate(document)
+        return Settings.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"setting {where}: {first['msg']}") from None
-    return settings
+        raise ConfigError(_told(error)) from None
+
+
+def _told(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"setting {where}: {first['msg']}"
+    names = [*OwnSettings.model_fields, *_PLACE_OF]
+    return (
+        f"setting {where}: there is none of that name{did_you_mean(str(first['loc'][-1]), names)}"
+    )

@@ -18,11 +18,12 @@ import pytest
 from rich.console import Console
 
 from cli.__main__ import COMMANDS, main, root
-from cli.options import SETTINGS_FILE, CommandContext
+from cli.options import CommandContext
 from cli.output import Moment, Output, counted, printable
 from cli.supervision.running import UpRecord, WorkspaceLock
 from cli.system import TargetSystem
 from harness.services import ROOT
+from sessions.process.config.loading import SETTINGS_FILE
 
 
 def every_command(group: click.Group = root, *path: str) -> Iterator[tuple[str, ...]]:

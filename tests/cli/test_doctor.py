@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cli.doctor import examine, writing_processes
 from cli.system import TargetSystem
-from sessions.process.settings import load_settings
+from sessions.process.config.loading import load_settings
 from sessions.store.sqlite.library import ORIGIN, sqlite3
 from tests.cli.command import UpWithCommands, turnstream, write_turns
 from tests.cli.planted import store_file

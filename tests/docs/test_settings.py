@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from sessions.process.config.loading import load_settings
 from sessions.process.settings import (
     AgentSettings,
     ChannelSettings,
@@ -16,7 +17,6 @@ from sessions.process.settings import (
     SlackSettings,
     TelegramSettings,
     WebhookSettings,
-    load_settings,
 )
 from tests.docs.pages import Pages, section
 
@@ -68,8 +68,9 @@ def test_the_variable_that_is_told_sets_the_setting(
     attribute = heading.strip("#` []")
     for name, row in rows(pages, heading).items():
         default = model.model_fields[name].default
-        text = {"api_url": "http://debug", "key_style": "zeroclaw"}.get(name, "debug")
-        value = str(default + 1) if isinstance(default, int) else text
+        texts = {"api_url": "http://debug", "dialect": "zeroclaw", "key_style": "zeroclaw"}
+        value = str(default + 1) if isinstance(default, int) else texts.get(name, "debug")
+        value = str(not default) if isinstance(default, bool) else value
         settings = load_settings(None, {row[1].strip("`"): value})
         assert str(getattr(getattr(settings, attribute), name)).strip("(),'") == value
 
@@ -82,4 +83,6 @@ def test_the_example_of_a_zeroclaw_configuration_is_understood(
     path.write_text(text.partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
     settings = load_settings(path, {})
     assert settings.channels.session_backend == "jsonl"
+    assert settings.channels.telegram["home"].allowed_users == ("alice", "42")
     assert settings.agents["main"].may_send_to == ("kitchen",)
+    assert settings.agents["main"].base_url == "https://openrouter.ai/api/v1"
