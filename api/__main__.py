@@ -11,7 +11,7 @@ from pathlib import Path
 
 from api.app import opened
 from sessions.errors import ConfigError
-from sessions.process.logs import configure_logging
+from sessions.process.logs import configure_logging, say_why
 from sessions.process.private import warn_of_exposure
 from sessions.process.settings import Settings, load_settings, settings_path
 from sessions.web.serving import serve
@@ -24,12 +24,13 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         settings = load_settings(arguments.config, os.environ)
-        configure_logging("api", settings.turnstream.log_level)
+        own = settings.turnstream
+        configure_logging("api", own.log_level, own.log_format)
         file = settings_path(arguments.config, os.environ)
         warn_of_exposure(workspace=settings.workspace, settings_file=file)
         asyncio.run(run(settings, os.environ))
     except ConfigError as error:
-        print(f"api: {error}", file=sys.stderr)
+        say_why("api", error, os.environ)
         return os.EX_CONFIG
     return 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ingest.app import opened
 from sessions.errors import ConfigError
-from sessions.process.logs import configure_logging
+from sessions.process.logs import configure_logging, say_why
 from sessions.process.private import warn_of_exposure
 from sessions.process.settings import Settings, load_settings, settings_path
 from sessions.web.serving import serve
@@ -23,12 +23,13 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         settings = load_settings(arguments.config, os.environ)
-        configure_logging("ingest", settings.turnstream.log_level)
+        own = settings.turnstream
+        configure_logging("ingest", own.log_level, own.log_format)
         file = settings_path(arguments.config, os.environ)
         warn_of_exposure(workspace=None, settings_file=file)
         asyncio.run(_run(settings, os.environ.get("TURNSTREAM_TOKEN")))
     except ConfigError as error:
-        print(f"ingest: {error}", file=sys.stderr)
+        say_why("ingest", error, os.environ)
         return os.EX_CONFIG
     return 0
 

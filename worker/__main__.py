@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from sessions.errors import ConfigError, StoreDamaged
-from sessions.process.logs import configure_logging
+from sessions.process.logs import configure_logging, say_why
 from sessions.process.private import warn_of_exposure
 from sessions.process.settings import load_settings, settings_path
 from worker.app import run
@@ -40,17 +40,18 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         settings = load_settings(arguments.config, os.environ)
-        configure_logging("worker", settings.turnstream.log_level)
+        own = settings.turnstream
+        configure_logging("worker", own.log_level, own.log_format)
         file = settings_path(arguments.config, os.environ)
         warn_of_exposure(workspace=settings.workspace, settings_file=file)
         gc.set_threshold(_COLLECT_AFTER)
         sys.setswitchinterval(_KEEP_LOCK)
         asyncio.run(run(settings, os.environ, adopt=arguments.adopt_stream))
     except ConfigError as error:
-        print(f"worker: {error}", file=sys.stderr)
+        say_why("worker", error, os.environ)
         return os.EX_CONFIG
     except StoreDamaged as error:
-        print(f"worker: {error}", file=sys.stderr)
+        say_why("worker", error, os.environ)
         return os.EX_DATAERR
     return 0
 

@@ -11,7 +11,7 @@ from api.app import opened
 from ingest.app import client_within, joined
 from sessions.access.tokens import TokenFile, ensure_admin_token
 from sessions.errors import ConfigError
-from sessions.process.logs import configure_logging
+from sessions.process.logs import configure_logging, say_why
 from sessions.process.private import warn_of_exposure
 from sessions.process.settings import Settings, load_settings, settings_path
 from sessions.web.serving import serve
@@ -21,12 +21,13 @@ def main(environ: Mapping[str, str]) -> int:
     """Serve until stopped; the exit code: 0 after a stop, 78 where the configuration is wrong."""
     try:
         settings = load_settings(None, environ)
-        configure_logging("web", settings.turnstream.log_level)
+        own = settings.turnstream
+        configure_logging("web", own.log_level, own.log_format)
         file = settings_path(None, environ)
         warn_of_exposure(workspace=settings.workspace, settings_file=file)
         asyncio.run(run(settings, environ))
     except ConfigError as error:
-        print(f"web: {error}", file=sys.stderr)
+        say_why("web", error, environ)
         return os.EX_CONFIG
     return 0
 

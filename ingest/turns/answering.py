@@ -106,4 +106,10 @@ class AgentRunner:
         log.warning(
             "turn %s failed: agent %s, session %r, provider's status %s: %s",
             *(inbound.id, inbound.agent, inbound.session, status, error.reason),
+            extra={
+                "status": error.status,
+                "reason": error.reason,
+                "error_code": error.names.code,
+                "error_type": error.names.type,
+            },
         )

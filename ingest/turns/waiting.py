@@ -129,7 +129,12 @@ class WaitingTurns:
         except DeclaredDead:
             await self._membership.rejoin(name)
         except Retryable as error:
-            log.warning("the lane for turn %s cannot be taken now: %s", turn.inbound.id, error)
+            log.warning(
+                "the lane for turn %s cannot be taken now: %s",
+                turn.inbound.id,
+                error,
+                extra=turn.inbound.log_fields,
+            )
         else:
             if place is None:
                 self._table.let_go(turn, TurnEnd(Ending.ELSEWHERE))

@@ -101,7 +101,8 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - rule 6: whatever else goes wrong is the event's
             if len(entries) == 1:
                 return await self._commit([_failed(entries[0], error)])
-            log.warning("a batch of %d failed (%s); applying it singly", len(entries), error)
+            kind = type(error).__name__
+            log.warning("a batch of %d failed (%s); applying it singly", len(entries), kind)
         for entry in entries:
             await self.apply([entry])
         return await self._commit([])
@@ -251,5 +252,10 @@ def _failed(entry: Entry, error: Exception) -> Entry:
     body = entry.body
     event_id = body.event_id if isinstance(body, Poison) else body.id
     detail = f"{type(error).__name__}: {error}"[:200]
+    log.error(
+        "an event cannot be applied and becomes a dead letter",
+        exc_info=error,
+        extra={"event_id": event_id, "session": body.session or None},
+    )
     poison = Poison(Reason.APPLY_FAILED, detail, event_id, body.session or None, body.by)
     return Entry(entry.raw, poison, entry.digest)
