@@ -10,12 +10,29 @@ from enum import StrEnum
 class CounterName(StrEnum):
     """What is counted, by the name that a reader of metrics sees."""
 
+    MESSAGES_ACCEPTED = "messages_accepted"
+    """Messages that are safe in their lane."""
+    MESSAGES_REFUSED = "messages_refused"
+    """Messages that are not; with `reason`."""
     TURN_ERRORS = "turn_errors"
     """Errors that nobody foresaw, each of which ended one try of a turn."""
     TURNS_GIVEN_UP = "turns_given_up"
     """Turns that were closed after the last such try."""
     TURNS_FAILED = "turns_failed"
     """Turns whose agent could not answer; with `agent`, `status` and `reason`."""
+
+
+class MessageRefusal(StrEnum):
+    """Why a message was refused."""
+
+    QUEUE_FULL = "queue_full"
+    """Too many wait in its session."""
+    QUEUE_TIMEOUT = "queue_timeout"
+    """The turns before it took too long."""
+    STREAM_FULL = "stream_full"
+    """Redis has no room."""
+    UNAVAILABLE = "unavailable"
+    """Something did not answer, or is being stopped."""
 
 
 class Counters:

@@ -91,6 +91,9 @@ class TurnExecutor:
         if turn.begun.is_set() or self._table.closing:
             return
         self._table.begin(turn, hold)
+        if turn.accepted.done():
+            waited = asyncio.get_running_loop().time() - turn.accepted.result()
+            self._runner.timings.waits.add(waited)
         task = self._tasks.start(self._run(turn, hold), f"turn {hold.id}")
         self._at_work.add(task)
         task.add_done_callback(self._at_work.discard)
@@ -132,9 +135,12 @@ class TurnExecutor:
             self._table.let_go(turn, TurnEnd(Ending.ELSEWHERE))
 
     async def _run_to_end(self, turn: LiveTurn, hold: Hold) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
         await self._wait_for_former(turn)
         end = await self._runner.run(turn, hold)
         turn.conclude(end)
+        self._runner.timings.turns.add(clock() - began)
         self._ended.count(end.ending)
         if end.ending is not Ending.LEFT:
             await self._deliver(turn, hold, end)

@@ -31,6 +31,7 @@ from sessions.stream.lanes.values import (
     lane_of,
     session_of,
 )
+from sessions.stream.publish_counts import PublishCounts
 from sessions.stream.redis import RedisClient
 
 # Messages in one lane, the one at work included: what upstream's gateway allows.
@@ -61,6 +62,7 @@ class Lanes:
         max_content: int = wire.DEFAULT_MAX_CONTENT,
     ) -> None:
         self.max_content = max_content
+        self.counts = PublishCounts()
         self._scripts = LaneScripts(redis, url=url, prefix=prefix)
         self._prefix = prefix
         self.replicas = Replicas(self._scripts)
@@ -148,16 +150,14 @@ class Lanes:
             fields = wire.encode(event)
             wire.parse(fields, max_content=self.max_content)
             arguments += [2 * len(fields), *(part for pair in fields.items() for part in pair)]
-        epoch, *rest = await self._scripts.run(
-            *("publish", hold.lane, hold.token, stage),
-            *(f"{self._prefix}turns", f"{self._prefix}store", *arguments),
-            patience=patience,
-        )
-        _check_published(epoch, hold)
-        return [
-            Position(int(epoch), StreamId.parse(entry), event.id)
-            for entry, event in zip(rest[0], events, strict=True)
-        ]
+        with self.counts.counting(events):
+            epoch, *rest = await self._scripts.run(
+                *("publish", hold.lane, hold.token, stage),
+                *(f"{self._prefix}turns", f"{self._prefix}store", *arguments),
+                patience=patience,
+            )
+            _check_published(epoch, hold)
+        return _positions(int(epoch), rest[0], events)
 
     async def finish(self, hold: Hold) -> Hold | None:
         """End the turn and let the lane go on; what this replica holds next, if anything.
@@ -236,6 +236,13 @@ class Lanes:
         if int(epoch) != after.epoch or StreamId.parse(last) < after.stream_id:
             raise StoreBehind("the store has not taken up the stream that there is now", lag=None)
         return Position(after.epoch, StreamId.parse(found)) if found else None
+
+
+def _positions(epoch: int, entries: Sequence[bytes], events: Sequence[Event]) -> list[Position]:
+    return [
+        Position(epoch, StreamId.parse(entry), event.id)
+        for entry, event in zip(entries, events, strict=True)
+    ]
 
 
 def _running(found: list[bytes]) -> RunningTurn | None:
