@@ -39,7 +39,18 @@ class Counters:
     """Counts that only grow, from 0 at the start of the process. For one event loop."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[CounterName, tuple[tuple[str, str], ...]]] = Counter()
+        # Known from the start, so that the first one is an increase to who watches.
+        self._counts: Counter[tuple[CounterName, tuple[tuple[str, str], ...]]] = Counter(
+            {
+                (CounterName.MESSAGES_ACCEPTED, ()): 0,
+                (CounterName.TURN_ERRORS, ()): 0,
+                (CounterName.TURNS_GIVEN_UP, ()): 0,
+                **{
+                    (CounterName.MESSAGES_REFUSED, (("reason", str(reason)),)): 0
+                    for reason in MessageRefusal
+                },
+            }
+        )
 
     def add(self, what: CounterName, **labels: str) -> None:
         """Count one. Labels take few values each: names of the settings, statuses, our reasons."""

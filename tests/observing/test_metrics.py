@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
-from harness.program import Program
-from harness.services import free_port
 from harness.system import SystemUnderTest
 from harness.waiting import wait_until
 from sessions.access.tokens import ensure_admin_token
 from sessions.process.durations import QUICK, Durations
+from tests.docs.pages import ROOT
 from tests.ingest.model_server import failure
 from tests.observing.prometheus import Promtool
+from tests.observing.scraping import Scrape, scraped, watched_worker
 from tests.walk.site import Site, running_site, site_with_model
 
 LABELS = {
@@ -26,39 +23,6 @@ LABELS = {
     *("limit", "kind", "type", "outcome", "reason", "agent", "result", "channel", "state"),
     *("ending", "le"),
 }
-
-
-class Scrape:
-    """One page of metrics."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.samples = [
-            sample for family in text_string_to_metric_families(text) for sample in family.samples
-        ]
-
-    def value(self, name: str, **labels: str) -> float | None:
-        """The sum of the samples with these labels; None without one."""
-        found = [
-            sample.value
-            for sample in self.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        ]
-        return sum(found) if found else None
-
-
-async def scraped(url: str) -> Scrape:
-    async with httpx.AsyncClient(trust_env=False) as http:
-        return Scrape((await http.get(f"{url}/metrics")).raise_for_status().text)
-
-
-async def watched_worker(system: SystemUnderTest, **settings: Any) -> tuple[Program, str]:
-    """A worker, and where its metrics are."""
-    worker = await system.worker(worker_metrics_port=str(free_port()), **settings)
-    await worker.says("metrics on http://")
-    found = re.search(r"metrics on (\S+)/metrics", worker.log)
-    assert found is not None
-    return worker, found[1]
 
 
 @dataclass
@@ -157,7 +121,7 @@ def web_is_right(page: Scrape) -> None:
 
 def documented_are_shown(pages: Pages) -> None:
     """Every metric of the table is on one of these pages."""
-    text = Path("docs/operating.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/operating.md").read_text(encoding="utf-8")
     told = set(re.findall(r"^\| `(turnstream_\w+)` \|", text, re.M))
     shown = {
         name

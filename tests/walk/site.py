@@ -20,7 +20,7 @@ from tests.ingest.model_server import ModelServer, Script, model_server
 
 
 class Chat:
-    """A web chat with the agent `main`."""
+    """A web chat with an agent."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
@@ -44,9 +44,9 @@ class Site:
         self.program = program
 
     @asynccontextmanager
-    async def chat(self, session: str) -> AsyncIterator[Chat]:
+    async def chat(self, session: str, *, agent: str = "main") -> AsyncIterator[Chat]:
         """A chat whose session is kept under `gw_` and this name."""
-        query = {"agent": "main", "session_id": session}
+        query = {"agent": agent, "session_id": session}
         url = self.http.base_url.copy_with(scheme="ws", path="/ws/chat", params=query)
         headers = {"Authorization": self.http.headers["Authorization"]}
         async with connect(str(url), additional_headers=headers) as socket:
