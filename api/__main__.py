@@ -13,7 +13,7 @@ from api.app import opened
 from sessions.errors import ConfigError
 from sessions.process.config.loading import load_configuration
 from sessions.process.config.summary import announce
-from sessions.process.logs import configure_logging
+from sessions.process.logs import configure_logging, say_why
 from sessions.process.private import warn_of_exposure
 from sessions.process.settings import Settings
 from sessions.web.serving import serve
@@ -27,12 +27,13 @@ def main() -> int:
     try:
         configuration = load_configuration(arguments.config, os.environ)
         settings = configuration.settings
-        configure_logging("api", settings.turnstream.log_level)
+        own = settings.turnstream
+        configure_logging("api", own.log_level, own.log_format)
         warn_of_exposure(workspace=settings.workspace, settings_file=configuration.file)
         announce(configuration, os.environ)
         asyncio.run(run(settings, os.environ))
     except ConfigError as error:
-        print(f"api: {error}", file=sys.stderr)
+        say_why("api", error, os.environ)
         return os.EX_CONFIG
     return 0
 

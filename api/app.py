@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager, suppress
-from importlib.metadata import version
 from typing import Final
 
 from fastapi import FastAPI
@@ -43,12 +42,12 @@ from sessions.stream.redis import connect, redacted
 from sessions.stream.replies.replies import Replies
 from sessions.stream.turns import TurnStream
 from sessions.web.edge import Edge
+from sessions.web.exposition import VERSION, PublishCollector, process_registry
 from sessions.web.hosts import HostGuard, allowed_names
 from sessions.web.share import ShareLimiter
 
 log = logging.getLogger(__name__)
 
-VERSION: Final = version("turnstream")
 DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
 
 
@@ -133,13 +132,13 @@ def create_app(
     )
     readiness = Readiness(backend, service.freshness)
     unanswered = Unanswered(service, frozenset(settings.agents))
-    api = Api(service, replies, tokens, Metrics(edge), readiness, edge, unanswered)
-    mcp = McpEndpoint(api, version=VERSION)
-    app = _app_of(mcp, allowed_names(settings))
-    app.state.api = api
-    app.state.edge = edge
-    app.state.share = share
-    app.state.registry = api.metrics.registry
+    metrics = Metrics(edge, process_registry(backend.name))
+    published = PublishCollector(metrics.registry)
+    published.add(stream.counts)
+    api = Api(service, replies, tokens, metrics, readiness, edge, unanswered)
+    app = _app_of(McpEndpoint(api, version=VERSION), allowed_names(settings))
+    app.state.api, app.state.edge, app.state.share = api, edge, share
+    app.state.registry, app.state.published = metrics.registry, published
     return app
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from api.shared import SharedQuery
+from sessions import times
 from sessions.errors import PositionLost, StoreBehind, StoreMismatch, StreamUnavailable
 from sessions.models import STREAM_START, Position, StreamCursor, StreamId
 from sessions.store.backend import SessionReader
@@ -108,6 +109,17 @@ class Freshness:
                 "worker and api the same workspace and backend"
             )
         return facts
+
+    async def backlog_age(self, cursor: StreamCursor, facts: StreamFacts) -> float:
+        """Seconds since the first entry came that the cursor has not passed; 0 without one.
+
+        An entry's id has Redis' time, and now is ours: an age below 0 counts as 0.
+        """
+        place = cursor.applied if cursor.epoch == facts.epoch else STREAM_START
+        oldest = await self._stream.oldest_behind(place)
+        if oldest is None:
+            return 0.0
+        return max(0.0, times.now() / times.SECOND - oldest.ms / 1000)
 
     async def store_id(self) -> str | None:
         """The id of the store that is open; None while it was not made yet."""

@@ -69,7 +69,11 @@ async def _sizes(service: Service) -> dict[str, float]:
     """Sizes of this moment; NaN for what cannot be asked now."""
     sizes: dict[str, float] = {"waiting_readers": service.freshness.waiting}
     sizes |= dict.fromkeys(
-        ("stream_epoch", "stream_entries", "stream_entries_vanished", "lag_entries"), _UNKNOWN
+        (
+            *("stream_epoch", "stream_entries", "stream_entries_vanished"),
+            *("lag_entries", "lag_seconds"),
+        ),
+        _UNKNOWN,
     )
     try:
         sizes |= await service.backend.counts()
@@ -77,6 +81,7 @@ async def _sizes(service: Service) -> dict[str, float]:
         cursor = await service.backend.cursor()
         sizes["stream_epoch"] = cursor.epoch
         facts = await service.freshness.stream_facts()
+        sizes["lag_seconds"] = await service.freshness.backlog_age(cursor, facts)
     except (Retryable, RedisRefused, StoreMismatch):
         return sizes
     behind = lag(cursor, facts)

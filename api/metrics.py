@@ -10,7 +10,6 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
-    ProcessCollector,
     generate_latest,
 )
 
@@ -25,11 +24,10 @@ _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 class Metrics:
     """Counts what the doors do; sizes are measured when somebody asks for them."""
 
-    def __init__(self, edge: Edge) -> None:
-        # ingest adds its own if it is in the same process.
-        self.registry = registry = CollectorRegistry()
+    def __init__(self, edge: Edge, registry: CollectorRegistry) -> None:
+        """`registry` is the process'; ingest adds its own if it is in the same one."""
+        self.registry = registry
         registry.register(EdgeCollector(edge))
-        ProcessCollector(registry=registry)
         self._requests = Counter(
             "turnstream_api_requests",
             "Requests answered.",
@@ -88,6 +86,7 @@ _HELP: Final = {
     "stream_entries_vanished": "Entries that were taken out of the stream before they were read.",
     "stream_epoch": "The stream epoch that the store has applied.",
     "lag_entries": "Entries that the store has not applied yet; NaN if Redis does not count.",
+    "lag_seconds": "Age of the oldest entry that the store has not applied yet; 0 without one.",
     "sessions": "Sessions in the store.",
     "messages": "Messages in the store.",
     "dead_letters": "Dead letters in the store.",

@@ -60,7 +60,11 @@ async def remove_from_queue(
         raise NotFound("no message with this id waits in the session any more")
     caller.position = removal.published
     who = caller.principal.agent or "an administrator"
-    log.info("message %s of session %r was removed by %s", message_id, entry.message.session, who)
+    log.info(
+        "message %s of session %r was removed by %s",
+        *(message_id, entry.message.session, who),
+        extra=entry.message.log_fields,
+    )
     return Json({"removed": True, "session_id": session_id, "id": message_id})
 
 

@@ -16,7 +16,7 @@ from typing import Final, Self
 
 from harness.waiting import PATIENCE, wait_until, wait_until_sync
 
-_LISTENS: Final = re.compile(r"listening on (http://\S+)")
+_LISTENS: Final = re.compile(r'listening on (http://[^\s"]+)')
 # Set by coverage in the processes that it measures; see [tool.coverage.run] in pyproject.toml.
 _MEASURED: Final = "COVERAGE_PROCESS_CONFIG"
 # Seconds that a measured process has for its end, which takes about one.

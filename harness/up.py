@@ -16,7 +16,7 @@ from harness.services import environment, module_argv
 
 # Seconds for a start that should take two, on a busy machine.
 PATIENCE: Final = 45.0
-_READY: Final = re.compile(r"ready on (http://\S+)")
+_READY: Final = re.compile(r'ready on (http://[^\s"]+)')
 
 
 class CommandProgram(Program):

@@ -12,7 +12,7 @@ from ingest.app import opened
 from sessions.errors import ConfigError
 from sessions.process.config.loading import load_configuration
 from sessions.process.config.summary import announce
-from sessions.process.logs import configure_logging
+from sessions.process.logs import configure_logging, say_why
 from sessions.process.private import warn_of_exposure
 from sessions.process.settings import Settings
 from sessions.web.serving import serve
@@ -26,12 +26,13 @@ def main() -> int:
     try:
         configuration = load_configuration(arguments.config, os.environ)
         settings = configuration.settings
-        configure_logging("ingest", settings.turnstream.log_level)
+        own = settings.turnstream
+        configure_logging("ingest", own.log_level, own.log_format)
         warn_of_exposure(workspace=None, settings_file=configuration.file)
         announce(configuration, os.environ)
         asyncio.run(_run(settings, os.environ.get("TURNSTREAM_TOKEN")))
     except ConfigError as error:
-        print(f"ingest: {error}", file=sys.stderr)
+        say_why("ingest", error, os.environ)
         return os.EX_CONFIG
     return 0
 

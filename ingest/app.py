@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, TypedDict
 import httpx
 from fastapi import FastAPI
 from httpx_aiohttp import AiohttpTransport
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry
 
 from ingest import rest
 from ingest.agents.base import Agent
@@ -64,6 +64,7 @@ from sessions.stream.turns import TurnStream
 from sessions.web.asgi import inside
 from sessions.web.edge import Edge
 from sessions.web.edge.metrics import EdgeCollector
+from sessions.web.exposition import PublishCollector, process_registry
 from sessions.web.hosts import HostGuard, allowed_names
 from sessions.web.share import ShareLimiter
 
@@ -100,8 +101,7 @@ async def opened(settings: Settings, *, token: str | None = None) -> AsyncGenera
     ):
         tokens = ApiTokens(api)
         app.state.edge = Edge.of(settings.turnstream, tokens)
-        _registry_of(app).register(EdgeCollector(app.state.edge))
-        ProcessCollector(registry=_registry_of(app))
+        _registry_of(app, settings).register(EdgeCollector(app.state.edge))
         clients = _Clients(api, turns_api, tools_api)
         async with _served(app, settings, tokens=tokens, clients=clients):
             yield app
@@ -238,6 +238,9 @@ def _services(app: FastAPI, parts: _Opened, queue: TurnQueue, presence: Presence
     access, reads, clients = Access(settings), ApiReads(parts.clients.api), set[Chat]()
     style = KeyStyle(settings.channels.key_style, access.channel_agents.nameless)
     keys = SessionKeys(reads, style)
+    registry = _registry_of(app, settings)
+    for way in (stream, queue.lanes):
+        app.state.published.add(way.counts)
     return Services(
         settings=settings,
         access=access,
@@ -252,7 +255,7 @@ def _services(app: FastAPI, parts: _Opened, queue: TurnQueue, presence: Presence
         receiver=MessageReceiver(queue, settings, access.channel_agents, keys, presence),
         refusals=refusals,
         troubles=troubles,
-        metrics=IngestMetrics(_registry_of(app), queue, clients, refusals, troubles),
+        metrics=IngestMetrics(registry, queue, clients, refusals, troubles),
         clients=clients,
     )
 
@@ -272,10 +275,11 @@ def _share_of(app: FastAPI, stream: TurnStream, edge: Edge, settings: Settings) 
     return beside or ShareLimiter(stream, settings.turnstream, edge.refusals)
 
 
-def _registry_of(app: FastAPI) -> CollectorRegistry:
+def _registry_of(app: FastAPI, settings: Settings) -> CollectorRegistry:
     """The metrics of the app that ingest is a part of, else new ones."""
     if not hasattr(app.state, "registry"):
-        app.state.registry = CollectorRegistry()
+        app.state.registry = process_registry(settings.channels.session_backend)
+        app.state.published = PublishCollector(app.state.registry)
     return app.state.registry
 
 

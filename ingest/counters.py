@@ -10,6 +10,10 @@ from enum import StrEnum
 class CounterName(StrEnum):
     """What is counted, by the name that a reader of metrics sees."""
 
+    MESSAGES_ACCEPTED = "messages_accepted"
+    """Messages that are safe in their lane."""
+    MESSAGES_REFUSED = "messages_refused"
+    """Messages that are not; with `reason`."""
     TURN_ERRORS = "turn_errors"
     """Errors that nobody foresaw, each of which ended one try of a turn."""
     TURNS_GIVEN_UP = "turns_given_up"
@@ -18,11 +22,35 @@ class CounterName(StrEnum):
     """Turns whose agent could not answer; with `agent`, `status` and `reason`."""
 
 
+class MessageRefusal(StrEnum):
+    """Why a message was refused."""
+
+    QUEUE_FULL = "queue_full"
+    """Too many wait in its session."""
+    QUEUE_TIMEOUT = "queue_timeout"
+    """The turns before it took too long."""
+    STREAM_FULL = "stream_full"
+    """Redis has no room."""
+    UNAVAILABLE = "unavailable"
+    """Something did not answer, or is being stopped."""
+
+
 class Counters:
     """Counts that only grow, from 0 at the start of the process. For one event loop."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[CounterName, tuple[tuple[str, str], ...]]] = Counter()
+        # Known from the start, so that the first one is an increase to who watches.
+        self._counts: Counter[tuple[CounterName, tuple[tuple[str, str], ...]]] = Counter(
+            {
+                (CounterName.MESSAGES_ACCEPTED, ()): 0,
+                (CounterName.TURN_ERRORS, ()): 0,
+                (CounterName.TURNS_GIVEN_UP, ()): 0,
+                **{
+                    (CounterName.MESSAGES_REFUSED, (("reason", str(reason)),)): 0
+                    for reason in MessageRefusal
+                },
+            }
+        )
 
     def add(self, what: CounterName, **labels: str) -> None:
         """Count one. Labels take few values each: names of the settings, statuses, our reasons."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 from sessions.stream.lanes.closing import Closing
 
@@ -36,15 +36,19 @@ _SETUP_HINTS: Final = (
     *("quota", "billing", "credit balance"),
 )
 # Names of errors that providers share. What is not here is not logged: it may quote the user.
-_REASONS: Final = frozenset(
+_NAMES: Final = frozenset(
     {
         *("context_length_exceeded", "insufficient_quota", "rate_limit_exceeded", "server_error"),
         *("invalid_api_key", "model_not_found", "content_filter", "content_policy_violation"),
         *("invalid_request_error", "authentication_error", "permission_error", "not_found_error"),
         *("rate_limit_error", "overloaded_error", "api_error", "unsupported_parameter"),
         *("billing_hard_limit_reached", "invalid_prompt", "string_above_max_length"),
+        *("BadRequestError", "NotFoundError", "InternalServerError", "insufficient_quota_error"),
+        *("requests", "tokens", "timeout_error", "billing_error", "request_too_large"),
     }
 )
+# Some servers write a status into `code`.
+_STATUSES: Final = frozenset(status.value for status in HTTPStatus)
 
 
 _MARKERS: Final = {
@@ -65,12 +69,31 @@ def state_of(closing: Closing) -> str:
     return "error" if closing in (Closing.FAILED, Closing.TIMED_OUT) else "idle"
 
 
+class ErrorNames(NamedTuple):
+    """What a provider calls its error, as far as these are names that providers share."""
+
+    code: str | None = None
+    type: str | None = None
+
+    @classmethod
+    def told(cls, code: object, type: object) -> Self:
+        """Of an error object's `code` and `type`, which may be anything."""
+        return cls(_known(code), _known(type))
+
+
+def _known(name: object) -> str | None:
+    if isinstance(name, int) and name in _STATUSES:
+        return str(name)
+    return name if isinstance(name, str) and name in _NAMES else None
+
+
 class AgentError(Exception):
     """The agent could not answer. `status` is the provider's HTTP status where there was one.
 
     `capability` names what the provider lacks, such as `vision`, and `parameter` the part of the
-    request that it does not take. `reason` is a short text of ours for the log: the message may
-    quote the user or the model. `began` says that the provider had answered a part of the turn.
+    request that it does not take. `names` is what it calls its error. `reason` is a short text of
+    ours for the log: the message may quote the user or the model. `began` says that the provider
+    had answered a part of the turn.
     """
 
     def __init__(
@@ -80,6 +103,7 @@ class AgentError(Exception):
         status: int | None = None,
         capability: str | None = None,
         parameter: str | None = None,
+        names: ErrorNames | None = None,
         reason: str | None = None,
         began: bool = False,
     ) -> None:
@@ -88,7 +112,8 @@ class AgentError(Exception):
         self.capability = capability
         self.parameter = parameter
         self.began = began
-        self.reason = reason or _reason_of(status)
+        self.names = names or ErrorNames()
+        self.reason = reason or self.names.code or self.names.type or _reason_of(status)
 
 
 class ProviderError(AgentError):
@@ -100,11 +125,6 @@ def _reason_of(status: int | None) -> str:
         return "the agent could not answer"
     known = {each.value: each.phrase for each in HTTPStatus}
     return known.get(status, "an unknown status")
-
-
-def known_reason(*names: object) -> str | None:
-    """The first of a provider's names for its error that is a known one, else None."""
-    return next((name for name in names if isinstance(name, str) and name in _REASONS), None)
 
 
 def is_context_overflow(error: AgentError) -> bool:

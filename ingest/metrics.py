@@ -6,14 +6,21 @@ from collections.abc import Iterable, Sized
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from ingest.channels.failure_counts import ChannelFailure, ChannelFailures
 from ingest.counters import CounterName
 from ingest.turns.live import Ending
 from ingest.turns.queue import TurnQueue
+from ingest.turns.timings import TurnTimings
 from ingest.turns.unavailable import OwnerRefusals
+from sessions.web.exposition import histogram
 
 
 class IngestMetrics:
@@ -34,6 +41,7 @@ class IngestMetrics:
             registry=registry,
         )
         registry.register(_TurnCollector(queue, clients))
+        registry.register(_TimeCollector(queue.timings))
         registry.register(_TroubleCollector(queue, refusals, troubles))
 
     def request(self, route: str, method: str, status: int) -> None:
@@ -54,6 +62,11 @@ class _TurnCollector(Collector):
             len(self._queue.table.holds),
         )
         yield GaugeMetricFamily(
+            "turnstream_ingest_waiting_messages",
+            "Messages of this process that wait for their turn.",
+            sum(len(self._queue.table.waiting(lane)) for lane in self._queue.table.waiting_lanes),
+        )
+        yield GaugeMetricFamily(
             "turnstream_ingest_chats", "Chats that are open.", len(self._clients)
         )
         turns = CounterMetricFamily(
@@ -64,8 +77,36 @@ class _TurnCollector(Collector):
         yield turns
 
 
+class _TimeCollector(Collector):
+    def __init__(self, timings: TurnTimings) -> None:
+        self._timings = timings
+
+    def collect(self) -> Iterable[Metric]:
+        """The durations up to this moment."""
+        yield histogram(
+            "turnstream_ingest_queue_wait_seconds",
+            "Time that a message waited for its turn, from its place in the lane on.",
+            self._timings.waits,
+        )
+        yield histogram(
+            "turnstream_ingest_turn_seconds",
+            "Time from the begin of a turn to its end on the stream.",
+            self._timings.turns,
+        )
+        calls = HistogramMetricFamily(
+            "turnstream_ingest_agent_seconds",
+            "Time that an agent took for a turn, its tools included.",
+            labels=["agent", "result"],
+        )
+        for labels, durations in self._timings.agents.items():
+            calls.add_metric(labels, buckets=durations.buckets, sum_value=durations.total)
+        yield calls
+
+
 # What each count means, and the labels that it has.
 _COUNTS: Final[dict[CounterName | ChannelFailure, tuple[str, tuple[str, ...]]]] = {
+    CounterName.MESSAGES_ACCEPTED: ("Messages that are safe in their lane.", ()),
+    CounterName.MESSAGES_REFUSED: ("Messages that were not taken.", ("reason",)),
     CounterName.TURN_ERRORS: ("Errors that nobody foresaw, in turns.", ()),
     CounterName.TURNS_GIVEN_UP: ("Turns that were closed after the last such error.", ()),
     CounterName.TURNS_FAILED: (

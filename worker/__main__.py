@@ -13,7 +13,7 @@ from typing import Final
 from sessions.errors import ConfigError, StoreDamaged
 from sessions.process.config.loading import load_configuration
 from sessions.process.config.summary import announce
-from sessions.process.logs import configure_logging
+from sessions.process.logs import configure_logging, say_why
 from sessions.process.private import warn_of_exposure
 from worker.app import run
 
@@ -42,17 +42,18 @@ def main() -> int:
     try:
         configuration = load_configuration(arguments.config, os.environ)
         settings = configuration.settings
-        configure_logging("worker", settings.turnstream.log_level)
+        own = settings.turnstream
+        configure_logging("worker", own.log_level, own.log_format)
         warn_of_exposure(workspace=settings.workspace, settings_file=configuration.file)
         announce(configuration, os.environ)
         gc.set_threshold(_COLLECT_AFTER)
         sys.setswitchinterval(_KEEP_LOCK)
         asyncio.run(run(settings, os.environ, adopt=arguments.adopt_stream))
     except ConfigError as error:
-        print(f"worker: {error}", file=sys.stderr)
+        say_why("worker", error, os.environ)
         return os.EX_CONFIG
     except StoreDamaged as error:
-        print(f"worker: {error}", file=sys.stderr)
+        say_why("worker", error, os.environ)
         return os.EX_DATAERR
     return 0
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Final
 
+from sessions import times
 from sessions.models import Entry, Event, EventType, StreamCursor, StreamId
+from sessions.process.durations import QUICK, Durations
 from sessions.store.backend import Following, SessionBackend
 from sessions.stream.turns import TurnStream
 from worker.readahead import ReadAhead
@@ -22,12 +24,14 @@ _ERASING: Final = frozenset({EventType.ROLLBACK, EventType.RESET, EventType.DELE
 class Batches:
     """Reads and applies one batch after the other, and knows the cursor behind the last one.
 
-    `cursor` is None until somebody who leads has looked it up in the store.
+    `cursor` is None until somebody who leads has looked it up in the store. `delays` are the times
+    from an entry's arrival in Redis to its commit.
     """
 
     def __init__(self, backend: SessionBackend, stream: TurnStream, upkeep: Upkeep) -> None:
         self.cursor: StreamCursor | None = None
         self.applied_entries = 0
+        self.delays = Durations(QUICK)
         self._backend = backend
         self._stream = stream
         self._upkeep = upkeep
@@ -61,6 +65,8 @@ class Batches:
     async def _commit(self, batch: list[Entry], following: Following | None = None) -> StreamCursor:
         self.cursor = await self._backend.apply(batch, following=following)
         self.applied_entries += len(batch)
+        # Redis' clock in the ids, ours now: the two may differ.
+        self.delays.add_ages([entry.raw.stream_id.ms for entry in batch], times.now() // 1000)
         if any(map(_erases, batch)):
             self._upkeep.request(Chore.TIDY)
         return self.cursor

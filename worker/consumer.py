@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
+from enum import StrEnum
 
 from sessions.errors import Fenced, StoreUnavailable
 from sessions.models import Lease
-from sessions.store.backend import SessionBackend
+from sessions.process.durations import Durations
+from sessions.store.backend import CountsOutcomes, OutcomeCount, SessionBackend
 from sessions.store.capabilities import LeaderLock
+from sessions.stream.turns import RedisMemory
 from worker.batches import Batches
 from worker.claim import StoreClaim
 from worker.leader import Leader
@@ -24,6 +28,14 @@ from worker.standby import Standby
 from worker.upkeep import Chore, Upkeep
 
 log = logging.getLogger(__name__)
+
+
+class WorkerPhase(StrEnum):
+    """What a worker does."""
+
+    STARTING = "starting"
+    STANDBY = "standby"
+    LEADING = "leading"
 
 
 class Consumer:
@@ -53,12 +65,17 @@ class Consumer:
         self._lock = lock
         self._moving_in = moving_in
         self._stopping = stopping
-        self._leading = False
+        self._phase = WorkerPhase.STARTING
 
     @property
     def leading(self) -> bool:
         """Whether this worker holds the lead, as far as it knows."""
-        return self._leading
+        return self._phase is WorkerPhase.LEADING
+
+    @property
+    def standing_by(self) -> bool:
+        """Whether this worker waits for the lead."""
+        return self._phase is WorkerPhase.STANDBY
 
     @property
     def hindered(self) -> bool:
@@ -76,6 +93,21 @@ class Consumer:
         return self._batches.applied_entries
 
     @property
+    def delays(self) -> Durations:
+        """The times from an entry's arrival in Redis to its commit, of what was applied here."""
+        return self._batches.delays
+
+    @property
+    def outcomes(self) -> Iterable[OutcomeCount]:
+        """What became of the events that were applied here; nothing if the store does not count."""
+        return self._backend.outcomes if isinstance(self._backend, CountsOutcomes) else ()
+
+    @property
+    def redis_memory(self) -> RedisMemory | None:
+        """Redis' memory as the leader saw it last; None while this worker does not lead."""
+        return self._upkeep.memory if self.leading else None
+
+    @property
     def stopping(self) -> asyncio.Event:
         """Set as soon as a stop was asked for."""
         return self._stopping
@@ -86,7 +118,7 @@ class Consumer:
 
     def request(self, chore: Chore) -> None:
         """Have a chore done between two batches; a standby forgets it."""
-        if self._leading:
+        if self.leading:
             self._upkeep.request(chore)
 
     async def run(self) -> None:
@@ -94,6 +126,7 @@ class Consumer:
         await self._patience.run_until_done(self._claim.check)
         fenced = False
         while not self._stopping.is_set():
+            self._phase = WorkerPhase.STANDBY
             lease = await self._standby.wait(self._stopping, fenced=fenced)
             if lease is not None:
                 await self._lead(lease)
@@ -102,7 +135,7 @@ class Consumer:
 
     async def _lead(self, lease: Lease) -> None:
         log.info("leading under epoch %d as %s", lease.epoch, lease.holder)
-        self._leading = True
+        self._phase = WorkerPhase.LEADING
         try:
             await self._patience.run_until_done(self._moving_in.run)
             await self._leader.lead(self._stopping)
@@ -110,7 +143,7 @@ class Consumer:
         except Fenced as error:
             log.warning("the lead is lost: %s", error)
         finally:
-            self._leading = False
+            self._phase = WorkerPhase.STARTING
             self._lock.close()
 
     async def _release(self) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterable
+import shutil
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sessions.access.tokens import TokenFile
+from sessions.models import OutcomeKind, Reason
 from sessions.process.settings import Settings
+from sessions.store.backend import OutcomeCount
 from sessions.web.edge import Edge
 from sessions.web.edge.metrics import EdgeCollector, MetricsApp
+from sessions.web.exposition import histogram, process_registry
 from sessions.web.hosts import HostGuard, allowed_names
 from sessions.web.serving import served_beside
 from worker.consumer import Consumer
@@ -24,25 +29,91 @@ log = logging.getLogger(__name__)
 class WorkerCollector(Collector):
     """What one worker does."""
 
-    def __init__(self, consumer: Consumer) -> None:
+    def __init__(self, consumer: Consumer, workspace: Path) -> None:
         self._consumer = consumer
+        self._workspace = workspace
 
     def collect(self) -> Iterable[Metric]:
         """The numbers of this moment."""
+        yield from self._phase()
+        yield from self._work()
+        yield from self._redis()
+        yield from self._disk()
+
+    def _phase(self) -> Iterable[Metric]:
         consumer = self._consumer
-        yield GaugeMetricFamily(
-            "turnstream_worker_leading", "Whether this worker leads.", float(consumer.leading)
-        )
-        yield GaugeMetricFamily(
-            "turnstream_worker_hindered",
-            "Whether a passing problem stops this worker.",
-            float(consumer.hindered),
-        )
+        for name, text, is_so in (
+            ("leading", "Whether this worker leads.", consumer.leading),
+            ("standing_by", "Whether this worker waits for the lead.", consumer.standing_by),
+            ("hindered", "Whether a passing problem stops this worker.", consumer.hindered),
+        ):
+            yield GaugeMetricFamily(f"turnstream_worker_{name}", text, float(is_so))
+
+    def _work(self) -> Iterable[Metric]:
         yield CounterMetricFamily(
             "turnstream_worker_applied_entries",
             "Stream entries that this worker has applied.",
-            consumer.applied_entries,
+            self._consumer.applied_entries,
         )
+        yield histogram(
+            "turnstream_worker_publish_to_applied_seconds",
+            "Time from an entry's arrival in Redis to its commit.",
+            self._consumer.delays,
+        )
+        outcomes = CounterMetricFamily(
+            "turnstream_worker_outcomes",
+            "Entries that this worker has applied, by what became of them.",
+            labels=["type", "outcome", "reason"],
+        )
+        for key, count in _counted(self._consumer.outcomes).items():
+            outcomes.add_metric(key, count)
+        yield outcomes
+
+    def _redis(self) -> Iterable[Metric]:
+        memory = self._consumer.redis_memory
+        if memory is None:
+            return
+        for name, text, size in (
+            ("memory_used", "Bytes that Redis uses, as the leader saw it last.", memory.used),
+            ("memory_limit", "Bytes that Redis may use; 0 is no limit.", memory.limit),
+            ("stream", "Bytes of the stream in Redis, estimated.", memory.stream),
+        ):
+            yield GaugeMetricFamily(f"turnstream_redis_{name}_bytes", text, size)
+
+    def _disk(self) -> Iterable[Metric]:
+        try:
+            disk = shutil.disk_usage(self._workspace)
+        except OSError:
+            return
+        yield GaugeMetricFamily(
+            "turnstream_workspace_free_bytes", "Bytes free on the workspace's disk.", disk.free
+        )
+        yield GaugeMetricFamily(
+            "turnstream_workspace_size_bytes", "Bytes of the workspace's disk.", disk.total
+        )
+
+
+# There from the start, so that the first dead letter is an increase.
+_DEAD: Final = {
+    ("unknown", OutcomeKind.DEAD, reason): 0
+    for reason in (
+        Reason.UNDECODABLE,
+        Reason.UNKNOWN_VERSION,
+        Reason.UNKNOWN_TYPE,
+        Reason.INVALID_FIELD,
+        Reason.TOO_LARGE,
+        Reason.ID_CONFLICT,
+        Reason.APPLY_FAILED,
+    )
+}
+
+
+def _counted(outcomes: Iterable[OutcomeCount]) -> Mapping[tuple[str, str, str], int]:
+    """The counts by their labels."""
+    found: dict[tuple[str, str, str], int] = {**_DEAD}
+    for type, outcome, reason, count in outcomes:
+        found[type or "unknown", outcome or "duplicate", reason or ""] = count
+    return found
 
 
 @asynccontextmanager
@@ -55,9 +126,8 @@ async def metrics_served(settings: Settings, consumer: Consumer) -> AsyncGenerat
     if port == 0:
         yield
         return
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    registry.register(WorkerCollector(consumer))
+    registry = process_registry(settings.channels.session_backend)
+    registry.register(WorkerCollector(consumer, settings.workspace))
     edge = Edge.of(settings.turnstream, TokenFile(settings.workspace))
     registry.register(EdgeCollector(edge))
     app = HostGuard(MetricsApp(registry, edge), allowed_names(settings))

@@ -38,10 +38,11 @@ class Chore(StrEnum):
 
 
 class Upkeep:
-    """The chores that wait, and how they are done."""
+    """The chores that wait, and how they are done. `memory` is Redis', as it was last seen."""
 
     def __init__(self, backend: SessionBackend, stream: TurnStream, *, ttl_hours: int) -> None:
         self._backend = backend
+        self.memory: RedisMemory | None = None
         self._stream = stream
         self._ttl = ttl_hours * times.HOUR
         self._asked: set[Chore] = set()
@@ -74,7 +75,7 @@ class Upkeep:
 
         A Redis that takes no writes now is asked again later: what came can be applied meanwhile.
         """
-        memory = await self._stream.memory()
+        memory = await self._look_at_memory()
         oldest = _behind(cursor) if _under_pressure(memory) else await self._slack(cursor, memory)
         try:
             dropped = await self._stream.trim(oldest, applied=cursor.applied)
@@ -86,8 +87,12 @@ class Upkeep:
 
     async def relieve(self, cursor: StreamCursor) -> None:
         """Trim at once where Redis is nearly full."""
-        if _under_pressure(await self._stream.memory()):
+        if _under_pressure(await self._look_at_memory()):
             await self.trim(cursor)
+
+    async def _look_at_memory(self) -> RedisMemory:
+        self.memory = await self._stream.memory()
+        return self.memory
 
     async def _slack(self, cursor: StreamCursor, memory: RedisMemory) -> StreamId:
         by_age = StreamId((times.now() - SLACK_HOURS * times.HOUR) // 1000, 0)

@@ -13,8 +13,9 @@ import click
 from cli.client import ApiClient
 from cli.options import CliCommand, CommandContext, pass_context
 from cli.supervision.child import Child, python_module
+from cli.supervision.console import console_of
 from cli.supervision.running import make_workspace
-from cli.supervision.supervisor import Console, StopRequest, supervise
+from cli.supervision.supervisor import StopRequest, supervise
 from cli.supervision.up import up as run_up
 from cli.system import TargetSystem
 from cli.tasks import run
@@ -77,13 +78,14 @@ def worker(context: CommandContext, redis_url: str | None, adopt_stream: bool) -
     make_workspace(system.settings.workspace)
     arguments = ["--adopt-stream"] if adopt_stream else []
     child = Child("worker", python_module("worker", *arguments), watched=True)
-    return run(_supervise(child, {**context.environ, **_variables(context, system.settings, url)}))
+    environ = {**context.environ, **_variables(context, system.settings, url)}
+    return run(_supervise(child, environ, form=system.settings.turnstream.log_format))
 
 
-async def _supervise(child: Child, environ: dict[str, str]) -> int:
+async def _supervise(child: Child, environ: dict[str, str], *, form: str) -> int:
     stop = StopRequest()
     with stop.on_signals():
-        log = Console(sys.stdout, [child.name], title="turnstream")
+        log = console_of(form, sys.stdout, [child.name], title="turnstream")
         return await supervise([child], environ=environ, log=log, stop=stop)
 
 

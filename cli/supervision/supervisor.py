@@ -19,9 +19,9 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NoReturn, TextIO
+from typing import Final, NoReturn
 
 from cli.supervision.child import Child, ChildRun, Log, Probe
 from sessions.process.retry import Pauses
@@ -80,44 +80,6 @@ class StopRequest:
         finally:
             for number in handlers:
                 loop.remove_signal_handler(number)
-
-
-class Console:
-    """A log on a text stream: `worker | text`; `quiet` leaves out what the children write.
-
-    What the stream cannot take is left out, and nothing else changes: a reader that has gone
-    (`| head`), a lost terminal or a full disk is no reason to stop.
-    """
-
-    def __init__(
-        self, stream: TextIO, names: Iterable[str], *, title: str = "up", quiet: bool = False
-    ) -> None:
-        self._stream = stream
-        self._encoding = stream.encoding or "utf-8"
-        self._title = title
-        self._width = max(map(len, [title, *names]))
-        self._quiet = quiet
-
-    def output(self, name: str, line: str) -> None:
-        """Write a child's line behind its name."""
-        if not self._quiet:
-            self._write(name, line)
-
-    def note(self, text: str) -> None:
-        """Write the supervisor's own lines behind the title."""
-        for line in text.splitlines():
-            self._write(self._title, line)
-
-    def _write(self, name: str, line: str) -> None:
-        text = line.encode(self._encoding, "backslashreplace").decode(self._encoding)
-        try:
-            print(f"{name:<{self._width}} | {text}", file=self._stream, flush=True)
-        except BrokenPipeError:
-            # What is still in its buffer would be an error again whenever it is flushed.
-            with open(os.devnull, "w") as null:
-                os.dup2(null.fileno(), self._stream.fileno())
-        except OSError:
-            pass
 
 
 async def supervise(

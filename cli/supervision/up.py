@@ -19,9 +19,10 @@ from pathlib import Path
 
 from cli.addresses import local_url, redis_cli_arguments
 from cli.supervision.child import Child, python_module
+from cli.supervision.console import console_of
 from cli.supervision.embedded_redis import EmbeddedRedis, RedisProgram, find_server
 from cli.supervision.running import UpRecord, WorkspaceLock, make_workspace
-from cli.supervision.supervisor import Console, StopRequest, supervise
+from cli.supervision.supervisor import StopRequest, supervise
 from cli.tasks import run
 from sessions import make_session_backend, times
 from sessions.access.tokens import TOKEN_FILE, ensure_admin_token
@@ -126,11 +127,15 @@ async def _reach(url: str) -> None:
 async def _keep(plan: StartPlan, environ: Mapping[str, str]) -> int:
     """Start the children, say so, and keep them until the end."""
     children = _children(plan)
-    console = Console(sys.stdout, [child.name for child in children])
+    form = plan.settings.turnstream.log_format
+    console = console_of(form, sys.stdout, [child.name for child in children])
     stop = StopRequest()
 
     async def on_ready() -> None:
         plan.record.write()
+        if form == "json":
+            console.note(f"turnstream is ready on {plan.record.url}")
+            return
         # Nobody may read it any more (`| head`): that is no reason to end.
         with contextlib.suppress(OSError):
             print(welcome(plan, show_token=sys.stdout.isatty()), flush=True)

@@ -13,7 +13,7 @@ from sessions.access.tokens import TokenFile, ensure_admin_token
 from sessions.errors import ConfigError
 from sessions.process.config.loading import load_configuration
 from sessions.process.config.summary import announce
-from sessions.process.logs import configure_logging
+from sessions.process.logs import configure_logging, say_why
 from sessions.process.private import warn_of_exposure
 from sessions.process.settings import Settings
 from sessions.web.serving import serve
@@ -24,12 +24,13 @@ def main(environ: Mapping[str, str]) -> int:
     try:
         configuration = load_configuration(None, environ)
         settings = configuration.settings
-        configure_logging("web", settings.turnstream.log_level)
+        own = settings.turnstream
+        configure_logging("web", own.log_level, own.log_format)
         warn_of_exposure(workspace=settings.workspace, settings_file=configuration.file)
         announce(configuration, environ)
         asyncio.run(run(settings, environ))
     except ConfigError as error:
-        print(f"web: {error}", file=sys.stderr)
+        say_why("web", error, environ)
         return os.EX_CONFIG
     return 0
 

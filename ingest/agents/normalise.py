@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ingest.agents.calls import MOST_ARGUMENTS, ToolCallAssembler
 from ingest.agents.values import (
@@ -21,6 +21,7 @@ from ingest.agents.values import (
     items,
     text_of,
 )
+from ingest.failures import ErrorNames
 from ingest.prompt import ToolCall
 
 # What became of an answer that the provider ended before the model did: the names that compatible
@@ -49,6 +50,13 @@ _MOST_MESSAGE: Final = 500
 _NO_WORDS: Final = "the provider reported an error without words"
 
 
+class ReportedError(NamedTuple):
+    """An error inside of an answer: the provider's words, which may quote anybody, and names."""
+
+    words: str = _NO_WORDS
+    names: ErrorNames = ErrorNames()
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """What one completion said. `calls` come with what the model must correct, if anything.
@@ -60,7 +68,7 @@ class Completion:
     calls: list[tuple[ToolCall, str | None]]
     left_out: int
     finish: str | None
-    error: str | None
+    error: ReportedError | None
     input_tokens: int | None
     output_tokens: int | None
 
@@ -95,7 +103,7 @@ class Normaliser:
         self._half = ""
         self._choice: int | None = None
         self._finish: str | None = None
-        self._error: str | None = None
+        self._error: ReportedError | None = None
         self._tokens: tuple[int | None, int | None] = (None, None)
         self._full = False
 
@@ -156,7 +164,7 @@ class Normaliser:
             self._finish = clean(finish).strip().lower()
         if self._error is None:
             failed = self._finish in _FAILED
-            self._error = error_of(choice) or (_NO_WORDS if failed else None)
+            self._error = error_of(choice) or (ReportedError() if failed else None)
         return said
 
     def _message(self, choice: Any) -> Any:
@@ -184,13 +192,15 @@ class Normaliser:
         return kept
 
 
-def error_of(part: Any) -> str | None:
-    """The provider's words for an error that it reports inside of an answer; None without one."""
+def error_of(part: Any) -> ReportedError | None:
+    """The error that a provider reports inside of an answer; None without one."""
     error = get(part, "error")
     if not error and _ERROR not in (get(part, "object"), get(part, "type")):
         return None
+    names = ErrorNames.told(get(error or part, "code"), get(error or part, "type"))
     words = error if isinstance(error, str) else get(error or part, "message")
-    return shortened(words) if isinstance(words, str) and words else _NO_WORDS
+    told = shortened(words) if isinstance(words, str) and words else _NO_WORDS
+    return ReportedError(told, names)
 
 
 def shortened(words: str) -> str:

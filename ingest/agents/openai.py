@@ -23,8 +23,8 @@ from ingest.failures import (
     MARKER_ROOM,
     WITHHELD,
     AgentError,
+    ErrorNames,
     ProviderError,
-    known_reason,
 )
 from ingest.prompt import PromptMessage, ToolCall, dump_calls, dump_result
 from sessions.wire import DEFAULT_MAX_CONTENT
@@ -188,7 +188,8 @@ async def _drain(data: AsyncIterator[bytes]) -> None:
 def _checked(answer: Completion) -> Completion:
     """The answer; raises ProviderError where it is not a whole one."""
     if answer.error is not None:
-        raise ProviderError(f"the provider failed: {answer.error}", reason="error in the stream")
+        text = f"the provider failed: {answer.error.words}"
+        raise ProviderError(text, names=answer.error.names, reason="error in the stream")
     if answer.finish is None:
         text = "the provider ended its answer before the model did (no finish_reason)"
         raise ProviderError(text, reason="no finish_reason")
@@ -201,7 +202,7 @@ def _refusal(error: APIStatusError) -> AgentError:
         shortened(str(error.message)),
         status=error.status_code,
         parameter=named_parameter(found.param),
-        reason=known_reason(found.code, found.type),
+        names=ErrorNames.told(found.code, found.type),
     )
 
 

@@ -18,6 +18,7 @@ from ingest.channels.sending import (
     send_piece,
 )
 from sessions.errors import Retryable
+from sessions.process.json_lines import about
 from sessions.process.retry import OutageLog
 from sessions.stream.replies.replies import Replies
 from sessions.stream.replies.values import KeptReply
@@ -96,6 +97,10 @@ class Courier:
 
     async def _deliver(self, kept: KeptReply) -> bool:
         """Bring a reply to its end; False if it waits on. Raises Retryable."""
+        with about(**kept.reply.log_fields):
+            return await self._send(kept)
+
+    async def _send(self, kept: KeptReply) -> bool:
         channel = self._channel
         assert channel is not None
         ready = await self._texts.of_kept(kept.reply)

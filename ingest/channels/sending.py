@@ -58,6 +58,7 @@ def report_undelivered(
     log.warning(
         "the reply to turn %s was not delivered: %s; `turnstream replies retry %s` tries again",
         *(reply.turn, error, reply.turn),
+        extra=reply.log_fields,
     )
     report_forgotten(troubles, reply.channel, gone)
 
@@ -66,4 +67,8 @@ def report_forgotten(troubles: ChannelFailures, channel: str, gone: list[str]) -
     """Say which undelivered replies went because their agent had too many."""
     for turn in gone:
         troubles.add(ChannelFailure.FORGOTTEN, channel=channel)
-        log.warning("the undelivered reply to turn %s is forgotten: there are too many", turn)
+        log.warning(
+            "the undelivered reply to turn %s is forgotten: there are too many",
+            turn,
+            extra={"turn": turn, "channel": channel},
+        )

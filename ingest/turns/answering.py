@@ -13,6 +13,7 @@ from ingest.failures import TIMED_OUT, AgentError, is_context_overflow
 from ingest.prompt import PromptMessage, compacted
 from ingest.turns.conclusions import Conclusion, aborted, closed, failed, replied, with_text
 from ingest.turns.live import Interruption, LiveTurn
+from ingest.turns.timings import AgentResult, TurnTimings
 from sessions.process.tasks import end_all
 from sessions.stream.lanes.closing import Closing
 
@@ -31,6 +32,7 @@ class AgentRunner:
         self,
         agents: Mapping[str, Agent],
         counters: Counters,
+        timings: TurnTimings,
         *,
         timeout: float = TURN_TIMEOUT,
         most: int,
@@ -38,6 +40,7 @@ class AgentRunner:
         """`most` is how many bytes an answer may have that is stored."""
         self._agents = agents
         self._counters = counters
+        self._timings = timings
         self._timeout = timeout
         self._most = most
 
@@ -46,12 +49,15 @@ class AgentRunner:
 
         Raises LaneLost.
         """
+        clock = asyncio.get_running_loop().time
+        began = clock()
         work = asyncio.create_task(self._ask(turn, lines), name=f"agent {turn.inbound.id}")
         stopped = asyncio.create_task(turn.wait_interrupted(self._timeout))
         try:
             await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await end_all({stopped, work}, within=_CANCEL_GRACE)
+            self._timings.add_call(turn.inbound.agent, _result_of(turn, work), clock() - began)
         turn.check_lane()
         if work.done() and not work.cancelled():
             return self._concluded(turn, work)
@@ -101,9 +107,25 @@ class AgentRunner:
     def _log(self, turn: LiveTurn, error: AgentError) -> None:
         inbound, status = turn.inbound, str(error.status or "none")
         self._counters.add(
-            CounterName.TURNS_FAILED, agent=inbound.agent, status=status, reason=error.reason
+            CounterName.TURNS_FAILED,
+            agent=self._timings.name_of(inbound.agent),
+            status=status,
+            reason=error.reason,
         )
         log.warning(
             "turn %s failed: agent %s, session %r, provider's status %s: %s",
             *(inbound.id, inbound.agent, inbound.session, status, error.reason),
+            extra={
+                "status": error.status,
+                "reason": error.reason,
+                "error_code": error.names.code,
+                "error_type": error.names.type,
+            },
         )
+
+
+def _result_of(turn: LiveTurn, work: asyncio.Task[Reply]) -> AgentResult:
+    """What became of the call, once it has ended or was given up."""
+    if work.done() and not work.cancelled():
+        return AgentResult.ANSWERED if work.exception() is None else AgentResult.FAILED
+    return AgentResult.TIMED_OUT if turn.interruption is None else AgentResult.STOPPED

@@ -12,6 +12,7 @@ from ingest.turns.retries import TurnRetries
 from ingest.turns.runner import TurnRunner
 from ingest.turns.table import EndedTurns, TurnTable
 from sessions.errors import ConfigError, LaneLost, Retryable
+from sessions.process.json_lines import about
 from sessions.process.retry import Pauses, retry
 from sessions.process.tasks import TaskWatcher
 from sessions.stream.lanes.inbound import Inbound
@@ -74,7 +75,11 @@ class TurnExecutor:
                 inbound = Inbound.load(hold.message)
             except (ValueError, TypeError, AttributeError):
                 session = session_of(hold.lane)
-                log.exception("a message of session %r cannot be read: dropped", session)
+                log.exception(
+                    "a message of session %r cannot be read: dropped",
+                    session,
+                    extra={"event_id": hold.id, "turn": hold.id, "session": session},
+                )
                 self._tasks.start(self._finish(hold), f"drop {hold.id}")
                 return
             turn = LiveTurn(inbound, attended=False, lane=hold.lane)
@@ -86,6 +91,9 @@ class TurnExecutor:
         if turn.begun.is_set() or self._table.closing:
             return
         self._table.begin(turn, hold)
+        if turn.accepted.done():
+            waited = asyncio.get_running_loop().time() - turn.accepted.result()
+            self._runner.timings.waits.add(waited)
         task = self._tasks.start(self._run(turn, hold), f"turn {hold.id}")
         self._at_work.add(task)
         task.add_done_callback(self._at_work.discard)
@@ -103,6 +111,10 @@ class TurnExecutor:
     # -- a turn ------------------------------------------------------------------------------
 
     async def _run(self, turn: LiveTurn, hold: Hold) -> None:
+        with about(**turn.inbound.log_fields):
+            await self._run_and_let_go(turn, hold)
+
+    async def _run_and_let_go(self, turn: LiveTurn, hold: Hold) -> None:
         self._retries.recall(turn, hold)
         try:
             await self._run_to_end(turn, hold)
@@ -123,9 +135,12 @@ class TurnExecutor:
             self._table.let_go(turn, TurnEnd(Ending.ELSEWHERE))
 
     async def _run_to_end(self, turn: LiveTurn, hold: Hold) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
         await self._wait_for_former(turn)
         end = await self._runner.run(turn, hold)
         turn.conclude(end)
+        self._runner.timings.turns.add(clock() - began)
         self._ended.count(end.ending)
         if end.ending is not Ending.LEFT:
             await self._deliver(turn, hold, end)

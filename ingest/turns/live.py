@@ -99,10 +99,11 @@ class LiveTurn:
 
     `attended` is true while a person waits for it who can be told to try again; what a platform
     was answered 200 for is not attended. Agents tell `progress` what they do. `accepted` is done
-    when the message is in its lane, `begun` when it does not wait any more, `end` when the turn is
-    over as far as this replica has to do with it. `opened` is true once the store has its message,
-    stored by this very turn. `joined` are the messages that became a part of it. `reading` is the
-    session's history, if it is read while the message still gets its place.
+    when the message is in its lane, with the loop's time of that moment. `begun` is set when it
+    does not wait any more, `end` done when the turn is over as far as this replica has to do with
+    it. `opened` is true once the store has its message, stored by this very turn. `joined` are the
+    messages that became a part of it. `reading` is the session's history, if it is read while the
+    message still gets its place.
     """
 
     def __init__(self, inbound: Inbound, *, attended: bool, lane: str | None = None) -> None:
@@ -116,7 +117,7 @@ class LiveTurn:
         self.progress = Broadcast()
         self.interruption: Interruption | None = None
         loop = asyncio.get_running_loop()
-        self.accepted: asyncio.Future[None] = loop.create_future()
+        self.accepted: asyncio.Future[float] = loop.create_future()
         self.end: asyncio.Future[TurnEnd] = loop.create_future()
         self.begun = asyncio.Event()
         self._interrupted = asyncio.Event()

@@ -84,7 +84,9 @@ class Liveness:
             self._watch.forget()
             raise
         for hold in sweep.taken:
-            log.warning("took over the lane of turn %s (%s)", hold.id, hold.stage)
+            log.warning(
+                "took over the lane of turn %s (%s)", hold.id, hold.stage, extra={"turn": hold.id}
+            )
             self._executor.adopt(hold)
         for hold in sweep.woken:
             self._executor.adopt(hold)

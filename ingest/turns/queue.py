@@ -7,14 +7,22 @@ import contextlib
 from types import TracebackType
 from typing import Final, Self
 
-from ingest.counters import Counters
+from ingest.counters import CounterName, Counters, MessageRefusal
 from ingest.turns.executor import Delivery, TurnExecutor
 from ingest.turns.live import Ending, LiveTurn, TurnEnd
 from ingest.turns.membership import Membership
 from ingest.turns.runner import TurnRunner
 from ingest.turns.table import EndedTurns, TurnTable
+from ingest.turns.timings import TurnTimings
 from ingest.turns.waiting import PATIENCE, WaitingTurns
-from sessions.errors import DeclaredDead, RedisRefused, Retryable, SessionError
+from sessions.errors import (
+    DeclaredDead,
+    LaneFull,
+    RedisRefused,
+    Retryable,
+    SessionError,
+    StreamFull,
+)
 from sessions.process.retry import Pauses, retry
 from sessions.process.tasks import ProcessEnd, TaskWatcher, log_failure
 from sessions.stream.lanes.inbound import Inbound
@@ -72,7 +80,13 @@ class TurnQueue:
             membership=self.membership,
             tasks=self._tasks,
             patience=patience,
+            counters=self.counters,
         )
+
+    @property
+    def timings(self) -> TurnTimings:
+        """How long messages waited here, and how long their turns took."""
+        return self._runner.timings
 
     async def accept(self, inbound: Inbound, *, attended: bool) -> LiveTurn:
         """Put the message into its session's lane, durably; its turn runs by itself from then on.
@@ -106,11 +120,14 @@ class TurnQueue:
         except BaseException as error:
             # Somebody waits for the answer, whatever went wrong.
             self.table.remove(turn)
-            turn.accepted.set_exception(_told(error))
+            told = _told(error)
+            self.counters.add(CounterName.MESSAGES_REFUSED, reason=_refusal_of(told))
+            turn.accepted.set_exception(told)
             if isinstance(error, SessionError) and not isinstance(error, RedisRefused):
                 return
             raise
-        turn.accepted.set_result(None)
+        self.counters.add(CounterName.MESSAGES_ACCEPTED)
+        turn.accepted.set_result(asyncio.get_running_loop().time())
         if place.hold is not None:
             self.executor.start(turn, place.hold)
         elif place.known:
@@ -190,6 +207,12 @@ def _told(error: BaseException) -> SessionError:
     if isinstance(error, asyncio.CancelledError):
         return Retryable(_STOPPING)
     return Retryable("the message was not taken; try again")
+
+
+def _refusal_of(error: SessionError) -> MessageRefusal:
+    kinds = ((LaneFull, MessageRefusal.QUEUE_FULL), (StreamFull, MessageRefusal.STREAM_FULL))
+    found = (refusal for kind, refusal in kinds if isinstance(error, kind))
+    return next(found, MessageRefusal.UNAVAILABLE)
 
 
 _STOPPING: Final = "this replica is being stopped; try again"

@@ -32,6 +32,7 @@ from ingest.turns.exits import (
 from ingest.turns.live import Ending, Interruption, LiveTurn, TurnEnd
 from ingest.turns.prompting import PromptReader
 from ingest.turns.publishing import TurnPublisher, is_from
+from ingest.turns.timings import TurnTimings
 from ingest.turns.unavailable import CODE, OwnerRefusals, refusal_text
 from sessions import times
 from sessions.errors import (
@@ -87,11 +88,12 @@ class TurnRunner:
         news: TurnNews | None = None,
     ) -> None:
         self.counters = counters or Counters()
+        self.timings = TurnTimings(agents)
         self._lanes = lanes
         self._prompts = PromptReader(lanes, reads)
         self._publisher = TurnPublisher(lanes, reads)
         self._answering = AgentRunner(
-            agents, self.counters, timeout=timeout, most=lanes.max_content
+            *(agents, self.counters, self.timings), timeout=timeout, most=lanes.max_content
         )
         self._refusals = refusals or OwnerRefusals()
         self._news = news

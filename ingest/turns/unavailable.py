@@ -50,6 +50,7 @@ class OwnerRefusals:
             inbound.channel or "the gateway",
             inbound.agent,
             inbound.agent,
+            extra=inbound.log_fields,
         )
 
 

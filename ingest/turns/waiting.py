@@ -8,6 +8,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, Final
 
+from ingest.counters import CounterName, Counters, MessageRefusal
 from ingest.turns.executor import TurnExecutor
 from ingest.turns.live import Ending, LiveTurn, TurnEnd
 from ingest.turns.membership import Membership
@@ -38,6 +39,7 @@ class WaitingTurns:
         membership: Membership,
         tasks: TaskWatcher,
         patience: float = PATIENCE,
+        counters: Counters,
     ) -> None:
         self._lanes = lanes
         self._table = table
@@ -45,6 +47,7 @@ class WaitingTurns:
         self._membership = membership
         self._tasks = tasks
         self._patience = patience
+        self._counters = counters
         self._taking: set[str] = set()
 
     def add(self, turn: LiveTurn) -> None:
@@ -80,6 +83,8 @@ class WaitingTurns:
         if withdrawal.next is not None:
             self._executor.adopt(withdrawal.next)
         if withdrawal.done:
+            reason = MessageRefusal.QUEUE_TIMEOUT
+            self._counters.add(CounterName.MESSAGES_REFUSED, reason=reason)
             text = str(LaneTimeout(turn.inbound.session))
             end = TurnEnd(Ending.REFUSED, text, "SESSION_QUEUE_TIMEOUT", retryable=True)
             self._table.let_go(turn, end)
@@ -129,7 +134,12 @@ class WaitingTurns:
         except DeclaredDead:
             await self._membership.rejoin(name)
         except Retryable as error:
-            log.warning("the lane for turn %s cannot be taken now: %s", turn.inbound.id, error)
+            log.warning(
+                "the lane for turn %s cannot be taken now: %s",
+                turn.inbound.id,
+                error,
+                extra=turn.inbound.log_fields,
+            )
         else:
             if place is None:
                 self._table.let_go(turn, TurnEnd(Ending.ELSEWHERE))

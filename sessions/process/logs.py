@@ -1,5 +1,7 @@
 """One logging setup for all processes: one line an event, on stderr, never any content of turns.
 
+A line is text for people, or a JSON object for programs, which says what it is about in fields.
+
 Our own modules say nothing that a person or a model wrote. What a library says cannot be known: it
 may print a request, a URL with a token, or an object with all of its fields. So nobody else speaks
 below WARNING, and above that only text that stands in the library's own code.
@@ -9,14 +11,19 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 import time
 import traceback
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, cast
 
 from sessions.errors import SessionError
+from sessions.process.json_lines import JsonFormatter, json_line
 
 _FORMAT: Final = "%(asctime)s.%(msecs)03dZ %(levelname)-7s {service} %(message)s"
+
+log = logging.getLogger(__name__)
 
 # Loggers of ours are named for their modules.
 _OURS: Final = ("api", "cli", "ingest", "routing", "sessions", "worker")
@@ -27,16 +34,15 @@ _TELLING: Final = (SessionError, OSError, RuntimeError, AssertionError, MemoryEr
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
-def configure_logging(service: str, level: str) -> None:
+def configure_logging(service: str, level: str, form: str = "text") -> None:
     """Log as `service` at that level (`debug` … `error`); called once, by a process' main.
 
-    Called again, the new service and level count. It sets the process' factory of log records, so
-    that the rule holds for every handler, also for one that is added later.
+    `form` is `text` or `json`; with `json` an error that ends the process is such a line too.
+    Called again, what is new counts. It sets the process' factory of log records, so that the rule
+    holds for every handler, also for one that is added later.
     """
-    formatter = _Formatter(_FORMAT.format(service=service), datefmt="%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
     handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
+    handler.setFormatter(_json_formatter(service) if form == "json" else _text_formatter(service))
     # A library that sets a level of its own does not ask the root.
     handler.addFilter(_is_for_us)
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -44,6 +50,29 @@ def configure_logging(service: str, level: str) -> None:
     for name in _OURS:
         logging.getLogger(name).setLevel(number)
     logging.setLogRecordFactory(_record)
+    sys.excepthook = _log_uncaught if form == "json" else sys.__excepthook__
+
+
+def say_why(service: str, error: Exception, environ: Mapping[str, str]) -> None:
+    """Say on stderr why this service ends, in the form of its log; `error`'s text must be ours.
+
+    If that is not known yet, because the settings are what is wrong, `environ` alone tells it.
+    """
+    known = any(isinstance(one.formatter, JsonFormatter) for one in logging.getLogger().handlers)
+    if known or environ.get("TURNSTREAM_LOG_FORMAT") == "json":
+        line = json_line(service, "critical", str(error), {"logger": __name__})
+    else:
+        line = f"{service}: {error}"
+    print(line, file=sys.stderr)
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if not issubclass(kind, Exception):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        log.critical("the process ends because of an error", exc_info=(kind, error, trace))
 
 
 def traceback_of(error: BaseException) -> str:
@@ -124,7 +153,17 @@ def _is_for_us(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING or _is_ours(record.name)
 
 
-class _Formatter(logging.Formatter):
+def _json_formatter(service: str) -> logging.Formatter:
+    return JsonFormatter(service, _is_ours)
+
+
+def _text_formatter(service: str) -> logging.Formatter:
+    formatter = _TextFormatter(_FORMAT.format(service=service), datefmt="%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    return formatter
+
+
+class _TextFormatter(logging.Formatter):
     """Keeps a line a line: a session key may hold anything, escape codes among it."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -250,6 +250,7 @@ class OwnSettings(BaseModel):
     # Milliseconds of work that a search may take: as long as a read waits for the store.
     search_timeout_ms: int = Field(default=2000, ge=1, le=60_000)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
 
     @field_validator("api_url")
     @classmethod

@@ -9,6 +9,7 @@ with ProcessEnd() as end:                           # what fails in here ends th
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import math
 import signal
@@ -40,7 +41,8 @@ class TaskWatcher:
 
     def start(self, work: Coroutine[Any, Any, R], name: str) -> asyncio.Task[R]:
         """Run the work under that name until it is done, or its owner ends."""
-        task = asyncio.create_task(work, name=name)
+        # A context of its own: what it logs is not about the turn that happened to start it.
+        task = asyncio.create_task(work, name=name, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task

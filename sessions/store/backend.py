@@ -10,7 +10,7 @@ succeed later and nothing was done by halves. Any other error is a defect or dam
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -30,6 +30,7 @@ from sessions.models import (
 from sessions.reading import Page, Scope, SessionFilter
 from sessions.store.engine.imported import ImportedMessage, ImportedSession
 from sessions.store.engine.receipts import Receipt
+from sessions.store.engine.tally import OutcomeCount
 from sessions.store.image import Snapshot, StoreHead, StoreRows
 
 
@@ -292,6 +293,16 @@ class Transferable(Protocol):
 
     async def become(self, head: StoreHead) -> None:
         """Take over id, age, place in the stream and counters; its own id stays for None."""
+        ...
+
+
+@runtime_checkable
+class CountsOutcomes(Protocol):
+    """What a store offers whose writer counts what it does."""
+
+    @property
+    def outcomes(self) -> Iterable[OutcomeCount]:
+        """What became of the entries that were committed here since the store was opened."""
         ...
 
 

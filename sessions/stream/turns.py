@@ -18,6 +18,7 @@ from sessions import times, wire
 from sessions.errors import StoreMismatch
 from sessions.models import STREAM_START, Entry, Event, Position, RawEntry, StreamId, make_tuple
 from sessions.stream.chunks import ChunkSize, fitting, is_small
+from sessions.stream.publish_counts import PublishCounts
 from sessions.stream.publish_order import PublishOrder
 from sessions.stream.redis import ERRORS, RedisClient, explain, patiently
 from sessions.stream.scripts import script_text
@@ -88,9 +89,10 @@ class TurnStream:
         self._answered = float("-inf")
         self._order = PublishOrder()
         self._chunk_size = ChunkSize()
-        self._facts_script = redis.register_script(script_text("facts"))
-        self._trim_script = redis.register_script(script_text("trim"))
-        self._surplus_script = redis.register_script(script_text("surplus"))
+        self.counts = PublishCounts()
+        self._scripts = {
+            name: redis.register_script(script_text(name)) for name in ("facts", "trim", "surplus")
+        }
 
     @property
     def answered(self) -> float:
@@ -123,8 +125,9 @@ class TurnStream:
             if size > _CHECKED:
                 # Others have their turn between the parts of a large call.
                 size = await asyncio.sleep(0, 0)
-        async with self._order.hold({event.session for event in events}):
-            replies = await patiently(lambda: self._add(entries), self._url, patience)
+        with self.counts.counting(events):
+            async with self._order.hold({event.session for event in events}):
+                replies = await patiently(lambda: self._add(entries), self._url, patience)
         epoch = int(replies[0] or 0)
         return [
             Position(epoch, StreamId.parse(reply), event.stored_id)
@@ -186,7 +189,9 @@ class TurnStream:
         A reader at a `place`, who has `counted` entries so far, learns how many wait for it.
         """
         last, added, length, first, store, behind, newest = await self._ask(
-            lambda: self._facts_script(keys=[self.key, self.store_key], args=[str(place), counted])
+            lambda: self._scripts["facts"](
+                keys=[self.key, self.store_key], args=[str(place), counted]
+            )
         )
         pairs = [item.decode() for item in store]
         return StreamFacts(
@@ -198,6 +203,13 @@ class TurnStream:
             store=dict(zip(pairs[::2], pairs[1::2], strict=True)),
             behind=None if behind < 0 else behind,
         )
+
+    async def oldest_behind(self, place: StreamId) -> StreamId | None:
+        """The first entry behind a place; None if there is none."""
+        found = await self._ask(
+            lambda: self._redis.execute_command("XRANGE", self.key, f"({place}", "+", "COUNT", 1)
+        )
+        return StreamId.parse(found[0][0]) if found else None
 
     async def _ask(self, call: Callable[[], Awaitable[Any]]) -> Any:
         try:
@@ -283,13 +295,15 @@ class TurnStream:
         Nothing goes if the stream ends before that: it was deleted since, and is another one.
         """
         return await self._ask(
-            lambda: self._trim_script(keys=[self.key], args=[str(oldest_kept), str(applied)])
+            lambda: self._scripts["trim"](keys=[self.key], args=[str(oldest_kept), str(applied)])
         )
 
     async def surplus(self, applied: StreamId, size: int) -> StreamId:
         """The first entry to keep if about `size` bytes go; never one behind `applied`."""
         found = await self._ask(
-            lambda: self._surplus_script(keys=[self.key], args=[str(applied), size, _SURPLUS_STEP])
+            lambda: self._scripts["surplus"](
+                keys=[self.key], args=[str(applied), size, _SURPLUS_STEP]
+            )
         )
         return StreamId.parse(found.removeprefix(b"(")) if found != b"-" else StreamId(0, 0)
 

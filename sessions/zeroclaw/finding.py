@@ -64,7 +64,10 @@ def holds_sessions(directory: Path) -> bool:
 
 
 def _in_directory(path: Path, scratch: Path) -> Sequence[ForeignSource]:
-    directory = path / SESSIONS if (path / SESSIONS).is_dir() else path
+    return _in_sessions(path / SESSIONS if (path / SESSIONS).is_dir() else path, scratch)
+
+
+def _in_sessions(directory: Path, scratch: Path) -> Sequence[ForeignSource]:
     database = None
     if _has_database(directory):
         database = SessionDatabase(_plain_file(directory / DATABASE), scratch)

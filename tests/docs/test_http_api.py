@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 
 from api.app import create_app
 from api.metrics import Metrics
@@ -20,14 +21,17 @@ from ingest.channels.failure_counts import ChannelFailures
 from ingest.counters import Counters
 from ingest.metrics import IngestMetrics
 from ingest.turns.table import EndedTurns, TurnTable
+from ingest.turns.timings import TurnTimings
 from ingest.turns.unavailable import OwnerRefusals
 from sessions.access.tokens import TokenFile
+from sessions.process.durations import QUICK, Durations
 from sessions.process.settings import OwnSettings, Settings
 from sessions.store.memory.backend import MemoryBackend
 from sessions.stream.redis import connect
 from sessions.stream.replies.replies import Replies
-from sessions.stream.turns import TurnStream
+from sessions.stream.turns import RedisMemory, TurnStream
 from sessions.web.edge import Edge
+from sessions.web.exposition import PublishCollector, process_registry
 from sessions.web.problems import TABLE, ProblemRow
 from tests.docs.pages import Pages, section
 from worker.metrics import WorkerCollector
@@ -95,18 +99,30 @@ def test_every_error_code_is_documented_with_its_status(pages: Pages, row: Probl
 
 def _others() -> str:
     """The metrics of ingest and of the worker, which have collected nothing."""
-    registry = CollectorRegistry()
-    consumer = SimpleNamespace(leading=False, hindered=False, applied_entries=0)
-    registry.register(WorkerCollector(cast("Any", consumer)))
-    queue = SimpleNamespace(table=TurnTable(), ended=EndedTurns(), counters=Counters())
+    registry = process_registry("sqlite")
+    consumer = SimpleNamespace(
+        leading=True,
+        standing_by=False,
+        hindered=False,
+        applied_entries=0,
+        outcomes=(),
+        delays=Durations(QUICK),
+        redis_memory=RedisMemory(1, 2, 3),
+    )
+    registry.register(WorkerCollector(cast("Any", consumer), Path("/")))
+    PublishCollector(registry)
+    queue = SimpleNamespace(
+        table=TurnTable(), ended=EndedTurns(), counters=Counters(), timings=TurnTimings(["main"])
+    )
     IngestMetrics(registry, cast("Any", queue), (), OwnerRefusals(), ChannelFailures())
     return generate_latest(registry).decode()
 
 
 def test_every_metric_is_documented(pages: Pages) -> None:
-    sizes = ("waiting_readers", "stream_epoch", "stream_entries", "lag_entries")
+    sizes = ("waiting_readers", "stream_epoch", "stream_entries", "lag_entries", "lag_seconds")
     counts = ("sessions", "messages", "dead_letters", "events")
-    page = Metrics(Edge.of(OwnSettings())).page(dict.fromkeys((*sizes, *counts), 0.0)).decode()
+    metrics = Metrics(Edge.of(OwnSettings()), process_registry("sqlite"))
+    page = metrics.page(dict.fromkeys((*sizes, *counts), 0.0)).decode()
     names = set(re.findall(r"^# TYPE (turnstream_\w+)", page + _others(), re.M))
     told = section(pages["operating.md"], "## Metrics")
     assert {n for n in names if f"`{n}`" not in told and not n.endswith("_created")} == set()

@@ -33,6 +33,13 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
 # Tables of their own.
 NESTED = {"discord", "slack", "telegram", "webhook"}
 FROM_ENVIRONMENT = SECTIONS[:3]
+# Of settings that do not take every text.
+_VALUES = {
+    "api_url": "http://debug",
+    "dialect": "zeroclaw",
+    "key_style": "zeroclaw",
+    "log_format": "json",
+}
 
 
 def rows(pages: Pages, heading: str) -> dict[str, list[str]]:
@@ -68,8 +75,8 @@ def test_the_variable_that_is_told_sets_the_setting(
     attribute = heading.strip("#` []")
     for name, row in rows(pages, heading).items():
         default = model.model_fields[name].default
-        texts = {"api_url": "http://debug", "dialect": "zeroclaw", "key_style": "zeroclaw"}
-        value = str(default + 1) if isinstance(default, int) else texts.get(name, "debug")
+        text = _VALUES.get(name, "debug")
+        value = str(default + 1) if isinstance(default, int) else text
         value = str(not default) if isinstance(default, bool) else value
         settings = load_settings(None, {row[1].strip("`"): value})
         assert str(getattr(getattr(settings, attribute), name)).strip("(),'") == value

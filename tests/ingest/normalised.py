@@ -43,7 +43,7 @@ def check_clean(answer: Completion, shown: str) -> None:
     for count in (answer.input_tokens, answer.output_tokens):
         assert count is None or (type(count) is int and count >= 0)
     assert answer.finish is None or answer.finish.encode()
-    assert answer.error is None or answer.error.encode()
+    assert answer.error is None or answer.error.words.encode()
 
 
 def check(chunks: list[Any]) -> None:

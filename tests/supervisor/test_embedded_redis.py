@@ -240,7 +240,8 @@ SUPERVISOR = """
 import asyncio, os, sys
 from pathlib import Path
 from cli.supervision.embedded_redis import EmbeddedRedis, find_server
-from cli.supervision.supervisor import Console, StopRequest, supervise
+from cli.supervision.console import Console
+from cli.supervision.supervisor import StopRequest, supervise
 
 redis = EmbeddedRedis.of(Path(sys.argv[1]), find_server(), runtime_dir=sys.argv[2])
 log = Console(sys.stderr, [])

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from cli.supervision.child import Child
-from cli.supervision.supervisor import Console, StopRequest, supervise
+from cli.supervision.console import Console
+from cli.supervision.supervisor import StopRequest, supervise
 from harness.waiting import wait_until, wait_until_sync
 from tests.supervisor.harness import (
     MORTAL,
@@ -334,7 +335,8 @@ async def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
 SUPERVISOR = """
 import asyncio, os, sys
 from cli.supervision.child import Child
-from cli.supervision.supervisor import Console, StopRequest, supervise
+from cli.supervision.console import Console
+from cli.supervision.supervisor import StopRequest, supervise
 
 async def main():
     stop = StopRequest()

@@ -89,7 +89,7 @@ class Decider:
         """An id that has its outcome [1, 7]: count it, and keep what contradicts it."""
         if known.stands_at(entry.raw.stream_id):
             return
-        self.work.count_again(known)
+        self.work.count_again(known, entry.body)
         # A rebuilt index knows the ids of the messages and not their payloads.
         if known.digest and known.digest != entry.digest:
             session, event_id = entry.body.session or None, shown_id(known.event_id)

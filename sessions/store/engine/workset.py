@@ -24,6 +24,7 @@ from sessions.store.engine.changes import (
     RemovedMessages,
 )
 from sessions.store.engine.rows import OUTCOME_CODES, EventRow, MessageRow, SessionRow, packed
+from sessions.store.engine.tally import BatchTally
 from sessions.times import DAY
 
 # How long an id is known after its message has gone: longer than any platform redelivers, any
@@ -58,6 +59,7 @@ class Workset:
         self._spaces = memory.spaces
         self._namesakes: dict[str, list[str]] = {}
         self._epoch = 0
+        self.tally = BatchTally()
         # The ids of the next new session and message; 0 before they are known.
         self._next_session = 0
         self._next_message = 0
@@ -223,14 +225,19 @@ class Workset:
         seq: int | None = None,
     ) -> None:
         """Give the event its outcome; `session` is the one that it found, if it may know of it."""
+        if outcome is _APPLIED:
+            self.tally.applied.append(event.type)
+        else:
+            self.tally.others.append((event.type, outcome, reason))
         home = session if outcome is _APPLIED else None
         key = None if home is not None else event.session or None
         event_id = event.id if event.by is None else event.stored_id
         generation = session.generation if session is not None else None
         self._outcome(entry, event_id, outcome, reason, home, generation, key, seq, None)
 
-    def count_again(self, row: EventRow) -> None:
+    def count_again(self, row: EventRow, body: Event | Poison) -> None:
         """Count one more entry with the id of an event that has its outcome [7]."""
+        self.tally.others.append((body.type if isinstance(body, Event) else None, None, None))
         row = row._replace(duplicates=row.duplicates + 1)
         self.events[row.event_id] = row
         new = self._changes.events
@@ -238,6 +245,8 @@ class Workset:
 
     def bury_entry(self, entry: Entry, poison: Poison) -> None:
         """Make a dead letter of the entry, and its outcome `dead` where its id is still free."""
+        kind = entry.body.type if isinstance(entry.body, Event) else None
+        self.tally.others.append((kind, OutcomeKind.DEAD, poison.reason))
         self._changes.letters.append(_letter(entry, poison, self.now))
         event_id = poison.stored_id
         if event_id is not None and event_id not in self.events:

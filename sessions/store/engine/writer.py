@@ -21,6 +21,7 @@ from sessions.store.engine.asking import Deciding
 from sessions.store.engine.changes import Needs
 from sessions.store.engine.pending import PendingDecisions, drafts_of
 from sessions.store.engine.removal import Remover
+from sessions.store.engine.tally import OutcomeTally
 from sessions.store.engine.workset import ID_RETENTION, Workset
 from sessions.wire import DEFAULT_MAX_CONTENT
 
@@ -40,6 +41,7 @@ class Writer:
         self._adapter = adapter
         self._clock = clock
         self._epoch: int | None = None
+        self._outcomes = OutcomeTally()
         self._decisions = PendingDecisions(adapter, max_content=max_content, clock=clock)
         # Whether a transaction left an erasure that has to be settled before the next one.
         self._unsettled = False
@@ -48,6 +50,11 @@ class Writer:
     def steps(self) -> int:
         """Grows while the store does anything."""
         return self._adapter.steps
+
+    @property
+    def outcomes(self) -> OutcomeTally:
+        """What became of the events that this writer has committed."""
+        return self._outcomes
 
     # -- the lease ---------------------------------------------------------------------------
 
@@ -101,7 +108,8 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - rule 6: whatever else goes wrong is the event's
             if len(entries) == 1:
                 return await self._commit([_failed(entries[0], error)])
-            log.warning("a batch of %d failed (%s); applying it singly", len(entries), error)
+            kind = type(error).__name__
+            log.warning("a batch of %d failed (%s); applying it singly", len(entries), kind)
         for entry in entries:
             await self.apply([entry])
         return await self._commit([])
@@ -123,6 +131,7 @@ class Writer:
                 # It runs once the rows of this batch are on their way, and queues up behind them.
                 self._decisions.look_ahead(following)
             await transaction.write(drafts, after)
+        self._outcomes.add(batch.work.tally)
         await self._settle_if_it_can()
         return after
 
@@ -251,5 +260,10 @@ def _failed(entry: Entry, error: Exception) -> Entry:
     body = entry.body
     event_id = body.event_id if isinstance(body, Poison) else body.id
     detail = f"{type(error).__name__}: {error}"[:200]
+    log.error(
+        "an event cannot be applied and becomes a dead letter",
+        exc_info=error,
+        extra={"event_id": event_id, "session": body.session or None},
+    )
     poison = Poison(Reason.APPLY_FAILED, detail, event_id, body.session or None, body.by)
     return Entry(entry.raw, poison, entry.digest)

@@ -67,6 +67,17 @@ class Inbound:
         """Whether it was put into the lane from outside."""
         return self.from_agent is not None
 
+    @property
+    def log_fields(self) -> dict[str, str | None]:
+        """What a log line about it, or about its turn, is about."""
+        return {
+            "event_id": self.id,
+            "turn": self.id,
+            "agent": self.agent,
+            "session": self.session,
+            "channel": self.channel,
+        }
+
     def dump(self) -> str:
         """The text that the lane keeps."""
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))

@@ -31,6 +31,7 @@ from sessions.stream.lanes.values import (
     lane_of,
     session_of,
 )
+from sessions.stream.publish_counts import PublishCounts
 from sessions.stream.redis import RedisClient
 
 # Messages in one lane, the one at work included: what upstream's gateway allows.
@@ -61,6 +62,7 @@ class Lanes:
         max_content: int = wire.DEFAULT_MAX_CONTENT,
     ) -> None:
         self.max_content = max_content
+        self.counts = PublishCounts()
         self._scripts = LaneScripts(redis, url=url, prefix=prefix)
         self._prefix = prefix
         self.replicas = Replicas(self._scripts)
@@ -144,16 +146,14 @@ class Lanes:
         and LaneLost where nothing was published and nothing ever will be.
         """
         arguments = [len(joined), *joined, *self._arguments(events)]
-        epoch, *rest = await self._scripts.run(
-            *("publish", hold.lane, hold.token, stage),
-            *(f"{self._prefix}turns", f"{self._prefix}store", *arguments),
-            patience=patience,
-        )
-        _check_published(epoch, hold)
-        return [
-            Position(int(epoch), StreamId.parse(entry), event.id)
-            for entry, event in zip(rest[0], events, strict=True)
-        ]
+        with self.counts.counting(events):
+            epoch, *rest = await self._scripts.run(
+                *("publish", hold.lane, hold.token, stage),
+                *(f"{self._prefix}turns", f"{self._prefix}store", *arguments),
+                patience=patience,
+            )
+            _check_published(epoch, hold)
+        return _positions(int(epoch), rest[0], events)
 
     async def close_idle(self, events: Sequence[Event], agent: str, after: Position) -> bool:
         """Put all events of one session on the stream if nothing goes on there; whether that is so.
@@ -257,6 +257,13 @@ class Lanes:
         if int(epoch) != after.epoch or StreamId.parse(last) < after.stream_id:
             raise StoreBehind("the store has not taken up the stream that there is now", lag=None)
         return Position(after.epoch, StreamId.parse(found)) if found else None
+
+
+def _positions(epoch: int, entries: Sequence[bytes], events: Sequence[Event]) -> list[Position]:
+    return [
+        Position(epoch, StreamId.parse(entry), event.id)
+        for entry, event in zip(entries, events, strict=True)
+    ]
 
 
 def _running(found: list[bytes]) -> RunningTurn | None:

@@ -58,6 +58,17 @@ class ChannelReply:
         """The id of the event that stored its text, and of its first piece."""
         return reply_id(self.turn)
 
+    @property
+    def log_fields(self) -> dict[str, str | None]:
+        """What a log line about it is about."""
+        return {
+            "event_id": self.event_id,
+            "turn": self.turn,
+            "agent": self.agent,
+            "session": self.session,
+            "channel": self.channel,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class KeptReply:
