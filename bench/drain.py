@@ -49,6 +49,7 @@ async def reached(store: SessionReader, resolved: int) -> bool:
 async def measure(turns: list[CorpusTurn], backend: str, folder: Path) -> DrainFigures:
     """Let a backlog gather before a stopped worker, let it go, then write the same plainly."""
     async with SystemUnderTest.running(folder, maxmemory=MAXMEMORY) as system:
+        system.forks = False
         system.backend = backend
         worker = await system.worker()
         store = await system.store()

@@ -89,6 +89,7 @@ async def measure(folder: Path) -> list[ReadRate]:
     """Fill a store through a worker, start both servers, compare their answers, and count."""
     turns = [*corpus.interleaved(corpus.made(_SESSIONS)), _RARE_TURN]
     async with SystemUnderTest.running(folder, maxmemory=MAXMEMORY) as system:
+        system.forks = False
         token = ensure_admin_token(system.workspace)
         await system.worker()
         await publish(turns, system.stream)

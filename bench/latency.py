@@ -19,6 +19,7 @@ async def measure(folder: Path) -> tuple[float, float]:
     """Median and 99th percentile in milliseconds."""
     taken: list[float] = []
     async with SystemUnderTest.running(folder, maxmemory=MAXMEMORY) as system:
+        system.forks = False
         await system.worker()
         store = await system.store()
         for number in range(_TURNS):

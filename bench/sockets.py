@@ -47,6 +47,7 @@ async def measure(folder: Path) -> SocketFigures:
         SystemUnderTest.running(folder, maxmemory=MAXMEMORY) as system,
         AsyncExitStack() as stack,
     ):
+        system.forks = False
         token = ensure_admin_token(system.workspace)
         await system.worker()
         api, _ = await system.serving("api")

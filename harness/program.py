@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from harness.waiting import PATIENCE, wait_until, wait_until_sync
 
@@ -21,6 +21,31 @@ _LISTENS: Final = re.compile(r'listening on (http://[^\s"]+)')
 _MEASURED: Final = "COVERAGE_PROCESS_CONFIG"
 # Seconds that a measured process has for its end, which takes about one.
 _GRACE: Final = 5.0
+
+
+class RunningProcess(Protocol):
+    """What a program needs of its process; `subprocess` has it."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
+    def poll(self) -> int | None:
+        """Its exit code, None while it runs."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; the exit code. Raises subprocess.TimeoutExpired."""
+        ...
+
+    def kill(self) -> None:
+        """Kill it; nothing happens to one that has ended."""
+        ...
+
+    def send_signal(self, sig: int, /) -> None:
+        """Send a signal; nothing happens to one that is known to have ended."""
+        ...
 
 
 class Program:
@@ -32,17 +57,17 @@ class Program:
 
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
         self._is_measured = _MEASURED in environ
-        self._process = subprocess.Popen(
-            argv,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            # A pipe: a limit on the size of files, which stands for a full disk, does not touch it.
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        # A pipe: a limit on the size of files, which stands for a full disk, does not touch it.
+        output, written = os.pipe()
+        try:
+            self._process = self._start(argv, environ, written)
+        except BaseException:
+            os.close(output)
+            raise
+        finally:
+            os.close(written)
         self._said: list[bytes] = []
-        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading = threading.Thread(target=self._read, args=(output,), daemon=True)
         self._reading.start()
 
     def __enter__(self) -> Self:
@@ -163,12 +188,23 @@ class Program:
         """Its resident size now."""
         return memory_mb(self.pid, "VmRSS")
 
-    def _read(self) -> None:
-        output = self._process.stdout
-        assert output is not None
-        with output:
+    def _start(
+        self, argv: Sequence[str], environ: Mapping[str, str], output: int
+    ) -> RunningProcess:
+        """Begin a process that prints into `output`."""
+        return subprocess.Popen(
+            argv,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+    def _read(self, output: int) -> None:
+        with open(output, "rb", buffering=0) as pipe:
             # Pieces as they come, of lines or not.
-            while piece := os.read(output.fileno(), 65536):
+            while piece := pipe.read(65536):
                 self._said.append(piece)
 
     def _has_said(self, text: str) -> bool:

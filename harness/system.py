@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 import httpx
 
+from harness.forking import ForkedProgram
 from harness.program import Program
 from harness.redis import RedisServer
 from harness.services import environment, module_argv, variables_of
@@ -34,6 +35,8 @@ class SystemUnderTest:
         self.client = client
         self.stream = TurnStream(client, url=redis.url, prefix=PREFIX)
         self.backend = "sqlite"
+        # Whether services are forked; one whose memory or speed is measured is not.
+        self.forks = True
         self._programs = ExitStack()
         self._store: SessionReader | None = None
         self._stack = AsyncExitStack()
@@ -76,7 +79,10 @@ class SystemUnderTest:
         """Start any service. `settings` are by name and replace those of the system."""
         own = {"redis_url": self.redis.url, "session_backend": self.backend, **settings}
         environ = environment(**variables_of(self.workspace, own.pop("redis_url"), **own))
-        program = Program(module_argv(module, *options), environ)
+        if self.forks:
+            program = ForkedProgram((module, *options), environ)
+        else:
+            program = Program(module_argv(module, *options), environ)
         return self._programs.enter_context(program)
 
     # -- the store, from outside -------------------------------------------------------------

@@ -33,6 +33,7 @@ async def test_turns_go_on_after_redis_was_killed_and_started_again(
 async def test_a_full_redis_refuses_publishers_and_the_worker_drains_and_makes_room(
     system: SystemUnderTest,
 ) -> None:
+    system.forks = False
     worker = await system.worker()
     worker.freeze()
     with pytest.raises(StreamFull):
@@ -88,6 +89,7 @@ async def test_an_entry_that_cannot_be_applied_becomes_a_dead_letter_and_the_nex
 async def test_an_entry_of_ten_mebibytes_is_set_aside_with_its_size_and_its_beginning(
     system: SystemUnderTest,
 ) -> None:
+    system.forks = False
     worker = await system.worker()
     size = 10 * 1024 * 1024
     fields = ("v", "1", "id", "big", "type", "append", "session", "s", "role", "user")
@@ -121,6 +123,7 @@ async def test_the_largest_entries_stream_through_without_filling_the_workers_me
     system: SystemUnderTest,
 ) -> None:
     await system.redis_says("CONFIG", "SET", "maxmemory", 512 * 1024 * 1024)
+    system.forks = False
     worker = await system.worker()
     worker.freeze()
     for number in range(400):
