@@ -27,16 +27,19 @@ SMALL: Final = 64 * 1024 * 1024
 
 
 class SystemUnderTest:
-    """Made by `running`; whatever was started on it ends with its block."""
+    """Made by `running` or `on`; whatever was started on it ends with its block."""
 
-    def __init__(self, workspace: Path, redis: RedisServer, client: RedisClient) -> None:
+    def __init__(
+        self, workspace: Path, url: str, client: RedisClient, redis: RedisServer | None
+    ) -> None:
         self.workspace = workspace
-        self.redis = redis
+        self.redis_url = url
         self.client = client
-        self.stream = TurnStream(client, url=redis.url, prefix=PREFIX)
+        self.stream = TurnStream(client, url=url, prefix=PREFIX)
         self.backend = "sqlite"
         # Whether services are forked; one whose memory or speed is measured is not.
         self.forks = True
+        self._redis = redis
         self._programs = ExitStack()
         self._store: SessionReader | None = None
         self._stack = AsyncExitStack()
@@ -46,13 +49,28 @@ class SystemUnderTest:
     async def running(cls, folder: Path, *, maxmemory: int = SMALL) -> AsyncGenerator[Self]:
         """A system with a Redis and nothing else yet; its workspace is below `folder`."""
         with RedisServer.running(folder / "redis", maxmemory=maxmemory) as redis:
-            async with aclosing(connect(redis.url)) as client:
-                system = cls(folder / "workspace", redis, client)
-                try:
-                    yield system
-                finally:
-                    await system.close_store()
-                    system._programs.close()
+            async with cls.on(redis.url, folder, redis) as system:
+                yield system
+
+    @classmethod
+    @asynccontextmanager
+    async def on(
+        cls, url: str, folder: Path, redis: RedisServer | None = None
+    ) -> AsyncGenerator[Self]:
+        """The same on the Redis at `url`, which nobody else uses."""
+        async with aclosing(connect(url)) as client:
+            system = cls(folder / "workspace", url, client, redis)
+            try:
+                yield system
+            finally:
+                await system.close_store()
+                system._programs.close()
+
+    @property
+    def redis(self) -> RedisServer:
+        """Its Redis, to be treated badly. Only `running` makes one."""
+        assert self._redis is not None, "this Redis is not the system's own"
+        return self._redis
 
     # -- services ----------------------------------------------------------------------------
 
@@ -77,7 +95,7 @@ class SystemUnderTest:
 
     def start(self, module: str, *options: str, **settings: str) -> Program:
         """Start any service. `settings` are by name and replace those of the system."""
-        own = {"redis_url": self.redis.url, "session_backend": self.backend, **settings}
+        own = {"redis_url": self.redis_url, "session_backend": self.backend, **settings}
         environ = environment(**variables_of(self.workspace, own.pop("redis_url"), **own))
         if self.forks:
             program = ForkedProgram((module, *options), environ)

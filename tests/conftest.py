@@ -15,7 +15,7 @@ from harness.system import SystemUnderTest
 from sessions.process.settings import Settings
 from sessions.stream.turns import TurnStream
 from tests.leading import Leading, opened_stream
-from tests.redis_server import Choice, choose, redis_server
+from tests.redis_server import COVERED, Choice, choose, redis_server
 
 _choice = cache(choose)
 
@@ -34,8 +34,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which Redis the tests ran on."""
+    """Say which Redis the tests ran on, and on which others a whole system did."""
     terminalreporter.write_line(f"Redis: {_choice().why}")
+    ended = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    told = {value for report in ended for name, value in report.user_properties if name == COVERED}
+    for server in sorted(map(str, told)):
+        terminalreporter.write_line(f"A whole system on: {server}")
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ class Installation:
         self.programs: list[Program] = []
         self._system = system
         self._replicas: list[Program] = []
-        self._lanes = Lanes(system.client, url=system.redis.url, prefix=PREFIX)
+        self._lanes = Lanes(system.client, url=system.redis_url, prefix=PREFIX)
         headers = {"Authorization": f"Bearer {self.admin}"}
         self.http = httpx.AsyncClient(
             base_url=self.api, headers=headers, trust_env=False, timeout=30

@@ -49,7 +49,7 @@ WRITES_ONLY = ("no replicas", "read only", "out of memory", "no snapshots")
 
 @pytest.fixture
 def settings(system: SystemUnderTest) -> Settings:
-    own = {"workspace": str(system.workspace), "redis_url": system.redis.url}
+    own = {"workspace": str(system.workspace), "redis_url": system.redis_url}
     return Settings.model_validate({"turnstream": own, "agents": {"main": {}}})
 
 
@@ -64,7 +64,7 @@ class TestPassing:
             replica = await fleet.replica(gate)
             turns = [await say(replica, "hello", session=f"s{n}") for n in range(3)]
             await wait_until(lambda: gate.waiting == 3)
-            async with WAYS[way](system.redis.url, system.client):
+            async with WAYS[way](system.redis_url, system.client):
                 gate.open()
                 done, _ = await asyncio.wait([turn.end for turn in turns], timeout=_LASTS[way])
                 assert not done
@@ -81,7 +81,7 @@ class TestPassing:
         await system.worker()
         async with AsyncExitStack() as stack:
             client = await _web(stack, settings)
-            async with WAYS[way](system.redis.url, system.client):
+            async with WAYS[way](system.redis_url, system.client):
                 refused = await client.post("/api/events", json=_EVENT, timeout=30)
                 assert refused.status_code == 503, refused.text
                 assert int(refused.headers["retry-after"]) > 0
@@ -100,7 +100,7 @@ class TestPassing:
         await system.outcome("e1")
         async with AsyncExitStack() as stack:
             client = await _web(stack, settings)
-            async with WAYS[way](system.redis.url, system.client):
+            async with WAYS[way](system.redis_url, system.client):
                 page = await client.get("/api/sessions/s/messages")
                 assert page.status_code == 200, page.text
                 assert [row["content"] for row in page.json()["messages"]] == ["one"]
@@ -116,7 +116,7 @@ class TestPassing:
             url = f"{site.url.replace('http', 'ws')}/ws/chat?agent=main&session_id=one"
             async with chat_with(url, additional_headers=headers) as chat:
                 await chat.send('{"type": "connect"}')
-                async with WAYS[way](system.redis.url, system.client):
+                async with WAYS[way](system.redis_url, system.client):
                     await chat.send('{"type": "message", "id": "m1", "content": "hello"}')
                     error = await _next(chat, "error")
                     assert error["code"] in ("STREAM_UNAVAILABLE", "STORE_BEHIND"), error
@@ -140,7 +140,7 @@ class TestPassing:
             async with ChannelFleet.of(Settings.model_validate(document)) as fleet:
                 site = await fleet.site(agent="main")
                 await wait_until(lambda: bot.pollers)
-                async with WAYS[way](system.redis.url, system.client):
+                async with WAYS[way](system.redis_url, system.client):
                     said = bot.say("hello")
                     await wait_until(lambda: "cannot be polled now" in caplog.text)
                     assert bot.confirmed <= said["update_id"]

@@ -98,7 +98,7 @@ async def test_where_both_are_cut_off_nobody_leads_and_the_first_that_is_back_do
         await second.says("nobody leads without Redis")
         assert (await lead(system))[0] is None
         await system.append("e1", "one")
-        own = {"workspace": str(system.workspace), "redis_url": system.redis.url}
+        own = {"workspace": str(system.workspace), "redis_url": system.redis_url}
         async with opened(Settings.model_validate({"turnstream": own})) as app:
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -25,6 +26,7 @@ from sessions.stream.replies.replies import Replies
 from sessions.stream.replies.values import ChannelReply, ReplyText
 from tests.docs.pages import ROOT, section
 from tests.ingest.botapi import bot_api
+from tests.redis_server import IMAGES, Image, NoContainer, available, container, tell_covered
 
 _ANY_AGE: Final = {"consistency": "any"}
 SERVICES: Final = ("worker", "api", "ingest")
@@ -83,15 +85,56 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-@pytest.fixture
-async def plan(tmp_path: Path) -> AsyncIterator[RestrictedSystem]:
-    async with SystemUnderTest.running(tmp_path) as system, AsyncExitStack() as stack:
+@asynccontextmanager
+async def restricted(system: SystemUnderTest, port: int) -> AsyncIterator[RestrictedSystem]:
+    """The system with its users; its Redis listens on that port of this machine."""
+    async with AsyncExitStack() as stack:
+        plan = RestrictedSystem(system, port, stack)
+        for service in SERVICES:
+            await plan.allow(service)
+        yield plan
+
+
+@asynccontextmanager
+async def embedded(folder: Path) -> AsyncIterator[RestrictedSystem]:
+    """On the server that `turnstream up` starts."""
+    async with SystemUnderTest.running(folder) as system, AsyncExitStack() as stack:
         way = Proxy(system.redis.socket_path)
         await way.start()
         stack.push_async_callback(way.close)
-        plan = RestrictedSystem(system, way.port, stack)
-        for service in SERVICES:
-            await plan.allow(service)
+        yield await stack.enter_async_context(restricted(system, way.port))
+
+
+@asynccontextmanager
+async def contained(image: Image, folder: Path) -> AsyncIterator[RestrictedSystem]:
+    """On a server in a container. Raises NoContainer if there can be none."""
+    with container(image) as url:
+        async with SystemUnderTest.on(url, folder) as system:
+            port = urlsplit(url).port
+            assert port is not None
+            async with restricted(system, port) as plan:
+                yield plan
+
+
+@pytest.fixture
+async def plan(tmp_path: Path) -> AsyncIterator[RestrictedSystem]:
+    async with embedded(tmp_path) as plan:
+        yield plan
+
+
+@pytest.fixture(params=[None, *IMAGES], ids=lambda image: image.name if image else "embedded")
+async def anywhere(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[RestrictedSystem]:
+    """The same on each server that is supported; the end of the run tells on which it was."""
+    image: Image | None = request.param
+    if image is not None:
+        try:
+            available(image)
+        except NoContainer as error:
+            pytest.skip(f"no container of {image.name}: {error}")
+    async with contained(image, tmp_path) if image else embedded(tmp_path) as plan:
+        tell_covered(request.node, image, await plan.system.redis_says("INFO", "server"))
         yield plan
 
 
@@ -222,17 +265,18 @@ class Everyday:
         return [await process.stop() for process in (self.ingests[1], self.api, self.standby)]
 
 
+@pytest.mark.timeout(180)
 async def test_a_system_of_such_users_does_everything_and_is_refused_nothing(
-    plan: RestrictedSystem,
+    anywhere: RestrictedSystem,
 ) -> None:
-    system = await Everyday.started(plan)
+    system = await Everyday.started(anywhere)
     one, other = [await system.chat(url) for url in system.urls]
     await system.talk_and_call_tools(one, other)
     await system.lose_a_replica_and_the_leader(one)
     await system.trim_a_redis_that_is_nearly_full()
     await system.end_a_job_of_arq()
     assert await system.stop() == [0, 0, 0], system.standby.log
-    assert await plan.denied() == []
+    assert await anywhere.denied() == []
 
 
 _EVENT: Final = {

@@ -20,7 +20,7 @@ from sessions.process.settings import Settings
 
 @asynccontextmanager
 async def api_of(system: SystemUnderTest) -> AsyncIterator[httpx.AsyncClient]:
-    own = {"workspace": str(system.workspace), "redis_url": system.redis.url}
+    own = {"workspace": str(system.workspace), "redis_url": system.redis_url}
     headers = {"Authorization": f"Bearer {ensure_admin_token(system.workspace)}"}
     async with opened(Settings.model_validate({"turnstream": own})) as app:
         transport = httpx.ASGITransport(app)
