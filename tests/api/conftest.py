@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -21,9 +22,10 @@ from tests.api.running_api import RunningApi
 from tests.leading import Leading, opened_lanes, opened_replies
 
 
-@pytest.fixture
-def tokens(workspace: Path) -> Mapping[str, str]:
-    """Tokens of the scopes without an agent; for each agent one that sends and one that reads."""
+@pytest.fixture(scope="session")
+def made_tokens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, str]]:
+    """A workspace with the tokens of all tests: each is synced to the disk when it is made."""
+    workspace = tmp_path_factory.mktemp("tokens")
     made = {
         scope.value: create_token(workspace, scope=scope)[0]
         for scope in (TokenScope.ADMIN, TokenScope.METRICS, TokenScope.SERVE)
@@ -31,6 +33,14 @@ def tokens(workspace: Path) -> Mapping[str, str]:
     for agent in ("anna", "bert"):
         made[agent] = create_token(workspace, scope=TokenScope.SEND, agent=agent)[0]
         made[f"{agent}-reads"] = create_token(workspace, scope=TokenScope.READ, agent=agent)[0]
+    return workspace, made
+
+
+@pytest.fixture
+def tokens(workspace: Path, made_tokens: tuple[Path, Mapping[str, str]]) -> Mapping[str, str]:
+    """Tokens of the scopes without an agent; for each agent one that sends and one that reads."""
+    prepared, made = made_tokens
+    shutil.copytree(prepared, workspace, dirs_exist_ok=True)
     return made
 
 

@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -112,24 +114,29 @@ class Denying(Refusing):
     status = 401
 
 
-@pytest.mark.parametrize(
-    ("endpoint", "says"),
-    [(Refusing, "The agent could not answer; nothing of it is kept."), (Denying, FAILED)],
-)
-def test_a_turn_that_failed_ends_with_1_and_says_where_to_look(
-    tmp_path: Path, endpoint: type[Refusing], says: str
-):
+@contextmanager
+def serving(endpoint: type[Refusing]) -> Iterator[str]:
+    """The URL of such an endpoint."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), endpoint)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    config = tmp_path / "turnstream.toml"
-    config.write_text(f'[agents.main]\nprovider = "openai"\nmodel = "m"\nbase_url = "{url}"\n')
-    with UpWithCommands.running(tmp_path / "workspace", "--config", str(config)) as up:
-        result = up.run("chat", "hello", "--config", config)
-        log = up.log
+    yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
-    [turn] = re.findall(r"on turn (\S+)$", result.err)
-    [line] = [line for line in log.splitlines() if f"turn {turn} failed" in line]
-    assert (result.code, result.out) == (1, f"{says}\n")
-    assert f"agent main, session 'cli_main_user_user', provider's status {endpoint.status}" in line
+
+
+def test_a_turn_that_failed_ends_with_1_and_says_where_to_look(tmp_path: Path):
+    config = tmp_path / "turnstream.toml"
+    agent = '[agents.{}]\nprovider = "openai"\nmodel = "m"\nbase_url = "{}"\n'
+    with serving(Refusing) as refusing, serving(Denying) as denying:
+        config.write_text(agent.format("refused", refusing) + agent.format("denied", denying))
+        with UpWithCommands.running(tmp_path / "workspace", "--config", str(config)) as up:
+            for name, status, says in (
+                ("refused", 400, "The agent could not answer; nothing of it is kept."),
+                ("denied", 401, FAILED),
+            ):
+                result = up.run("chat", "hello", "--config", config, "--agent", name)
+                [turn] = re.findall(r"on turn (\S+)$", result.err)
+                [line] = [line for line in up.log.splitlines() if f"turn {turn} failed" in line]
+                assert (result.code, result.out) == (1, f"{says}\n")
+                session = f"cli_{name}_user_user"
+                assert f"agent {name}, session '{session}', provider's status {status}" in line

@@ -21,8 +21,8 @@ Roles = tuple[str, str]
 
 # Cases upon one set of keys.
 BATCH: Final = 480
-# `make test` tries the quick numbers with each pair of agents, `make test-security` the others in
-# each of so many rounds.
+# `make test` tries the quick number with one pair of agents, `make test-security` the whole one
+# with each pair in each of so many rounds.
 QUICK: Final = 200
 WHOLE: Final = 2000
 ROUNDS: Final = 4
@@ -76,7 +76,7 @@ def trying(count: int) -> Callable[[Twins], Awaitable[None]]:
     return tries
 
 
-@pytest.mark.parametrize("roles", ROLES, ids="-".join)
+@pytest.mark.parametrize("roles", ROLES[:1], ids="-".join)
 async def test_answers_do_not_depend_on_what_another_agent_has(
     tmp_path: Path, redis_url: str, roles: Roles, request: pytest.FixtureRequest
 ):
