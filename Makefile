@@ -2,6 +2,10 @@
 #   PYTHON=/path/to/python   the interpreter to make .venv with
 #   ARGS='...'               handed on: make run ARGS='--port 8080', make test ARGS='-k rollback'
 
+# What Python compiles is kept in the checkout. Without that each process that a test starts, and
+# pytest itself, would compile all of it again.
+unexport PYTHONDONTWRITEBYTECODE
+
 USABLE = import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PYTHONS = $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 # -qq: errors only; what is going on is said by the echo before it.
