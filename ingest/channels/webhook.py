@@ -28,7 +28,12 @@ from ingest.channels.base import (
     Take,
     Undeliverable,
 )
-from ingest.channels.making import ChannelDependencies, checked_url, is_loopback
+from ingest.channels.making import (
+    ChannelDependencies,
+    checked_url,
+    is_loopback,
+    trusted_certificates,
+)
 from sessions import times
 from sessions.errors import ConfigError, Retryable
 from sessions.ids import derived_id
@@ -58,8 +63,12 @@ def webhooks(parts: ChannelDependencies) -> Iterator[Channel]:
 def _webhook(parts: ChannelDependencies, alias: str, own: WebhookSettings) -> Channel:
     where = f"channels.webhook.{alias}"
     url = checked_url(own.send_url, f"{where}.send_url")
+    outside = not is_loopback(url or "")
     client = httpx.AsyncClient(
-        timeout=SEND_TIMEOUT, follow_redirects=False, trust_env=not is_loopback(url or "")
+        timeout=SEND_TIMEOUT,
+        follow_redirects=False,
+        trust_env=outside,
+        verify=trusted_certificates(by_environment=outside),
     )
     parts.stack.push_async_callback(client.aclose)
     return WebhookChannel(alias, _keys(parts, where, own), send_url=url, client=client)

@@ -12,6 +12,7 @@ from telegram import Bot
 from telegram.error import NetworkError, TelegramError
 from telegram.request import HTTPXRequest
 
+from ingest.channels.making import trusted_certificates
 from ingest.channels.telegram.polling import POLL_SECONDS
 from sessions.errors import ConfigError
 
@@ -34,7 +35,10 @@ def make_bot(
     """
     if not re.fullmatch(r"[0-9]+:[A-Za-z0-9_-]+", token):
         raise ConfigError(f"{where}.bot_token must have the form 123456:letters, as BotFather says")
-    kwargs = {"trust_env": not direct}
+    kwargs = {
+        "trust_env": not direct,
+        "verify": trusted_certificates(by_environment=not direct),
+    }
     requests = [
         _Request(read_timeout=_TIMEOUT, connect_timeout=_TIMEOUT, httpx_kwargs=kwargs)
         for _ in range(2)
