@@ -16,6 +16,7 @@ from sessions.process.config.summary import announce
 from sessions.process.logs import configure_logging, say_why
 from sessions.process.private import warn_of_exposure
 from sessions.process.settings import Settings
+from sessions.process.tracing import configure_tracing
 from sessions.web.serving import serve
 
 
@@ -29,6 +30,7 @@ def main() -> int:
         settings = configuration.settings
         own = settings.turnstream
         configure_logging("api", own.log_level, own.log_format)
+        configure_tracing("api", os.environ)
         warn_of_exposure(workspace=settings.workspace, settings_file=configuration.file)
         announce(configuration, os.environ)
         asyncio.run(run(settings, os.environ))

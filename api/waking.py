@@ -22,6 +22,7 @@ from sessions.errors import LaneFull
 from sessions.ids import derived_id
 from sessions.models import Position, Session
 from sessions.process.settings import Settings
+from sessions.process.tracing import carried
 from sessions.store.backend import SessionReader
 from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.values import Origin, lane_of
@@ -256,6 +257,7 @@ def _inbound(
         address=origin.address if origin is not None else None,
         chain=chain,
         from_agent=by,
+        traceparent=carried(),
     )
 
 

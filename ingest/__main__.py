@@ -15,6 +15,7 @@ from sessions.process.config.summary import announce
 from sessions.process.logs import configure_logging, say_why
 from sessions.process.private import warn_of_exposure
 from sessions.process.settings import Settings
+from sessions.process.tracing import configure_tracing
 from sessions.web.serving import serve
 
 
@@ -28,6 +29,7 @@ def main() -> int:
         settings = configuration.settings
         own = settings.turnstream
         configure_logging("ingest", own.log_level, own.log_format)
+        configure_tracing("ingest", os.environ)
         warn_of_exposure(workspace=None, settings_file=configuration.file)
         announce(configuration, os.environ)
         asyncio.run(_run(settings, os.environ.get("TURNSTREAM_TOKEN")))

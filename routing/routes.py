@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from routing.answers import answer_error
+from sessions.process.tracing import carrying
 from sessions.web.asgi import STANDING_HEADERS
 
 
@@ -27,8 +28,9 @@ class GuardedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             began = time.perf_counter()
             try:
-                await self.admit(request)
-                response = await handle(request)
+                with carrying(request.headers.get("traceparent")):
+                    await self.admit(request)
+                    response = await handle(request)
             except Exception as error:  # noqa: BLE001 - every error has its answer
                 response = answer_error(error)
             self.complete(request, response, time.perf_counter() - began)

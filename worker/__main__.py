@@ -15,6 +15,7 @@ from sessions.process.config.loading import load_configuration
 from sessions.process.config.summary import announce
 from sessions.process.logs import configure_logging, say_why
 from sessions.process.private import warn_of_exposure
+from sessions.process.tracing import configure_tracing
 from worker.app import run
 
 # Objects made before the collector looks for cycles among them: a batch makes some 10,000, hardly
@@ -44,6 +45,7 @@ def main() -> int:
         settings = configuration.settings
         own = settings.turnstream
         configure_logging("worker", own.log_level, own.log_format)
+        configure_tracing("worker", os.environ)
         warn_of_exposure(workspace=settings.workspace, settings_file=configuration.file)
         announce(configuration, os.environ)
         gc.set_threshold(_COLLECT_AFTER)

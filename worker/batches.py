@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import aclosing
 from typing import Final
 
 from sessions import times
 from sessions.models import Entry, Event, EventType, StreamCursor, StreamId
 from sessions.process.durations import QUICK, Durations
+from sessions.process.tracing import is_tracing, parent_in, record
 from sessions.store.backend import Following, SessionBackend
 from sessions.stream.turns import TurnStream
 from worker.readahead import ReadAhead
@@ -63,13 +65,28 @@ class Batches:
         return await self._stream.read(place, count=BATCH_COUNT, size=BATCH_BYTES, wait=wait)
 
     async def _commit(self, batch: list[Entry], following: Following | None = None) -> StreamCursor:
+        began = time.time()
         self.cursor = await self._backend.apply(batch, following=following)
+        if is_tracing():
+            _record(batch, began)
         self.applied_entries += len(batch)
         # Redis' clock in the ids, ours now: the two may differ.
         self.delays.add_ages([entry.raw.stream_id.ms for entry in batch], times.now() // 1000)
         if any(map(_erases, batch)):
             self._upkeep.request(Chore.TIDY)
         return self.cursor
+
+
+def _record(batch: list[Entry], began: float) -> None:
+    """Spans for the entries that came with a trace: their time in the stream, and in the batch."""
+    took = time.time() - began
+    for entry in batch:
+        parent = parent_in(entry.raw.fields)
+        if parent is not None:
+            event = entry.body.id if isinstance(entry.body, Event) else entry.body.event_id
+            waited = began - entry.raw.stream_id.ms / 1000
+            record("stream wait", parent, waited, after=took, event=event)
+            record("apply", parent, took, event=event)
 
 
 def _erases(entry: Entry) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import httpx
 
 from sessions.access.tokens import AGENT_HEADER
+from sessions.process.tracing import FIELD, carried
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ class SessionTools:
         headers = {AGENT_HEADER.encode(): self._agent.encode()}
         if session is not None and session.isprintable():
             headers[b"x-turnstream-session"] = session.encode()
+        if (trace := carried()) is not None:
+            headers[FIELD.encode()] = trace.encode()
         return headers
 
 

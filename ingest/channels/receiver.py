@@ -13,6 +13,7 @@ from sessions import times, wire
 from sessions.access.channel_agents import ChannelAgents
 from sessions.errors import RedisRefused
 from sessions.process.settings import Settings
+from sessions.process.tracing import carried
 from sessions.stream.lanes.inbound import Inbound
 
 
@@ -87,6 +88,7 @@ class MessageReceiver:
             due=times.now() + window * times.SECOND // 1000 if window else 0,
             command=command,
             former=incoming.former,
+            traceparent=carried(),
         )
 
 

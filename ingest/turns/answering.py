@@ -15,6 +15,7 @@ from ingest.turns.conclusions import Conclusion, aborted, closed, failed, replie
 from ingest.turns.live import Interruption, LiveTurn
 from ingest.turns.timings import AgentResult, TurnTimings
 from sessions.process.tasks import end_all
+from sessions.process.tracing import span
 from sessions.stream.lanes.closing import Closing
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,15 @@ class AgentRunner:
 
         Raises LaneLost.
         """
+        with span("agent", turn=turn.inbound.id, agent=turn.inbound.agent):
+            work = await self._ended(turn, lines)
+        turn.check_lane()
+        if work.done() and not work.cancelled():
+            return self._concluded(turn, work)
+        return self._stopped(turn)
+
+    async def _ended(self, turn: LiveTurn, lines: list[PromptMessage]) -> asyncio.Task[Reply]:
+        """The agent's work once it has come to its end, or was given up."""
         clock = asyncio.get_running_loop().time
         began = clock()
         work = asyncio.create_task(self._ask(turn, lines), name=f"agent {turn.inbound.id}")
@@ -58,10 +68,7 @@ class AgentRunner:
         finally:
             await end_all({stopped, work}, within=_CANCEL_GRACE)
             self._timings.add_call(turn.inbound.agent, _result_of(turn, work), clock() - began)
-        turn.check_lane()
-        if work.done() and not work.cancelled():
-            return self._concluded(turn, work)
-        return self._stopped(turn)
+        return work
 
     def failed(self, turn: LiveTurn, error: AgentError) -> Conclusion:
         """The end of a turn whose agent could not answer; counted and logged in a bounded line.

@@ -15,6 +15,7 @@ from sessions.errors import ConfigError, LaneLost, Retryable
 from sessions.process.json_lines import about
 from sessions.process.retry import Pauses, retry
 from sessions.process.tasks import TaskWatcher
+from sessions.process.tracing import carrying, record, span
 from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold, Stage, former_lane_of, session_of
@@ -94,6 +95,7 @@ class TurnExecutor:
         if turn.accepted.done():
             waited = asyncio.get_running_loop().time() - turn.accepted.result()
             self._runner.timings.waits.add(waited)
+            record("queue wait", turn.inbound.traceparent, waited, turn=turn.inbound.id)
         task = self._tasks.start(self._run(turn, hold), f"turn {hold.id}")
         self._at_work.add(task)
         task.add_done_callback(self._at_work.discard)
@@ -111,7 +113,12 @@ class TurnExecutor:
     # -- a turn ------------------------------------------------------------------------------
 
     async def _run(self, turn: LiveTurn, hold: Hold) -> None:
-        with about(**turn.inbound.log_fields):
+        inbound = turn.inbound
+        with (
+            about(**inbound.log_fields),
+            carrying(inbound.traceparent),
+            span("turn", turn=inbound.id, agent=inbound.agent, session=inbound.session),
+        ):
             await self._run_and_let_go(turn, hold)
 
     async def _run_and_let_go(self, turn: LiveTurn, hold: Hold) -> None:
@@ -179,10 +186,11 @@ class TurnExecutor:
         if turn.inbound.woken and hold.stage is not Stage.ENDED and not end.kept:
             # The person wrote nothing that could be refused.
             return
-        if hold.stage is Stage.ENDED:
-            await self._delivery.deliver(turn.inbound, None)
-        elif end.ending is not Ending.ELSEWHERE:
-            await self._delivery.deliver(turn.inbound, end)
+        with span("deliver", turn=turn.inbound.id, channel=turn.inbound.reply_to):
+            if hold.stage is Stage.ENDED:
+                await self._delivery.deliver(turn.inbound, None)
+            elif end.ending is not Ending.ELSEWHERE:
+                await self._delivery.deliver(turn.inbound, end)
 
     async def _finish(self, hold: Hold) -> None:
         following = await self._freed(hold)

@@ -12,6 +12,7 @@ from ingest.turns.live import LiveTurn
 from sessions.errors import Retryable, StreamUnavailable
 from sessions.models import Event, Outcome, OutcomeKind, Position
 from sessions.process.retry import Pauses, retry
+from sessions.process.tracing import span
 from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold, Stage
 
@@ -64,15 +65,18 @@ class TurnPublisher:
             turn.check_lane()
             return True
 
-        return await retry(
-            lambda: self._lanes.publish(hold, events, stage=stage, joined=joined),
-            on=tolerated,
-            pauses=Pauses(_PAUSE),
-            # No limit: an open turn must be closed, whatever Redis does meanwhile.
-            patience=None,
-            goes_on=goes_on,
-            report=lambda error: log.warning("turn %s waits for Redis: %s", turn.inbound.id, error),
-        )
+        with span("publish", turn=turn.inbound.id, stage=stage):
+            return await retry(
+                lambda: self._lanes.publish(hold, events, stage=stage, joined=joined),
+                on=tolerated,
+                pauses=Pauses(_PAUSE),
+                # No limit: an open turn must be closed, whatever Redis does meanwhile.
+                patience=None,
+                goes_on=goes_on,
+                report=lambda error: log.warning(
+                    "turn %s waits for Redis: %s", turn.inbound.id, error
+                ),
+            )
 
     async def outcome(self, turn: LiveTurn, published: Position) -> Outcome:
         """What became of the turn's first event, however long the worker takes.

@@ -17,6 +17,7 @@ from typing import Any, Final
 from sessions import times, wire
 from sessions.errors import StoreMismatch
 from sessions.models import STREAM_START, Entry, Event, Position, RawEntry, StreamId, make_tuple
+from sessions.process.tracing import span, traced
 from sessions.stream.chunks import ChunkSize, fitting, is_small
 from sessions.stream.publish_counts import PublishCounts
 from sessions.stream.publish_order import PublishOrder
@@ -117,7 +118,11 @@ class TurnStream:
         Raises StreamFull if Redis has no room, StreamUnavailable if it did not confirm in time: the
         events may be on the stream or not, and sending the same ids again is safe.
         """
-        entries = [wire.encode(event) for event in events]
+        with span("publish"):
+            return await self._publish(events, patience)
+
+    async def _publish(self, events: Sequence[Event], patience: float) -> list[Position]:
+        entries = [traced(wire.encode(event)) for event in events]
         size = 0
         for fields in entries:
             wire.parse(fields, max_content=self._max_content)

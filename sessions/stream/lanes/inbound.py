@@ -31,7 +31,8 @@ class Inbound:
 
     A message that woke its session was put into the lane from outside: by `from_agent`, "" for an
     administrator; None for what somebody wrote to the agent. `chain` are the sessions whose turns
-    woke each other until this one, the first one first.
+    woke each other until this one, the first one first. `traceparent` is of the trace that the
+    message came with.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Inbound:
     former: str = ""
     chain: tuple[str, ...] = ()
     from_agent: str | None = None
+    traceparent: str | None = None
 
     @property
     def lane(self) -> str:

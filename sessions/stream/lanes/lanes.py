@@ -17,6 +17,7 @@ from sessions.errors import (
     StoreBehind,
 )
 from sessions.models import Event, Position, StreamId
+from sessions.process.tracing import traced
 from sessions.stream.lanes.queues import LaneQueues
 from sessions.stream.lanes.replicas import Replicas
 from sessions.stream.lanes.scripts import DEAD, PATIENCE, LaneScripts, to_bytes, to_hold
@@ -175,7 +176,7 @@ class Lanes:
         """The events as the scripts take them; raises InvalidEvent."""
         arguments: list[str | int] = []
         for event in events:
-            fields = wire.encode(event)
+            fields = traced(wire.encode(event))
             wire.parse(fields, max_content=self.max_content)
             arguments += [2 * len(fields), *(part for pair in fields.items() for part in pair)]
         return arguments
