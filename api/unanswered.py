@@ -14,12 +14,16 @@ from sessions.models import Message, Session
 
 
 class UnansweredRow(Body):
-    """The last message of a session. `agent` answers there; `turn` is there if it opened one."""
+    """The last message of a session. `agent` answers there; `turn` is there if it opened one.
+
+    Without `id` no message waits, and the session only says that a turn runs since then.
+    """
 
     session: str
     agent: str
-    id: str
+    id: str | None
     turn: str | None
+    since: str | None
 
 
 class UnansweredBody(Body):
@@ -53,14 +57,23 @@ class Unanswered:
 
     async def _of(self, session: Session, latest: int) -> UnansweredRow | None:
         agent = self._service.access.agent_of(session)
-        if session.channel is None or agent is None or agent not in self._agents:
+        runs = session.state == "running"
+        if agent is None or agent not in self._agents or not (session.channel or runs):
             return None
         history = await self._service.backend.history(session.key, limit=1)
-        for last in history.items:
-            is_open = last.role == "user" and last.by is None
-            if is_open and await self._published(last) <= latest:
-                return UnansweredRow(session=session.key, agent=agent, id=last.id, turn=last.turn)
-        return None
+        last = history.items[-1] if history.items else None
+        if last is not None and await self._published(last) > latest:
+            return None
+        if last is not None and last.role == "user" and last.by is None:
+            return UnansweredRow(
+                session=session.key, agent=agent, id=last.id, turn=last.turn, since=None
+            )
+        since = session.state_since or 0
+        if not runs or since > latest:
+            return None
+        return UnansweredRow(
+            session=session.key, agent=agent, id=None, turn=None, since=times.render(since)
+        )
 
     async def _published(self, message: Message) -> int:
         """When it came onto the stream, by Redis' clock; 0 if it never was there.

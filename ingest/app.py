@@ -172,7 +172,9 @@ async def _served(
         ):
             services = _services(app, parts, queue, Presence(tasks))
             orphans = Orphans(services.reads, queue.lanes, agents=len(settings.agents))
-            tasks.start(orphans.close(), "closing of unanswered messages")
+            # Where nothing is stored, what was stored before is left as it is.
+            if settings.channels.session_persistence and settings.gateway.session_persistence:
+                tasks.start(orphans.close(), "closing of unanswered messages")
             app.state.ingest = services
             _include_routes(app)
             async with (

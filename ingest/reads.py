@@ -34,12 +34,16 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class UnansweredMessage:
-    """The last message of a session, which a person wrote; `turn` is there if it opened one."""
+    """The last message of a session, which a person wrote; `turn` is there if it opened one.
+
+    Without `id` no message waits: the session only says that a turn runs `since` then.
+    """
 
     session: str
     agent: str
-    id: str
+    id: str | None
     turn: str | None
+    since: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,8 +83,11 @@ class Orphans:
 def _closing(message: UnansweredMessage) -> Sequence[Event]:
     """What closes the message, alike wherever it is made, but for the time."""
     now, state = times.now(), state_of(Closing.INTERRUPTED)
+    id = derived_id("orphan", message.session, message.id or f"since {message.since}")
+    if message.id is None:
+        resting = Event(id, EventType.STATE, message.session, state=state, if_exists=True)
+        return [resting._replace(agent=message.agent)]
     if message.turn is None:
-        id = derived_id("orphan", message.session, message.id)
         marker = Event(
             *(id, EventType.APPEND, message.session, "assistant", INTERRUPTED),
             state=state,

@@ -98,8 +98,9 @@ class ChatClient:
         assert (await self.next())["type"] == "connected"
 
 
-@pytest.fixture
-async def gateway(settings: Settings, leading: Leading) -> AsyncIterator[Gateway]:
+@asynccontextmanager
+async def opened_gateway(settings: Settings) -> AsyncIterator[Gateway]:
+    """A web process on the store of these settings, which somebody leads."""
     token = ensure_admin_token(settings.workspace)
     async with (
         api.app.opened(settings) as app,
@@ -111,6 +112,12 @@ async def gateway(settings: Settings, leading: Leading) -> AsyncIterator[Gateway
         agent = ScriptedAgent()
         put_agent(services, "anna", agent)
         yield Gateway(f"ws://{address}", token, services, agent, settings, app)
+
+
+@pytest.fixture
+async def gateway(settings: Settings, leading: Leading) -> AsyncIterator[Gateway]:
+    async with opened_gateway(settings) as gateway:
+        yield gateway
 
 
 async def never_answered(session: str, lines: Sequence[PromptMessage], progress: Progress) -> Reply:

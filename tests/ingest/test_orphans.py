@@ -83,6 +83,27 @@ class TestClosing:
         reader = leading.backend
         assert await reader.outcome(Closing.INTERRUPTED.event_id("t1")) is not None
 
+    async def test_a_session_that_only_says_that_a_turn_runs_rests_again(
+        self, fleet: ChannelFleet, site: IngestSite, leading: Leading
+    ):
+        """As ZeroClaw's gateway leaves it, which stores nothing before a turn has ended."""
+        for key in ("gw_one", "gw_two"):
+            await said(leading, "yes", key=key, role="assistant", channel=None, agent="anna")
+        await leading.publish(Event("s", EventType.STATE, "gw_one", state="running"))
+
+        assert await closed_here(site) == 1
+
+        assert (await fleet.row("gw_one"))["state"] == "idle"
+        assert len(await fleet.messages("gw_one")) == 1
+        assert await closed_here(site) == 0
+
+    async def test_a_chat_that_was_open_when_it_ran_is_closed_too(
+        self, fleet: ChannelFleet, site: IngestSite, leading: Leading
+    ):
+        await said(leading, key="gw_one", channel=None, agent="anna", state="running")
+        assert await closed_here(site) == 1
+        assert ("assistant", INTERRUPTED) in await fleet.messages("gw_one")
+
     async def test_replicas_that_start_together_close_it_once(
         self, fleet: ChannelFleet, site: IngestSite, leading: Leading
     ):

@@ -92,6 +92,17 @@ def test_the_workspace_shows_it_too(tmp_path: Path) -> None:
     assert found.dialect is FileDialect.ZEROCLAW
 
 
+@pytest.mark.parametrize(
+    ("written", "style"), [("", "zeroclaw"), ('key_style = "turnstream"', "turnstream")]
+)
+def test_its_sessions_are_continued_under_its_keys(
+    tmp_path: Path, written: str, style: str
+) -> None:
+    """Unless the file says otherwise."""
+    found = read(tmp_path, f"{agent()}\n[channels]\n{written}")
+    assert found.settings.channels.key_style == style
+
+
 # -- every key of the contract --------------------------------------------------------------------
 
 # The section and key, a value that is not the default, and what our settings have then; None for a
