@@ -38,15 +38,17 @@ from ingest.channels.presence import Presence
 from ingest.channels.receiver import MessageReceiver
 from ingest.channels.reply_texts import ReplyTexts
 from ingest.gateway import chat_route
-from ingest.gateway.chat import Chat
+from ingest.gateway.chat import Chat, ChatPlace
 from ingest.gateway.notices import showing
 from ingest.gateway.woken import WokenTurns
 from ingest.metrics import IngestMetrics
 from ingest.reads import ApiReads
 from ingest.services import Services
 from ingest.turns.liveness import keeping
+from ingest.turns.memory import SessionMemory
 from ingest.turns.orphans import Orphans
 from ingest.turns.queue import TurnQueue
+from ingest.turns.records import AllRecords
 from ingest.turns.runner import TurnRunner
 from ingest.turns.unavailable import OwnerRefusals
 from routing.answers import answer_errors_outside_routes
@@ -144,6 +146,7 @@ class _Opened:
     channels: Mapping[str, Channel]
     troubles: ChannelFailures
     refusals: OwnerRefusals
+    memory: SessionMemory
 
     def lease_of_replies(self, channel: str) -> ChannelLease:
         """The lease for sending the parked replies of a channel."""
@@ -202,7 +205,8 @@ async def _opened(
         ) as channels,
     ):
         yield _Opened(
-            *(settings, tokens, clients, redis, agents, channels, troubles, OwnerRefusals())
+            *(settings, tokens, clients, redis, agents, channels, troubles, OwnerRefusals()),
+            memory=SessionMemory(),
         )
 
 
@@ -217,10 +221,11 @@ async def _opened_queue(parts: _Opened, end: ProcessEnd) -> AsyncGenerator[TurnQ
     runner = TurnRunner(
         *(lanes, reads, parts.agents),
         timeout=own.message_timeout_secs,
+        memory=parts.memory,
         refusals=parts.refusals,
         news=news,
     )
-    texts = ReplyTexts(reads, lanes)
+    texts = ReplyTexts(AllRecords.of(lanes, reads, parts.memory))
     replies = Replies(redis, **place, give_up=own.reply_give_up_secs)
     dispatch = Dispatch(
         channels, texts=texts, replies=replies, troubles=troubles, park_after=own.reply_park_secs
@@ -243,6 +248,7 @@ def _services(app: FastAPI, parts: _Opened, queue: TurnQueue, presence: Presence
     registry = _registry_of(app, settings)
     for way in (stream, queue.lanes):
         app.state.published.add(way.counts)
+    chats_stored = settings.gateway.session_persistence
     return Services(
         settings=settings,
         access=access,
@@ -252,6 +258,7 @@ def _services(app: FastAPI, parts: _Opened, queue: TurnQueue, presence: Presence
         api=parts.clients.api,
         queue=queue,
         reads=reads,
+        chats=ChatPlace(reads if chats_stored else parts.memory, chats_stored),
         agents=parts.agents,
         channels=parts.channels,
         receiver=MessageReceiver(queue, settings, access.channel_agents, keys, presence),

@@ -12,7 +12,6 @@ from ingest.prompt import HISTORY, HistoryMessage
 from sessions import times
 from sessions.errors import PositionLost, StoreBehind
 from sessions.models import Outcome, OutcomeKind, Position
-from sessions.stream.lanes.lanes import Lanes
 from sessions.web.rejections import ApiUnavailable
 
 
@@ -55,8 +54,8 @@ class UnansweredPage:
     position: Position
 
 
-class SessionReads(Protocol):
-    """Reading the store. Every method raises Retryable where that is not possible now."""
+class TurnReads(Protocol):
+    """What turns read of a session. Every method raises Retryable if that is not possible now."""
 
     async def history(
         self,
@@ -88,6 +87,10 @@ class SessionReads(Protocol):
         """
         ...
 
+
+class SessionReads(TurnReads, Protocol):
+    """Reading the store, also for what no turn asks for."""
+
     async def unanswered(self, *, limit: int, cursor: str | None, seconds: int) -> UnansweredPage:
         """Messages of people that nobody answers any more, in the sessions of channels.
 
@@ -113,8 +116,24 @@ class SessionReads(Protocol):
         ...
 
 
+class StreamEnd(Protocol):
+    """Knows what of a session is in the stream."""
+
+    async def newest(self, session: str, after: Position) -> Position | None:
+        """The session's newest entry behind a point of the stream; None if there is none.
+
+        Raises StoreBehind while the store reads another epoch of the stream.
+        """
+        ...
+
+
 async def fresh_history(
-    reads: SessionReads, lanes: Lanes, session: str, agent: str, *, early: History | None = None
+    reads: TurnReads,
+    stream: StreamEnd,
+    session: str,
+    agent: str,
+    *,
+    early: History | None = None,
 ) -> History:
     """The history with everything that was on the stream for this session when it was asked for.
 
@@ -123,7 +142,7 @@ async def fresh_history(
     applied soon.
     """
     history = early or await reads.history(session, agent)
-    newest = await lanes.newest(session, history.position)
+    newest = await stream.newest(session, history.position)
     return history if newest is None else await reads.history(session, agent, after=newest)
 
 

@@ -11,7 +11,7 @@ from ingest.agents.base import Agent
 from ingest.channels.base import Channel
 from ingest.channels.failure_counts import ChannelFailures
 from ingest.channels.receiver import MessageReceiver
-from ingest.gateway.chat import Chat
+from ingest.gateway.chat import Chat, ChatPlace
 from ingest.metrics import IngestMetrics
 from ingest.reads import SessionReads
 from ingest.turns.queue import TurnQueue
@@ -36,6 +36,7 @@ class Services:
     api: httpx.AsyncClient
     queue: TurnQueue
     reads: SessionReads
+    chats: ChatPlace
     agents: Mapping[str, Agent]
     channels: Mapping[str, Channel]
     receiver: MessageReceiver

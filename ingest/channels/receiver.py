@@ -11,7 +11,7 @@ from ingest.channels.presence import Presence
 from ingest.turns.queue import TurnQueue
 from sessions import times, wire
 from sessions.access.channel_agents import ChannelAgents
-from sessions.errors import RedisRefused
+from sessions.errors import InvalidRequest, RedisRefused
 from sessions.process.settings import Settings
 from sessions.process.tracing import carried
 from sessions.stream.lanes.inbound import Inbound
@@ -47,9 +47,10 @@ class MessageReceiver:
         """Return when Redis has the message, or what it asked for was done.
 
         Taken again, it has no second effect. Raises InvalidEvent where no turn could hold it,
-        LaneFull, StreamFull, StreamUnavailable, and StoreBehind or ApiUnavailable where the session
-        must be looked up and cannot be.
+        LaneFull, StreamFull, StreamUnavailable, StoreBehind or ApiUnavailable where the session
+        must be looked up and cannot be, and InvalidRequest where nobody could read the answer.
         """
+        self._check_answerable(channel)
         key = await self._keys.key_of(name_of(channel), incoming)
         inbound = self._inbound(channel, incoming, key)
         wire.parse(wire.encode(inbound.opening()), max_content=self._queue.lanes.max_content)
@@ -60,6 +61,15 @@ class MessageReceiver:
             turn = await self._queue.accept(inbound, attended=False)
             self._presence.follow(channel, incoming, turn)
         return AcceptedMessage(inbound.id, inbound.session, command)
+
+    def _check_answerable(self, channel: Channel) -> None:
+        """Raise InvalidRequest for a channel whose answers are read from a store without them."""
+        if not channel.delivers and not self._settings.channels.session_persistence:
+            raise InvalidRequest(
+                f"the answers of {name_of(channel)} are read from the store, and nothing of it is "
+                "stored, as session_persistence = false in [channels] says; use a channel that "
+                "delivers, or the web chat"
+            )
 
     async def _stop(self, inbound: Inbound) -> None:
         try:
@@ -89,6 +99,7 @@ class MessageReceiver:
             command=command,
             former=incoming.former,
             traceparent=carried(),
+            stored=self._settings.channels.session_persistence,
         )
 
 

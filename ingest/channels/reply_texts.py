@@ -8,15 +8,15 @@ from typing import Final
 
 from ingest.channels.base import Outgoing, ReplyStatus
 from ingest.failures import ABORTED, CLEARED, FAILED
-from ingest.reads import SessionReads, fresh_history
+from ingest.reads import fresh_history
 from ingest.turns.live import Ending, TurnEnd
+from ingest.turns.records import AllRecords
 from ingest.turns.stored import stored_end
 from ingest.turns.unavailable import CODE, NOTICE
 from sessions.errors import Retryable
 from sessions.models import Reason
 from sessions.process.retry import Pauses, retry
 from sessions.stream.lanes.inbound import Inbound
-from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.replies.values import ChannelReply, ReplyText
 
 # Seconds between two tries to read the reply of a turn that a dead replica ran: a person notices no
@@ -54,16 +54,17 @@ class ReadyReply:
 
 def ready_reply(inbound: Inbound, end: TurnEnd) -> ReadyReply:
     """What is said of the end of a turn that was run here."""
+    left = ReplyText.STORED if inbound.stored else ReplyText.REMEMBERED
     if end.ending is Ending.REPLIED:
-        text = ReplyText.CLEARED if inbound.command else ReplyText.STORED
+        text = ReplyText.CLEARED if inbound.command else left
         return _ready(inbound, text, ReplyStatus.REPLIED, end.text)
     if end.ending is Ending.ABORTED:
-        text = ReplyText.STORED if end.text else ReplyText.ABORTED
+        text = left if end.text else ReplyText.ABORTED
         return _ready(inbound, text, ReplyStatus.ABORTED, end.text)
     if end.code == CODE:
         return _ready(inbound, ReplyText.NOT_OWNER, ReplyStatus.FAILED)
     # What a provider says of its failure is not for everybody who may write to a bot.
-    text = ReplyText.STORED if end.stored else ReplyText.FAILED
+    text = left if end.stored else ReplyText.FAILED
     return _ready(inbound, text, ReplyStatus.FAILED, end.stored)
 
 
@@ -84,9 +85,8 @@ def _ready(inbound: Inbound, text: ReplyText, status: ReplyStatus, stored: str =
 class ReplyTexts:
     """Reads the texts of replies that are not at hand any more."""
 
-    def __init__(self, reads: SessionReads, lanes: Lanes) -> None:
-        self._reads = reads
-        self._lanes = lanes
+    def __init__(self, records: AllRecords) -> None:
+        self._records = records
 
     async def of_kept(self, reply: ChannelReply) -> ReadyReply | None:
         """A kept reply with its text; None if the agent's session does not hold it any more.
@@ -94,7 +94,9 @@ class ReplyTexts:
         Raises Retryable while the store cannot be read.
         """
         notice = _NOTICES.get(reply.text)
-        content = notice or await self._reads.message(reply.session, reply.agent, reply.event_id)
+        remembered = reply.text is ReplyText.REMEMBERED
+        reads = (self._records.remembered if remembered else self._records.stored).reads
+        content = notice or await reads.message(reply.session, reply.agent, reply.event_id)
         return ReadyReply(reply, content) if content is not None else None
 
     async def of_dead_turn(self, inbound: Inbound) -> ReadyReply | None:
@@ -108,13 +110,14 @@ class ReplyTexts:
         )
 
     async def _left_by(self, inbound: Inbound) -> ReadyReply | None:
-        history = await fresh_history(self._reads, self._lanes, inbound.session, inbound.agent)
+        lanes, reads = self._records.for_message(inbound)
+        history = await fresh_history(reads, lanes, inbound.session, inbound.agent)
         if inbound.command:
-            outcome = await self._reads.outcome(inbound.id, history.position)
+            outcome = await reads.outcome(inbound.id, history.position)
             if outcome is not None and outcome.reason == Reason.NOT_OWNER:
                 return _ready(inbound, ReplyText.NOT_OWNER, ReplyStatus.FAILED)
             return _ready(inbound, ReplyText.CLEARED, ReplyStatus.REPLIED)
-        end = await stored_end(self._reads, history, inbound.id)
+        end = await stored_end(reads, history, inbound.id)
         return None if end is None else ready_reply(inbound, end)
 
 

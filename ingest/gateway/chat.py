@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ingest.agents.base import Agent
 from ingest.gateway import frames
@@ -23,7 +23,7 @@ from ingest.gateway.frames import (
 from ingest.gateway.outbox import Outbox
 from ingest.gateway.queue import answer
 from ingest.prompt import HISTORY
-from ingest.reads import SessionReads
+from ingest.reads import TurnReads
 from ingest.turns.live import Ending, LiveTurn, TurnEnd
 from ingest.turns.queue import TurnQueue
 from ingest.turns.stored import REMOVED_CODE, find_end
@@ -54,6 +54,13 @@ _NOWHERE: Final = 45.0
 _NO_REPLY: Final = "The message got no reply; send it again"
 
 
+class ChatPlace(NamedTuple):
+    """Where the sessions of chats are: `reads` has them, and `stored` says whether others do."""
+
+    reads: TurnReads
+    stored: bool
+
+
 @dataclass(frozen=True, slots=True)
 class SessionSnapshot:
     """What the store says of the session when a client connects.
@@ -75,7 +82,7 @@ class Chat:
         alias: str,
         *,
         queue: TurnQueue,
-        reads: SessionReads,
+        place: ChatPlace,
         agents: Mapping[str, Agent],
     ) -> None:
         self.key = f"gw_{session_id}"
@@ -85,7 +92,7 @@ class Chat:
         self._resumed: str | None = None
         self._alias = alias
         self._queue = queue
-        self._reads = reads
+        self._place = place
         self._agents = agents
         self._allowance = RateLimiter()
         self._welcomed = False
@@ -170,7 +177,7 @@ class Chat:
 
     async def _tell_of_trimming(self, known: SessionSnapshot) -> None:
         try:
-            kept = (await self._reads.history(self.key, self._alias)).messages
+            kept = (await self._place.reads.history(self.key, self._alias)).messages
         except Retryable:
             return
         self.outbox.put(
@@ -237,7 +244,7 @@ class Chat:
         if self._available:
             return None
         try:
-            found = await self._reads.history(self.key, self._alias, limit=1, fresh=True)
+            found = await self._place.reads.history(self.key, self._alias, limit=1, fresh=True)
         except Retryable as error:
             return frames.refusal(error)
         self._available = found.available
@@ -249,7 +256,11 @@ class Chat:
             turn = derived_id("gw", "agent", self._alias, self.key, message.id)
             # A version before ids had agents called the same message so.
             former = derived_id("gw", self.key, message.id)
-        return Inbound(turn, self.key, message.content, self._alias, times.now(), former=former)
+        return Inbound(
+            *(turn, self.key, message.content, self._alias, times.now()),
+            former=former,
+            stored=self._place.stored,
+        )
 
     # -- turns -------------------------------------------------------------------------------
 
@@ -296,7 +307,7 @@ class Chat:
         nowhere, whose = 0.0, (self.key, self._alias)
         while nowhere < _NOWHERE:
             try:
-                end = None if in_lane else await find_end(self._reads, *whose, turns)
+                end = None if in_lane else await find_end(self._place.reads, *whose, turns)
                 in_lane = await self._queue.lanes.contains(self._lane, turns[0])
             except (Retryable, PositionLost):
                 await asyncio.sleep(_FOLLOW)

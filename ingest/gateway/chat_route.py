@@ -15,7 +15,7 @@ from starlette.websockets import WebSocketDisconnect
 from ingest.gateway.chat import Chat, SessionSnapshot
 from ingest.gateway.handshake import HandshakeRefused, Visitor, let_in
 from ingest.gateway.outbox import SlowReader
-from ingest.reads import SessionReads
+from ingest.reads import TurnReads
 from ingest.services import Services
 from sessions.errors import PositionLost, Retryable, SessionError
 from sessions.ids import new_id
@@ -46,7 +46,7 @@ async def chat(socket: WebSocket) -> None:
         visitor.session_id,
         visitor.agent,
         queue=services.queue,
-        reads=services.reads,
+        place=services.chats,
         agents=services.agents,
     )
     services.clients.add(conversation)
@@ -86,9 +86,10 @@ def _tell_of(sending: asyncio.Task[None]) -> None:
 
 
 async def _talk(socket: WebSocket, services: Services, visitor: Visitor, chat: Chat) -> None:
-    known = await _known(services.reads, chat.key, visitor)
+    known = await _known(services.chats.reads, chat.key, visitor)
+    stored = services.chats.stored
     # A session without owner would become the agent's with it, though it be another's channel's.
-    if known.available and visitor.name is not None and known.name != visitor.name:
+    if stored and known.available and visitor.name is not None and known.name != visitor.name:
         await _name(services, chat.key, visitor)
     await chat.run(_texts(socket), replace(known, name=visitor.name or known.name))
 
@@ -124,7 +125,7 @@ async def _name(services: Services, key: str, visitor: Visitor) -> None:
         log.warning("a session was not named: %s", error)
 
 
-async def _known(reads: SessionReads, key: str, visitor: Visitor) -> SessionSnapshot:
+async def _known(reads: TurnReads, key: str, visitor: Visitor) -> SessionSnapshot:
     """What the store has of the agent's session; nothing of another's, nor where it cannot say."""
     for fresh in (True, False):
         try:

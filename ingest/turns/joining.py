@@ -8,18 +8,18 @@ so that each of them is known when it is delivered again.
 
 from __future__ import annotations
 
-from ingest.reads import SessionReads
+from ingest.reads import TurnReads
 from ingest.turns.live import LiveTurn
+from ingest.turns.records import TurnLanes
 from ingest.turns.stored import is_handled
 from sessions import times
 from sessions.models import Position
 from sessions.process.settings import MAX_DEBOUNCE
 from sessions.stream.lanes.inbound import Inbound
-from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold
 
 
-async def wait_until_due(lanes: Lanes, turn: LiveTurn, hold: Hold) -> None:
+async def wait_until_due(lanes: TurnLanes, turn: LiveTurn, hold: Hold) -> None:
     """Return when no message has come for as long as the channel waits, or on an interruption.
 
     Raises Retryable where Redis is away, LaneLost where the lane is.
@@ -35,7 +35,7 @@ async def wait_until_due(lanes: Lanes, turn: LiveTurn, hold: Hold) -> None:
 
 
 async def find_followers(
-    lanes: Lanes, reads: SessionReads, turn: LiveTurn, hold: Hold, read_at: Position
+    lanes: TurnLanes, reads: TurnReads, turn: LiveTurn, hold: Hold, read_at: Position
 ) -> list[Inbound]:
     """The messages behind this one that belong to its turn: new ones, as many as fit into one text.
 
@@ -51,7 +51,7 @@ async def find_followers(
     return followers
 
 
-async def _is_known(reads: SessionReads, inbound: Inbound, read_at: Position) -> bool:
+async def _is_known(reads: TurnReads, inbound: Inbound, read_at: Position) -> bool:
     """Whether the message was handled, maybe under the id that an older version gave it."""
     if await is_handled(reads, inbound.id, read_at):
         return True
@@ -59,7 +59,7 @@ async def _is_known(reads: SessionReads, inbound: Inbound, read_at: Position) ->
     return bool(former) and await reads.outcome(former, read_at) is not None
 
 
-async def _behind(lanes: Lanes, first: Inbound, hold: Hold) -> list[Inbound]:
+async def _behind(lanes: TurnLanes, first: Inbound, hold: Hold) -> list[Inbound]:
     """What waits directly behind and came by the same channel to be joined."""
     found: list[Inbound] = []
     for message in await lanes.waiting(hold):

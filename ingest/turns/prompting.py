@@ -7,17 +7,17 @@ import time
 from typing import Final
 
 from ingest.prompt import HistoryMessage, PromptMessage, build
-from ingest.reads import History, SessionReads, fresh_history
+from ingest.reads import History, TurnReads, fresh_history
 from ingest.turns.exits import AlreadyRun, OrphanedTurn, SessionUnavailable
 from ingest.turns.joining import find_followers, wait_until_due
 from ingest.turns.live import LiveTurn
+from ingest.turns.records import TurnLanes
 from ingest.turns.stored import is_handled, is_removed
 from sessions import times
 from sessions.errors import PositionLost, Retryable
 from sessions.models import Position
 from sessions.stream.lanes.closing import reply_id
 from sessions.stream.lanes.inbound import Inbound
-from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold
 
 # Seconds after the start in which a message may come again that an older version took under another
@@ -31,7 +31,7 @@ _SLACK: Final = 300 * times.SECOND
 class PromptReader:
     """Reads what turns are asked with, while their lane is held. Any number at a time."""
 
-    def __init__(self, lanes: Lanes, reads: SessionReads) -> None:
+    def __init__(self, lanes: TurnLanes, reads: TurnReads) -> None:
         self._lanes = lanes
         self._reads = reads
         self._since = time.monotonic()

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from ingest.reads import SessionReads
+from ingest.reads import TurnReads
 from ingest.turns.exits import check_staying
 from ingest.turns.live import LiveTurn
+from ingest.turns.records import TurnLanes
 from sessions.errors import Retryable, StreamUnavailable
 from sessions.models import Event, Outcome, OutcomeKind, Position
 from sessions.process.retry import Pauses, retry
 from sessions.process.tracing import span
-from sessions.stream.lanes.lanes import Lanes
 from sessions.stream.lanes.values import Hold, Stage
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ _PAUSE: Final = 0.5
 class TurnPublisher:
     """Publishes for turns whose lane is held. Any number at a time."""
 
-    def __init__(self, lanes: Lanes, reads: SessionReads) -> None:
+    def __init__(self, lanes: TurnLanes, reads: TurnReads) -> None:
         self._lanes = lanes
         self._reads = reads
 

@@ -13,13 +13,13 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from ingest.agents.base import Agent
 from ingest.counters import Counters
 from ingest.failures import CLEARED, AgentError
 from ingest.prompt import PromptMessage
-from ingest.reads import History, SessionReads
+from ingest.reads import History, TurnReads
 from ingest.turns.answering import TURN_TIMEOUT, AgentRunner
 from ingest.turns.conclusions import Conclusion, closed
 from ingest.turns.exits import (
@@ -30,8 +30,10 @@ from ingest.turns.exits import (
     check_staying,
 )
 from ingest.turns.live import Ending, Interruption, LiveTurn, TurnEnd
+from ingest.turns.memory import SessionMemory
 from ingest.turns.prompting import PromptReader
 from ingest.turns.publishing import TurnPublisher, is_from
+from ingest.turns.records import AllRecords
 from ingest.turns.timings import TurnTimings
 from ingest.turns.unavailable import CODE, OwnerRefusals, refusal_text
 from sessions import times
@@ -73,25 +75,37 @@ class TurnNews(Protocol):
         ...
 
 
+class _Parts(NamedTuple):
+    """What reads and publishes for turns whose sessions are in one place."""
+
+    prompts: PromptReader
+    publisher: TurnPublisher
+
+
 class TurnRunner:
     """Runs turns whose lane is held. Any number at a time, of different sessions."""
 
     def __init__(
         self,
         lanes: Lanes,
-        reads: SessionReads,
+        reads: TurnReads,
         agents: Mapping[str, Agent],
         *,
         timeout: float = TURN_TIMEOUT,
+        memory: SessionMemory | None = None,
         refusals: OwnerRefusals | None = None,
         counters: Counters | None = None,
         news: TurnNews | None = None,
     ) -> None:
+        """`memory` has the sessions that are not stored."""
         self.counters = counters or Counters()
         self.timings = TurnTimings(agents)
         self._lanes = lanes
-        self._prompts = PromptReader(lanes, reads)
-        self._publisher = TurnPublisher(lanes, reads)
+        records = AllRecords.of(lanes, reads, memory or SessionMemory())
+        self._stored = _Parts(PromptReader(*records.stored), TurnPublisher(*records.stored))
+        self._remembered = _Parts(
+            PromptReader(*records.remembered), TurnPublisher(*records.remembered)
+        )
         self._answering = AgentRunner(
             *(agents, self.counters, self.timings), timeout=timeout, most=lanes.max_content
         )
@@ -136,12 +150,15 @@ class TurnRunner:
             # time may be what cannot be stored.
             joining = [one.joining(hold.id) for one in turn.joined]
             events = [replace(turn.inbound, at=times.now()).opening(), *joining, *events]
-        await self._publisher.publish(turn, hold, events, Stage.ENDED)
+        await self._parts(turn).publisher.publish(turn, hold, events, Stage.ENDED)
         return conclusion.end
 
     async def read_early(self, turn: LiveTurn) -> History | None:
         """The history of a turn that is likely to run at once; None if it cannot be read now."""
-        return await self._prompts.read_early(turn)
+        return await self._parts(turn).prompts.read_early(turn)
+
+    def _parts(self, turn: LiveTurn) -> _Parts:
+        return self._stored if turn.inbound.stored else self._remembered
 
     # -- a whole turn ------------------------------------------------------------------------
 
@@ -169,7 +186,7 @@ class TurnRunner:
         if begun is None:
             return TurnEnd(Ending.ABORTED)
         lines, opened = begun
-        outcome = await self._publisher.outcome(turn, opened)
+        outcome = await self._parts(turn).publisher.outcome(turn, opened)
         if not is_from(outcome, opened):
             return self._not_ours(turn, outcome, opened)
         await self._note_opened(turn, hold)
@@ -184,12 +201,12 @@ class TurnRunner:
         Raises as reading and opening do.
         """
         while True:
-            lines = await _patiently(turn, lambda: self._prompts.read(turn, hold))
+            lines = await _patiently(turn, lambda: self._parts(turn).prompts.read(turn, hold))
             if turn.interruption is Interruption.ABORT:
                 return None
             check_staying(turn)
             try:
-                return lines, await self._publisher.open(turn, hold)
+                return lines, await self._parts(turn).publisher.open(turn, hold)
             except LaneChanged:
                 turn.separate(Inbound.load(hold.message))
 
@@ -209,15 +226,16 @@ class TurnRunner:
                 await self._lanes.withdraw(hold.lane, follower.id)
 
     async def _close(self, turn: LiveTurn, hold: Hold, conclusion: Conclusion) -> TurnEnd:
+        publisher = self._parts(turn).publisher
         try:
-            await self._publisher.publish(turn, hold, conclusion.events, Stage.ENDED)
+            await publisher.publish(turn, hold, conclusion.events, Stage.ENDED)
         except InvalidEvent as error:
             # A reply that no entry can hold. Nothing of it was published.
             failure = AgentError(
                 f"the reply cannot be stored: {error.detail}", reason="unstorable reply"
             )
             conclusion = self._answering.failed(turn, failure)
-            await self._publisher.publish(turn, hold, conclusion.events, Stage.ENDED)
+            await publisher.publish(turn, hold, conclusion.events, Stage.ENDED)
         if self._news is not None:
             await self._news.ended(turn.inbound, conclusion.end)
         return conclusion.end
@@ -226,10 +244,11 @@ class TurnRunner:
 
     async def _clear(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
         """Begin the session again, once for each command."""
-        await _patiently(turn, lambda: self._prompts.check_command(turn.inbound))
+        prompts, publisher = self._parts(turn)
+        await _patiently(turn, lambda: prompts.check_command(turn.inbound))
         events = [turn.inbound.clearing()]
-        [position] = await self._publisher.publish(turn, hold, events, Stage.ENDED)
-        outcome = await self._publisher.outcome(turn, position)
+        [position] = await publisher.publish(turn, hold, events, Stage.ENDED)
+        outcome = await publisher.outcome(turn, position)
         if outcome.position.stream_id != position.stream_id:
             raise AlreadyRun
         if outcome.reason == Reason.NOT_OWNER:
@@ -238,12 +257,17 @@ class TurnRunner:
 
     async def _interrupted(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
         """Close a turn that was opened by a replica that is gone."""
-        assert hold.opened is not None
+        if hold.opened is None:
+            # Its session is not stored, so that nothing of it went into the stream.
+            return await self._close_dead(turn, hold)
         # Epoch 0: whichever one the stream had then, what counts is the event's own outcome.
         opened = Position(0, hold.opened, turn.inbound.id)
-        outcome = await self._publisher.outcome(turn, opened)
+        outcome = await self._parts(turn).publisher.outcome(turn, opened)
         if not is_from(outcome, opened):
             return self._not_ours(turn, outcome, opened)
+        return await self._close_dead(turn, hold)
+
+    async def _close_dead(self, turn: LiveTurn, hold: Hold) -> TurnEnd:
         log.warning("turn %s is closed: its replica died", turn.inbound.id)
         return await self._close(turn, hold, self._closed(turn, Closing.INTERRUPTED))
 

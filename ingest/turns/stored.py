@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ingest.failures import marker_of
-from ingest.reads import History, SessionReads
+from ingest.reads import History, TurnReads
 from ingest.turns.live import Ending, TurnEnd
 from sessions.errors import PositionLost
 from sessions.models import Position
@@ -23,7 +23,7 @@ _FAR_BACK: Final = f"This message was taken before the newest {_LOOK_BACK} messa
 
 
 async def find_end(
-    reads: SessionReads, session: str, agent: str, turns: Sequence[str]
+    reads: TurnReads, session: str, agent: str, turns: Sequence[str]
 ) -> TurnEnd | None:
     """How a turn was answered or closed, None if the store does not know yet. Raises Retryable.
 
@@ -49,7 +49,7 @@ async def find_end(
     return TurnEnd(Ending.REFUSED, text, "MESSAGE_GONE")
 
 
-async def _end_in(reads: SessionReads, history: History, turns: Sequence[str]) -> TurnEnd | None:
+async def _end_in(reads: TurnReads, history: History, turns: Sequence[str]) -> TurnEnd | None:
     for turn in filter(None, turns):
         end = await stored_end(reads, history, turn)
         if end is not None:
@@ -57,18 +57,18 @@ async def _end_in(reads: SessionReads, history: History, turns: Sequence[str]) -
     return None
 
 
-async def is_handled(reads: SessionReads, message: str, read_at: Position) -> bool:
+async def is_handled(reads: TurnReads, message: str, read_at: Position) -> bool:
     """Whether the store has that message, or knows that it was removed. Raises Retryable."""
     known = await reads.outcome(message, read_at) is not None
     return known or await is_removed(reads, message, read_at)
 
 
-async def is_removed(reads: SessionReads, message: str, read_at: Position) -> bool:
+async def is_removed(reads: TurnReads, message: str, read_at: Position) -> bool:
     """Whether the store knows that the message was taken out of its lane. Raises Retryable."""
     return await reads.outcome(removal_id(message), read_at) is not None
 
 
-async def stored_end(reads: SessionReads, history: History, turn: str) -> TurnEnd | None:
+async def stored_end(reads: TurnReads, history: History, turn: str) -> TurnEnd | None:
     """The end of that turn; None if the history has no reply of it. Raises Retryable."""
     reply = reply_id(turn)
     if reply not in history.ids:
@@ -82,7 +82,7 @@ async def stored_end(reads: SessionReads, history: History, turn: str) -> TurnEn
     return TurnEnd(Ending.FAILED, marker_of(closing), "AGENT_ERROR", stored=text)
 
 
-async def _closing_of(reads: SessionReads, turn: str, read_at: Position) -> Closing | None:
+async def _closing_of(reads: TurnReads, turn: str, read_at: Position) -> Closing | None:
     """How the turn was closed; None if its agent answered to the end."""
     for closing in Closing:
         try:

@@ -21,6 +21,8 @@ from ingest.channels.reply_texts import ReplyTexts
 from ingest.channels.webhook import sign
 from ingest.ids import new_id
 from ingest.services import Services
+from ingest.turns.memory import SessionMemory
+from ingest.turns.records import AllRecords
 from sessions.access.tokens import TokenFile, TokenScope, create_token, ensure_admin_token
 from sessions.process.settings import Settings
 from sessions.stream.lanes.values import lane_of
@@ -190,6 +192,12 @@ async def free(site: IngestSite, session: str) -> None:
     await wait_until(is_free)
 
 
+def texts_of(services: Services) -> ReplyTexts:
+    """The texts of stored replies, as another replica reads them."""
+    records = AllRecords.of(services.queue.lanes, services.reads, SessionMemory())
+    return ReplyTexts(records)
+
+
 @asynccontextmanager
 async def dispatching(fleet: ChannelFleet, site: IngestSite) -> AsyncIterator[tuple[Dispatch, Any]]:
     """Another replica's dispatch to the same channels, and the Redis that it notes things in."""
@@ -200,7 +208,7 @@ async def dispatching(fleet: ChannelFleet, site: IngestSite) -> AsyncIterator[tu
         yield (
             Dispatch(
                 services.channels,
-                texts=ReplyTexts(services.reads, services.queue.lanes),
+                texts=texts_of(services),
                 replies=Replies(redis, url=url, prefix=prefix, give_up=3600),
                 troubles=services.troubles,
                 park_after=30,

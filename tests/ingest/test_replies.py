@@ -14,7 +14,6 @@ from harness.waiting import wait_until
 from ingest.agents.base import Reply
 from ingest.channels.dispatch import Dispatch
 from ingest.channels.failure_counts import ChannelFailure
-from ingest.channels.reply_texts import ReplyTexts
 from ingest.failures import CLEARED
 from ingest.turns.live import Ending, TurnEnd
 from proof.botapi import TOKEN, BotApi, update
@@ -24,7 +23,15 @@ from sessions.stream.redis import RedisClient, connect
 from sessions.stream.replies.replies import Replies
 from sessions.stream.replies.values import ChannelReply, ReplyText
 from tests.ingest.botapi import bot_api, push
-from tests.ingest.channel_fleet import SECRET, ChannelFleet, IngestSite, Shop, free, with_channels
+from tests.ingest.channel_fleet import (
+    SECRET,
+    ChannelFleet,
+    IngestSite,
+    Shop,
+    free,
+    texts_of,
+    with_channels,
+)
 from tests.ingest.serving import serving
 from tests.leading import Leading
 
@@ -341,7 +348,7 @@ class TestFull:
         replies = Replies(redis, url=url, prefix=prefix, give_up=3600, most=1)
         dispatch = Dispatch(
             {"webhook.shop": site.services.channels["webhook.shop"]},
-            texts=ReplyTexts(site.services.reads, site.services.queue.lanes),
+            texts=texts_of(site.services),
             replies=replies,
             troubles=site.services.troubles,
             park_after=0,

@@ -147,6 +147,18 @@ def test_every_key_of_the_contract_is_honoured_or_named(
         assert found.notices == ()
 
 
+def test_the_keys_of_its_sessions_are_its_own_unless_the_file_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    """So what is imported goes on; our own settings may stand in its section."""
+    assert read(tmp_path, agent()).settings.channels.key_style == "zeroclaw"
+    own = 'key_style = "turnstream"\nreply_park_secs = 9'
+    found = read(tmp_path, f"{agent()}\n[channels]\n{own}")
+    assert found.settings.channels.key_style == "turnstream"
+    assert found.settings.channels.reply_park_secs == 9
+    assert found.notices == ()
+
+
 def test_what_nothing_is_read_of_is_named_in_one_notice(tmp_path: Path) -> None:
     """A file has dozens of such sections."""
     found = read(tmp_path, f"{agent()}\n[cost]\nenabled = true\n[memory]\nbackend = 'sqlite'")

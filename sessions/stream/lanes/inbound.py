@@ -27,7 +27,7 @@ class Inbound:
     was written, in microseconds. `reply_to` names the channel (`type.alias`) that delivers the
     answer, and `address` where to, in that channel's words. Until `due` (microseconds) its turn
     waits for messages to join it; 0 joins none. `command` is set if it asks for something else than
-    an answer.
+    an answer. What is not `stored` goes into no stream and no store: its replica remembers it.
 
     A message that woke its session was put into the lane from outside: by `from_agent`, "" for an
     administrator; None for what somebody wrote to the agent. `chain` are the sessions whose turns
@@ -51,6 +51,7 @@ class Inbound:
     chain: tuple[str, ...] = ()
     from_agent: str | None = None
     traceparent: str | None = None
+    stored: bool = True
 
     @property
     def lane(self) -> str:
@@ -60,7 +61,7 @@ class Inbound:
     @property
     def origin(self) -> Origin | None:
         """Where it came from, if an answer could be sent there at any time."""
-        if self.woken or self.reply_to is None or self.address is None:
+        if self.woken or not self.stored or self.reply_to is None or self.address is None:
             return None
         return Origin(self.reply_to, self.address)
 

@@ -1,7 +1,7 @@
 -- Put the events of a turn on the stream if the lane is still held with this token.
 -- ARGV: …, name, token, stage that this brings the turn to, stream, store, the number of messages
 -- that become a part of the turn and their ids, then for each event the number of its field names
--- and values, and these.
+-- and values, and these. Without events only the stage changes.
 -- Answers 'lost', 'changed' where one of these messages is not in the lane any more, or the stream
 -- epoch and the entries' ids; the same again where it was done before.
 local name, token, stage, stream, store = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
@@ -28,7 +28,7 @@ while at <= #ARGV do
     at = at + count + 1
 end
 redis.call('HSET', facts(name), 'stage', stage, 'ids:' .. stage, cjson.encode(ids))
-if stage == 'opened' then
+if stage == 'opened' and ids[1] then
     redis.call('HSET', facts(name), 'opened', ids[1])
 elseif stage == 'ended' then
     publish_notes(name, stream, epoch)

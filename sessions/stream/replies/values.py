@@ -21,6 +21,8 @@ class ReplyText(StrEnum):
 
     STORED = "stored"
     """What the turn left in the session, under the id `{turn}:reply`."""
+    REMEMBERED = "remembered"
+    """The same in a session that is not stored, so that only the replica that ran it has it."""
     CLEARED = "cleared"
     FAILED = "failed"
     ABORTED = "aborted"

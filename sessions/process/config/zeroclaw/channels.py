@@ -20,6 +20,7 @@ from sessions.process.config.zeroclaw.upstream import (
 )
 from sessions.process.settings import (
     MAX_DEBOUNCE,
+    ChannelSettings,
     DiscordSettings,
     SlackSettings,
     TelegramSettings,
@@ -33,6 +34,8 @@ _SERVED: Final[Mapping[str, type[Any]]] = {
     "telegram": TelegramSettings,
     "webhook": WebhookSettings,
 }
+# Our own settings of all channels, which its section may have too. It does not read the last.
+_OWN: Final = frozenset(ChannelSettings.model_fields) - {*_SERVED, "session_ttl_hours"}
 _SECRETS: Final = ("bot_token", "app_token", "secret")
 _OFF: Final = {"enabled": False}
 
@@ -73,8 +76,13 @@ class ChannelTranslator:
         return {**own, **self._shared(read(UpstreamChannels, shared, "channels"))}
 
     def _shared(self, channels: UpstreamChannels) -> dict[str, Any]:
-        self._notices.extend(ineffective("channels", channels.others))
+        extra = channels.model_extra or {}
+        own = {name: extra[name] for name in _OWN & extra.keys()}
+        self._notices.extend(ineffective("channels", set(channels.others) - own.keys()))
         return {
+            # Its sessions go on if they are imported.
+            "key_style": "zeroclaw",
+            **own,
             "session_persistence": channels.session_persistence,
             "session_backend": channels.session_backend,
             "key_style": channels.key_style,
