@@ -9,7 +9,8 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
-from cli.options import SETTINGS_FILE, CommandContext
+from cli.options import CommandContext
+from sessions.process.config.loading import SETTINGS_FILE
 
 _VARIABLE: Final = "TURNSTREAM_SESSION_BACKEND"
 _CHANNELS: Final = re.compile(r"^\[channels\][ \t]*(?:#.*)?$", re.MULTILINE)
@@ -24,7 +25,8 @@ def chosen_backend(context: CommandContext, workspace: Path, backend: str) -> st
     line = f'session_backend = "{backend}"'
     if context.environ.get(_VARIABLE) not in (None, "", backend):
         return f"set the variable {_VARIABLE} to {backend}, and start again"
-    file = context.settings_file or workspace / SETTINGS_FILE
+    own = workspace / SETTINGS_FILE
+    file = context.settings_file or own
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     named = tomllib.loads(text).get("channels", {}).get("session_backend")
     if named == backend:
@@ -32,7 +34,7 @@ def chosen_backend(context: CommandContext, workspace: Path, backend: str) -> st
     if named is not None:
         return f"write {line} into [channels] of {file}, and start again"
     added = _added(text, line)
-    if file.parent != workspace or added is None:
+    if file != own or added is None:
         return f"add these two lines to {file}, and start again:\n[channels]\n{line}"
     _write(file, added)
     return f"{file} names it now: start again"

@@ -112,8 +112,8 @@ class SqliteAdapter:
         """Fill the one-row tables of a new store; raises ConfigError if one is moved here."""
         if incoming_path(self.path).exists():
             raise ConfigError(
-                f"a move to {self.path} has not ended: go on with `turnstream move`, or drop what "
-                "it has copied with `turnstream move --abandon`"
+                f"a move to {self.path} has not ended: go on with `turnstream move`, or drop the "
+                "copy with its option --abandon"
             )
         await self.connection.run(_FOUND_STORE, (uuid.uuid4().hex, self.texts, self._clock()))
         await self.connection.run(_FOUND_LEASE)
