@@ -41,6 +41,7 @@ from sessions.stream.notices import Notices
 from sessions.stream.redis import connect, redacted
 from sessions.stream.replies.replies import Replies
 from sessions.stream.turns import TurnStream
+from sessions.transfer.others import check_others
 from sessions.web.edge import Edge
 from sessions.web.exposition import VERSION, PublishCollector, process_registry
 from sessions.web.hosts import HostGuard, allowed_names
@@ -67,6 +68,7 @@ async def opened(settings: Settings) -> AsyncGenerator[FastAPI]:
             prefix=settings.turnstream.prefix,
             max_content=settings.turnstream.max_content_bytes,
         )
+        await check_others(settings.workspace, backend.name)
         await _announce(settings, backend, stream, url)
         # Away it may be, but what it does not permit now it will not permit later.
         with suppress(Retryable):

@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "import": "transfer:import_",
     "backup": "transfer:backup",
     "restore": "transfer:restore",
+    "move": "move:move",
     "doctor": "doctor:doctor",
 }
 

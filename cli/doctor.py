@@ -27,6 +27,7 @@ from sessions.process.settings import Settings
 from sessions.store.capabilities import Embedded, LocalStore
 from sessions.store.factory import local_store
 from sessions.stream.redis import ERRORS, RedisClient, RedisError, connect, explain, redacted
+from sessions.transfer.others import check_others, told_of_others
 
 # What no accepted event survives without, by the name of Redis' setting.
 _WANTED: Final = {
@@ -74,6 +75,7 @@ async def examine(
         checks.append(_settings_file(settings_file))
     checks.extend(map(_notice, notices))
     checks.append(await _store(settings))
+    checks.extend([check async for check in _other_stores(settings)])
     checks.append(_server(environ))
     checks.extend([check async for check in _redis(system, environ)])
     checks.append(_port(system))
@@ -168,6 +170,19 @@ async def _store(settings: Settings) -> Check:
     local = _local(settings)
     version = f", schema version {local.schema_version()}" if local is not None else ""
     return Check("store", CheckStatus.OK, f"{name} {store_id}{version}")
+
+
+async def _other_stores(settings: Settings) -> AsyncGenerator[Check]:
+    """What else lies in the workspace; failed if no service would start because of it."""
+    workspace, backend = settings.workspace, settings.channels.session_backend
+    if not workspace.is_dir():
+        return
+    try:
+        await check_others(workspace, backend)
+        for text in await told_of_others(workspace, backend):
+            yield Check("other store", CheckStatus.NOTE, text)
+    except SessionError as error:
+        yield Check("other store", CheckStatus.FAILED, str(error))
 
 
 def _local(settings: Settings) -> LocalStore | None:

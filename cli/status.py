@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cli.client import ApiClient
@@ -13,6 +13,7 @@ from sessions.models import Position, StreamCursor
 from sessions.process.urls import redacted
 from sessions.store.backend import SessionReader
 from sessions.stream.turns import StreamFacts, TurnStream
+from sessions.transfer.others import told_of_others
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,16 @@ class StreamStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """All of it; a part that could not be asked is in `problems`, by its name."""
+    """All of it; a part that could not be asked is in `problems`, by its name.
+
+    `others` has a sentence on each other store in the workspace.
+    """
 
     web: WebStatus
     store: StoreStatus | None
     stream: StreamStatus | None
     problems: dict[str, str]
+    others: list[str] = field(default_factory=list[str])
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
@@ -90,10 +95,15 @@ async def look_at(system: TargetSystem) -> Status:
             store = await _store(backend, cursor)
         except SessionError as error:
             problems["store"] = str(error)
+    others: list[str] = []
     try:
-        return Status(web, store, await _stream_of(system, cursor), problems)
+        others = await told_of_others(settings.workspace, settings.channels.session_backend)
     except SessionError as error:
-        return Status(web, store, None, {**problems, "stream": str(error)})
+        problems["other stores"] = str(error)
+    try:
+        return Status(web, store, await _stream_of(system, cursor), problems, others)
+    except SessionError as error:
+        return Status(web, store, None, {**problems, "stream": str(error)}, others)
 
 
 def _web(system: TargetSystem) -> WebStatus:

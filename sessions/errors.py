@@ -7,6 +7,7 @@
     │   ├── UnknownBackend
     │   ├── RedisRefused         Redis permits too little, or is not one that can be used
     │   ├── StoreTooNew
+    │   ├── StoreMoved           the store was moved to another backend
     │   └── StoreMismatch       this store is not the one that the stream belongs to
     ├── Retryable               the same call may succeed later; nothing was lost
     │   ├── StreamUnavailable   Redis does not answer, or refuses for now
@@ -68,6 +69,14 @@ class RedisRefused(ConfigError):
 
 class StoreTooNew(ConfigError):
     """The store was written by a newer Turnstream; this one would not understand it."""
+
+
+class StoreMoved(ConfigError):
+    """The store was moved to another backend, which `backend` names, and shows nothing any more."""
+
+    def __init__(self, message: str, *, backend: str) -> None:
+        super().__init__(message)
+        self.backend = backend
 
 
 class StoreMismatch(ConfigError):

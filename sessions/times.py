@@ -50,6 +50,11 @@ def is_showable(micros: int) -> bool:
     return EARLIEST <= micros <= LATEST
 
 
+def stamp(moment: int) -> str:
+    """A time as a part of a file's name, `2026-01-31T120000.123456Z`."""
+    return render(moment).replace(":", "").replace("+0000", "Z")
+
+
 def render(micros: int) -> str:
     """RFC 3339 with `+00:00`, never `Z`: upstream sorts these as text.
 

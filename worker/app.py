@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from typing import Final
 
 from sessions.access.tokens import ensure_admin_token
@@ -19,6 +19,7 @@ from sessions.store.backend import SessionBackend
 from sessions.store.factory import local_store, make_session_backend
 from sessions.stream.redis import RedisClient, connect, redacted
 from sessions.stream.turns import TurnStream
+from sessions.transfer.others import OtherStore, check_others
 from worker.batches import Batches
 from worker.claim import StoreClaim
 from worker.consumer import Consumer
@@ -59,7 +60,8 @@ async def run(settings: Settings, environ: Mapping[str, str], *, adopt: bool = F
         mode="write",
         max_content=settings.turnstream.max_content_bytes,
     )
-    consumer = _consumer(settings, backend, stream, progress, adopt=adopt)
+    left = await check_others(settings.workspace, backend.name, adopt=adopt)
+    consumer = _consumer(settings, backend, stream, progress, adopt=adopt, left=left)
     async with _closing(redis), contextlib.AsyncExitStack() as stack:
         with _stop_on_signals(consumer), ProcessEnd() as end:
             tasks = await stack.enter_async_context(TaskWatcher(end.fail))
@@ -96,6 +98,7 @@ def _consumer(
     progress: ProgressReporter,
     *,
     adopt: bool,
+    left: Sequence[OtherStore],
 ) -> Consumer:
     """The consumer with its parts."""
     stopping = asyncio.Event()
@@ -103,7 +106,8 @@ def _consumer(
     patience = Patience(status, stopping)
     lock = lock_of(local_store(settings.workspace, backend.name))
     hearing = RedisReachability(stream, patience.trouble)
-    claim = StoreClaim(backend, stream, place=str(settings.workspace), adopt=adopt)
+    place = str(settings.workspace)
+    claim = StoreClaim(backend, stream, place=place, adopt=adopt, left=left)
     upkeep = Upkeep(backend, stream, ttl_hours=settings.channels.session_ttl_hours)
     batches = Batches(backend, stream, upkeep)
     leader = Leader(

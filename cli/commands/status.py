@@ -36,6 +36,7 @@ def _lines(found: Status) -> dict[str, str]:
         lines |= _store_lines(found.store)
     if found.stream is not None:
         lines |= _stream_lines(found.stream)
+    lines |= {f"other store {number}": text for number, text in enumerate(found.others, start=1)}
     return lines | {name: f"unknown: {problem}" for name, problem in found.problems.items()}
 
 

@@ -28,6 +28,7 @@ from sessions.models import (
     StreamId,
 )
 from sessions.reading import Page, Scope, SessionFilter
+from sessions.store.capabilities import Mark
 from sessions.store.engine.imported import ImportedMessage, ImportedSession
 from sessions.store.engine.receipts import Receipt
 from sessions.store.engine.tally import OutcomeCount
@@ -306,11 +307,24 @@ class CountsOutcomes(Protocol):
         ...
 
 
+@runtime_checkable
+class Leavable(Protocol):
+    """What a store offers that can be given up for another one."""
+
+    async def leave(self, mark: Mark) -> None:
+        """Mark the store as moved, as the last transaction of its last leader; raises Fenced.
+
+        Nobody takes the lead any more, and who opens the store gets StoreMoved.
+        """
+        ...
+
+
 class SessionBackend(SessionReader, SessionWriter, Protocol):
     """A whole backend. The writing half works only if it was made with mode `write`.
 
     `async with` opens it, and closes it whatever happened in the block. Opening raises StoreTooNew
-    for a store of a newer version, StoreUnavailable for one that cannot be opened now.
+    for a store of a newer version, StoreMoved for one that is in another backend now,
+    StoreUnavailable for one that cannot be opened now. Reading raises them too.
     """
 
     async def __aenter__(self) -> Self: ...

@@ -56,8 +56,24 @@ class Rebuilt:
     remembered: bool = False
 
 
+class Mark(NamedTuple):
+    """Where a store was moved: `backend` has it now, `at` is when it was moved, in microseconds.
+
+    `place` is the directory, beside the old store, that keeps the files that it had.
+    """
+
+    backend: str
+    at: int
+    place: str
+
+
 class LocalStore(Protocol):
     """A store that lies in the workspace. Looking at it changes nothing and needs no worker."""
+
+    @property
+    def name(self) -> str:
+        """The backend's name in the settings."""
+        ...
 
     @property
     def path(self) -> Path:
@@ -65,11 +81,11 @@ class LocalStore(Protocol):
         ...
 
     def store_id(self) -> str | None:
-        """The store's id; None if there is no store. Raises StoreUnavailable."""
+        """The store's id; None if there is no store, or it was moved. Raises StoreUnavailable."""
         ...
 
     def schema_version(self) -> int | None:
-        """The version of its schema; None if there is no store. Raises StoreUnavailable."""
+        """The version of its schema; None as with the id. Raises StoreUnavailable."""
         ...
 
 
@@ -132,4 +148,52 @@ class Lockable(Protocol):
 
     def leader_lock(self) -> LeaderLock:
         """The lock, not taken yet; each call gives another one, so that two can compete."""
+        ...
+
+
+@runtime_checkable
+class Movable(LocalStore, Lockable, Protocol):
+    """A store that can be moved to another backend, or take in one that is moved.
+
+    One that is moved here is made under another name, as the incoming store; it takes its place
+    when it is whole. All that is done here may be done again after it was cut short. It raises
+    StoreUnavailable, and nothing was done by halves.
+    """
+
+    def mark(self) -> Mark | None:
+        """Where the store was moved; None if it was not, or there is none."""
+        ...
+
+    def incoming(self) -> LocalStore:
+        """The store that is made to take this one's place; it may not be there."""
+        ...
+
+    def remove_incoming(self) -> None:
+        """Remove the incoming store with its files; nothing happens if there is none."""
+        ...
+
+    def install(self) -> None:
+        """Let the incoming store take its place; nothing happens if there is none."""
+        ...
+
+    def retire(self) -> None:
+        """Put a marked store aside, into its mark's place, and leave a tombstone behind.
+
+        StoreUnavailable if somebody has been reading the store for long.
+        """
+        ...
+
+    def is_empty(self) -> bool:
+        """Whether it holds no session, dead or alive, no event and no dead letter."""
+        ...
+
+    def missing_in(self, other: LocalStore) -> int:
+        """How many of its live sessions the other store does not know, not even as deleted."""
+        ...
+
+    def differing_from(self, other: LocalStore) -> int:
+        """How many of its sessions are not in the other store, or are not the same there.
+
+        Times are not compared: two workers may give the same event different ones.
+        """
         ...

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from sessions import times
 from sessions.errors import UnknownBackend
 from sessions.models import LetterBounds
 from sessions.process.settings import BACKENDS
@@ -37,6 +39,33 @@ def make_session_backend(
         from sessions.store.jsonl.backend import JsonlBackend
 
         return JsonlBackend(workspace, mode=mode, max_content=max_content, bounds=bounds)
+    raise _unknown(backend)
+
+
+def incoming_backend(
+    workspace_dir: str | Path,
+    backend: str,
+    *,
+    max_content: int = DEFAULT_MAX_CONTENT,
+    clock: Callable[[], int] = times.now,
+) -> SessionBackend:
+    """The backend for writing on the store that is made to take its place in the workspace.
+
+    It has another name there, so that nobody else opens it; see `capabilities.Movable`.
+    """
+    workspace = Path(workspace_dir)
+    if backend == "sqlite":
+        from sessions.store.sqlite.backend import INCOMING_FILE, SqliteBackend
+
+        return SqliteBackend(
+            workspace, mode="write", max_content=max_content, clock=clock, file=INCOMING_FILE
+        )
+    if backend == "jsonl":
+        from sessions.store.jsonl.backend import INCOMING_INDEX, JsonlBackend
+
+        return JsonlBackend(
+            workspace, mode="write", max_content=max_content, clock=clock, index=INCOMING_INDEX
+        )
     raise _unknown(backend)
 
 

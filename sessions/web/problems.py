@@ -32,6 +32,7 @@ from sessions.errors import (
     ShareFull,
     StoreBehind,
     StoreMismatch,
+    StoreMoved,
     StoreUnavailable,
     StreamFull,
     StreamUnavailable,
@@ -116,6 +117,9 @@ _FULL: Final = (
 # Broken: a person has to act, as the log says.
 _BROKEN: Final = (
     ProblemRow(StoreMismatch, 503, "store_mismatch"),
+    ProblemRow(
+        StoreMoved, 503, "store_moved", "the store was moved to another backend; the log names it"
+    ),
     ProblemRow(
         RedisRefused,
         503,

@@ -259,9 +259,28 @@ async def test_files_without_an_index_are_not_taken_for_an_empty_store(
     workspace: Path, clock: Clock
 ) -> None:
     (workspace / "sessions").mkdir(parents=True)
-    (workspace / "sessions" / "s.jsonl").write_text("{}\n", encoding="utf-8")
+    line = {"role": "user", "content": "ours", "id": "e1", "seq": 1, "session": "s"}
+    (workspace / "sessions" / "s.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="--rebuild-index"):
         await JsonlBackend(workspace, mode="write", clock=clock).__aenter__()
+
+
+async def test_files_of_another_program_do_not_keep_a_store_from_being_made(
+    workspace: Path, clock: Clock
+) -> None:
+    """They stay as they are; a session of ours gets another name."""
+    (workspace / "sessions").mkdir(parents=True)
+    theirs = workspace / "sessions" / "s.jsonl"
+    theirs.write_text('{"role":"user","content":"theirs"}\n', encoding="utf-8")
+    (workspace / "sessions" / "empty.jsonl").touch()
+    before = theirs.read_bytes()
+    async with JsonlBackend(workspace, mode="write", clock=clock) as backend:
+        store = await lead(backend, clock)
+        await store.apply(user("e1", "ours"), user("e2", "here", session="t"))
+        assert await store.texts() == ["ours"]
+    assert theirs.read_bytes() == before
+    names = {path.name for path in (workspace / "sessions").glob("*.jsonl")}
+    assert len(names - {"s.jsonl", "empty.jsonl", "t.jsonl"}) == 1
 
 
 async def test_a_rebuilt_index_shows_the_same_sessions_and_knows_the_ids(

@@ -24,6 +24,7 @@ from sessions.errors import (
     ShareFull,
     StoreBehind,
     StoreMismatch,
+    StoreMoved,
     StoreUnavailable,
     StreamFull,
 )
@@ -152,6 +153,7 @@ FAULTS: Final[tuple[tuple[Exception, int, str, str | None], ...]] = (
     (Retryable("not now"), 503, "unavailable", "1"),
     (RedisRefused("NOPERM"), 503, "redis_refused", "10"),
     (StoreMismatch("another store"), 503, "store_mismatch", None),
+    (StoreMoved("a path", backend="jsonl"), 503, "store_moved", None),
     (PositionLost("another stream"), 410, "position_lost", None),
     (AccessRefused("another key", code="reserved_key"), 403, "reserved_key", None),
     (InvalidEvent("too_large", "content is too large"), 422, "too_large", None),

@@ -52,6 +52,7 @@ from sessions import (
     StoreBehind,
     StoreDamaged,
     StoreMismatch,
+    StoreMoved,
     StoreTooNew,
     StoreUnavailable,
     StreamCursor,
@@ -150,6 +151,7 @@ PASSING: tuple[type[Retryable], ...] = (
 CONFIGURED: tuple[type[ConfigError], ...] = (
     RedisRefused,
     StoreMismatch,
+    StoreMoved,
     StoreTooNew,
     UnknownBackend,
 )

@@ -15,7 +15,7 @@ from sessions.models import Lease, LetterBounds, StreamCursor
 from sessions.store.engine.adapter import LeaseGrant
 from sessions.store.engine.changes import Changes, FoundRows, Needs, OwnerTransfer
 from sessions.store.engine.rows import MessageRow, SessionRow, columns
-from sessions.store.jsonl.files import SUFFIX
+from sessions.store.jsonl.files import SessionFiles
 from sessions.store.jsonl.metas import MetaFiles
 from sessions.store.jsonl.texts import WritingTexts
 from sessions.store.jsonl.threads import FileThreads
@@ -49,16 +49,19 @@ class JsonlAdapter(SqliteAdapter):
         self._placing = asyncio.Lock()
 
     async def _found(self) -> None:
-        """Begin an index, but never beside files that another index knows."""
-        texts = {path.name.removesuffix(SUFFIX) for path in self.path.parent.glob(f"*{SUFFIX}")}
+        """Begin an index, but never beside files that another index knows.
+
+        Files that another program wrote are no reason: they stay as they are.
+        """
+        texts = {path.stem for path in SessionFiles(self.path.parent).strays(set())}
         # A session without messages has its meta file alone.
         orphans = texts | {*MetaFiles(self.path.parent).names()}
+        await super()._found()
         if orphans:
             raise ConfigError(
                 f"{self.path.parent} holds {len(orphans)} session files and no index of them; "
                 "rebuild it with `turnstream verify --rebuild-index`, or move the files away"
             )
-        await super()._found()
 
     async def _take(self, holder: str, seen: Lease | None) -> LeaseGrant | None:
         taken = await super()._take(holder, seen)

@@ -20,6 +20,7 @@ from sessions.store.jsonl.files import SessionFiles, TextMoved
 from sessions.store.jsonl.frozen import FrozenTexts, frozen_directory
 from sessions.store.jsonl.texts import TextsInFiles
 from sessions.store.jsonl.threads import FileThreads, explained
+from sessions.store.sqlite.marks import INCOMING
 from sessions.store.sqlite.readers import ReadConnection
 from sessions.store.sqlite.rows import TextRow
 from sessions.store.sqlite.snapshot import EmptySnapshot, SqliteSnapshot, head_of
@@ -28,6 +29,7 @@ from sessions.store.sqlite.store import SqliteStore
 R = TypeVar("R")
 
 INDEX: Final = "index.db"
+INCOMING_INDEX: Final = f"{INDEX}{INCOMING}"
 # Times that a read is repeated because a file changed under it. Each change is a whole
 # transaction, so that a second collision is rare already.
 _READ_TRIES: Final = 10
@@ -46,9 +48,10 @@ class JsonlBackend(SqliteStore):
         max_content: int = wire.DEFAULT_MAX_CONTENT,
         bounds: LetterBounds | None = None,
         clock: Callable[[], int] = times.now,
+        index: str = INDEX,
     ) -> None:
         directory = workspace / "sessions"
-        self._index = directory / INDEX
+        self._index = directory / index
         self._threads = FileThreads()
         adapter = JsonlAdapter(self._index, self._threads, bounds=bounds, clock=clock)
         super().__init__(adapter, mode=mode, max_content=max_content, clock=clock)

@@ -221,14 +221,16 @@ class SessionFiles:
         `known` holds the names, without suffix, of the index. What is in such a file is still in
         the stream. A file that another program wrote stays where it is, and so does a copy.
         """
-        for path in self._directory.glob(f"*{SUFFIX}"):
-            if path.stem in known or path.is_symlink() or not path.is_file():
-                continue
-            with path.open("rb") as file:
-                fields = parsed(file.readline()) or {}
-            key = fields.get("session")
-            if isinstance(key, str) and path.stem in (plain_name(key), distinct_name(key)):
-                os.replace(path, path.with_name(f"{path.name}.torn"))
+        for path in self.strays(known):
+            os.replace(path, path.with_name(f"{path.name}.torn"))
+
+    def strays(self, known: set[str]) -> list[Path]:
+        """Files of ours, by their first lines and names, that are not among the `known` names."""
+        return [
+            path
+            for path in self._directory.glob(f"[!.]*{SUFFIX}")
+            if path.stem not in known and _is_ours(path)
+        ]
 
     def is_foreign(self, name: str, key: str) -> bool:
         """Whether a file has that name which the index does not know and which is not ours.
@@ -257,6 +259,15 @@ class SessionFiles:
     def sync_directory(self) -> None:
         """Make new names durable."""
         sync(self._directory)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a plain file begins with a line of the session that it is named after."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        key = (parsed(file.readline()) or {}).get("session")
+    return isinstance(key, str) and path.stem in (plain_name(key), distinct_name(key))
 
 
 class _Opened:

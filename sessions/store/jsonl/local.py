@@ -11,6 +11,7 @@ from pathlib import Path
 from sessions.errors import ConfigError
 from sessions.process.private import make_private_directory
 from sessions.store.capabilities import Rebuilt
+from sessions.store.jsonl import belongings
 from sessions.store.jsonl.backend import INDEX
 from sessions.store.jsonl.files import (
     FileRow,
@@ -23,6 +24,7 @@ from sessions.store.jsonl.files import (
 from sessions.store.jsonl.rebuild import rebuild_index
 from sessions.store.sqlite.library import sqlite3
 from sessions.store.sqlite.local import LocalSqliteStore
+from sessions.store.sqlite.marks import incoming_path
 
 
 class LocalJsonlStore(LocalSqliteStore):
@@ -32,9 +34,26 @@ class LocalJsonlStore(LocalSqliteStore):
     texts.
     """
 
+    name = "jsonl"
+
     def __init__(self, workspace: Path) -> None:
         super().__init__(workspace, INDEX)
         self._workspace = workspace
+
+    def remove_incoming(self) -> None:
+        """Remove the incoming store: its files, those that no commit knows too, then its index."""
+        index = incoming_path(self.path)
+        if index.exists():
+            belongings.remove(self.path.parent, belongings.names_in(index))
+        super().remove_incoming()
+
+    def retire(self) -> None:
+        """Put the marked store aside; its session files go with their index."""
+        super().retire()
+        mark = self.mark()
+        if mark is not None:
+            place = self.path.parent / mark.place
+            belongings.move(self.path.parent, place, belongings.names_in(place / self.path.name))
 
     async def rebuild(self) -> Rebuilt:
         """Make the index again from the files, which are only read."""

@@ -11,25 +11,21 @@ new one.
 
 from __future__ import annotations
 
-import os
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from sessions import times
 from sessions.errors import ConfigError
-from sessions.process.durable import sync
 from sessions.store.capabilities import Rebuilt
 from sessions.store.jsonl.backend import INDEX
 from sessions.store.jsonl.refill import IndexFiller, names_in
 from sessions.store.jsonl.salvage import SalvagedIndex, remember
 from sessions.store.sqlite.adapter import SqliteAdapter
 from sessions.store.sqlite.library import sqlite3
+from sessions.store.sqlite.places import put_aside, remove_database, take_place
 from sessions.store.sqlite.store import make_private
 
 _NEW: Final = f"{INDEX}.new"
-# What belongs to a database file.
-_PARTS: Final = ("", "-wal", "-shm", "-journal")
 
 
 async def rebuild_index(workspace: Path) -> Rebuilt:
@@ -38,9 +34,9 @@ async def rebuild_index(workspace: Path) -> Rebuilt:
     Raises ConfigError if there is nothing of which an index could be made.
     """
     directory = workspace / "sessions"
+    memory = remember(directory / INDEX)
     if not names_in(directory):
         raise ConfigError(f"{directory} holds no session files to rebuild an index from")
-    memory = remember(directory / INDEX)
     try:
         result = await _build(directory, memory)
     except sqlite3.DatabaseError:
@@ -52,9 +48,8 @@ async def rebuild_index(workspace: Path) -> Rebuilt:
 
 async def _build(directory: Path, memory: SalvagedIndex) -> Rebuilt:
     """Make the new index beside the old one."""
-    for suffix in _PARTS:
-        # A rebuild that failed or was killed left them.
-        (directory / f"{_NEW}{suffix}").unlink(missing_ok=True)
+    # A rebuild that failed or was killed left it.
+    remove_database(directory / _NEW)
     result = Rebuilt(remembered=memory.store_id is not None)
     index = _NewIndex(directory / _NEW)
     make_private(index.path)
@@ -83,37 +78,11 @@ class _NewIndex(SqliteAdapter):
 
 
 def _take_place(directory: Path) -> None:
-    """Let the new index take the old one's place, and keep the old one under another name.
-
-    What is left of the old one's log must not be taken for the new one's. If the log can be copied
-    into the old index, that is whole without it at every moment. If not, the old index is no good,
-    and it is better that there is none for a moment: then nothing starts.
-    """
-    sync(directory / _NEW)
+    """Let the new index take the old one's place, and keep the old one under another name."""
     index = directory / INDEX
-    stamp = times.render(times.now()).replace(":", "").replace("+0000", "Z")
-    aside = f"{INDEX}.old-{stamp}"
     if index.exists():
-        if _closes_log(index):
-            os.link(index, directory / aside)
-        else:
-            index.rename(directory / aside)
-    for suffix in _PARTS[1:]:
-        part = directory / f"{INDEX}{suffix}"
-        if part.exists():
-            part.rename(directory / f"{aside}{suffix}")
-    os.replace(directory / _NEW, index)
-    sync(directory)
-
-
-def _closes_log(index: Path) -> bool:
-    """Copy the log of an index into it; False where that cannot be done."""
-    try:
-        with closing(sqlite3.connect(index, timeout=1)) as old:
-            [(_, log, copied)] = old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            return bool(log == copied)
-    except (sqlite3.Error, ValueError):
-        return False
+        put_aside(index, directory / f"{INDEX}.old-{times.stamp(times.now())}")
+    take_place(directory / _NEW, index)
 
 
 __all__ = ["rebuild_index"]

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from sessions import times
-from sessions.errors import StoreTooNew
 from sessions.store.jsonl.files import FileRow, FileState, event_id_of, parsed
 from sessions.store.jsonl.metas import Meta
 from sessions.store.sqlite.library import sqlite3
-from sessions.store.sqlite.schema import VERSION
+from sessions.store.sqlite.schema import understood
 
 # No number of a message comes near; beyond it a line was not written by us.
 _BOUND: Final = 2**53
@@ -141,7 +140,10 @@ def _time(fields: dict[str, Any], modified: int) -> int:
 
 
 def remember(index: Path) -> SalvagedIndex:
-    """Read the old index: all of it or nothing. Raises StoreTooNew for one of a newer version."""
+    """Read the old index: all of it or nothing.
+
+    Raises StoreTooNew for one of a newer version, StoreMoved for one that was moved.
+    """
     if not index.exists():
         return SalvagedIndex()
     try:
@@ -149,8 +151,7 @@ def remember(index: Path) -> SalvagedIndex:
             old.row_factory = sqlite3.Row
             old.execute("BEGIN")
             [(version,)] = old.execute("PRAGMA user_version")
-            if version > VERSION:
-                raise StoreTooNew(f"{index} is a newer Turnstream's; rebuild it with that one")
+            understood([(version,)], index)
             [(store_id, created_at)] = old.execute("SELECT store_id, created_at FROM store")
             sessions = {row["key"]: dict(row) for row in old.execute("SELECT * FROM sessions")}
             return SalvagedIndex(store_id, index, created_at, sessions, dict(_files(old)))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Final, Literal
 
 from sessions import times
-from sessions.errors import Fenced
+from sessions.errors import ConfigError, Fenced
 from sessions.models import Lease, LetterBounds
 from sessions.store.engine.adapter import LeaseGrant
 from sessions.store.engine.changes import Changes, FoundRows, Needs
@@ -19,6 +19,7 @@ from sessions.store.sqlite import search
 from sessions.store.sqlite.connection import WritingConnection
 from sessions.store.sqlite.drafting import Draft, drafted, messages_written
 from sessions.store.sqlite.library import Connect, sqlite3
+from sessions.store.sqlite.marks import incoming_path
 from sessions.store.sqlite.questions import found_in, queries_of
 from sessions.store.sqlite.rows import TextRow
 from sessions.store.sqlite.schema import MIGRATIONS, VERSION, statements, understood
@@ -108,7 +109,12 @@ class SqliteAdapter:
         await self.connection.run(f"PRAGMA user_version = {VERSION}")
 
     async def _found(self) -> None:
-        """Fill the one-row tables of a new store."""
+        """Fill the one-row tables of a new store; raises ConfigError if one is moved here."""
+        if incoming_path(self.path).exists():
+            raise ConfigError(
+                f"a move to {self.path} has not ended: go on with `turnstream move`, or drop the "
+                "copy with its option --abandon"
+            )
         await self.connection.run(_FOUND_STORE, (uuid.uuid4().hex, self.texts, self._clock()))
         await self.connection.run(_FOUND_LEASE)
         await self.connection.run(_FOUND_STREAM)

@@ -10,9 +10,11 @@ from sessions import times, wire
 from sessions.models import LetterBounds
 from sessions.store.sqlite.adapter import SqliteAdapter
 from sessions.store.sqlite.library import Connect, sqlite3
+from sessions.store.sqlite.marks import INCOMING
 from sessions.store.sqlite.store import SqliteStore
 
 FILE: Final = "turnstream.db"
+INCOMING_FILE: Final = f"{FILE}{INCOMING}"
 
 
 class SqliteBackend(SqliteStore):
@@ -29,7 +31,8 @@ class SqliteBackend(SqliteStore):
         bounds: LetterBounds | None = None,
         clock: Callable[[], int] = times.now,
         connect: Connect = sqlite3.connect,
+        file: str = FILE,
     ) -> None:
-        path = workspace / "sessions" / FILE
+        path = workspace / "sessions" / file
         adapter = SqliteAdapter(path, bounds=bounds, clock=clock, connect=connect)
         super().__init__(adapter, mode=mode, max_content=max_content, clock=clock)

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
 
 import aiosqlite
 
 from sessions.errors import ConfigError, StoreDamaged, StoreUnavailable
-from sessions.store.sqlite.library import ERRORS, Connect, sqlite3
+from sessions.store.sqlite.library import ERRORS, Connect, address, sqlite3
+from sessions.store.sqlite.schema import understood
 from sessions.store.sqlite.statements import Query, Rows, Statement
 
 T = TypeVar("T")
@@ -109,6 +109,8 @@ class WritingConnection:
             self._path, isolation_level=None, cached_statements=_PLANS, check_same_thread=False
         )
         try:
+            # First of all: one that is not ours to write stays as it is, its journal mode too.
+            understood(connection.execute("PRAGMA user_version").fetchall(), self._path)
             for pragma in WRITER_PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}").fetchall()
         except BaseException:
@@ -187,11 +189,6 @@ async def open_reader(path: Path, connect: Connect) -> aiosqlite.Connection:
     )
     await _set_up(connection, f"busy_timeout = {BUSY_TIMEOUT}", *READER_PRAGMAS)
     return connection
-
-
-def address(path: Path) -> str:
-    """What opens a store for reading only, without making it."""
-    return f"file:{quote(str(path))}?mode=ro"
 
 
 async def _set_up(connection: aiosqlite.Connection, *pragmas: str) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sessions.store.sqlite.connection import READER_PRAGMAS, address
-from sessions.store.sqlite.library import ERRORS, Connect, sqlite3
+from sessions.store.sqlite.connection import READER_PRAGMAS
+from sessions.store.sqlite.library import ERRORS, Connect, address, sqlite3
 from sessions.store.sqlite.schema import VERSION
 from sessions.store.sqlite.statements import Rows
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import sqlite3 as pythons
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     # The wheel has no types. It is built from the source of Python's module.
@@ -27,4 +29,10 @@ ERRORS: Final = (sqlite3.Error, pythons.Error)
 # Where the library comes from, for people.
 ORIGIN: Final = "Python's own" if sqlite3 is pythons else "from the wheel pysqlite3"
 
-__all__ = ["ERRORS", "ORIGIN", "Connect", "sqlite3"]
+
+def address(path: Path) -> str:
+    """What opens a database for reading only, without making it."""
+    return f"file:{quote(str(path))}?mode=ro"
+
+
+__all__ = ["ERRORS", "ORIGIN", "Connect", "address", "sqlite3"]

@@ -9,6 +9,7 @@ from typing import Final
 
 from sessions.errors import StoreTooNew
 from sessions.store.sqlite.library import sqlite3
+from sessions.store.sqlite.marks import MOVED, moved_from
 
 # Each file brings a store from the version before to its own. Never change one that was released.
 MIGRATIONS: Final = ("schema.sql", "schema_2.sql", "schema_3.sql", "schema_4.sql")
@@ -16,8 +17,13 @@ VERSION: Final = len(MIGRATIONS)
 
 
 def understood(user_version: Sequence[Sequence[int]], path: Path) -> int:
-    """The schema version that a store has; 0 before it is made. Raises StoreTooNew."""
+    """The schema version that a store has; 0 before it is made.
+
+    Raises StoreTooNew, and StoreMoved for one that is in another backend now.
+    """
     version = user_version[0][0]
+    if version == MOVED:
+        raise moved_from(path)
     if version > VERSION:
         raise StoreTooNew(
             f"{path} has schema version {version}, this Turnstream knows {VERSION}; "

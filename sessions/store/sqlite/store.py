@@ -13,11 +13,13 @@ from typing import Final, Literal, Self
 from sessions import times
 from sessions.errors import ConfigError
 from sessions.process.private import make_private_directory
+from sessions.store.capabilities import Mark
 from sessions.store.engine.receipts import Receipt
 from sessions.store.engine.receiving import ReceivingWriter
 from sessions.store.engine.rows import columns
 from sessions.store.image import Snapshot
 from sessions.store.sqlite.adapter import SqliteAdapter
+from sessions.store.sqlite.marks import marking
 from sessions.store.sqlite.reader import ReadingStore
 from sessions.store.sqlite.readers import Readers
 from sessions.store.sqlite.snapshot import EmptySnapshot, SqliteSnapshot, head_of
@@ -68,6 +70,11 @@ class SqliteStore(ReadingStore, ReceivingWriter):
                 yield EmptySnapshot()
                 return
             yield SqliteSnapshot(connection, await head_of(connection), self._texts)
+
+    async def leave(self, mark: Mark) -> None:
+        """Mark the store as moved."""
+        async with self.leading():
+            await self._sqlite.connection.script(marking(mark))
 
     async def receipts(self, source: str) -> list[Receipt]:
         """The receipts of one source."""
