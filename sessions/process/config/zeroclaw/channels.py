@@ -85,7 +85,6 @@ class ChannelTranslator:
             **own,
             "session_persistence": channels.session_persistence,
             "session_backend": channels.session_backend,
-            "key_style": channels.key_style,
             "debounce_ms": self._debounce("channels", channels.debounce_ms),
             # Its own floor.
             "message_timeout_secs": max(30, channels.message_timeout_secs),

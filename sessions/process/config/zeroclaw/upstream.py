@@ -99,8 +99,6 @@ class UpstreamChannels(UpstreamSection):
 
     session_persistence: bool = True
     session_backend: str = "sqlite"
-    # Ours; ZeroClaw leaves it out. Its own sessions are continued under its own keys.
-    key_style: str = "zeroclaw"
     debounce_ms: int = 0
     message_timeout_secs: int = 300
 
