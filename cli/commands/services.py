@@ -143,7 +143,8 @@ def _become(module: str, context: CommandContext, settings: Settings) -> NoRetur
     if module == "ingest" and system.token is not None and system.api_url is not None:
         with ApiClient(system) as api:
             api.make_sure()
-        variables["TURNSTREAM_TOKEN"] = system.token
+        if not context.environ.get("TURNSTREAM_TOKEN_FILE"):  # which is read again later
+            variables["TURNSTREAM_TOKEN"] = system.token
     argv = python_module(module)
     os.execve(argv[0], argv, {**context.environ, **variables})
 

@@ -44,7 +44,8 @@ def test_a_second_start_changes_nothing(tmp_path: Path):
 def test_redis_has_a_user_for_each_url_no_default_one_and_no_password(tmp_path: Path):
     found = make(tmp_path)
     users = found["redis/users.acl"]
-    assert users.startswith("user default off ")
+    # Its rights are those with which Redis replays its append-only file.
+    assert users.startswith("user default off resetpass ~* &* +@all\n")
     for service in SERVICES:
         url = urlsplit(found[f"{service}/redis_url"])
         password = url.password or ""
