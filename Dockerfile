@@ -11,11 +11,15 @@ COPY . ./
 RUN /opt/turnstream/bin/pip install --quiet --no-build-isolation --no-deps .
 
 FROM python:3.13-slim
-# /data belongs to the user before a volume is mounted there: a new named volume takes that over.
+# The folders belong to the user before volumes are mounted there: a new volume takes that over.
+# Redis, which has a user of its own, reads one of them as a member of our group.
 RUN groupadd --gid 10001 turnstream \
     && useradd --uid 10001 --gid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin turnstream \
-    && install --directory --owner turnstream --group turnstream --mode 0700 /data
+    && install --directory --owner turnstream --group turnstream --mode 0700 \
+        /data /secrets/worker /secrets/api /secrets/ingest \
+    && install --directory --owner turnstream --group turnstream --mode 0750 /secrets/redis
 COPY --from=build /opt/turnstream /opt/turnstream
+COPY deploy/ready /usr/local/bin/ready
 ENV PATH=/opt/turnstream/bin:$PATH PYTHONUNBUFFERED=1 TURNSTREAM_WORKSPACE=/data
 USER 10001:10001
 ENTRYPOINT ["turnstream"]

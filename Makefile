@@ -17,7 +17,7 @@ COMPILE = .venv/bin/uv pip compile -q pyproject.toml --universal --python-versio
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-security endure coverage check reference shape bench proof storm lock clean
+.PHONY: help run test test-security test-stack endure coverage check reference shape bench proof storm lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ test: .venv/.dev ## run the tests
 test-security: .venv/.dev ## agents kept apart in 30,000 cases, attacks on a running installation; about 10 minutes
 	@.venv/bin/pytest -n 2 -m "security and not alone" tests/security $(ARGS)
 	@.venv/bin/pytest -n 0 -m "security and alone" tests/security $(ARGS)
+
+test-stack: .venv/.dev ## the compose file through its one port, with kills and cut networks; needs Docker; about 20 minutes
+	@.venv/bin/pytest -n 0 -m stack tests/stack $(ARGS)
 
 endure: .venv/.dev ## the tests that take minutes: 100 takeovers, a minute frozen, drains, streams of models
 	@.venv/bin/pytest -m endurance tests $(ARGS)

@@ -13,6 +13,7 @@ import httpx
 
 from cli.identity import check_identity
 from cli.system import TargetSystem
+from sessions.access.tokens import AGENT_HEADER, TokenScope
 from sessions.errors import ConfigError, InvalidRequest, Retryable, SessionError
 from sessions.process.retry import Pauses, retry_blocking
 from sessions.process.urls import api_problem, redacted
@@ -49,6 +50,7 @@ class ApiClient:
         if problem := api_problem(url):
             raise ConfigError(f"the address of the api, {self._shown}, {problem}")
         self._trusted_until = 0.0
+        self._agent: str | None = None
         try:
             # A proxy of the environment is not meant for this machine.
             self._http = httpx.Client(
@@ -184,10 +186,35 @@ class ApiClient:
         self, method: str, path: str, headers: dict[str, str] | None = None, **options: Any
     ) -> httpx.Response:
         self.make_sure()
+        given = headers or {}
+        answer = self._trusted(method, path, headers={**self._shown_headers(), **given}, **options)
+        if answer.status_code == HTTPStatus.FORBIDDEN and self._became_an_agent():
+            own = self._shown_headers()
+            answer = self._trusted(method, path, headers={**own, **given}, **options)
+        return answer
+
+    def _shown_headers(self) -> dict[str, str]:
         token = self._system.token
         shown = {"Authorization": f"Bearer {token}"} if token else {}
+        return {**shown, AGENT_HEADER: self._agent} if self._agent else shown
+
+    def _became_an_agent(self) -> bool:
+        """Ask as the only agent from now on, if the token is ingest's."""
+        if self._agent is not None:
+            return False
+        found = _object(self._trusted("GET", "/api/tokens/self", headers=self._shown_headers()))
+        if found.get("scope") == TokenScope.SERVE:
+            self._agent = self._system.only_agent
+            if self._agent is None:
+                raise ConfigError(
+                    "the token here is ingest's, and there are several agents: run this where the "
+                    "worker runs, or set TURNSTREAM_TOKEN"
+                )
+        return self._agent is not None
+
+    def _trusted(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            answer = self._request(method, path, headers={**shown, **(headers or {})}, **options)
+            answer = self._request(method, path, **options)
         except Retryable:
             self._trusted_until = 0.0  # the next answer may come from another process
             raise

@@ -83,7 +83,7 @@ async def look_at(system: TargetSystem) -> Status:
     problems: dict[str, str] = {}
     web = _web(system)
     settings = system.settings
-    if not system.is_local or not settings.workspace.is_dir():
+    if not (system.is_local or system.is_bound) or not settings.workspace.is_dir():
         return Status(web, None, None, problems)
     store: StoreStatus | None = None
     cursor: StreamCursor | None = None

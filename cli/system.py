@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from cli.supervision.running import UpRecord
-from sessions.access.tokens import TOKEN_FILE
+from sessions.access.tokens import TOKEN_FILE, ShownToken
 from sessions.errors import ConfigError, Retryable
 from sessions.process.settings import Settings
 from sessions.stream.redis import connect
@@ -46,12 +45,12 @@ class TargetSystem:
             # It may have been started with other variables, or with a settings file of its own.
             settings = settings.replace(session_backend=running.backend, prefix=running.prefix)
         url = elsewhere or (running.url if running else None)
-        given = environ.get("TURNSTREAM_TOKEN")
+        given = ShownToken.of(environ).current()
         return cls(
             settings=settings,
             api_url=url.rstrip("/") if url else None,
             redis_url=running.redis_url if running else settings.redis_url,
-            token=given or _kept_token(settings.workspace),
+            token=given or ShownToken(path=settings.workspace / TOKEN_FILE).current(),
             running=running,
             # An address and a token from outside belong together, whatever the workspace holds.
             is_bound=not (elsewhere and given),
@@ -61,6 +60,14 @@ class TargetSystem:
     def is_local(self) -> bool:
         """Whether the workspace is where the store is: no other system was named."""
         return not self.settings.turnstream.api_url
+
+    @property
+    def only_agent(self) -> str | None:
+        """The agent that is meant if nobody names one: the only one, else `main`, else none."""
+        agents = [*self.settings.agents]
+        if len(agents) == 1:
+            return agents[0]
+        return "main" if "main" in agents else None
 
     def required_api_url(self) -> str:
         """The URL of the api; raises Retryable that says what to start or to name."""
@@ -102,11 +109,3 @@ class TargetSystem:
         give_up = self.settings.channels.reply_give_up_secs
         async with aclosing(connect(url)) as redis:
             yield Replies(redis, url=url, prefix=prefix, give_up=give_up)
-
-
-def _kept_token(workspace: Path) -> str | None:
-    """The admin token that `up` left in the workspace, None where there is none for this user."""
-    try:
-        return (workspace / TOKEN_FILE).read_text(encoding="ascii").strip() or None
-    except (OSError, UnicodeDecodeError):
-        return None

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from ingest.app import opened
+from sessions.access.tokens import ShownToken
 from sessions.errors import ConfigError
 from sessions.process.config.loading import load_configuration
 from sessions.process.config.summary import announce
@@ -32,14 +33,14 @@ def main() -> int:
         configure_tracing("ingest", os.environ)
         warn_of_exposure(workspace=None, settings_file=configuration.file)
         announce(configuration, os.environ)
-        asyncio.run(_run(settings, os.environ.get("TURNSTREAM_TOKEN")))
+        asyncio.run(_run(settings, ShownToken.of(os.environ)))
     except ConfigError as error:
         say_why("ingest", error, os.environ)
         return os.EX_CONFIG
     return 0
 
 
-async def _run(settings: Settings, token: str | None) -> None:
+async def _run(settings: Settings, token: ShownToken) -> None:
     async with opened(settings, token=token) as app:
         await serve(app, settings.gateway, edge=app.state.edge, environ=os.environ)
 

@@ -10,7 +10,7 @@ async with joined(app, settings, tokens=..., api=...):  # beside the api's route
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypedDict
@@ -42,6 +42,7 @@ from ingest.gateway.chat import Chat, ChatPlace
 from ingest.gateway.notices import showing
 from ingest.gateway.woken import WokenTurns
 from ingest.metrics import IngestMetrics
+from ingest.readiness import IngestReadiness
 from ingest.reads import ApiReads
 from ingest.services import Services
 from ingest.turns.liveness import keeping
@@ -53,7 +54,7 @@ from ingest.turns.runner import TurnRunner
 from ingest.turns.unavailable import OwnerRefusals
 from routing.answers import answer_errors_outside_routes
 from sessions.access.check import Access
-from sessions.access.tokens import TokenVerifier
+from sessions.access.tokens import ShownToken, TokenVerifier
 from sessions.errors import ConfigError
 from sessions.process.settings import Settings
 from sessions.process.tasks import ProcessEnd, TaskWatcher, log_failure
@@ -83,15 +84,17 @@ _API_KEPT: Final = 4.0
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, token: str | None = None) -> AsyncGenerator[FastAPI]:
+async def opened(settings: Settings, *, token: ShownToken | None = None) -> AsyncGenerator[FastAPI]:
     """Ingest as a process of its own, which needs two addresses: Redis and the api.
 
     `token` is what it shows to the api, of the scope `serve`: with it turns are read, and it
-    narrows itself to an agent for that one's tools. Redis and the api may be away now.
+    narrows itself to an agent for that one's tools. Redis, the api and the token may be missing
+    now.
     Raises ConfigError for what only a person can fix.
     """
     if settings.turnstream.api_url is None:
         raise ConfigError("ingest asks the api for tokens and history: set TURNSTREAM_API_URL")
+    token = token or ShownToken()
     app = FastAPI(title="Turnstream ingest", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(HostGuard, names=allowed_names(settings))
     answer_errors_outside_routes(app)
@@ -104,7 +107,7 @@ async def opened(settings: Settings, *, token: str | None = None) -> AsyncGenera
         tokens = ApiTokens(api)
         app.state.edge = Edge.of(settings.turnstream, tokens)
         _registry_of(app, settings).register(EdgeCollector(app.state.edge))
-        clients = _Clients(api, turns_api, tools_api)
+        clients = _Clients(api, turns_api, tools_api, token)
         async with _served(app, settings, tokens=tokens, clients=clients):
             yield app
 
@@ -114,7 +117,7 @@ async def joined(
     app: FastAPI, settings: Settings, *, tokens: TokenVerifier, api: httpx.AsyncClient
 ) -> AsyncGenerator[None]:
     """Put the routes of ingest into the api's app, on the same workspace."""
-    async with _served(app, settings, tokens=tokens, clients=_Clients(api, api, api)):
+    async with _served(app, settings, tokens=tokens, clients=_Clients(api, api, api, ShownToken())):
         yield
 
 
@@ -124,7 +127,7 @@ class _Place(TypedDict):
 
 
 class _Clients(NamedTuple):
-    """The ways to the api: for clients, for turns, and for the tools of agents.
+    """The ways to the api: for clients, for turns, and for the tools of agents; all show the token.
 
     Turns do not stand in line behind clients that come back, nor behind tools that wait for turns.
     """
@@ -132,6 +135,7 @@ class _Clients(NamedTuple):
     api: httpx.AsyncClient
     turns: httpx.AsyncClient
     tools: httpx.AsyncClient
+    token: ShownToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +268,7 @@ def _services(app: FastAPI, parts: _Opened, queue: TurnQueue, presence: Presence
         receiver=MessageReceiver(queue, settings, access.channel_agents, keys, presence),
         refusals=refusals,
         troubles=troubles,
+        readiness=IngestReadiness(stream, parts.clients.api, parts.clients.token),
         metrics=IngestMetrics(registry, queue, clients, refusals, troubles),
         clients=clients,
     )
@@ -299,12 +304,12 @@ def _edge_of(app: FastAPI, settings: Settings, tokens: TokenVerifier) -> Edge:
     return app.state.edge
 
 
-def api_client(url: str, token: str | None, *, timeout: float = _API_TIMEOUT) -> httpx.AsyncClient:
+def api_client(url: str, token: ShownToken, *, timeout: float = _API_TIMEOUT) -> httpx.AsyncClient:
     """A client for the api at that address, never by way of a proxy."""
     limits = httpx.Limits(max_connections=_API_REQUESTS, keepalive_expiry=_API_KEPT)
     transport = AiohttpTransport(trust_env=False, limits=limits)
     return httpx.AsyncClient(
-        base_url=url, headers=_showing(token), timeout=timeout, transport=transport
+        base_url=url, auth=_Showing(token), timeout=timeout, transport=transport
     )
 
 
@@ -313,12 +318,22 @@ def client_within(app: FastAPI, token: str | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(inside(app)),
         base_url="http://127.0.0.1",
-        headers=_showing(token),
+        auth=_Showing(ShownToken(token)),
     )
 
 
-def _showing(token: str | None) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"} if token else {}
+class _Showing(httpx.Auth):
+    """Shows the token as it is at each request; one that asks about another token keeps that."""
+
+    def __init__(self, token: ShownToken) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        """The request, with the token if there is one."""
+        token = self._token.current()
+        if token is not None:
+            request.headers.setdefault("authorization", f"Bearer {token}")
+        yield request
 
 
 __all__ = ["api_client", "client_within", "joined", "opened"]

@@ -253,7 +253,7 @@ def _refusal(answer: httpx.Response) -> Exception:
     if answer.status_code == 410:
         return PositionLost(text)
     if answer.status_code in (401, 403):
-        text = f"{text}; set TURNSTREAM_TOKEN to a token of the scope serve"
+        text = f"{text}; give ingest a token of the scope serve: see its /readyz"
     return ApiUnavailable(f"the api refused to read: {answer.status_code} {text}")
 
 

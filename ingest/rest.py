@@ -121,7 +121,9 @@ async def metrics(request: Request) -> Response:
 
 @health.get("/readyz", summary="Whether messages can be accepted and answered")
 async def readyz(request: Request) -> Json:
-    """200 where Redis and the api answer, else 503 with what is missing."""
-    missing = await services_of(request).missing()
-    status = {"status": "ready"} if not missing else {"status": "not ready", "missing": missing}
-    return Json(status, 503 if missing else 200)
+    """200 where Redis and the api answer, else 503 with what is missing, and why."""
+    missing = await services_of(request).readiness.missing()
+    if not missing:
+        return Json({"status": "ready"})
+    why = "; ".join(missing.values())
+    return Json({"status": "not ready", "missing": [*missing], "error": why}, 503)

@@ -13,12 +13,12 @@ from ingest.channels.failure_counts import ChannelFailures
 from ingest.channels.receiver import MessageReceiver
 from ingest.gateway.chat import Chat, ChatPlace
 from ingest.metrics import IngestMetrics
+from ingest.readiness import IngestReadiness
 from ingest.reads import SessionReads
 from ingest.turns.queue import TurnQueue
 from ingest.turns.unavailable import OwnerRefusals
 from sessions.access.check import Access
 from sessions.access.tokens import TokenVerifier
-from sessions.errors import SessionError
 from sessions.process.settings import Settings
 from sessions.stream.turns import TurnStream
 from sessions.web.share import ShareLimiter
@@ -42,24 +42,6 @@ class Services:
     receiver: MessageReceiver
     refusals: OwnerRefusals
     metrics: IngestMetrics
+    readiness: IngestReadiness
     troubles: ChannelFailures = field(default_factory=ChannelFailures)
     clients: set[Chat] = field(default_factory=lambda: set[Chat]())
-
-    async def missing(self) -> list[str]:
-        """What does not answer now, of what is needed to accept a message and to run its turn."""
-        checks = {"redis": await self._has_redis(), "api": await self._has_api()}
-        return [name for name, answers in checks.items() if not answers]
-
-    async def _has_redis(self) -> bool:
-        try:
-            await self.stream.facts()
-        except SessionError:
-            return False
-        return True
-
-    async def _has_api(self) -> bool:
-        try:
-            # Whether the worker progresses is not asked: events are accepted all the same.
-            return (await self.api.get("/healthz")).is_success
-        except httpx.HTTPError:
-            return False

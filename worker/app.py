@@ -68,25 +68,24 @@ async def run(settings: Settings, environ: Mapping[str, str], *, adopt: bool = F
             tasks.start(_pulse(consumer, progress), "pulse")
             watch_parent(inherited_pipe(environ, LIFELINE_VARIABLE), consumer.stop)
             if await entered(backend, stack, consumer.stopping):
-                await _work(settings, backend, consumer, stream, url)
+                await _work(settings, backend, consumer, progress, stream, url)
     log.info("stopped")
 
 
 async def _work(
-    settings: Settings, backend: SessionBackend, consumer: Consumer, stream: TurnStream, url: str
+    settings: Settings,
+    backend: SessionBackend,
+    consumer: Consumer,
+    progress: ProgressReporter,
+    stream: TurnStream,
+    url: str,
 ) -> None:
     """Say what is open, and let the consumer work on it until it ends."""
     # Where no `up` made it: with compose the worker is the one that may write the workspace.
     ensure_admin_token(settings.workspace)
-    log.info(
-        "%s store %s in %s, stream %s on %s",
-        backend.name,
-        await backend.store_id(),
-        settings.workspace,
-        stream.key,
-        redacted(url),
-    )
-    async with metrics_served(settings, consumer):
+    store = (backend.name, await backend.store_id(), settings.workspace)
+    log.info("%s store %s in %s, stream %s on %s", *store, stream.key, redacted(url))
+    async with metrics_served(settings, consumer, progress):
         prefix = settings.turnstream.prefix
         await host(consumer, url=url, prefix=prefix, holder=holder_name())
 

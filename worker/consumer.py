@@ -80,7 +80,12 @@ class Consumer:
     @property
     def hindered(self) -> bool:
         """Whether something passing is in the way."""
-        return self._patience.trouble.text is not None
+        return self.trouble is not None
+
+    @property
+    def trouble(self) -> str | None:
+        """What passing thing is in the way; None if nothing is."""
+        return self._patience.trouble.text
 
     @property
     def steps(self) -> int:

@@ -1,4 +1,4 @@
-"""/metrics of a worker. It is a help for people: nothing that happens here stops the worker."""
+"""/metrics and /readyz of a worker. They only tell: nothing that happens here stops the worker."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sessions.access.tokens import TokenFile
 from sessions.models import OutcomeKind, Reason
+from sessions.process.progress import ProgressReporter
 from sessions.process.settings import Settings
 from sessions.store.backend import OutcomeCount
 from sessions.web.edge import Edge
@@ -24,6 +26,9 @@ from sessions.web.serving import served_beside
 from worker.consumer import Consumer
 
 log = logging.getLogger(__name__)
+
+# Seconds without anything done after which a worker makes no progress: its supervisor's measure.
+SILENT: Final = 10.0
 
 
 class WorkerCollector(Collector):
@@ -116,9 +121,28 @@ def _counted(outcomes: Iterable[OutcomeCount]) -> Mapping[tuple[str, str, str], 
     return found
 
 
+def readiness(consumer: Consumer, progress: ProgressReporter) -> dict[str, str]:
+    """Whether the worker leads or stands by, and as `error` what keeps it from getting on."""
+    found = {"status": "leading" if consumer.leading else "standing by"}
+    if progress.silence > SILENT:
+        return {**found, "error": f"nothing got done for {progress.silence:.0f} s"}
+    if consumer.trouble is not None:
+        return {**found, "error": f"waiting: {consumer.trouble}"}
+    return found
+
+
+def _registry_of(settings: Settings, consumer: Consumer, edge: Edge) -> CollectorRegistry:
+    registry = process_registry(settings.channels.session_backend)
+    registry.register(WorkerCollector(consumer, settings.workspace))
+    registry.register(EdgeCollector(edge))
+    return registry
+
+
 @asynccontextmanager
-async def metrics_served(settings: Settings, consumer: Consumer) -> AsyncGenerator[None]:
-    """Answer /metrics inside, on the settings' port, else on one that is free; 0 does not.
+async def metrics_served(
+    settings: Settings, consumer: Consumer, progress: ProgressReporter
+) -> AsyncGenerator[None]:
+    """Answer /metrics and /readyz inside, on the settings' port, else on a free one; 0 does not.
 
     An address that cannot be listened on is logged, and the worker goes without.
     """
@@ -126,11 +150,10 @@ async def metrics_served(settings: Settings, consumer: Consumer) -> AsyncGenerat
     if port == 0:
         yield
         return
-    registry = process_registry(settings.channels.session_backend)
-    registry.register(WorkerCollector(consumer, settings.workspace))
     edge = Edge.of(settings.turnstream, TokenFile(settings.workspace))
-    registry.register(EdgeCollector(edge))
-    app = HostGuard(MetricsApp(registry, edge), allowed_names(settings))
+    registry = _registry_of(settings, consumer, edge)
+    pages = MetricsApp(registry, edge, lambda: readiness(consumer, progress))
+    app = HostGuard(pages, allowed_names(settings))
     async with served_beside(app, edge, host=settings.gateway.host, port=port) as url:
         if url is not None:
             log.info("metrics on %s/metrics", url)

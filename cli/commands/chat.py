@@ -59,10 +59,9 @@ def chat(
 
 
 def _only(system: TargetSystem) -> str:
-    agents = [*system.settings.agents]
-    if len(agents) == 1 or "main" in agents:
-        return agents[0] if len(agents) == 1 else "main"
-    raise click.UsageError(f"name one with --agent: {', '.join(agents)}")
+    if system.only_agent is not None:
+        return system.only_agent
+    raise click.UsageError(f"name one with --agent: {', '.join(system.settings.agents)}")
 
 
 def _lines(output: Output) -> Iterator[str]:

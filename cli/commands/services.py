@@ -15,6 +15,7 @@ from cli.options import CliCommand, CommandContext, pass_context
 from cli.supervision.child import Child, python_module
 from cli.supervision.console import console_of
 from cli.supervision.running import make_workspace
+from cli.supervision.stack_secrets import make_stack_secrets
 from cli.supervision.supervisor import StopRequest, supervise
 from cli.supervision.up import up as run_up
 from cli.system import TargetSystem
@@ -66,13 +67,23 @@ def up(
 @click.command(cls=CliCommand, example="REDIS_URL=redis://redis:6379/0 turnstream worker")
 @_redis_option
 @_adopt_option
+@click.option(
+    "--make-secrets",
+    metavar="DIRECTORY",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Make Redis' users and ingest's token there first, as the compose file needs them.",
+)
 @pass_context
-def worker(context: CommandContext, redis_url: str | None, adopt_stream: bool) -> int:
+def worker(
+    context: CommandContext, redis_url: str | None, adopt_stream: bool, make_secrets: Path | None
+) -> int:
     """Run one worker, and start it again when it dies or hangs.
 
     The first one on a store leads, any further one is a hot standby. Without --redis-url it joins
     the `up` of its workspace, else it takes REDIS_URL.
     """
+    if make_secrets is not None:
+        run(make_stack_secrets(make_secrets, context.settings))
     system = TargetSystem.find(_with(context.settings, redis_url=redis_url), context.environ)
     url = redis_url or system.required_redis_url()
     make_workspace(system.settings.workspace)
@@ -132,7 +143,8 @@ def _become(module: str, context: CommandContext, settings: Settings) -> NoRetur
     if module == "ingest" and system.token is not None and system.api_url is not None:
         with ApiClient(system) as api:
             api.make_sure()
-        variables["TURNSTREAM_TOKEN"] = system.token
+        if not context.environ.get("TURNSTREAM_TOKEN_FILE"):  # which is read again later
+            variables["TURNSTREAM_TOKEN"] = system.token
     argv = python_module(module)
     os.execve(argv[0], argv, {**context.environ, **variables})
 

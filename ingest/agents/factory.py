@@ -11,6 +11,7 @@ from ingest.agents.base import Agent
 from ingest.agents.echo import EchoAgent
 from ingest.agents.tools import SessionTools
 from sessions.errors import ConfigError
+from sessions.process.secret_sources import secret_in_environment, secret_of
 from sessions.process.settings import AgentSettings
 from sessions.wire import DEFAULT_MAX_CONTENT
 
@@ -72,7 +73,7 @@ async def _openai(
 
 def _headers(alias: str, settings: AgentSettings, environ: Mapping[str, str]) -> dict[str, str]:
     secret = {
-        name: _secret(alias, variable, environ)
+        name: secret_in_environment(f"agents.{alias}", variable, environ)
         for name, variable in settings.extra_headers_env.items()
     }
     headers = {**settings.extra_headers, **secret}
@@ -86,17 +87,10 @@ def _headers(alias: str, settings: AgentSettings, environ: Mapping[str, str]) ->
 
 
 def _key(alias: str, settings: AgentSettings, environ: Mapping[str, str]) -> str:
-    if settings.api_key_env is not None:
-        return _secret(alias, settings.api_key_env, environ)
-    # Servers on the own machine want none.
-    return settings.api_key.get_secret_value() if settings.api_key is not None else "none"
-
-
-def _secret(alias: str, variable: str, environ: Mapping[str, str]) -> str:
-    value = environ.get(variable)
-    if not value:
-        raise ConfigError(f"agents.{alias}: the variable {variable} is not set")
-    return value
+    where = f"agents.{alias}.api_key"
+    variable, file = settings.api_key_env, settings.api_key_file
+    key = secret_of(where, settings.api_key, variable, file, environ)
+    return key or "none"  # servers on the own machine want none
 
 
 __all__ = ["opened_agents"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
 from collections.abc import Generator, Mapping
 from contextlib import AsyncExitStack, contextmanager
@@ -17,12 +16,10 @@ from pydantic import SecretStr
 from ingest.channels.failure_counts import ChannelFailures
 from sessions.access.tokens import TokenVerifier
 from sessions.errors import ConfigError
-from sessions.process.private import exposed_secret
+from sessions.process.secret_sources import secret_of
 from sessions.process.settings import Settings
 from sessions.process.urls import is_web_url
 from sessions.stream.redis import RedisClient
-
-log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -69,51 +66,6 @@ class ChannelDependencies:
         return f"{self.settings.turnstream.prefix}{name}"
 
 
-def secret_of(
-    where: str,
-    given: SecretStr | None,
-    variable: str | None,
-    file: Path | None,
-    environ: Mapping[str, str],
-) -> str | None:
-    """A secret of the settings, of the variable or of the file that they name; None without any.
-
-    Raises ConfigError for two of them, for one that is empty, for a variable that is not set, and
-    for a file that cannot be read. A file that others may read is warned about.
-    """
-    if sum(one is not None for one in (given, variable, file)) > 1:
-        raise ConfigError(f"{where}, {where}_env and {where}_file: set one of them")
-    if variable is not None:
-        return _of_variable(where, variable, environ)
-    if file is not None:
-        return _of_file(where, file.expanduser())
-    value = given.get_secret_value() if given is not None else None
-    if value is not None and not value.strip():
-        raise ConfigError(f"{where} is empty")
-    return value
-
-
-def _of_variable(where: str, variable: str, environ: Mapping[str, str]) -> str:
-    # What fills variables from files may leave their line breaks there.
-    value = environ.get(variable, "").strip()
-    if not value:
-        raise ConfigError(f"{where}_env: the variable {variable} is not set")
-    return value
-
-
-def _of_file(where: str, path: Path) -> str:
-    try:
-        # Editors and `echo` end a file with a line break, which is no part of the secret.
-        value = path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{where}_file: cannot read {path}: {type(error).__name__}") from None
-    if not value:
-        raise ConfigError(f"{where}_file: {path} is empty")
-    if exposed := exposed_secret(path):
-        log.warning("%s_file: %s", where, exposed)
-    return value
-
-
 def is_loopback(url: str) -> bool:
     """Whether the URL means this machine, which no proxy has to do with."""
     return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
@@ -129,4 +81,4 @@ def checked_url(url: str | None, where: str) -> str | None:
     )
 
 
-__all__ = ["ChannelDependencies", "checked_url", "is_loopback", "secret_of"]
+__all__ = ["ChannelDependencies", "checked_url", "is_loopback"]

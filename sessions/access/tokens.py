@@ -7,13 +7,11 @@ read again when it has changed. Whatever is wrong with it lets nobody in.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import hmac
 import logging
-import os
 import secrets
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sessions import times
 from sessions.errors import ConfigError
-from sessions.process.durable import sync
+from sessions.process.durable import locked, replace_file
 from sessions.process.private import make_private_directory
 
 log = logging.getLogger(__name__)
@@ -161,6 +159,47 @@ class TokenFile:
             return ()
 
 
+class ShownToken:
+    """The token that a program shows to the api: TURNSTREAM_TOKEN, or what a file holds now.
+
+    TURNSTREAM_TOKEN_FILE names the file. It is read again when it has changed, so that a token that
+    is made later, or replaced, needs no restart.
+    """
+
+    def __init__(self, token: str | None = None, path: Path | None = None) -> None:
+        self.path = path
+        self._token = token
+        self._stamp: tuple[int, int, int] | None = None
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Self:
+        """The one that the environment gives; the variable itself counts before the file."""
+        token, file = environ.get("TURNSTREAM_TOKEN") or None, environ.get("TURNSTREAM_TOKEN_FILE")
+        return cls(token, Path(file) if file and token is None else None)
+
+    def current(self) -> str | None:
+        """The token as it is now; None if there is none, or its file cannot be read."""
+        if self.path is None:
+            return self._token
+        stamp = _stamp(self.path)
+        if stamp != self._stamp:
+            self._token = _text_of(self.path)
+            self._stamp = stamp
+        return self._token
+
+    @property
+    def place(self) -> str:
+        """Where the token is looked for, for messages."""
+        return str(self.path or "TURNSTREAM_TOKEN")
+
+
+def _text_of(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 def create_token(
     workspace: Path, *, scope: TokenScope, agent: str | None = None, note: str = ""
 ) -> tuple[str, TokenEntry]:
@@ -201,28 +240,33 @@ def revoke_token(workspace: Path, token_id: str) -> bool:
 
 def ensure_admin_token(workspace: Path) -> str:
     """The administrator's token in `{workspace}/token`; made where there is none that works."""
-    path = workspace / TOKEN_FILE
-    token = _working(path)
+    return ensure_token(
+        workspace, workspace / TOKEN_FILE, scope=TokenScope.ADMIN, note="made by turnstream up"
+    )
+
+
+def ensure_token(workspace: Path, path: Path, *, scope: TokenScope, note: str) -> str:
+    """The token of that scope in the file at `path`; made where there is none that works."""
+    token = _working(workspace, path, scope)
     if token is not None:
         return token
     with _usable(path):
         make_private_directory(workspace)
+        make_private_directory(path.parent)
         # Several processes may start at once: the first one makes it.
-        with _locked(path.with_suffix(".lock")):
-            token = _working(path)
+        with locked(path.with_suffix(".lock")):
+            token = _working(workspace, path, scope)
             if token is None:
-                token, _ = create_token(
-                    workspace, scope=TokenScope.ADMIN, note="made by turnstream up"
-                )
-                _write(path, f"{token}\n")
+                token, _ = create_token(workspace, scope=scope, note=note)
+                replace_file(path, f"{token}\n")
     return token
 
 
-def _working(path: Path) -> str | None:
-    """The administrator's token in that file; None where there is none that works."""
+def _working(workspace: Path, path: Path, scope: TokenScope) -> str | None:
+    """The token of that scope in that file; None where there is none that works."""
     with contextlib.suppress(FileNotFoundError), _usable(path):
         token = path.read_text(encoding="utf-8", errors="replace").strip()
-        known = [e for e in list_tokens(path.parent) if e.scope is TokenScope.ADMIN]
+        known = [e for e in list_tokens(workspace) if e.scope is scope]
         if any(hmac.compare_digest(entry.sha256, _digest(token)) for entry in known):
             return token
     return None
@@ -265,9 +309,10 @@ def _change(
     path = _tokens_path(workspace)
     with _usable(path):
         make_private_directory(workspace)
-        with _locked(path.with_suffix(".lock")):
+        with locked(path.with_suffix(".lock")):
             before = _read(path).tokens
-            _write(path, _Document(tokens=change(before)).model_dump_json(indent=2) + "\n")
+            text = _Document(tokens=change(before)).model_dump_json(indent=2)
+            replace_file(path, f"{text}\n")
     return before
 
 
@@ -280,31 +325,3 @@ def _usable(path: Path) -> Generator[None]:
         raise
     except OSError as error:
         raise ConfigError(f"cannot use {path}: {error.strerror}; fix its permissions") from error
-
-
-@contextmanager
-def _locked(path: Path) -> Generator[None]:
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file so that readers see the old or the new one, for this user only."""
-    with _usable(path):
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except BaseException:
-            # A draft holds the hashes of tokens; none stays behind, however writing it ended.
-            draft.unlink(missing_ok=True)
-            raise
-        sync(path.parent)

@@ -31,6 +31,7 @@ class ProgressReporter:
         self._fd = fd
         self._interval = interval
         self._next = 0.0
+        self._last = time.monotonic()
         self._ready = False
         if fd is not None:
             os.set_blocking(fd, False)
@@ -46,9 +47,14 @@ class ProgressReporter:
             self._ready = True
             self._write(b"ready\n")
 
+    @property
+    def silence(self) -> float:
+        """Seconds since something got done, counted from the beginning before the first time."""
+        return time.monotonic() - self._last
+
     def beat(self) -> None:
         """Say that something got done; at most one line an interval goes out, so call it freely."""
-        now = time.monotonic()
+        now = self._last = time.monotonic()
         if now >= self._next:
             self._next = now + self._interval
             self._write(b"beat\n")

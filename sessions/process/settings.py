@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from sessions.errors import ConfigError
+from sessions.process.secret_sources import read_secret
 from sessions.process.suggestions import did_you_mean
 from sessions.process.urls import api_problem, is_web_url
 from sessions.wire import DEFAULT_MAX_CONTENT
@@ -37,6 +38,7 @@ class AgentSettings(_Section):
     api_key_env: str | None = None
     # Only of ZeroClaw's files, which hold it. In our own it is refused: files are shown to people.
     api_key: SecretStr | None = None
+    api_key_file: Path | None = None
     system_prompt: str | None = None
     channels: tuple[str, ...] = ()
     may_send_to: tuple[str, ...] = ()
@@ -204,6 +206,8 @@ class OwnSettings(BaseModel):
     dialect: Literal["turnstream", "zeroclaw"] | None = None
     workspace: Path = Path("~/.turnstream")
     redis_url: str | None = None
+    # The file that holds it, so that a password is in no variable.
+    redis_url_file: Path | None = None
     api_url: str | None = None
     prefix: str = Field(default="turnstream:", min_length=1, max_length=64)
     max_content_bytes: int = Field(default=DEFAULT_MAX_CONTENT, ge=1, le=1024 * 1024)
@@ -278,8 +282,15 @@ class Settings(_Section):
 
     @property
     def redis_url(self) -> str | None:
-        """Where Redis is, None if `up` starts its own."""
-        return self.turnstream.redis_url
+        """Where Redis is, None if `up` starts its own.
+
+        A file is read when this is asked for, because a worker may have to make it first. Raises
+        ConfigError if it cannot be read, or is empty.
+        """
+        own = self.turnstream
+        if own.redis_url is not None or own.redis_url_file is None:
+            return own.redis_url
+        return read_secret("redis_url_file", own.redis_url_file)
 
     @property
     def stream_key(self) -> str:

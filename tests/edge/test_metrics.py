@@ -18,7 +18,7 @@ import ingest.app
 from harness.services import free_port
 from harness.system import SystemUnderTest
 from harness.waiting import wait_until
-from sessions.access.tokens import TokenScope, create_token
+from sessions.access.tokens import ShownToken, TokenScope, create_token
 from sessions.models import Event, EventType
 from sessions.process.settings import Settings
 from tests.edge.served import running
@@ -46,7 +46,9 @@ async def ingest_alone(settings: Settings, tokens: Mapping[str, str]) -> AsyncIt
     async with (
         api.app.opened(settings) as there,
         running(there) as there_url,
-        ingest.app.opened(settings.replace(api_url=there_url), token=tokens["admin"]) as app,
+        ingest.app.opened(
+            settings.replace(api_url=there_url), token=ShownToken(tokens["admin"])
+        ) as app,
         running(app) as url,
     ):
         yield url

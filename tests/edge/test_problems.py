@@ -14,7 +14,7 @@ import pytest
 import api.app
 import ingest.app
 from proof.redis_refusals import WAYS
-from sessions.access.tokens import TokenScope, create_token
+from sessions.access.tokens import ShownToken, TokenScope, create_token
 from sessions.errors import (
     AccessRefused,
     InvalidEvent,
@@ -93,7 +93,9 @@ async def services(
         there = await stack.enter_async_context(api.app.opened(settings))
         api_url = await stack.enter_async_context(running(there))
         own = settings.replace(api_url=api_url)
-        app = await stack.enter_async_context(ingest.app.opened(own, token=tokens["admin"]))
+        app = await stack.enter_async_context(
+            ingest.app.opened(own, token=ShownToken(tokens["admin"]))
+        )
         ingest_url = await stack.enter_async_context(running(app))
         yield SplitServices({"api": api_url, "ingest": ingest_url}, tokens)
 

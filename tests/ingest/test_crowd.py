@@ -17,7 +17,7 @@ from harness.waiting import wait_until
 from ingest.app import api_client, client_within, joined
 from ingest.services import Services
 from sessions import times
-from sessions.access.tokens import TokenFile, ensure_admin_token
+from sessions.access.tokens import ShownToken, TokenFile, ensure_admin_token
 from sessions.process.settings import Settings
 from sessions.stream.lanes.inbound import Inbound
 from sessions.stream.lanes.lanes import Lanes
@@ -117,7 +117,7 @@ async def test_requests_to_the_api_wait_for_their_place():
         await gate.wait()
         at_once -= 1
 
-    async with serving(app) as address, api_client(f"http://{address}", None) as client:
+    async with serving(app) as address, api_client(f"http://{address}", ShownToken()) as client:
         requests = [asyncio.create_task(client.get("/")) for _ in range(100)]
         await wait_until(lambda: most >= 32)
         gate.set()

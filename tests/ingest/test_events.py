@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -16,8 +15,7 @@ import api.app
 from harness.waiting import wait_until
 from ingest import rest
 from ingest.api_tokens import ApiTokens
-from ingest.app import api_client, client_within, joined, opened
-from ingest.services import Services
+from ingest.app import client_within, joined, opened
 from sessions.access.tokens import Principal, TokenFile, TokenScope, create_token, revoke_token
 from sessions.errors import ConfigError
 from sessions.models import Position
@@ -332,20 +330,6 @@ async def test_a_process_of_its_own_asks_the_api_whose_a_token_is(
         assert await tokens.verify(token) == found
         assert await ApiTokens(asking).verify(token) is None
     assert found == Principal("anna", TokenScope.SEND)
-
-
-async def test_a_process_of_its_own_is_ready_when_redis_and_the_api_are(
-    settings: Settings, leading: Leading
-):
-    async with (
-        api.app.opened(settings) as there,
-        client_within(there, None) as asking,
-        joined(there, settings, tokens=TokenFile(settings.workspace), api=asking),
-    ):
-        services: Services = there.state.ingest
-        assert await services.missing() == []
-        async with api_client("http://127.0.0.1:1", None) as nowhere:
-            assert await replace(services, api=nowhere).missing() == ["api"]
 
 
 async def test_a_process_of_its_own_wants_the_address_of_the_api(settings: Settings):

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from ingest.channels.making import secret_of
 from sessions.errors import ConfigError
+from sessions.process.config.loading import load_settings
+from sessions.process.secret_sources import secret_of
 
 WHERE = "channels.slack.home.bot_token"
 
@@ -60,3 +61,24 @@ def test_a_file_that_others_may_read_is_warned_about(file: Path, caplog: pytest.
     [record] = caplog.records
     assert f"chmod 600 {file}" in record.getMessage()
     assert "xoxb" not in record.getMessage()
+
+
+def test_a_variable_s_value_may_stand_in_the_file_that_name_file_names(tmp_path: Path):
+    file = tmp_path / "key"
+    file.write_text("sk-1\n")
+    file.chmod(0o600)
+    assert secret_of(WHERE, None, "NAME", None, {"NAME_FILE": str(file)}) == "sk-1"
+    assert secret_of(WHERE, None, "NAME", None, {"NAME": "own", "NAME_FILE": str(file)}) == "own"
+    with pytest.raises(ConfigError, match="NAME_FILE"):
+        secret_of(WHERE, None, "NAME", None, {"NAME_FILE": str(tmp_path / "none")})
+
+
+def test_redis_url_is_read_of_its_file_when_it_is_asked_for(tmp_path: Path):
+    file = tmp_path / "redis_url"
+    settings = load_settings(None, {"TURNSTREAM_REDIS_URL_FILE": str(file)})
+    with pytest.raises(ConfigError, match="redis_url_file: cannot read"):
+        assert settings.redis_url
+    file.write_text("redis://user:secret@redis:6379/0\n")
+    file.chmod(0o600)
+    assert settings.redis_url == "redis://user:secret@redis:6379/0"
+    assert settings.replace(redis_url="redis://other").redis_url == "redis://other"

@@ -24,12 +24,13 @@ from proof.proxy import Proxy
 from sessions.stream.redis import connect as connect_redis
 from sessions.stream.replies.replies import Replies
 from sessions.stream.replies.values import ChannelReply, ReplyText
+from sessions.stream.users import SERVICES, user_of
+from sessions.stream.users import rules_of as rules_made_for
 from tests.docs.pages import ROOT, section
 from tests.ingest.botapi import bot_api
 from tests.redis_server import IMAGES, Image, NoContainer, available, container, tell_covered
 
 _ANY_AGE: Final = {"consistency": "any"}
-SERVICES: Final = ("worker", "api", "ingest")
 
 
 def rules_of(service: str) -> list[str]:
@@ -41,7 +42,13 @@ def rules_of(service: str) -> list[str]:
 
 
 def name_of(service: str) -> str:
-    return f"turnstream-{service}"
+    return user_of(service)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_rules_of_the_docs_are_those_that_compose_makes(service: str) -> None:
+    told = ["on", ">PASSWORD", *rules_made_for(service, PREFIX)]
+    assert sorted(rules_of(service)) == sorted(told)
 
 
 @dataclass

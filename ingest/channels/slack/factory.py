@@ -15,9 +15,9 @@ from ingest.channels.making import (
     checked_url,
     importing_extra,
     is_loopback,
-    secret_of,
 )
 from sessions.errors import ConfigError
+from sessions.process.secret_sources import secret_of
 from sessions.process.settings import SlackSettings
 
 log = logging.getLogger(__name__)

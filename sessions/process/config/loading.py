@@ -28,7 +28,9 @@ SETTINGS_FILE: Final = "turnstream.toml"
 _LISTS: Final = frozenset({"allowed_hosts", "trusted_proxies"})
 # Variables with our prefix that are no settings: what the supervisor tells its children, the file
 # and the token.
-_NOT_SETTINGS: Final = frozenset({"progress_fd", "lifeline_fd", "config", "token", "announced"})
+_NOT_SETTINGS: Final = frozenset(
+    {"progress_fd", "lifeline_fd", "config", "token", "token_file", "announced"}
+)
 
 
 class Configuration(NamedTuple):

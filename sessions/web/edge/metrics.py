@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -43,25 +43,33 @@ class EdgeCollector(Collector):
 
 
 class MetricsApp:
-    """`GET /metrics` and `GET /healthz` as an app of its own, for a process without other routes.
+    """`/metrics`, `/healthz` and `/readyz` as an app, for a process without other routes.
 
-    Callers on this machine need no token, others one of the scope metrics or admin.
+    For /metrics callers on this machine need no token, others one of the scope metrics or admin.
+    `readiness` gives the object of /readyz, whose `error` says what is wrong, if anything is.
     """
 
-    def __init__(self, registry: CollectorRegistry, edge: Edge) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, edge: Edge, readiness: Callable[[], dict[str, str]]
+    ) -> None:
         self._registry = registry
         self._edge = edge
+        self._readiness = readiness
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        if scope["method"] != "GET" or scope["path"] not in ("/metrics", "/healthz"):
-            await send_problem(send, problem_of(NotFound("Not Found")))
-        elif scope["path"] == "/healthz":
-            await answer_json(send, 200, {"status": "ok"})
-        else:
+        path = scope["path"] if scope["method"] == "GET" else None
+        if path == "/metrics":
             await self._show(scope, send)
+        elif path == "/healthz":
+            await answer_json(send, 200, {"status": "ok"})
+        elif path == "/readyz":
+            found = self._readiness()
+            await answer_json(send, 503 if "error" in found else 200, found)
+        else:
+            await send_problem(send, problem_of(NotFound("Not Found")))
 
     async def _show(self, scope: AsgiScope, send: Send) -> None:
         try:
