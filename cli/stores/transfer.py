@@ -26,7 +26,7 @@ from sessions.transfer.report import Advance, SourceReport
 from sessions.transfer.restoring import Restoration, TransferableBackend, restore_all
 from sessions.transfer.zeroclaw_export import export_zeroclaw
 from sessions.transfer.zeroclaw_import import ZeroClawImport
-from sessions.zeroclaw.finding import find_sources
+from sessions.zeroclaw.finding import SESSIONS, find_sources
 from sessions.zeroclaw.values import Format, Written
 
 # What stands for standard input and output.
@@ -54,6 +54,21 @@ async def _led_store(settings: Settings, what: str) -> AsyncGenerator[Transferab
         yield backend
 
 
+@asynccontextmanager
+async def _made_store(settings: Settings) -> AsyncGenerator[TransferableBackend]:
+    """The configured store for reading. Raises ConfigError if there is none.
+
+    One that was never made reads as empty, and a backup of the wrong directory is seen too late.
+    """
+    async with opened_store(settings, "read") as backend:
+        if await backend.store_id() is None:
+            raise ConfigError(
+                f"there is no {backend.name} store in {settings.workspace}; name the directory "
+                "with --workspace, and its backend in [channels].session_backend"
+            )
+        yield backend
+
+
 # -- out -----------------------------------------------------------------------------------------
 
 
@@ -61,7 +76,7 @@ async def write_export(
     settings: Settings, path: Path, narrowed: Filter | None, advance: Advance, *, whole: bool
 ) -> Counter[str]:
     """Write an export, or a backup, to a file or to standard output."""
-    async with opened_store(settings, "read") as backend:
+    async with _made_store(settings) as backend:
         if path == STANDARD:
             return await export_store(
                 backend, sys.stdout.buffer, narrowed=narrowed, whole=whole, advance=advance
@@ -76,7 +91,7 @@ async def write_zeroclaw(
     settings: Settings, directory: Path, format: Format, narrowed: Filter | None, advance: Advance
 ) -> Written:
     """Write a workspace for ZeroClaw."""
-    async with opened_store(settings, "read") as backend:
+    async with _made_store(settings) as backend:
         return await export_zeroclaw(
             backend, directory, format=format, narrowed=narrowed, advance=advance
         )
@@ -133,8 +148,7 @@ async def _bring_in_store(
 ) -> Sequence[SourceReport]:
     """Bring in another store of ours, which is only read."""
     workspace = path.parent.parent
-    if (workspace, name) == (settings.workspace, settings.channels.session_backend):
-        raise ConfigError(f"{path} is the store of this workspace itself")
+    _check_place(settings, path, workspace, name)
     other = make_session_backend(workspace, name)
     assert isinstance(other, Transferable)
     async with other, other.snapshot() as snapshot, _target(settings, dry_run=dry_run) as backend:
@@ -148,6 +162,19 @@ async def _bring_in_store(
             await restoration.finish(head=None, place=head.cursor, digest="-", size=0)
         restoration.report.source = str(path)
         return [restoration.report]
+
+
+def _check_place(settings: Settings, path: Path, workspace: Path, name: str) -> None:
+    """Raise ConfigError unless the file is where a store is opened, and is not the one in use."""
+    opened = local_store(workspace, name)
+    if opened is None or opened.path != path:
+        raise ConfigError(
+            f"{path} is not in a folder named {SESSIONS}, as a store is: put it, and what lies "
+            f"beside it, in such a folder, and import {path.parent / SESSIONS / path.name}"
+        )
+    used = local_store(settings.workspace, settings.channels.session_backend)
+    if used is not None and used.path.exists() and used.path.samefile(path):
+        raise ConfigError(f"{path} is the store of this workspace itself")
 
 
 async def _bring_in_zeroclaw(
@@ -177,6 +204,7 @@ async def restore_backup(settings: Settings, path: Path, advance: Advance) -> So
             restoration = Restoration(
                 backend, name=f"{IMPORTED}:{file.digest}", kind=IMPORTED, advance=advance
             )
+            restoration.report.source = str(path)
             if not await restoration.begin(digest=file.digest):
                 return restoration.report
             if not restoration.is_exact:
@@ -188,7 +216,6 @@ async def restore_backup(settings: Settings, path: Path, advance: Advance) -> So
             await restoration.finish(
                 head=file.store.head, place=file.place, digest=file.digest, size=file.size
             )
-            restoration.report.source = str(path)
             return restoration.report
 
 

@@ -45,11 +45,19 @@ def find_sources(path: Path, scratch: Path) -> Sequence[ForeignSource]:
         path.stat()
     found = _in_directory(path, scratch) if path.is_dir() else _single(path, scratch)
     if not found:
-        raise ConfigError(
-            f"{path} holds no sessions of ZeroClaw: in its folder {SESSIONS}, or in itself if it "
-            f"has no such folder, there is no {DATABASE} and no {SUFFIX} file"
-        )
+        raise ConfigError(_nothing_in(path))
     return found
+
+
+def _nothing_in(path: Path) -> str:
+    """What to say of a directory without sessions of ZeroClaw."""
+    for store in (path / place / name for place in (SESSIONS, "") for name in _OURS):
+        if store.is_file():
+            return f"{path} holds no sessions of ZeroClaw, but a store of Turnstream: name {store}"
+    return (
+        f"{path} holds no sessions of ZeroClaw: in its folder {SESSIONS}, or in itself if it "
+        f"has no such folder, there is no {DATABASE} and no {SUFFIX} file"
+    )
 
 
 def sources_in(workspace: Path, scratch: Path) -> Sequence[ForeignSource]:
@@ -126,7 +134,10 @@ def _names(directory: Path) -> list[str]:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether it is a session file of our jsonl backend: told beside it, or in its first line."""
+    """Whether it is a session file of our jsonl backend, or an export.
+
+    That is told beside it, or in its first line.
+    """
     if path.name.endswith(SUFFIX) and path.with_name(path.name[: -len(SUFFIX)] + _META).exists():
         return True
     if not path.name.endswith(SUFFIX) or path.is_symlink() or not path.is_file():
@@ -140,8 +151,12 @@ def _is_our_line(line: bytes) -> bool:
         value: object = json.loads(line)
     except (ValueError, RecursionError):
         return False
-    # ZeroClaw writes two fields; a line of ours also names its event and its session.
-    return isinstance(value, dict) and cast("dict[str, object]", value).keys() >= {"id", "session"}
+    if not isinstance(value, dict):
+        return False
+    # ZeroClaw writes two fields; a line of ours also names its event and its session, and one of
+    # an export its kind.
+    names = cast("dict[str, object]", value).keys()
+    return names >= {"id", "session"} or "kind" in names
 
 
 def _has_database(directory: Path) -> bool:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sessions import make_session_backend
+from sessions import make_session_backend, times
+from sessions.transfer.restoring import IS_THERE, WAS_DELETED
 from tests.cli.command import turnstream
 from tests.events import (
     Fields,
@@ -141,6 +144,44 @@ def test_into_a_used_store_come_the_sessions_that_are_not_there(
     assert turnstream("verify", workspace=tmp_path / "b", environ=_environ(backend)).code == 0
 
 
+@pytest.mark.parametrize("backend", STORES)
+def test_a_message_whose_id_is_taken_is_named(backend: str, tmp_path: Path) -> None:
+    """Publishers of two stores may have numbered alike; nothing is passed over as known."""
+    file = tmp_path / "first.jsonl"
+    make(tmp_path / "a", "sqlite", [user("m1", "x1", session="x"), user("m2", "x2", session="x")])
+    export(tmp_path / "a", "sqlite", file)
+    make(tmp_path / "b", backend, [user("m1", "y1", session="y")])
+    for options in (["--dry-run"], []):
+        [report] = bring_in(tmp_path / "b", backend, file, *options)
+        assert (report["messages"], report["known"], report["aside"]) == (1, 0, 1)
+        assert [one["place"] for one in report["examples"]] == ["message m1"]
+
+
+async def _tombstones_go(workspace: Path) -> None:
+    """Tidy the store as if months had gone by."""
+    async with make_session_backend(workspace, "sqlite", mode="write") as writer:
+        await lead(writer, Clock())
+        while await writer.forget_ids(before=times.now() + 61 * times.DAY, limit=100):
+            pass
+        await writer.release()
+
+
+def test_a_session_that_stayed_out_comes_in_when_its_key_is_free(tmp_path: Path) -> None:
+    """The reason says when that is, and the same file is looked at again."""
+    file = tmp_path / "first.jsonl"
+    make(tmp_path / "a", "sqlite", [user("a1", session="s"), user("a2", session="t")])
+    export(tmp_path / "a", "sqlite", file)
+    make(tmp_path / "b", "sqlite", [user("b1", session="s")])
+    [report] = bring_in(tmp_path / "b", "sqlite", file)
+    assert [*report["reasons"]] == [IS_THERE]
+    make(tmp_path / "b", "sqlite", [user("b1", session="s"), delete("b2", session="s")])
+    [report] = bring_in(tmp_path / "b", "sqlite", file)
+    assert [*report["reasons"]] == [WAS_DELETED]
+    asyncio.run(_tombstones_go(tmp_path / "b"))
+    [report] = bring_in(tmp_path / "b", "sqlite", file)
+    assert (report["messages"], report["known"], report["aside"]) == (1, 1, 0)
+
+
 def test_another_store_is_imported_and_what_is_new_in_it_later(tmp_path: Path) -> None:
     """Both stores of one workspace come together."""
     make(tmp_path, "sqlite", [user("a", "one", session="x")])
@@ -150,6 +191,24 @@ def test_another_store_is_imported_and_what_is_new_in_it_later(tmp_path: Path) -
     assert (report["sessions"], report["messages"]) == (1, 1)
     [again] = bring_in(tmp_path, "jsonl", path)
     assert (again["messages"], again["known"], again["aside"]) == (0, 1, 0)
+
+
+def test_a_store_is_named_by_its_file_where_it_is_opened(tmp_path: Path) -> None:
+    """Anything else is an error that says what to name; nothing is passed over in silence."""
+    store = make(tmp_path / "a", "sqlite") / "sessions" / "turnstream.db"
+    copy = tmp_path / "copies" / "turnstream.db"
+    copy.parent.mkdir()
+    shutil.copy(store, copy)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "a")
+    for path, workspace, said in (
+        (copy, "b", str(copy.parent / "sessions")),
+        (tmp_path / "a", "b", f"name {store}"),
+        (link / "sessions" / "turnstream.db", "a", "of this workspace itself"),
+        (tmp_path / "b" / ".." / "a" / "sessions" / "turnstream.db", "a", "workspace itself"),
+    ):
+        result = turnstream("import", path, workspace=tmp_path / workspace)
+        assert (result.code, said in result.err) == (78, True), result.err
 
 
 @pytest.mark.parametrize(
@@ -191,9 +250,19 @@ def _broken(data: bytes) -> bytes:
     return b"".join([*lines[:2], b'{"kind":"session","number":-1}\n', *lines[2:]])
 
 
+def _without_header(data: bytes) -> bytes:
+    return data.split(b"\n", 1)[1]
+
+
+def _two(data: bytes) -> bytes:
+    return data + data
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
+        (_without_header, "no whole export"),
+        (_two, "goes on behind its end"),
         (_cut, "ends in the middle of line"),
         (_without_end, "has no end"),
         (_changed, "was changed"),
@@ -211,7 +280,54 @@ def test_a_damaged_export_is_refused_before_anything_comes_in(
     result = turnstream("import", file, workspace=tmp_path / "b", environ=_environ("sqlite"))
     assert result.code == 1
     assert said in result.err
-    assert not records(export(tmp_path / "b", "sqlite", tmp_path / "after.jsonl"), "session")
+    assert not (tmp_path / "b" / "sessions").exists()
+
+
+def test_an_export_of_many_long_keys_is_known_as_one(tmp_path: Path) -> None:
+    """Its header names them all, and is as long as they are."""
+    keys = [f"{number}-{'k' * 500}" for number in range(9)]
+    make(tmp_path / "a", "sqlite", [user(f"u-{key[0]}", session=key) for key in keys])
+    file = tmp_path / "export.jsonl"
+    export(tmp_path / "a", "sqlite", file, *(f"--session={key}" for key in keys))
+    [report] = bring_in(tmp_path / "b", "sqlite", file)
+    assert (report["kind"], report["sessions"], report["messages"]) == ("export", 9, 9)
+
+
+@pytest.mark.parametrize("command", ["export", "backup"])
+def test_a_store_that_is_not_there_is_an_error(command: str, tmp_path: Path) -> None:
+    """A backup of the wrong directory, or of the wrong backend, must not replace a good one."""
+    make(tmp_path / "a", "sqlite")
+    good = tmp_path / "good.jsonl"
+    good.write_text("as it was")
+    for workspace, backend in (("a", "jsonl"), ("typo", "sqlite")):
+        environ = _environ(backend)
+        result = turnstream(command, good, workspace=tmp_path / workspace, environ=environ)
+        assert (result.code, f"no {backend} store" in result.err) == (78, True)
+        assert good.read_text() == "as it was"
+    assert not (tmp_path / "typo").exists()
+
+
+def test_an_export_replaces_files_only(tmp_path: Path) -> None:
+    """The file that a link leads to; but no pipe and no device."""
+    make(tmp_path / "a", "sqlite")
+    pipe, file, link = tmp_path / "pipe", tmp_path / "file.jsonl", tmp_path / "link"
+    os.mkfifo(pipe)
+    file.touch()
+    link.symlink_to(file)
+    result = turnstream("export", pipe, workspace=tmp_path / "a")
+    assert (result.code, "is no file" in result.err, pipe.is_fifo()) == (78, True, True)
+    export(tmp_path / "a", "sqlite", link)
+    assert (link.is_symlink(), len(records(file.read_bytes(), "end"))) == (True, 1)
+    result = turnstream("export", "-", "--format", "zeroclaw", workspace=tmp_path / "a")
+    assert (result.code, "needs a DIR" in result.err) == (2, True)
+
+
+def test_an_export_among_the_sessions_is_no_session_of_zeroclaw(tmp_path: Path) -> None:
+    """A worker that starts there must not bring everything in twice."""
+    folder = make(tmp_path / "a", "sqlite") / "sessions"
+    export(tmp_path / "a", "sqlite", folder / "all.jsonl")
+    result = turnstream("import", tmp_path / "a", workspace=tmp_path / "b")
+    assert (result.code, "holds no sessions of ZeroClaw" in result.err) == (78, True)
 
 
 @pytest.mark.parametrize("target", STORES)
@@ -227,6 +343,8 @@ def test_a_backup_restores_the_store_with_its_id_and_its_place_in_the_stream(
         assert saved.code == 0, saved.err
     restored = turnstream("restore", file, workspace=tmp_path / "b", environ=_environ(target))
     assert restored.code == 0, restored.err
+    twice = turnstream("restore", file, workspace=tmp_path / "b", environ=_environ(target))
+    assert (twice.code, str(file) in twice.out) == (0, True)
     again = tmp_path / "again.jsonl.gz"
     turnstream("backup", again, workspace=tmp_path / "b", environ=_environ(target))
     assert again.read_bytes() == file.read_bytes()
