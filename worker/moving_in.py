@@ -48,7 +48,8 @@ class MovingIn:
         if not isinstance(self._backend, Transferable):
             return
         backend = cast("TransferableBackend", self._backend)
-        with tempfile.TemporaryDirectory(prefix="turnstream-") as scratch:
+        # Beside the store: in a container a temporary directory may be memory.
+        with tempfile.TemporaryDirectory(prefix=".import-", dir=self._workspace) as scratch:
             importing = ZeroClawImport(backend, self._workspace, advance=self._advance)
             for source in sources_in(self._workspace, Path(scratch)):
                 _log(await importing.run(source))

@@ -181,7 +181,9 @@ async def _bring_in_zeroclaw(
     settings: Settings, path: Path, advance: Advance, *, dry_run: bool
 ) -> Sequence[SourceReport]:
     async with _target(settings, dry_run=dry_run) as backend:
-        with tempfile.TemporaryDirectory(prefix="turnstream-") as scratch:
+        # Beside the store: in a container a temporary directory may be memory.
+        place = None if dry_run else settings.workspace
+        with tempfile.TemporaryDirectory(prefix=".import-", dir=place) as scratch:
             sources = find_sources(path, Path(scratch))
             importing = ZeroClawImport(
                 backend, settings.workspace, advance=advance, dry_run=dry_run
@@ -194,7 +196,7 @@ async def restore_backup(settings: Settings, path: Path, advance: Advance) -> So
 
     Raises ConfigError if the store is not empty, or the file is an export and no backup.
     """
-    with _on_disk(path) as copy:
+    with _on_disk(path, settings.workspace) as copy:
         file = ExportFile.checked(copy)
         if file.store is None:
             raise ConfigError(
@@ -220,12 +222,15 @@ async def restore_backup(settings: Settings, path: Path, advance: Advance) -> So
 
 
 @contextmanager
-def _on_disk(path: Path) -> Generator[Path]:
-    """The file; standard input is copied first, because it is read twice."""
+def _on_disk(path: Path, workspace: Path) -> Generator[Path]:
+    """The file; standard input is copied first, because it is read twice.
+
+    To the workspace: in a container a temporary directory may be memory.
+    """
     if path != STANDARD:
         yield path
         return
-    with tempfile.NamedTemporaryFile(prefix="turnstream-") as copy:
+    with tempfile.NamedTemporaryFile(prefix=".restore-", dir=workspace) as copy:
         shutil.copyfileobj(sys.stdin.buffer, copy)
         copy.flush()
         yield Path(copy.name)

@@ -53,11 +53,26 @@ class Stack:
             stack.compose("down", "--volumes", "--timeout", "5")
             docker("rmi", "--force", stack.project, f"{stack.project}-proxy")
 
-    def compose(self, *arguments: str, **settings: str) -> str:
-        """`docker compose` as an operator runs it, with these settings; what it prints."""
+    def compose(self, *arguments: str, given: str | None = None, **settings: str) -> str:
+        """`docker compose` as an operator runs it, with these settings; what it prints.
+
+        `given` is its standard input.
+        """
         named = {"COMPOSE_PROJECT_NAME": self.project}
         environ = {**os.environ, **named, **self.settings, **settings}
-        return _run(["docker", "compose", *arguments], environ)
+        return _run(["docker", "compose", *arguments], environ, given)
+
+    @contextmanager
+    def another(self) -> Iterator[Stack]:
+        """Another project of the same images, of which nothing runs yet."""
+        other = Stack(f"{self.project}-other", _free_port())
+        for name in ("", "-proxy"):
+            docker("tag", f"{self.project}{name}", f"{other.project}{name}")
+        try:
+            yield other
+        finally:
+            other.compose("down", "--volumes", "--timeout", "5")
+            docker("rmi", "--force", other.project, f"{other.project}-proxy")
 
     def up(self, **settings: str) -> str:
         """The documented command."""
@@ -129,9 +144,16 @@ def docker(*arguments: str) -> str:
     return _run(["docker", *arguments], os.environ)
 
 
-def _run(command: list[str], environ: Mapping[str, str]) -> str:
+def _run(command: list[str], environ: Mapping[str, str], given: str | None = None) -> str:
     done = subprocess.run(
-        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=_START, check=False
+        command,
+        cwd=ROOT,
+        env=environ,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=_START,
+        check=False,
     )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
