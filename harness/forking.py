@@ -57,6 +57,11 @@ def _be(argv: Sequence[str], environ: Mapping[str, str], output: _Descriptor) ->
         os.dup2(target, number)
     os.close(null)
     os.close(written)
+    # Those of the fork server know of its own files only.
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - as long as the process lives
+    sys.stderr = open(  # noqa: SIM115 - likewise
+        2, "w", buffering=1, errors="backslashreplace", closefd=False
+    )
     os.environ.clear()
     os.environ.update(environ)
     sys.argv = [*argv]

@@ -106,8 +106,11 @@ def test_only_who_may_act_for_an_agent_is_narrowed_to_it(
 
 
 def test_only_the_owner_can_read_the_files(workspace: Path):
-    os.umask(os.umask(0o022) & 0)
-    ensure_admin_token(workspace)
+    before = os.umask(0)
+    try:
+        ensure_admin_token(workspace)
+    finally:
+        os.umask(before)
 
     assert mode(workspace / "tokens.json") == 0o600
     assert mode(workspace / "token") == 0o600

@@ -40,7 +40,7 @@ class Fates:
         return cls(said(), answered, said(person=answered.person), said(), said())
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def fates(installation: Installation) -> AsyncIterator[dict[str, Fates]]:
     """What each channel brought; everything was killed since, and runs again."""
     found = {name: Fates.new() for name in installation.kits}

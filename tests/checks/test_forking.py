@@ -33,14 +33,27 @@ def test_it_says_what_the_command_line_says_and_ends_with_its_code(
         Program(module_argv(service), environ) as started,
     ):
         assert forked.ended_sync() == started.ended_sync() == os.EX_CONFIG
-    assert forked.log == started.log
-    assert forked.log.startswith(f"{service}: ")
+    # What stands before that has the time in it.
+    [said, expected] = [program.log.splitlines()[-1] for program in (forked, started)]
+    assert said == expected
+    assert said.startswith(f"{service}: ")
 
 
 def test_its_arguments_are_its_own(service: str) -> None:
     with ForkedProgram((service, "--nonsense"), environment()) as forked:
         assert forked.ended_sync() == _WRONG_USAGE
     assert f"python -m {service}: error: unrecognized arguments: --nonsense" in forked.log
+
+
+def test_a_command_prints_what_it_prints_on_a_pipe() -> None:
+    asked = ("cli", "--version")
+    with (
+        ForkedProgram(asked, environment()) as forked,
+        Program(module_argv(*asked), environment()) as started,
+    ):
+        assert forked.ended_sync() == started.ended_sync() == 0
+    assert forked.log == started.log
+    assert forked.log.startswith("turnstream ")
 
 
 async def test_it_has_a_session_of_its_own_and_takes_signals(system: SystemUnderTest) -> None:
