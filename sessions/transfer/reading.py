@@ -20,6 +20,7 @@ from sessions.store.image import PART, StoreRows
 from sessions.transfer.exporting import KIND_NAMES
 from sessions.transfer.records import (
     FORMAT,
+    KINDS,
     VERSION,
     AnyRecord,
     End,
@@ -35,7 +36,8 @@ from sessions.transfer.records import (
 )
 
 _GZIP: Final = b"\x1f\x8b"
-# Bytes of lines in one part: few large messages are as much work as many small ones.
+# Bytes of lines in one part: few large messages are as much work as many small ones. No header is
+# longer, though it may name many sessions.
 _BYTES: Final = 16 * 1024 * 1024
 
 
@@ -44,10 +46,13 @@ class BadExport(SessionError):
 
 
 def is_export(path: Path) -> bool:
-    """Whether the file begins as an export does; False if it cannot be read."""
+    """Whether its first line is a record of an export, the header or, if it is cut, another.
+
+    False if it cannot be read.
+    """
     try:
         with _opened(path) as file:
-            return _header(file.readline(1024)) is not None
+            return _kind(file.readline(_BYTES)) in KINDS
     except (OSError, BadExport, zlib.error, EOFError):
         return False
 
@@ -135,6 +140,11 @@ class _Lines:
                 raise BadExport(
                     f"{self._path} was changed: its digest is not that of its last line"
                 )
+            if isinstance(record, End) and self._file.read(1):
+                raise BadExport(
+                    f"{self._path} goes on behind its end, line {self._number}: if it holds "
+                    "several exports, import them one by one"
+                )
             yield record
             if isinstance(record, End):
                 return
@@ -162,22 +172,25 @@ def _opened(path: Path) -> Generator[IO[bytes]]:
             yield cast("IO[bytes]", text)
 
 
-def _header(line: bytes) -> dict[str, Any] | None:
-    """The first line; None if it is not that of an export."""
+def _object(line: bytes) -> dict[str, Any]:
+    """The object of a line; an empty one if it is none."""
     try:
         value: object = json.loads(line)
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(value, dict):
-        return None
-    header = cast("dict[str, Any]", value)
-    return header if header.get("kind") == FORMAT else None
+        return {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _kind(line: bytes) -> object:
+    return _object(line).get("kind")
 
 
 def _checked_header(lines: _Lines) -> dict[str, Any]:
-    header = _header(lines.next())
-    if header is None:
-        raise BadExport("this is no export of Turnstream: its first line has no such kind")
+    header = _object(lines.next())
+    if header.get("kind") != FORMAT:
+        raise BadExport(
+            f"this is no whole export of Turnstream: its first line has no kind {FORMAT!r}"
+        )
     version = header.get("version")
     if version != VERSION:
         raise BadExport(

@@ -355,6 +355,11 @@ AnyRecord: TypeAlias = Annotated[
     Field(discriminator="kind"),
 ]
 _ANY: Final[TypeAdapter[AnyRecord]] = TypeAdapter(AnyRecord)
+# The kinds of all lines.
+KINDS: Final = (
+    *(FORMAT, "store", "session", "message", "outcome", "suppressed", "dead_letter"),
+    *("receipt", "end"),
+)
 
 
 def record_of(line: bytes) -> AnyRecord:

@@ -126,7 +126,10 @@ def _names(directory: Path) -> list[str]:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether it is a session file of our jsonl backend: told beside it, or in its first line."""
+    """Whether it is a session file of our jsonl backend, or an export.
+
+    That is told beside it, or in its first line.
+    """
     if path.name.endswith(SUFFIX) and path.with_name(path.name[: -len(SUFFIX)] + _META).exists():
         return True
     if not path.name.endswith(SUFFIX) or path.is_symlink() or not path.is_file():
@@ -140,8 +143,12 @@ def _is_our_line(line: bytes) -> bool:
         value: object = json.loads(line)
     except (ValueError, RecursionError):
         return False
-    # ZeroClaw writes two fields; a line of ours also names its event and its session.
-    return isinstance(value, dict) and cast("dict[str, object]", value).keys() >= {"id", "session"}
+    if not isinstance(value, dict):
+        return False
+    # ZeroClaw writes two fields; a line of ours also names its event and its session, and one of
+    # an export its kind.
+    names = cast("dict[str, object]", value).keys()
+    return names >= {"id", "session"} or "kind" in names
 
 
 def _has_database(directory: Path) -> bool:

@@ -191,9 +191,19 @@ def _broken(data: bytes) -> bytes:
     return b"".join([*lines[:2], b'{"kind":"session","number":-1}\n', *lines[2:]])
 
 
+def _without_header(data: bytes) -> bytes:
+    return data.split(b"\n", 1)[1]
+
+
+def _two(data: bytes) -> bytes:
+    return data + data
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
+        (_without_header, "no whole export"),
+        (_two, "goes on behind its end"),
         (_cut, "ends in the middle of line"),
         (_without_end, "has no end"),
         (_changed, "was changed"),
@@ -212,6 +222,24 @@ def test_a_damaged_export_is_refused_before_anything_comes_in(
     assert result.code == 1
     assert said in result.err
     assert not records(export(tmp_path / "b", "sqlite", tmp_path / "after.jsonl"), "session")
+
+
+def test_an_export_of_many_long_keys_is_known_as_one(tmp_path: Path) -> None:
+    """Its header names them all, and is as long as they are."""
+    keys = [f"{number}-{'k' * 500}" for number in range(9)]
+    make(tmp_path / "a", "sqlite", [user(f"u-{key[0]}", session=key) for key in keys])
+    file = tmp_path / "export.jsonl"
+    export(tmp_path / "a", "sqlite", file, *(f"--session={key}" for key in keys))
+    [report] = bring_in(tmp_path / "b", "sqlite", file)
+    assert (report["kind"], report["sessions"], report["messages"]) == ("export", 9, 9)
+
+
+def test_an_export_among_the_sessions_is_no_session_of_zeroclaw(tmp_path: Path) -> None:
+    """A worker that starts there must not bring everything in twice."""
+    folder = make(tmp_path / "a", "sqlite") / "sessions"
+    export(tmp_path / "a", "sqlite", folder / "all.jsonl")
+    result = turnstream("import", tmp_path / "a", workspace=tmp_path / "b")
+    assert (result.code, "holds no sessions of ZeroClaw" in result.err) == (78, True)
 
 
 @pytest.mark.parametrize("target", STORES)
