@@ -26,7 +26,7 @@ from sessions.transfer.report import Advance, SourceReport
 from sessions.transfer.restoring import Restoration, TransferableBackend, restore_all
 from sessions.transfer.zeroclaw_export import export_zeroclaw
 from sessions.transfer.zeroclaw_import import ZeroClawImport
-from sessions.zeroclaw.finding import find_sources
+from sessions.zeroclaw.finding import SESSIONS, find_sources
 from sessions.zeroclaw.values import Format, Written
 
 # What stands for standard input and output.
@@ -133,8 +133,7 @@ async def _bring_in_store(
 ) -> Sequence[SourceReport]:
     """Bring in another store of ours, which is only read."""
     workspace = path.parent.parent
-    if (workspace, name) == (settings.workspace, settings.channels.session_backend):
-        raise ConfigError(f"{path} is the store of this workspace itself")
+    _check_place(settings, path, workspace, name)
     other = make_session_backend(workspace, name)
     assert isinstance(other, Transferable)
     async with other, other.snapshot() as snapshot, _target(settings, dry_run=dry_run) as backend:
@@ -148,6 +147,19 @@ async def _bring_in_store(
             await restoration.finish(head=None, place=head.cursor, digest="-", size=0)
         restoration.report.source = str(path)
         return [restoration.report]
+
+
+def _check_place(settings: Settings, path: Path, workspace: Path, name: str) -> None:
+    """Raise ConfigError unless the file is where a store is opened, and is not the one in use."""
+    opened = local_store(workspace, name)
+    if opened is None or opened.path != path:
+        raise ConfigError(
+            f"{path} is not in a folder named {SESSIONS}, as a store is: put it, and what lies "
+            f"beside it, in such a folder, and import {path.parent / SESSIONS / path.name}"
+        )
+    used = local_store(settings.workspace, settings.channels.session_backend)
+    if used is not None and used.path.exists() and used.path.samefile(path):
+        raise ConfigError(f"{path} is the store of this workspace itself")
 
 
 async def _bring_in_zeroclaw(

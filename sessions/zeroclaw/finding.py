@@ -45,11 +45,19 @@ def find_sources(path: Path, scratch: Path) -> Sequence[ForeignSource]:
         path.stat()
     found = _in_directory(path, scratch) if path.is_dir() else _single(path, scratch)
     if not found:
-        raise ConfigError(
-            f"{path} holds no sessions of ZeroClaw: in its folder {SESSIONS}, or in itself if it "
-            f"has no such folder, there is no {DATABASE} and no {SUFFIX} file"
-        )
+        raise ConfigError(_nothing_in(path))
     return found
+
+
+def _nothing_in(path: Path) -> str:
+    """What to say of a directory without sessions of ZeroClaw."""
+    for store in (path / place / name for place in (SESSIONS, "") for name in _OURS):
+        if store.is_file():
+            return f"{path} holds no sessions of ZeroClaw, but a store of Turnstream: name {store}"
+    return (
+        f"{path} holds no sessions of ZeroClaw: in its folder {SESSIONS}, or in itself if it "
+        f"has no such folder, there is no {DATABASE} and no {SUFFIX} file"
+    )
 
 
 def sources_in(workspace: Path, scratch: Path) -> Sequence[ForeignSource]:

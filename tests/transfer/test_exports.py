@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,24 @@ def test_another_store_is_imported_and_what_is_new_in_it_later(tmp_path: Path) -
     assert (report["sessions"], report["messages"]) == (1, 1)
     [again] = bring_in(tmp_path, "jsonl", path)
     assert (again["messages"], again["known"], again["aside"]) == (0, 1, 0)
+
+
+def test_a_store_is_named_by_its_file_where_it_is_opened(tmp_path: Path) -> None:
+    """Anything else is an error that says what to name; nothing is passed over in silence."""
+    store = make(tmp_path / "a", "sqlite") / "sessions" / "turnstream.db"
+    copy = tmp_path / "copies" / "turnstream.db"
+    copy.parent.mkdir()
+    shutil.copy(store, copy)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "a")
+    for path, workspace, said in (
+        (copy, "b", str(copy.parent / "sessions")),
+        (tmp_path / "a", "b", f"name {store}"),
+        (link / "sessions" / "turnstream.db", "a", "of this workspace itself"),
+        (tmp_path / "b" / ".." / "a" / "sessions" / "turnstream.db", "a", "workspace itself"),
+    ):
+        result = turnstream("import", path, workspace=tmp_path / workspace)
+        assert (result.code, said in result.err) == (78, True), result.err
 
 
 @pytest.mark.parametrize(
