@@ -32,7 +32,7 @@ from sessions.store.capabilities import Mark
 from sessions.store.engine.imported import ImportedMessage, ImportedSession
 from sessions.store.engine.receipts import Receipt
 from sessions.store.engine.tally import OutcomeCount
-from sessions.store.image import Snapshot, StoreHead, StoreRows
+from sessions.store.image import Restored, Snapshot, StoreHead, StoreRows
 
 
 class SessionReader(Protocol):
@@ -284,8 +284,8 @@ class Transferable(Protocol):
         """
         ...
 
-    async def restore(self, rows: StoreRows) -> int:
-        """Take in rows of another store; how many messages were new.
+    async def restore(self, rows: StoreRows) -> Restored:
+        """Take in rows of another store; what became of the messages.
 
         Rows keep their numbers if those are above all that are in use. A message has no effect if
         its session is not there, or was reset or deleted since.

@@ -7,7 +7,7 @@ own. Rows name their session by its key, because another store may number it dif
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -63,6 +63,17 @@ class StoreRows:
     suppressed: list[SuppressedId] = field(default_factory=list[SuppressedId])
     letters: list[LetterRow] = field(default_factory=list[LetterRow])
     receipts: list[Receipt] = field(default_factory=list[Receipt])
+
+
+class Restored(NamedTuple):
+    """What became of rows that were taken in.
+
+    `added` messages are new. Those with the ids in `strangers` have no effect, because other events
+    have their ids here.
+    """
+
+    added: int
+    strangers: Sequence[str]
 
 
 class Snapshot(Protocol):

@@ -18,12 +18,15 @@ from sessions import times
 from sessions.models import StreamCursor
 from sessions.store.backend import SessionBackend, Transferable
 from sessions.store.engine.receipts import Receipt
+from sessions.store.engine.rows import SessionRow
 from sessions.store.image import KeyedEvent, KeyedMessage, StoreHead, StoreRows
 from sessions.transfer.report import Advance, SourceReport
 
 EXACT: Final = "exact"
 BESIDE: Final = "beside"
-IS_THERE: Final = "a session of this key is here already; delete or export it here first"
+IS_THERE: Final = "a session of this key is here already; import into a workspace of its own"
+WAS_DELETED: Final = "a session of this key was deleted here; its key is free 30 days later"
+ID_IS_TAKEN: Final = "another event has its id here; import into a workspace of its own"
 
 
 class TransferableBackend(SessionBackend, Transferable, Protocol):
@@ -40,9 +43,11 @@ class Restoration:
         self._name = name
         self._kind = kind
         self._advance = advance
-        self._aside: set[str] = set()
+        # Sessions that stay out, and why.
+        self._aside: dict[str, str] = {}
         self._ours: set[str] = set()
         self._mode = EXACT
+        self._is_used = False
         self.report = SourceReport(name, kind)
 
     async def begin(self, *, digest: str | None = None) -> bool:
@@ -56,10 +61,11 @@ class Restoration:
         if whole is not None and whole.digest and whole.digest == digest:
             self.report.unchanged = True
             return False
+        self._is_used = whole is not None or not await is_empty(self._backend)
         if whole is not None:
             # What was begun in an empty store goes on as it was begun.
             self._mode = whole.detail if not whole.digest else BESIDE
-        elif not await is_empty(self._backend):
+        elif self._is_used:
             self._mode = BESIDE
         return True
 
@@ -73,18 +79,23 @@ class Restoration:
         part = await self._selected(rows)
         new = [row.key for row in part.sessions if row.key not in self._ours]
         part.receipts = [*part.receipts, *map(self._receipt, ("", *new))]
-        added = await self._backend.restore(part)
+        added, strangers = await self._backend.restore(part)
         self.report.messages += added
-        self.report.known += len(part.messages) - added
+        self.report.known += len(part.messages) - added - len(strangers)
+        for event_id in strangers:
+            self.report.set_aside(f"message {event_id}", ID_IS_TAKEN)
         self._advance(len(rows.messages))
 
     async def count(self, rows: StoreRows) -> None:
         """Tell what `take` would do, without doing it."""
         part = await self._selected(rows)
         for one in part.messages:
-            known = await self._backend.outcome(one.row.event_id) is not None
-            self.report.known += known
-            self.report.messages += not known
+            known = await self._backend.outcome(one.row.event_id)
+            if known is not None and known.digest != one.event.digest:
+                self.report.set_aside(f"message {one.row.event_id}", ID_IS_TAKEN)
+                continue
+            self.report.known += known is not None
+            self.report.messages += known is None
         self._advance(len(rows.messages))
 
     async def finish(
@@ -93,8 +104,13 @@ class Restoration:
         """Note that all is in; into an empty store comes what the source had once, too."""
         if self.is_exact:
             await self._backend.become(head or await self._plain_head(place))
+        # A session that stays out may come in once its key is free: the next import looks again.
+        settled = self.is_exact or not self._aside
         done = self._receipt("")._replace(
-            digest=digest, size=size, messages=self.report.messages, aside=self.report.aside
+            digest=digest if settled else "",
+            size=size,
+            messages=self.report.messages,
+            aside=self.report.aside,
         )
         await self._backend.restore(StoreRows(receipts=[done]))
 
@@ -110,35 +126,41 @@ class Restoration:
 
     async def _selected(self, rows: StoreRows) -> StoreRows:
         """What of the part comes in."""
-        part = replace(rows) if self.is_exact else await self._beside(rows)
+        part = await self._beside(rows) if self._is_used else replace(rows)
+        if not self.is_exact:
+            part.messages = [_placeless(one) for one in part.messages]
+            part.events = [
+                KeyedEvent(one.home, one.row._replace(epoch=0, ms=0, n=0)) for one in part.events
+            ]
         self.report.sessions += sum(row.live and row.key not in self._ours for row in part.sessions)
         return part
 
     async def _beside(self, rows: StoreRows) -> StoreRows:
-        """The part without sessions that are here, and with no place in this store's stream."""
-        fresh = [row for row in rows.sessions if await self._is_fresh(row.key)]
+        """The part without sessions that are here."""
+        fresh = [row for row in rows.sessions if await self._is_fresh(row)]
         aside = self._aside
         for one in rows.messages:
             if one.key in aside:
-                self.report.set_aside(f"session {one.key}", IS_THERE)
+                self.report.set_aside(f"session {one.key}", aside[one.key])
         return StoreRows(
             sessions=fresh,
-            messages=[_placeless(one) for one in rows.messages if one.key not in aside],
-            events=[
-                KeyedEvent(one.home, one.row._replace(epoch=0, ms=0, n=0))
-                for one in rows.events
-                if (one.home or one.row.session) not in aside
-            ],
+            messages=[one for one in rows.messages if one.key not in aside],
+            events=[one for one in rows.events if (one.home or one.row.session) not in aside],
             suppressed=[one for one in rows.suppressed if one.session not in aside],
             letters=[one for one in rows.letters if one.session not in aside],
             receipts=[one for one in rows.receipts if one.session not in aside],
         )
 
-    async def _is_fresh(self, key: str) -> bool:
+    async def _is_fresh(self, row: SessionRow) -> bool:
         """Whether this import may bring the session in."""
-        if key in self._ours or await self._backend.routing_of(key) is None:
+        if row.key in self._ours:
             return True
-        self._aside.add(key)
+        routing = await self._backend.routing_of(row.key)
+        if routing is None:
+            return True
+        self._aside[row.key] = IS_THERE if routing.live else WAS_DELETED
+        if row.live:
+            self.report.set_aside(f"session {row.key}", self._aside[row.key], count=0)
         return False
 
     def _receipt(self, session: str) -> Receipt:

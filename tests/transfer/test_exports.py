@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from sessions import make_session_backend
+from sessions import make_session_backend, times
+from sessions.transfer.restoring import IS_THERE, WAS_DELETED
 from tests.cli.command import turnstream
 from tests.events import (
     Fields,
@@ -140,6 +141,44 @@ def test_into_a_used_store_come_the_sessions_that_are_not_there(
     assert {("s", "mine"), ("t", "in t"), ("t", "from an agent")} <= texts
     assert ("s", "hello") not in texts
     assert turnstream("verify", workspace=tmp_path / "b", environ=_environ(backend)).code == 0
+
+
+@pytest.mark.parametrize("backend", STORES)
+def test_a_message_whose_id_is_taken_is_named(backend: str, tmp_path: Path) -> None:
+    """Publishers of two stores may have numbered alike; nothing is passed over as known."""
+    file = tmp_path / "first.jsonl"
+    make(tmp_path / "a", "sqlite", [user("m1", "x1", session="x"), user("m2", "x2", session="x")])
+    export(tmp_path / "a", "sqlite", file)
+    make(tmp_path / "b", backend, [user("m1", "y1", session="y")])
+    for options in (["--dry-run"], []):
+        [report] = bring_in(tmp_path / "b", backend, file, *options)
+        assert (report["messages"], report["known"], report["aside"]) == (1, 0, 1)
+        assert [one["place"] for one in report["examples"]] == ["message m1"]
+
+
+async def _tombstones_go(workspace: Path) -> None:
+    """Tidy the store as if months had gone by."""
+    async with make_session_backend(workspace, "sqlite", mode="write") as writer:
+        await lead(writer, Clock())
+        while await writer.forget_ids(before=times.now() + 61 * times.DAY, limit=100):
+            pass
+        await writer.release()
+
+
+def test_a_session_that_stayed_out_comes_in_when_its_key_is_free(tmp_path: Path) -> None:
+    """The reason says when that is, and the same file is looked at again."""
+    file = tmp_path / "first.jsonl"
+    make(tmp_path / "a", "sqlite", [user("a1", session="s"), user("a2", session="t")])
+    export(tmp_path / "a", "sqlite", file)
+    make(tmp_path / "b", "sqlite", [user("b1", session="s")])
+    [report] = bring_in(tmp_path / "b", "sqlite", file)
+    assert [*report["reasons"]] == [IS_THERE]
+    make(tmp_path / "b", "sqlite", [user("b1", session="s"), delete("b2", session="s")])
+    [report] = bring_in(tmp_path / "b", "sqlite", file)
+    assert [*report["reasons"]] == [WAS_DELETED]
+    asyncio.run(_tombstones_go(tmp_path / "b"))
+    [report] = bring_in(tmp_path / "b", "sqlite", file)
+    assert (report["messages"], report["known"], report["aside"]) == (1, 1, 0)
 
 
 def test_another_store_is_imported_and_what_is_new_in_it_later(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from sessions.store.engine.imported import ImportedMessage, ImportedSession
 from sessions.store.engine.pending import drafts_of
 from sessions.store.engine.receipts import Receipt
 from sessions.store.engine.writer import Writer
-from sessions.store.image import StoreHead, StoreRows
+from sessions.store.image import Restored, StoreHead, StoreRows
 
 
 class ReceivingWriter(Writer):
@@ -37,14 +37,14 @@ class ReceivingWriter(Writer):
             await transaction.write(drafts_of(changes, self._adapter))
         return added
 
-    async def restore(self, rows: StoreRows) -> int:
+    async def restore(self, rows: StoreRows) -> Restored:
         """Add rows of another store that are not there yet."""
         async with self.leading(restoring.needs_of(rows)) as transaction:
             self._decisions.forget()
-            changes = restoring.restored(rows, transaction.found)
+            changes, strangers = restoring.restored(rows, transaction.found)
             added = len(changes.messages)
             await transaction.write(drafts_of(changes, self._adapter))
-        return added
+        return Restored(added, strangers)
 
     async def become(self, head: StoreHead) -> None:
         """Take over what another store has once, its id too unless that is None."""

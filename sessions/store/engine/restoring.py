@@ -17,8 +17,10 @@ def needs_of(rows: StoreRows) -> Needs:
     return Needs(ids=sorted(ids), keys=sorted(keys))
 
 
-def restored(rows: StoreRows, found: FoundRows) -> Changes:
+def restored(rows: StoreRows, found: FoundRows) -> tuple[Changes, list[str]]:
     """The changes that bring these rows in; what is there already has no effect.
+
+    Beside them the ids of messages that stay out because other events have them here.
 
     A row keeps its number if that is above all that are in use, else it gets the next one: rows
     keep their order, and in an empty store their numbers.
@@ -27,10 +29,20 @@ def restored(rows: StoreRows, found: FoundRows) -> Changes:
     changes.suppressed = [(one.event_id, one.session, one.expires_at) for one in rows.suppressed]
     homes = {row.key: row for row in found.sessions}
     _add_sessions(changes, rows.sessions, homes, found.next_session)
-    known = {row.event_id for row in found.events}
-    _add_messages(changes, rows.messages, homes, known, found.next_message)
-    _add_events(changes, rows.events, homes, known)
-    return changes
+    known = {row.event_id: row for row in found.events}
+    strangers = [
+        one.row.event_id
+        for one in rows.messages
+        if _differs(one.event, known.get(one.row.event_id))
+    ]
+    _add_messages(changes, rows.messages, homes, {*known}, found.next_message)
+    _add_events(changes, rows.events, homes, {*known, *changes.events})
+    return changes, strangers
+
+
+def _differs(event: EventRow, known: EventRow | None) -> bool:
+    """Whether the known event of the same id has another payload or outcome."""
+    return known is not None and (known.digest, known.outcome) != (event.digest, event.outcome)
 
 
 def _add_sessions(
