@@ -25,7 +25,7 @@ from sessions.process.private import make_private_directory
 from sessions.store.engine.imported import ImportedMessage, ImportedSession
 from sessions.store.engine.receipts import Receipt
 from sessions.transfer.report import Advance, SourceReport
-from sessions.transfer.restoring import TransferableBackend
+from sessions.transfer.restoring import IS_THERE, WAS_DELETED, TransferableBackend
 from sessions.wire.fields import MAX_SESSION
 from sessions.zeroclaw.values import (
     ForeignMessage,
@@ -42,10 +42,11 @@ ORIGIN: Final = "zeroclaw"
 _RECORDS: Final = 5000
 _TEXT: Final = 16 * 1024 * 1024
 
-IS_THERE: Final = (
-    "a session of this key is here already, and not from an import; delete or rename one of them"
+DELETED_SINCE: Final = "it was imported before, and deleted here since"
+OTHER_HISTORY: Final = (
+    "a session of this key came from elsewhere and begins otherwise; import into a workspace of "
+    "its own"
 )
-WAS_DELETED: Final = "it was imported before, and deleted here since"
 _BAD_KEY: Final = f"its key must be 1 to {MAX_SESSION} bytes long"
 _STATES: Final = frozenset({"idle", "running", "error"})
 
@@ -94,7 +95,9 @@ class ZeroClawImport:
         last = await self._take(intake, kept, source.read())
         if not self._dry_run:
             report.kept_in = kept.write()
-            last.receipts.append(intake.receipt("", detail=fingerprint, of=source))
+            # A session that is refused may come in once its key is free: it is looked at again.
+            settled = "" if intake.may_come_later else fingerprint
+            last.receipts.append(intake.receipt("", detail=settled, of=source))
         await self._write(intake, last)
         return report
 
@@ -109,7 +112,7 @@ class ZeroClawImport:
                 case ForeignSession():
                     await intake.session(record, batch)
                 case ForeignMessage():
-                    intake.message(record, batch)
+                    await intake.message(record, batch)
                 case SetAside():
                     intake.report.set_aside(record.place, record.reason)
                     kept.add(record)
@@ -151,58 +154,75 @@ class _Intake:
         self._kind = kind
         self._known = known
         self._refused: dict[str, str] = {}
+        # Sessions that are here from another source: their first message tells whether they are
+        # the same.
+        self._doubtful: dict[str, ForeignSession] = {}
         self._times: dict[str, Counter[int]] = {}
         self._taken = 0
         self.report = report
+
+    @property
+    def may_come_later(self) -> bool:
+        """Whether a session was refused for what is in the store, not for what it is."""
+        return not {_BAD_KEY, DELETED_SINCE}.issuperset(self._refused.values())
 
     async def session(self, record: ForeignSession, batch: _Batch) -> None:
         """Take a session in, or remember why not."""
         key = record.key
         self._times[key] = Counter()
-        reason = await self._refusal(key)
-        if reason is not None:
-            self._refused[key] = reason
-            self.report.set_aside(f"session {key}", reason, count=0)
+        if not 0 < len(key.encode()) <= MAX_SESSION:
+            self._refuse(key, _BAD_KEY)
             return
-        if key not in self._known:
-            self.report.sessions += 1
-        batch.sessions.append(_imported(record))
-        batch.receipts.append(self.receipt(key, detail=_times_of(record)))
+        routing = await self._backend.routing_of(key)
+        is_here = routing is not None and routing.live
+        came_in = bool(await self._backend.receipts_of(key))
+        if is_here and key in self._known:
+            self._admit(record, batch)
+        elif came_in and is_here:
+            self._doubtful[key] = record
+        elif came_in:
+            self._refuse(key, DELETED_SINCE)
+        elif routing is not None:
+            self._refuse(key, IS_THERE if is_here else WAS_DELETED)
+        else:
+            self._admit(record, batch)
 
-    def message(self, record: ForeignMessage, batch: _Batch) -> None:
+    async def message(self, record: ForeignMessage, batch: _Batch) -> None:
         """Take a message in, unless its session stays out."""
-        if record.key in self._refused:
-            reason = self._refused[record.key]
-            self.report.set_aside(f"session {record.key}", reason)
+        key, event_id = record.key, self._id(record)
+        if key in self._doubtful:
+            session = self._doubtful.pop(key)
+            if await self._backend.outcome(event_id) is None:
+                self._refuse(key, OTHER_HISTORY)
+            else:
+                self._admit(session, batch)
+        if key in self._refused:
+            self.report.set_aside(f"session {key}", self._refused[key])
             return
         self._taken += 1
         batch.text += len(record.content)
         batch.messages.append(
             ImportedMessage(
-                record.key,
-                self._id(record),
-                record.role,
-                record.content,
-                record.created_at,
+                *(key, event_id, record.role, record.content, record.created_at),
                 record.time_text,
             )
         )
 
-    async def _refusal(self, key: str) -> str | None:
-        """Why a session does not come in; None if it does."""
-        if not 0 < len(key.encode()) <= MAX_SESSION:
-            return _BAD_KEY
-        routing = await self._backend.routing_of(key)
-        if key in self._known:
-            return None if routing is not None and routing.live else WAS_DELETED
-        if routing is None or await self._backend.receipts_of(key):
-            return None
-        return IS_THERE
+    def _admit(self, record: ForeignSession, batch: _Batch) -> None:
+        if record.key not in self._known:
+            self.report.sessions += 1
+        batch.sessions.append(_imported(record))
+        batch.receipts.append(self.receipt(record.key, detail=_times_of(record)))
+
+    def _refuse(self, key: str, reason: str) -> None:
+        self._refused[key] = reason
+        self.report.set_aside(f"session {key}", reason, count=0)
 
     def _id(self, record: ForeignMessage) -> str:
         """The id of a message: of what it says, and how often that was said before."""
-        parts = (ORIGIN, record.key, record.role, record.content)
-        text = hashlib.sha256("\0".join(parts).encode()).digest()
+        # As JSON no two messages are one, whatever characters are in them.
+        parts = json.dumps([ORIGIN, record.key, record.role, record.content], ensure_ascii=False)
+        text = hashlib.sha256(parts.encode()).digest()
         seen = self._times[record.key]
         place = int.from_bytes(text[:8])
         seen[place] += 1

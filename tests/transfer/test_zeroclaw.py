@@ -16,9 +16,10 @@ import pytest
 from sessions import make_session_backend
 from sessions.models import Session
 from sessions.store.backend import SessionBackend
+from sessions.transfer.zeroclaw_import import DELETED_SINCE, OTHER_HISTORY
 from sessions.zeroclaw.chrono import taken
 from tests.cli.command import turnstream
-from tests.events import user
+from tests.events import delete, user
 from tests.transfer.test_exports import bring_in, export, make
 from tests.zeroclaw.making import (
     Known,
@@ -162,6 +163,47 @@ def test_a_session_of_our_own_is_not_mixed_with_an_imported_one(tmp_path: Path) 
     assert "is here already" in next(iter(report["reasons"]))
     found = shown_in(tmp_path / "ts", "sqlite")
     assert found == {"k": [("user", "mine")], "l": [("user", "y")]}
+
+
+def test_sessions_of_two_workspaces_are_not_mixed(tmp_path: Path) -> None:
+    """Of one key, but with another beginning; a copy of the first workspace goes on, though."""
+    ok = Said("k", "assistant", "ok")
+    for name, said in (
+        ("one", [Said("k", "user", "x"), ok]),
+        ("two", [Said("k", "user", "y"), ok, Said("l", "user", "z")]),
+        ("copy", [Said("k", "user", "x"), ok, Said("k", "user", "more")]),
+    ):
+        story = Story([Known(key) for key in sorted({one.key for one in said})], said)
+        make_sqlite(tmp_path / name / "sessions" / "sessions.db", story)
+    bring_in(tmp_path / "ts", "sqlite", tmp_path / "one")
+    for _ in range(2):
+        [report] = bring_in(tmp_path / "ts", "sqlite", tmp_path / "two")
+        assert (report["aside"], [*report["reasons"]]) == (2, [OTHER_HISTORY])
+    bring_in(tmp_path / "ts", "sqlite", tmp_path / "copy")
+    found = shown_in(tmp_path / "ts", "sqlite")
+    assert [text for _, text in found["k"]] == ["x", "ok", "more"]
+    assert found["l"] == [("user", "z")]
+
+
+def test_an_imported_session_that_was_deleted_stays_deleted(tmp_path: Path) -> None:
+    """Whatever path it is read from."""
+    story = Story([Known("k"), Known("l")], [Said("k", "user", "x"), Said("l", "user", "y")])
+    for name in ("one", "two"):
+        make_sqlite(tmp_path / name / "sessions" / "sessions.db", story)
+    bring_in(tmp_path / "ts", "sqlite", tmp_path / "one")
+    make(tmp_path / "ts", "sqlite", [delete("d", session="k")])
+    [report] = bring_in(tmp_path / "ts", "sqlite", tmp_path / "two")
+    assert [*report["reasons"]] == [DELETED_SINCE]
+    assert shown_in(tmp_path / "ts", "sqlite") == {"l": [("user", "y")]}
+
+
+def test_messages_are_told_apart_whatever_is_in_them(tmp_path: Path) -> None:
+    """Also by the character that stands between the parts of an id elsewhere."""
+    said = [Said("k", "user\0x", "y"), Said("k", "user", "x\0y"), Said("k\0user", "x", "y")]
+    story = Story([Known("k"), Known("k\0user")], said)
+    make_sqlite(tmp_path / "zc" / "sessions" / "sessions.db", story)
+    bring_in(tmp_path / "ts", "sqlite", tmp_path / "zc")
+    assert shown_in(tmp_path / "ts", "sqlite") == told(story)
 
 
 @pytest.mark.parametrize("backend", STORES)
