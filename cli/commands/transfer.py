@@ -73,6 +73,8 @@ def export(
     """
     settings = _settings(context)
     narrowed = _filter(sessions, agent, since)
+    if format_ == "zeroclaw" and target == STANDARD:
+        raise click.BadParameter("a workspace for ZeroClaw needs a DIR")
     with shown_progress(context.output, "exported", None) as meter:
         if format_ == "zeroclaw":
             written = run(write_zeroclaw(settings, target, store, narrowed, meter.advance))

@@ -54,6 +54,21 @@ async def _led_store(settings: Settings, what: str) -> AsyncGenerator[Transferab
         yield backend
 
 
+@asynccontextmanager
+async def _made_store(settings: Settings) -> AsyncGenerator[TransferableBackend]:
+    """The configured store for reading. Raises ConfigError if there is none.
+
+    One that was never made reads as empty, and a backup of the wrong directory is seen too late.
+    """
+    async with opened_store(settings, "read") as backend:
+        if await backend.store_id() is None:
+            raise ConfigError(
+                f"there is no {backend.name} store in {settings.workspace}; name the directory "
+                "with --workspace, and its backend in [channels].session_backend"
+            )
+        yield backend
+
+
 # -- out -----------------------------------------------------------------------------------------
 
 
@@ -61,7 +76,7 @@ async def write_export(
     settings: Settings, path: Path, narrowed: Filter | None, advance: Advance, *, whole: bool
 ) -> Counter[str]:
     """Write an export, or a backup, to a file or to standard output."""
-    async with opened_store(settings, "read") as backend:
+    async with _made_store(settings) as backend:
         if path == STANDARD:
             return await export_store(
                 backend, sys.stdout.buffer, narrowed=narrowed, whole=whole, advance=advance
@@ -76,7 +91,7 @@ async def write_zeroclaw(
     settings: Settings, directory: Path, format: Format, narrowed: Filter | None, advance: Advance
 ) -> Written:
     """Write a workspace for ZeroClaw."""
-    async with opened_store(settings, "read") as backend:
+    async with _made_store(settings) as backend:
         return await export_zeroclaw(
             backend, directory, format=format, narrowed=narrowed, advance=advance
         )

@@ -150,17 +150,21 @@ def written_file(path: Path) -> Generator[IO[bytes]]:
     """A file that appears at `path` as a whole at the end of the block, or not at all.
 
     It is compressed if the name ends with `.gz`, and for this user only. One that is there is
-    replaced. Raises ConfigError if it cannot be written.
+    replaced, the one that a link leads to; what is no file is not. Raises ConfigError if it cannot
+    be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        raise ConfigError(f"{path} is no file; give the name of one, or `-` for standard output")
+    draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
     try:
         raw = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(raw, "wb") as file, _compressed(file, path) as out:
                 yield out
             sync(draft)
-            os.replace(draft, path)
-            sync(path.parent)
+            os.replace(draft, target)
+            sync(target.parent)
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:

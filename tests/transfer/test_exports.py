@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -279,7 +280,7 @@ def test_a_damaged_export_is_refused_before_anything_comes_in(
     result = turnstream("import", file, workspace=tmp_path / "b", environ=_environ("sqlite"))
     assert result.code == 1
     assert said in result.err
-    assert not records(export(tmp_path / "b", "sqlite", tmp_path / "after.jsonl"), "session")
+    assert not (tmp_path / "b" / "sessions").exists()
 
 
 def test_an_export_of_many_long_keys_is_known_as_one(tmp_path: Path) -> None:
@@ -290,6 +291,35 @@ def test_an_export_of_many_long_keys_is_known_as_one(tmp_path: Path) -> None:
     export(tmp_path / "a", "sqlite", file, *(f"--session={key}" for key in keys))
     [report] = bring_in(tmp_path / "b", "sqlite", file)
     assert (report["kind"], report["sessions"], report["messages"]) == ("export", 9, 9)
+
+
+@pytest.mark.parametrize("command", ["export", "backup"])
+def test_a_store_that_is_not_there_is_an_error(command: str, tmp_path: Path) -> None:
+    """A backup of the wrong directory, or of the wrong backend, must not replace a good one."""
+    make(tmp_path / "a", "sqlite")
+    good = tmp_path / "good.jsonl"
+    good.write_text("as it was")
+    for workspace, backend in (("a", "jsonl"), ("typo", "sqlite")):
+        environ = _environ(backend)
+        result = turnstream(command, good, workspace=tmp_path / workspace, environ=environ)
+        assert (result.code, f"no {backend} store" in result.err) == (78, True)
+        assert good.read_text() == "as it was"
+    assert not (tmp_path / "typo").exists()
+
+
+def test_an_export_replaces_files_only(tmp_path: Path) -> None:
+    """The file that a link leads to; but no pipe and no device."""
+    make(tmp_path / "a", "sqlite")
+    pipe, file, link = tmp_path / "pipe", tmp_path / "file.jsonl", tmp_path / "link"
+    os.mkfifo(pipe)
+    file.touch()
+    link.symlink_to(file)
+    result = turnstream("export", pipe, workspace=tmp_path / "a")
+    assert (result.code, "is no file" in result.err, pipe.is_fifo()) == (78, True, True)
+    export(tmp_path / "a", "sqlite", link)
+    assert (link.is_symlink(), len(records(file.read_bytes(), "end"))) == (True, 1)
+    result = turnstream("export", "-", "--format", "zeroclaw", workspace=tmp_path / "a")
+    assert (result.code, "needs a DIR" in result.err) == (2, True)
 
 
 def test_an_export_among_the_sessions_is_no_session_of_zeroclaw(tmp_path: Path) -> None:
