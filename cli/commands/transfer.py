@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,8 +28,12 @@ from sessions.process.settings import Settings
 from sessions.transfer.records import Filter
 from sessions.transfer.report import SourceReport
 
-# Reasons and remarks that are shown of one source; --json shows all that were kept.
+# Reasons, remarks and rows of a sort that are shown; --json shows all that were kept.
 _SHOWN: Final = 10
+# Places that are shown for each reason.
+_PLACES: Final = 3
+# Characters of a place or a remark. A key alone may have 512.
+_LONG: Final = 200
 _TITLES: Final = ("source", "sessions", "messages", "known", "set aside")
 
 
@@ -165,15 +170,18 @@ def _filter(sessions: Sequence[str], agent: str | None, since: str | None) -> Fi
 def _tell(context: CommandContext, told: dict[str, Any], where: str, *, quiet: bool) -> None:
     """Say what was written; nothing on standard output if that is where it went."""
     numbers = {name: count for name, count in told.items() if isinstance(count, int)}
-    text = ", ".join(
-        f"{count:,} {name.replace('_', ' ')}" for name, count in numbers.items() if count
-    )
+    text = ", ".join(f"{count:,} {_noun(name, count)}" for name, count in numbers.items() if count)
     if quiet:
         context.output.note(f"{text or 'nothing'} {where}")
     elif context.output.json:
         context.output.data(told)
     else:
         context.output.line(f"{text or 'nothing'} {where}")
+
+
+def _noun(name: str, count: int) -> str:
+    words = name.replace("_", " ")
+    return words.removesuffix("s") if count == 1 else words
 
 
 def _print_reports(
@@ -184,8 +192,7 @@ def _print_reports(
         output.data({"dry_run": dry_run, "sources": [asdict(one) for one in reports]})
         return
     output.table(_TITLES, _rows(reports))
-    for report in reports:
-        _print_notes(context, report)
+    _print_notes(context, reports)
     unchanged = [one.source for one in reports if one.unchanged]
     if unchanged:
         output.note(f"{counted(len(unchanged), 'source')} unchanged since the import before")
@@ -195,12 +202,18 @@ def _print_reports(
 
 
 def _rows(reports: Sequence[SourceReport]) -> list[tuple[object, ...]]:
-    """A row for each source; of many session files one for those that came in smoothly."""
-    smooth = [one for one in reports if one.kind == "jsonl" and not one.aside]
-    if len(smooth) <= _SHOWN:
-        smooth = []
-    rows = [_row(one.source, [one]) for one in reports if one not in smooth]
-    return [*rows, *([_row(f"{len(smooth):,} session files", smooth)] if smooth else [])]
+    """A row for each source; many session files of one sort share theirs."""
+    rows = [_row(one.source, [one]) for one in reports if one.kind != "jsonl"]
+    files = [one for one in reports if one.kind == "jsonl"]
+    for name, sort in (
+        ("session files", [one for one in files if not one.aside]),
+        ("session files with something set aside", [one for one in files if one.aside]),
+    ):
+        if len(sort) > _SHOWN:
+            rows.append(_row(f"{len(sort):,} {name}", sort))
+        else:
+            rows += [_row(one.source, [one]) for one in sort]
+    return rows
 
 
 def _row(name: str, reports: Sequence[SourceReport]) -> tuple[object, ...]:
@@ -208,15 +221,35 @@ def _row(name: str, reports: Sequence[SourceReport]) -> tuple[object, ...]:
     return (name, *map(sum, zip(*columns, strict=True)))
 
 
-def _print_notes(context: CommandContext, report: SourceReport) -> None:
+def _print_notes(context: CommandContext, reports: Sequence[SourceReport]) -> None:
+    """What was set aside of all sources and why, and what else there is to know."""
     output = context.output
-    by_count = sorted(report.reasons.items(), key=lambda one: -one[1])
-    for reason, count in by_count[:_SHOWN]:
-        places = [one.place for one in report.examples if one.reason == reason][:_SHOWN]
-        output.note(f"{report.source}: set aside {count:,} ({reason}): {', '.join(places)}")
-    if report.kept_in is not None:
-        output.note(f"what was set aside is kept in {report.kept_in}")
-    for remark in report.remarks[:_SHOWN]:
-        output.note(f"{report.source}: {remark}")
-    if len(report.remarks) > _SHOWN:
-        output.note(f"{report.source}: {len(report.remarks) - _SHOWN:,} more remarks (--json)")
+    reasons = Counter[str]()
+    for one in reports:
+        reasons.update(one.reasons)
+    asides = [(one.source, aside) for one in reports for aside in one.examples]
+    for reason, count in reasons.most_common(_SHOWN):
+        places = dict.fromkeys(
+            f"{source}, {_cut(aside.place)}" for source, aside in asides if aside.reason == reason
+        )
+        output.note(f"set aside {count:,}: {reason}")
+        for place in [*places][:_PLACES]:
+            output.note(f"  {place}")
+        if len(places) > _PLACES:
+            output.note("  and more (--json)")
+    if len(reasons) > _SHOWN:
+        output.note(f"set aside for {len(reasons) - _SHOWN:,} more reasons (--json)")
+    kept = [Path(one.kept_in) for one in reports if one.kept_in is not None]
+    if kept:
+        place = kept[0] if len(kept) == 1 else kept[0].parent
+        output.note(f"what could not be read is kept in {place}")
+    remarks = [f"{one.source}, {_cut(remark)}" for one in reports for remark in one.remarks]
+    for remark in remarks[:_SHOWN]:
+        output.note(remark)
+    if len(remarks) > _SHOWN:
+        output.note(f"{len(remarks) - _SHOWN:,} more remarks (--json)")
+
+
+def _cut(text: str) -> str:
+    """The text, cut in the middle if a key makes it longer than a person reads."""
+    return text if len(text) <= _LONG else f"{text[: _LONG // 2]}…{text[-_LONG // 2 :]}"

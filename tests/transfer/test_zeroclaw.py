@@ -115,6 +115,20 @@ def test_session_files_come_in_and_lines_that_are_none_are_kept_aside(
         assert [one.get("text", one.get("base64")) for one in kept] == ["{torn", "/w=="]
 
 
+def test_what_is_told_of_many_damaged_files_fits_a_screen(tmp_path: Path) -> None:
+    """Files and reasons are counted together; long keys are cut."""
+    sessions = tmp_path / "zc" / "sessions"
+    story = Story([Known(f"gw_{number}") for number in range(40)], [])
+    make_jsonl(sessions, story, damage=lambda data: b"{torn\n" + data)
+    long = Story([Known("k" * 600)], [Said("k" * 600, "user", "x")])
+    make_sqlite(sessions / "sessions.db", long)
+    result = turnstream("import", tmp_path / "zc", workspace=tmp_path / "ts")
+    assert "40 session files with something set aside" in result.out
+    assert len(result.out.splitlines() + result.err.splitlines()) < 15
+    assert "k" * 200 not in result.err
+    assert str(tmp_path / "ts" / "set-aside\n") in result.err
+
+
 def test_both_stores_together_come_in_once(tmp_path: Path) -> None:
     """What ZeroClaw has moved into its database is not read from the file that is left of it."""
     story = make_story(3)
