@@ -204,6 +204,7 @@ async def restore_backup(settings: Settings, path: Path, advance: Advance) -> So
             restoration = Restoration(
                 backend, name=f"{IMPORTED}:{file.digest}", kind=IMPORTED, advance=advance
             )
+            restoration.report.source = str(path)
             if not await restoration.begin(digest=file.digest):
                 return restoration.report
             if not restoration.is_exact:
@@ -215,7 +216,6 @@ async def restore_backup(settings: Settings, path: Path, advance: Advance) -> So
             await restoration.finish(
                 head=file.store.head, place=file.place, digest=file.digest, size=file.size
             )
-            restoration.report.source = str(path)
             return restoration.report
 
 

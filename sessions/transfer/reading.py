@@ -157,7 +157,8 @@ def _readable(path: Path) -> Generator[_Lines]:
         with _opened(path) as file:
             yield _Lines(path, file)
     except (OSError, EOFError, zlib.error) as error:
-        raise BadExport(f"{path} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise BadExport(f"{path} cannot be read: {reason or error}") from error
 
 
 @contextmanager

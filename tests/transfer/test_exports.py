@@ -343,6 +343,8 @@ def test_a_backup_restores_the_store_with_its_id_and_its_place_in_the_stream(
         assert saved.code == 0, saved.err
     restored = turnstream("restore", file, workspace=tmp_path / "b", environ=_environ(target))
     assert restored.code == 0, restored.err
+    twice = turnstream("restore", file, workspace=tmp_path / "b", environ=_environ(target))
+    assert (twice.code, str(file) in twice.out) == (0, True)
     again = tmp_path / "again.jsonl.gz"
     turnstream("backup", again, workspace=tmp_path / "b", environ=_environ(target))
     assert again.read_bytes() == file.read_bytes()
