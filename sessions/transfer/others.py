@@ -144,7 +144,9 @@ async def _settled(workspace: Path, backend: str, found: Sequence[OtherStore]) -
         async with reader:
             for one in found:
                 for kind in (COPIED, LEFT):
-                    if await reader.receipts(f"{kind}:{one.store_id}") and one not in settled:
+                    receipts = await reader.receipts(f"{kind}:{one.store_id}")
+                    # Without a digest it has not come to its end.
+                    if any(receipt.digest for receipt in receipts) and one not in settled:
                         settled.append(one)
     return settled
 

@@ -58,7 +58,8 @@ class Restoration:
         receipts = await self._backend.receipts(self._name)
         self._ours = {one.session for one in receipts if one.session}
         whole = next((one for one in receipts if not one.session), None)
-        if whole is not None and whole.digest and whole.digest == digest:
+        # What stayed out may come in once its key is free.
+        if whole is not None and whole.digest and whole.digest == digest and not whole.aside:
             self.report.unchanged = True
             return False
         self._is_used = whole is not None or not await is_empty(self._backend)
@@ -104,13 +105,10 @@ class Restoration:
         """Note that all is in; into an empty store comes what the source had once, too."""
         if self.is_exact:
             await self._backend.become(head or await self._plain_head(place))
-        # A session that stays out may come in once its key is free: the next import looks again.
-        settled = self.is_exact or not self._aside
+        # Sessions without messages count too: what stays out is looked at again the next time.
+        aside = self.report.aside or len(self._aside)
         done = self._receipt("")._replace(
-            digest=digest if settled else "",
-            size=size,
-            messages=self.report.messages,
-            aside=self.report.aside,
+            digest=digest, size=size, messages=self.report.messages, aside=aside
         )
         await self._backend.restore(StoreRows(receipts=[done]))
 

@@ -13,11 +13,16 @@ import pytest
 
 from harness.system import PREFIX, SystemUnderTest
 from harness.waiting import wait_until
+from sessions import times
 from sessions.errors import ConfigError
 from sessions.process.settings import BACKENDS
+from sessions.store.backend import Transferable
+from sessions.store.engine.receipts import Receipt
 from sessions.store.factory import make_session_backend
+from sessions.transfer.exporting import COPIED
 from sessions.transfer.moving import move_store
 from sessions.transfer.others import check_others, other_stores
+from sessions.transfer.restoring import BESIDE
 from tests.cli.command import process
 from tests.events import user
 from tests.stores import Clock, lead
@@ -72,6 +77,27 @@ async def test_stores_that_both_hold_sessions_are_joined_by_an_import(
     done = process("import", path, workspace=system.workspace, environ=environ)
     assert done.code == 0, done.err
     await system.worker()
+
+
+async def test_an_import_that_has_not_ended_hides_nothing(tmp_path: Path) -> None:
+    """It was killed, maybe. Only its end says that everything is here."""
+    await made(tmp_path, "sqlite", "a")
+    await made(tmp_path, "jsonl", "b")
+    async with make_session_backend(tmp_path, "sqlite") as old:
+        source = f"{COPIED}:{await old.store_id()}"
+    begun = Receipt(source, "", COPIED, "", 0, 0, 0, times.now(), BESIDE)
+    await _noted(tmp_path, begun)
+    with pytest.raises(ConfigError, match="turnstream import"):
+        await check_others(tmp_path, "jsonl")
+    await _noted(tmp_path, begun._replace(digest="-"))
+    assert await check_others(tmp_path, "jsonl") == []
+
+
+async def _noted(workspace: Path, receipt: Receipt) -> None:
+    async with make_session_backend(workspace, "jsonl", mode="write") as store:
+        await lead(store, Clock())
+        assert isinstance(store, Transferable)
+        await store.bring_in([], [], [receipt])
 
 
 async def test_a_store_can_be_left_behind_once_and_for_all(system: SystemUnderTest) -> None:
