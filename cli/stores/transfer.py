@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -194,8 +194,10 @@ async def _bring_in_zeroclaw(
 async def restore_backup(settings: Settings, path: Path, advance: Advance) -> SourceReport:
     """Make an empty store the one of a backup: its id and its place in the stream too.
 
-    Raises ConfigError if the store is not empty, or the file is an export and no backup.
+    Raises ConfigError if the store is not empty, if a worker leads it (its stream belongs to the
+    store as it is), or if the file is an export and no backup.
     """
+    _refuse_if_led(settings)
     with _on_disk(path, settings.workspace) as copy:
         file = ExportFile.checked(copy)
         if file.store is None:
@@ -219,6 +221,18 @@ async def restore_backup(settings: Settings, path: Path, advance: Advance) -> So
                 head=file.store.head, place=file.place, digest=file.digest, size=file.size
             )
             return restoration.report
+
+
+def _refuse_if_led(settings: Settings) -> None:
+    store = local_store(settings.workspace, settings.channels.session_backend)
+    if store is None or not isinstance(store, Lockable) or not store.path.parent.is_dir():
+        return
+    with closing(store.leader_lock()) as lock:
+        if not lock.try_acquire():
+            raise ConfigError(
+                f"a worker writes to {settings.workspace}; stop it first (turnstream up, or "
+                "turnstream worker), then restore into a new workspace"
+            )
 
 
 @contextmanager

@@ -7,12 +7,15 @@ import gzip
 import json
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sessions import make_session_backend, times
+from sessions.store.capabilities import Lockable
+from sessions.store.factory import local_store
 from sessions.transfer.restoring import IS_THERE, WAS_DELETED
 from tests.cli.command import turnstream
 from tests.events import (
@@ -359,6 +362,20 @@ def test_a_backup_is_not_restored_over_sessions(tmp_path: Path) -> None:
     result = turnstream("restore", file, workspace=tmp_path / "b", environ=_environ("sqlite"))
     assert result.code == 78
     assert "is not empty" in result.err
+
+
+def test_a_backup_is_not_restored_under_a_worker_that_leads(tmp_path: Path) -> None:
+    """Its stream belongs to the store that it leads, so it would have to end."""
+    make(tmp_path / "a", "sqlite")
+    file = tmp_path / "backup.jsonl"
+    turnstream("backup", file, workspace=tmp_path / "a", environ=_environ("sqlite"))
+    (tmp_path / "b" / "sessions").mkdir(parents=True)
+    store = local_store(tmp_path / "b", "sqlite")
+    assert isinstance(store, Lockable)
+    with closing(store.leader_lock()) as lock:
+        assert lock.try_acquire()
+        result = turnstream("restore", file, workspace=tmp_path / "b", environ=_environ("sqlite"))
+    assert (result.code, "stop it first" in result.err) == (78, True)
 
 
 def test_an_export_is_no_backup(tmp_path: Path) -> None:
