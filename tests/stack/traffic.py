@@ -33,8 +33,10 @@ class Talk:
     url: str
     token: str
     said: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    # When each wait for a refused message began, and how many seconds it took.
-    waits: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    # When each event and each chat's message began to be said, and the seconds until it was taken,
+    # or answered.
+    taken: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    answered: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def publish(self, session: str) -> None:
@@ -46,7 +48,7 @@ class Talk:
                 content = self._next(session)
                 event = {"id": f"{session}.{content}", "type": "append", "session": session}
                 body = {**event, "role": "user", "content": content}
-                await self._insist(partial(_taken, client, body))
+                await self._insist(partial(_taken, client, body), self.taken)
                 await asyncio.sleep(_PAUSE)
 
     async def chat(self, session: str) -> None:
@@ -54,17 +56,18 @@ class Talk:
         url = f"{self.url.replace('http', 'ws')}/ws/chat?agent=main&session_id={session}"
         while not self.over.is_set():
             content = self._next(f"gw_{session}")
-            await self._insist(partial(self._answered, url, content))
+            await self._insist(partial(self._answers, url, content), self.answered)
             await asyncio.sleep(_PAUSE)
 
-    async def _answered(self, url: str, content: str) -> bool:
+    async def _answers(self, url: str, content: str) -> bool:
         message = {"type": "message", "content": content, "id": content}
         asked = connect(url, additional_headers=self._headers, proxy=None, open_timeout=_PATIENCE)
         async with asyncio.timeout(_PATIENCE), asked as chat:
             await chat.send(json.dumps(message))
-            while (kind := json.loads(await chat.recv())["type"]) not in _LAST:
+            while (frame := json.loads(await chat.recv()))["type"] not in _LAST:
                 pass
-            return kind != "error"
+            # A turn whose replica died is closed, and that is its answer for good.
+            return frame["type"] != "error" or frame.get("code") == "AGENT_ERROR"
 
     @property
     def _headers(self) -> dict[str, str]:
@@ -75,10 +78,10 @@ class Talk:
         before.append(f"m{len(before)}")
         return before[-1]
 
-    async def _insist(self, attempt: Attempt) -> None:
+    async def _insist(self, attempt: Attempt, waits: list[tuple[float, float]]) -> None:
         began = time.monotonic()
         await wait_until(lambda: _succeeds(attempt), within=_ALL_DAY, pause=_PAUSE)
-        self.waits.append((began, time.monotonic() - began))
+        waits.append((began, time.monotonic() - began))
 
 
 async def _taken(client: httpx.AsyncClient, event: dict[str, str]) -> bool:
