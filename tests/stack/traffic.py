@@ -64,9 +64,10 @@ class Talk:
         asked = connect(url, additional_headers=self._headers, proxy=None, open_timeout=_PATIENCE)
         async with asyncio.timeout(_PATIENCE), asked as chat:
             await chat.send(json.dumps(message))
-            while (kind := json.loads(await chat.recv())["type"]) not in _LAST:
+            while (frame := json.loads(await chat.recv()))["type"] not in _LAST:
                 pass
-            return kind != "error"
+            # A turn whose replica died is closed, and that is its answer for good.
+            return frame["type"] != "error" or frame.get("code") == "AGENT_ERROR"
 
     @property
     def _headers(self) -> dict[str, str]:
