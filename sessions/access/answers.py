@@ -88,12 +88,14 @@ def _address(channel: str, session: Session) -> str | None:
 
 
 def _webhook_address(key: str, scopes: Sequence[str], room: str, sender: str) -> str | None:
-    """As above; a key of upstream's style does not name the webhook."""
-    if any(_is_key_of(key, scope, room, room, sender) for scope in scopes):
-        return room
-    # Without a thread the sender alone says who is answered.
-    is_direct = room == sender and any(_is_key_of(key, scope, room, sender) for scope in scopes)
-    return "" if is_direct else None
+    """As above; a key of upstream's style does not name the webhook, so that one comes last."""
+    for scope in scopes:
+        if _is_key_of(key, scope, room, room, sender):
+            return room
+        if room == sender and _is_key_of(key, scope, room, sender):
+            # Without a thread the sender alone says who is answered.
+            return ""
+    return None
 
 
 def _is_key_of(key: str, *parts: str) -> bool:

@@ -51,6 +51,7 @@ ROUTE_CALLS: Final[dict[tuple[str, str], tuple[str, Any] | None]] = {
         "/api/turns/message",
         {"session": SECRET, "agent": "bert", "id": EVENT},
     ),
+    ("POST", "/api/turns/unanswered"): ("/api/turns/unanswered", {"seconds": 0}),
     ("GET", "/api/replies"): ("/api/replies", None),
     ("POST", "/api/replies/{turn}/retry"): (f"/api/replies/{EVENT}/retry", None),
     ("DELETE", "/api/replies/{turn}"): (f"/api/replies/{EVENT}", None),

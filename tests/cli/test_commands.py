@@ -52,7 +52,7 @@ def test_the_commands_of_the_design_are_there() -> None:
     """Under their names."""
     services = "up ingest worker api"
     rest = "chat publish redis-url status sessions dead replies token replay verify doctor"
-    moving = "export import backup restore"
+    moving = "export import backup restore move"
     assert set(COMMANDS) == {*services.split(), *rest.split(), *moving.split()}
     names = {" ".join(path) for path in every_command()}
     verbs = "list show tail search send reset delete rename"

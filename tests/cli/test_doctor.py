@@ -34,7 +34,7 @@ def test_versions_and_digests_are_told(up: UpWithCommands) -> None:
     """What one would compare when two machines differ."""
     told = up.run("doctor").out
     assert "sha256" in told
-    assert "schema version 3" in told
+    assert "schema version 4" in told
     assert f"{sqlite3.sqlite_version}, {ORIGIN}" in told
 
 

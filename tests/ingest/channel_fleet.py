@@ -118,6 +118,7 @@ class ChannelFleet:
     admin: httpx.AsyncClient
     serve: httpx.AsyncClient
     stack: AsyncExitStack
+    admin_token: str
 
     @classmethod
     @asynccontextmanager
@@ -131,7 +132,7 @@ class ChannelFleet:
             client_within(app, serve) as client,
             AsyncExitStack() as stack,
         ):
-            yield cls(settings, admin, client, stack)
+            yield cls(settings, admin, client, stack, token)
 
     async def site(self, *, agent: str = "anna", settings: Settings | None = None) -> IngestSite:
         """A site that is there until the test ends."""

@@ -234,7 +234,7 @@ class TestEvents:
     async def test_nobody_says_by_whom_an_event_is(self, fleet: ChannelFleet, site: IngestSite):
         event = {"id": "e1", "type": "context", "session": "x", "by": "anna"}
         assert (await publish(fleet, site, "anna", event)).status_code == 403
-        headers = {"Authorization": fleet.admin.headers["authorization"]}
+        headers = {"Authorization": f"Bearer {fleet.admin_token}"}
         answer = await site.http.post("/api/events", json=event, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 

@@ -75,11 +75,11 @@ def some_event(dice: random.Random, number: int) -> dict[str, Any]:
     return event
 
 
-async def publish(site: IngestSite, admin: httpx.AsyncClient, event: dict[str, Any]) -> str | None:
+async def publish(site: IngestSite, token: str, event: dict[str, Any]) -> str | None:
     """The session that the event is stored in; None if it is refused."""
-    token = {"authorization": admin.headers["authorization"], "content-type": "application/json"}
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
     # ASCII, so that half of a surrogate pair can be sent too.
-    answer = await site.http.post("/api/events", content=json.dumps(event), headers=token)
+    answer = await site.http.post("/api/events", content=json.dumps(event), headers=headers)
     assert answer.status_code in (202, 400, 422), answer.text
     return str(event["session"]) if answer.status_code == 202 else None
 
@@ -101,7 +101,7 @@ async def test_whatever_is_accepted_can_be_listed_read_and_searched(
     dice = random.Random(42)
     accepted: set[str] = set()
     for number in range(EXAMPLES):
-        session = await publish(site, fleet.admin, some_event(dice, number))
+        session = await publish(site, fleet.admin_token, some_event(dice, number))
         accepted |= {session} if session is not None else set()
         if number % BATCH == BATCH - 1:
             for key in sorted(accepted):
@@ -117,7 +117,7 @@ async def test_a_bad_time_that_is_stored_already_hides_nothing_and_is_reported(
 ) -> None:
     session = await publish(
         site,
-        fleet.admin,
+        fleet.admin_token,
         {"id": "e", "type": "append", "session": "s", "role": "user", "content": "kettle"},
     )
     assert session == "s"

@@ -185,9 +185,9 @@ def _read(path: Path, read: Callable[[Path], R]) -> R:
 def _opened(path: Path) -> Generator[sqlite3.Connection]:
     if not path.exists():
         raise SessionError(f"there is no store at {path} yet; the first worker makes it")
-    if mark_of(path) is not None:
-        raise moved_from(path)
     try:
+        if mark_of(path) is not None:
+            raise moved_from(path)
         with _reading(path) as connection:
             yield connection
     except sqlite3.OperationalError as error:
