@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from harness.program import Program, RunningProcess
 
@@ -39,7 +39,7 @@ class ForkedProgram(Program):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_IMPORTED)
         process = context.Process(
-            target=_be, args=(argv, dict(environ), DupFd(output)), daemon=True
+            target=_be, args=(argv, dict(environ), _Sent(output)), daemon=True
         )
         process.start()
         return _Forked(process)
@@ -47,6 +47,24 @@ class ForkedProgram(Program):
 
 class _Descriptor(Protocol):
     def detach(self) -> int: ...
+
+
+class _Sent:
+    """A descriptor that goes to the new process with the request to start it.
+
+    `DupFd` sends it so only while the request is written. Before that it keeps a copy here until
+    the process asks for it, and one that is killed at once never asks: its output would not end.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _same, (DupFd(self._descriptor),)
+
+
+def _same(descriptor: _Descriptor) -> _Descriptor:
+    return descriptor
 
 
 def _be(argv: Sequence[str], environ: Mapping[str, str], output: _Descriptor) -> None:

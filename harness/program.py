@@ -146,6 +146,8 @@ class Program:
     def close(self) -> int:
         """Kill it if it still runs; the exit code. Nothing happens the second time.
 
+        Fails if something else keeps its output open.
+
         While coverage is measured it is asked to end first: a killed process says nothing of what
         it ran.
         """
@@ -157,6 +159,7 @@ class Program:
         code = self._process.wait()
         # Children of its own may print a little longer than it lives.
         self._reading.join(PATIENCE)
+        assert not self._reading.is_alive(), f"{self.pid} has ended, and its output is still open"
         return code
 
     # -- treating it badly -------------------------------------------------------------------

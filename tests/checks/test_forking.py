@@ -56,6 +56,13 @@ def test_a_command_prints_what_it_prints_on_a_pipe() -> None:
     assert forked.log.startswith("turnstream ")
 
 
+def test_one_that_is_killed_at_once_has_ended_with_its_output() -> None:
+    for _ in range(5):
+        with ForkedProgram(("cli", "--version"), environment()) as forked:
+            forked.send(signal.SIGKILL)
+            assert forked.ended_sync() == -signal.SIGKILL
+
+
 async def test_it_has_a_session_of_its_own_and_takes_signals(system: SystemUnderTest) -> None:
     worker = await system.worker()
     assert os.getsid(worker.pid) == worker.pid != os.getsid(0)
