@@ -214,6 +214,7 @@ async def test_search_outlives_any_number_of_erasures(
             number += 10
             erase_in_search(shell, number)
             if number > 12_000 and levels(shell) < 100:
+                # Without levels that stay open there is nothing to show.
                 pytest.skip(f"SQLite {pythons.sqlite_version} closes the levels that it opens")
     async with SqliteBackend(tmp_path, mode="write") as backend:
         store = await lead(backend, clock)

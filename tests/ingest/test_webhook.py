@@ -136,6 +136,7 @@ class TestMessage:
         assert await fleet.messages(KEY) == [("user", "hello"), ("assistant", FAILED)]
 
 
+# The page shows what its readers have; `make test` itself needs neither.
 @pytest.mark.skipif(
     not (which("curl") and which("openssl")), reason="the example is for curl and openssl"
 )

@@ -19,11 +19,13 @@ def prometheus_tools(folder: Path) -> Path:
     if found is not None and shutil.which("prometheus") is not None:
         return Path(found).parent
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
+        # Promtool checks the rules; on a system that is not Debian's only its own package has it.
         pytest.skip("no promtool on PATH, and no apt-get that could fetch Debian's package of it")
     folder.mkdir(parents=True, exist_ok=True)
     got = _run("apt-get", "download", "prometheus", cwd=folder)
     packages = [*folder.glob("prometheus_*.deb")]
     if not packages:
+        # No network, as on a plane: what needs no promtool is tested all the same.
         pytest.skip(f"no promtool on PATH, and Debian's package cannot be fetched: {got.stderr}")
     _run("dpkg", "-x", str(packages[0]), str(folder), cwd=folder)
     return folder / "usr/bin"

@@ -306,6 +306,7 @@ def small_disk(workspace: Path) -> Iterator[Path]:
     workspace.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(workspace)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
+        # A disk can be filled safely only if it is one of its own, and that takes root.
         pytest.skip("no right to mount a disk of 64 MB")
     yield workspace
     subprocess.run(["umount", "--lazy", str(workspace)], check=True)

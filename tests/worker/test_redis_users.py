@@ -139,6 +139,7 @@ async def anywhere(
         try:
             available(image)
         except NoContainer as error:
+            # `make test` needs no Docker: the embedded server is tried in any case.
             pytest.skip(f"no container of {image.name}: {error}")
     async with contained(image, tmp_path) if image else embedded(tmp_path) as plan:
         tell_covered(request.node, image, await plan.system.redis_says("INFO", "server"))
