@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from sessions.errors import Fenced, StoreUnavailable
+from sessions.process.retry import Pauses, retry
 from sessions.store.backend import SessionWriter
 from sessions.store.capabilities import LeaderLock
 
-log = logging.getLogger(__name__)
+# Seconds for which a store that is busy is tried: a worker's largest batch is written by then.
+PATIENCE: Final = 30.0
+
+
+def tool_name(what: str) -> str:
+    """The name of this process as a holder of a lease; `what` names the tool to people."""
+    return f"{socket.gethostname()}:{os.getpid()} ({what})"
+
+
+async def acquire(backend: SessionWriter, what: str) -> None:
+    """Take the lead from any holder; StoreUnavailable if the store stays busy."""
+    await retry(
+        lambda: backend.acquire(tool_name(what), seen=None),
+        on=StoreUnavailable,
+        pauses=Pauses(0.05, 0.5),
+        patience=PATIENCE,
+    )
 
 
 @asynccontextmanager
@@ -22,15 +39,19 @@ async def taken_lead(
 ) -> AsyncGenerator[None]:
     """Lead inside the block, and let the lead go behind it.
 
-    A worker that led before is fenced off: it stands by, and leads again afterwards. `what` names
-    the tool to people. Each write raises Fenced if another one takes the lead meanwhile.
+    A worker that led before is fenced off: it stands by, and leads again afterwards. Raises
+    StoreUnavailable if another one takes the lead meanwhile.
     """
-    await backend.acquire(f"{what}:{socket.gethostname()}:{os.getpid()}", seen=None)
+    await acquire(backend, what)
     try:
         # With the lock, a standby knows at once when this process dies.
         if lock is not None:
             lock.try_acquire()
         yield
+    except Fenced as error:
+        raise StoreUnavailable(
+            f"another process took the lead of the store; start the {what} again, it goes on"
+        ) from error
     finally:
         with contextlib.suppress(Fenced, StoreUnavailable):  # a lease that is left lapses
             await backend.release()

@@ -11,8 +11,6 @@ can be led, or a new one that can be read while the old one can be written.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
@@ -36,6 +34,7 @@ from sessions.store.factory import local_store, make_session_backend
 from sessions.store.filelock import FileLock
 from sessions.stream.turns import TurnStream
 from sessions.transfer.incoming import IncomingStore
+from sessions.transfer.lead import PATIENCE, acquire, tool_name
 
 # Held by the one process that moves.
 LOCK: Final = "move.lock"
@@ -48,8 +47,8 @@ _TRIES: Final = 20
 # Seconds between two renewals of the lease, and two looks at the lock of the worker that had it.
 _RENEWAL: Final = 1.0
 _LOOK: Final = 0.02
-# Seconds to wait for somebody who reads or writes the old store.
-_PATIENCE: Final = 30.0
+# What a lease says that a move holds.
+_TOOL: Final = "move"
 
 OpenStream = Callable[[], AbstractAsyncContextManager[TurnStream]]
 # How many of each kind the old and the new store hold.
@@ -150,7 +149,7 @@ async def _copied(
             f"the {new.name} store at {new.path} holds something already; take in what the other "
             f"one has with `turnstream import {old.path}`"
         )
-    incoming = IncomingStore(workspace, new, holder=_holder(), max_content=max_content)
+    incoming = IncomingStore(workspace, new, holder=tool_name(_TOOL), max_content=max_content)
     backend = make_session_backend(workspace, old.name, mode="write")
     async with backend, incoming:
         with closing(_Lead(backend, old.leader_lock())) as lead:
@@ -175,7 +174,7 @@ async def _ended(old: Movable, new: Movable, counts: Counts, meter: MoveMeter) -
         lambda: asyncio.to_thread(old.retire),
         on=StoreUnavailable,
         pauses=Pauses(0.1, 1.0),
-        patience=_PATIENCE,
+        patience=PATIENCE,
     )
     await asyncio.to_thread(new.install)
     return MovedStore(old.name, new.name, old.path.parent / mark.place, counts)
@@ -292,12 +291,7 @@ class _Lead:
     @asynccontextmanager
     async def held(self) -> AsyncGenerator[None]:
         """Take the lead and keep it inside; raises Fenced at the end if it was lost."""
-        await retry(
-            lambda: self._backend.acquire(_holder(), seen=None),
-            on=StoreUnavailable,
-            pauses=Pauses(0.05, 0.5),
-            patience=_PATIENCE,
-        )
+        await acquire(self._backend, _TOOL)
         keeping = asyncio.create_task(self._keep(), name="keeping the lead")
         try:
             yield
@@ -314,10 +308,6 @@ class _Lead:
             for _ in range(round(_RENEWAL / _LOOK)):
                 self._lock.try_acquire()
                 await asyncio.sleep(_LOOK)
-
-
-def _holder() -> str:
-    return f"{socket.gethostname()}:{os.getpid()} (move)"
 
 
 __all__ = ["MoveMeter", "MovedStore", "abandon_move", "move_store"]

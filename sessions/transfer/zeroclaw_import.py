@@ -22,6 +22,7 @@ from sessions.errors import ConfigError
 from sessions.ids import derived_id
 from sessions.process.durable import sync
 from sessions.process.private import make_private_directory
+from sessions.process.retry import Reminder
 from sessions.store.engine.imported import ImportedMessage, ImportedSession
 from sessions.store.engine.receipts import Receipt
 from sessions.transfer.report import Advance, SourceReport
@@ -41,6 +42,9 @@ ORIGIN: Final = "zeroclaw"
 # What one transaction takes in: so many records, or characters of text.
 _RECORDS: Final = 5000
 _TEXT: Final = 16 * 1024 * 1024
+
+# Seconds within which a leader shows that it lives, however long it reads and finds nothing new.
+_RENEWAL: Final = 2.0
 
 DELETED_SINCE: Final = "it was imported before, and deleted here since"
 OTHER_HISTORY: Final = (
@@ -78,9 +82,11 @@ class ZeroClawImport:
         self._workspace = workspace
         self._advance = advance
         self._dry_run = dry_run
+        self._life = Reminder(_RENEWAL)
 
     async def run(self, source: ForeignSource) -> SourceReport:
         """Bring in one source; does nothing if it has not changed since it came in."""
+        await self._show_life()
         name = self._name(source.path)
         report = SourceReport(name, source.kind)
         receipts = {one.session: one for one in await self._backend.receipts(name)}
@@ -105,6 +111,7 @@ class ZeroClawImport:
         """Bring in all but the last batch, which is given back."""
         batch = _Batch()
         for record in records:
+            await self._show_life()
             if batch.is_full:
                 await self._write(intake, batch)
                 batch = _Batch()
@@ -119,6 +126,11 @@ class ZeroClawImport:
                 case Remark():
                     intake.report.remark(f"{record.place}: {record.text}")
         return batch
+
+    async def _show_life(self) -> None:
+        """Renew the lease if it is time: a standby would take a silent leader for dead."""
+        if not self._dry_run and self._life.due():
+            await self._backend.renew()
 
     async def _write(self, intake: _Intake, batch: _Batch) -> None:
         looked_at = len(batch.messages)
